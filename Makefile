@@ -1,0 +1,34 @@
+# Every target sets up what it needs first; the second time that takes no work.
+PYTHON := .venv/bin/python
+
+.PHONY: help setup trace check vmtest live test bench
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: .venv/ready ## make .venv/ with inetprobe in it (Debian packages too, where missing)
+
+.venv/ready: pyproject.toml tools/setup.sh
+	@tools/setup.sh
+
+trace: setup ## trace a small workload: on this kernel where it can be traced, else in a VM
+	@tools/trace.sh
+
+check: setup ## linters, types and the fast tests: under a minute
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm
+
+vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
+	$(PYTHON) -m pytest -q tests/vm
+
+live: setup ## the live tests, all in one VM
+	$(PYTHON) tools/live.py -q tests/live
+
+test: check vmtest live ## everything
+
+bench: setup ## measurements
+	$(PYTHON) -m pytest -q tests/bench

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The registers a kprobe sees: the one place, with STACK_ORDER and the kprobe macros of inetprobe.bpf.c, that knows
+ * the machine. x86-64: arch/x86/include/asm/ptrace.h, unchanged in this order since 2.6.
+ */
+#ifndef INETPROBE_PTRACE_H
+#define INETPROBE_PTRACE_H
+
+#if !defined(__x86_64__)
+#error "inetprobe knows the registers of x86-64 only"
+#endif
+
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx;
+	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+#endif

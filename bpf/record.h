@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The record: what the kernel side emits for each outermost inet_create() or inet6_create().
+ *
+ * This is the only definition of the layout. inetprobe/record.py reads this file to build its numpy type; keep to
+ * one declaration a line, fixed-width types, plain `#define NAME NUMBER` and explicit padding.
+ */
+#ifndef INETPROBE_RECORD_H
+#define INETPROBE_RECORD_H
+
+/* Calls kept of one trace: a power of two, since it masks an index. `--also` builds with more. */
+#ifndef INETPROBE_CALLS
+#define INETPROBE_CALLS 8
+#endif
+
+#define INETPROBE_COMM 16
+#define INETPROBE_PROT 32
+
+/* Functions, as `function` of a call. */
+#define FUNCTION_INET_CREATE 0
+#define FUNCTION_INET6_CREATE 1
+#define FUNCTION_SK_ALLOC 2
+#define FUNCTION_SK_PROT_ALLOC 3
+#define FUNCTION_REQUEST_MODULE 4
+#define FUNCTION_ALSO 8
+
+/* Flags of a call. */
+#define CALL_RETURNED 1
+#define CALL_POINTER 2
+#define CALL_NULL 4
+
+/* What __request_module() was asked for, as `module` of a call. */
+#define MODULE_NONE 0
+#define MODULE_PROTO_TYPE 1
+#define MODULE_PROTO 2
+#define MODULE_OTHER 3
+
+/* Flags of a record. */
+#define RECORD_KERN 1
+#define RECORD_CAP_KNOWN 2
+#define RECORD_CAP_NET_RAW 4
+#define RECORD_RETURN_MISSED 8
+#define RECORD_ENTRY_MISSED 16
+#define RECORD_TRUNCATED 32
+
+/* Counters, one slot a CPU each. Every outermost entry ends in exactly one of FILTERED .. LOST_RETURN_MISSED, or is in flight. */
+#define COUNT_ENTRIES 0
+#define COUNT_FILTERED 1
+#define COUNT_COMPLETE 2
+#define COUNT_RETURN_MISSED 3
+#define COUNT_ENTRY_MISSED 4
+#define COUNT_TRUNCATED 5
+#define COUNT_LOST_RING_FULL 6
+#define COUNT_LOST_NO_STATE 7
+#define COUNT_LOST_RETURN_MISSED 8
+/* Apart from the identity. */
+#define COUNT_NESTED 9
+#define COUNT_FOREIGN 10
+#define COUNT_BARE 11
+#define COUNT_ORPHAN_RETURN 12
+#define COUNT_UNFOLLOWED 13
+/* Traces begun and ended: the difference is in flight. */
+#define COUNT_BEGUN 14
+#define COUNT_ENDED 15
+#define COUNTERS 16
+
+/* Programs that may emit; each numbers its own records on each CPU, since none runs twice at once on one. */
+#define PRODUCERS 32
+
+struct inetprobe_call {
+	__u64 start_ns;		/* from the record's own start */
+	__u64 duration_ns;	/* 0 until CALL_RETURNED */
+	__s32 result;		/* 0 where CALL_POINTER: addresses stay in the kernel */
+	__u8 function;		/* FUNCTION_* */
+	__u8 depth;		/* 0 is the outermost call */
+	__u8 flags;		/* CALL_* */
+	__u8 module;		/* MODULE_* */
+	__s32 module_protocol;
+	__s16 module_family;
+	__s16 module_type;
+};
+
+struct inetprobe_record {
+	__u64 start_ns;		/* CLOCK_BOOTTIME */
+	__u64 seq;		/* numbers this CPU's records: count * PRODUCERS + producer, lost ones included */
+	__u64 cgroup_id;	/* cgroup v2 */
+	__u32 pid;		/* the thread group's, as in the initial pid namespace */
+	__u32 tid;
+	__u32 ppid;
+	__u32 uid;		/* real, as in the initial user namespace */
+	__u32 gid;
+	__u32 netns;		/* inode number */
+	__s32 protocol;		/* as the caller asked */
+	__s16 family;
+	__s16 type;		/* without SOCK_CLOEXEC and SOCK_NONBLOCK */
+	__u32 foreign;		/* calls of interrupts on this thread, left out of the trace */
+	__u16 cpu;
+	__u8 flags;		/* RECORD_* */
+	__u8 ncalls;
+	char comm[INETPROBE_COMM];
+	char prot[INETPROBE_PROT];	/* struct proto's name; empty when none was reached */
+	struct inetprobe_call calls[INETPROBE_CALLS];
+};
+
+#endif

@@ -1,0 +1,1 @@
+"""The command line: a click group, a file a command."""

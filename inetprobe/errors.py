@@ -1,0 +1,66 @@
+"""Every error inetprobe reports on purpose, and the exit status each one ends a command with.
+
+::
+
+    InetprobeError            125  inetprobe itself failed (the base: never raised bare where a child fits)
+    ├── UsageError              2  the command line or a file's option is wrong
+    ├── HostError               3  this machine cannot be traced
+    ├── RecordingError          4  a recording is empty, damaged, foreign or lossy
+    ├── TraceError              4  a record does not describe a well-formed call trace
+    ├── VmError               125  the throwaway VM could not be prepared or died
+    └── CommandError      126/127  COMMAND cannot be run / was not found
+
+The message of each is one sentence for a user: what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_USAGE = 2
+EXIT_HOST = 3
+EXIT_RECORDING = 4
+EXIT_FAILED = 125
+EXIT_CANNOT_RUN = 126
+EXIT_NOT_FOUND = 127
+EXIT_INTERRUPTED = 130
+
+
+class InetprobeError(Exception):
+    """Base of every deliberate error; ``exit_code`` is the process's exit status."""
+
+    exit_code: int = EXIT_FAILED
+
+
+class UsageError(InetprobeError):
+    """A command line, a filter or an option in a file that cannot be understood."""
+
+    exit_code = EXIT_USAGE
+
+
+class HostError(InetprobeError):
+    """This machine cannot be traced: the message says why and what to do."""
+
+    exit_code = EXIT_HOST
+
+
+class RecordingError(InetprobeError):
+    """A recording that is empty, damaged, of a foreign format, or lossy."""
+
+    exit_code = EXIT_RECORDING
+
+
+class TraceError(RecordingError):
+    """A record whose calls do not nest: it is reported, never shown as a trace."""
+
+
+class VmError(InetprobeError):
+    """The throwaway VM could not be prepared, did not boot, or died."""
+
+
+class CommandError(InetprobeError):
+    """COMMAND was not found (127) or cannot be run (126)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

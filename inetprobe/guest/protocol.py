@@ -1,0 +1,60 @@
+"""What host and guest say to each other, and over which virtio-serial ports.
+
+The control port carries one JSON object a line. Host to guest: first a ``Job``, then ``{"signal": N}`` any number of
+times; closing the port ends the VM. Guest to host: ``{"booted": RELEASE}``, then
+``{"exit": STATUS, "stdout": BYTES, "stderr": BYTES}``. The byte counts let the host wait for output that is still on
+its way, so nothing is lost when the reader is slow.
+
+Standard library only, and no other module of inetprobe: the guest's agent imports it before anything else works.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+CONTROL = "inetprobe.control"
+STDIN = "inetprobe.stdin"
+STDOUT = "inetprobe.stdout"
+STDERR = "inetprobe.stderr"
+PORTS = (CONTROL, STDIN, STDOUT, STDERR)
+
+FOLDER_TAG = "inetprobe.folder"
+"""The 9p mount tag of the folder that is read-write in the guest."""
+
+
+class Job(NamedTuple):
+    """One command for the guest. Strings may carry surrogate escapes: arguments are bytes, not text.
+
+    ``terminals`` says which of stdout and stderr are terminals on the host, and so shall be in the guest; ``window``
+    is the rows and columns of such a terminal. (A dataclass would take a third of a second to import in the guest.)
+    """
+
+    argv: list[str]
+    folder: str
+    environment: dict[str, str]
+    terminals: list[str]
+    window: tuple[int, int]
+
+    def to_line(self) -> bytes:
+        """As the control port carries it."""
+        return line(self._asdict())
+
+    @classmethod
+    def from_line(cls, raw: bytes) -> Job:
+        """The inverse of ``to_line``."""
+        fields = json.loads(raw)
+        fields["window"] = tuple(fields["window"])
+        return cls(**fields)
+
+
+def line(message: dict[str, Any]) -> bytes:
+    """``message`` as one line of ASCII; lone surrogates stay what they are."""
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+def messages(buffer: bytearray) -> list[dict[str, Any]]:
+    """The complete messages at the start of ``buffer``, which they are taken out of."""
+    *lines, rest = bytes(buffer).split(b"\n")
+    buffer[:] = rest
+    return [json.loads(raw) for raw in lines if raw]

@@ -1,0 +1,197 @@
+"""Where the running kernel keeps its structure members, from its own BTF (Documentation/bpf/btf.rst).
+
+Only the offsets of a dozen named members are wanted out of some hundred thousand types, so a structure is found by
+searching the type section for its header instead of parsing everything before it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.errors import HostError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+_TYPE = struct.Struct("<III")
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
+# Bytes that follow a type's 12-byte header: (fixed, for each of its vlen entries).
+_TAIL = {
+    1: (4, 0),  # int
+    3: (12, 0),  # array
+    4: (0, 12),  # struct
+    5: (0, 12),  # union
+    6: (0, 8),  # enum
+    13: (0, 8),  # func_proto
+    14: (4, 0),  # var
+    15: (0, 12),  # datasec
+    17: (4, 0),  # decl_tag
+    19: (0, 12),  # enum64
+}
+_LAST_KIND = 19
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: int
+    type_id: int
+    bit_offset: int
+
+
+class Btf:
+    """One BTF blob. Raises HostError when it is not one."""
+
+    def __init__(self, data: bytes, where: str = str(VMLINUX)) -> None:
+        self._where = where
+        if len(data) < _HEADER.size:
+            raise HostError(f"{where} is not BTF: it has {len(data)} bytes")
+        magic, version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != 1:
+            raise HostError(f"{where} is not BTF of version 1 and this machine's byte order")
+        if header + max(type_off + type_len, str_off + str_len) > len(data):
+            raise HostError(f"{where} is cut short")
+        self._types = data[header + type_off : header + type_off + type_len]
+        self._strings = data[header + str_off : header + str_off + str_len]
+        self._by_id: list[int] | None = None
+
+    @classmethod
+    def of_kernel(cls, path: Path = VMLINUX) -> Btf:
+        """The running kernel's. Raises HostError, with what to do, where it has none."""
+        try:
+            return cls(path.read_bytes(), str(path))
+        except OSError as error:
+            raise HostError(
+                f"{path} cannot be read ({error.strerror}): inetprobe needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+            ) from None
+
+    def offset(self, struct_name: str, *members: str) -> int:
+        """Byte offset of ``members`` (a path through nested structs) in ``struct struct_name``.
+
+        Members of anonymous structs and unions are found as C finds them. Raises HostError if there is no such
+        structure or member, if it is a bit field that does not start on a byte, or if the blob is damaged.
+        """
+        try:
+            return self._offset(struct_name, members)
+        except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
+            raise HostError(f"{self._where} is damaged: it does not describe struct {struct_name}") from None
+
+    def _offset(self, struct_name: str, members: tuple[str, ...]) -> int:
+        position = self._find_struct(struct_name)
+        total = 0
+        for index, member in enumerate(members):
+            found = self._find_member(position, member)
+            if found is None:
+                raise HostError(f"this kernel's struct {struct_name} has no member {'.'.join(members[: index + 1])}")
+            bit_offset, type_id = found
+            total += bit_offset
+            if index + 1 < len(members):
+                position = self._resolve(type_id)
+        if total % 8:
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field")
+        return total // 8
+
+    def has_struct(self, name: str) -> bool:
+        """Does this kernel define ``struct name``?"""
+        return self._search(name, _KIND_STRUCT) is not None
+
+    def has_function(self, name: str) -> bool:
+        """Does BTF describe the function ``name``? fentry needs that; some static functions are left out."""
+        return self._search(name, _KIND_FUNC) is not None
+
+    def _find_struct(self, name: str) -> int:
+        position = self._search(name, _KIND_STRUCT)
+        if position is None:
+            raise HostError(f"this kernel's BTF ({self._where}) has no struct {name}")
+        return position
+
+    def _search(self, name: str, kind: int) -> int | None:
+        name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        if not name_off:
+            return None
+        # The name's offset also stands in members of that name, but never before a word that reads as a type's info:
+        # there it is a type id, and those are far below 4 << 24.
+        needle = struct.pack("<I", name_off)
+        position = self._types.find(needle)
+        while position >= 0:
+            if position % 4 == 0 and position + _TYPE.size <= len(self._types):
+                _, info, _ = _TYPE.unpack_from(self._types, position)
+                # An empty struct is a forward declaration in disguise; a function's low bits are its linkage.
+                if (info >> 24) & 0x1F == kind and (info & 0xFFFF or kind == _KIND_FUNC):
+                    return position
+            position = self._types.find(needle, position + 1)
+        return None
+
+    def _members(self, position: int) -> list[_Member]:
+        _, info, _ = _TYPE.unpack_from(self._types, position)
+        sized_bits = info >> 31  # kind_flag: the upper byte of each offset is a bit-field size
+        members = []
+        for i in range(info & 0xFFFF):
+            name, type_id, offset = _TYPE.unpack_from(self._types, position + _TYPE.size * (i + 1))
+            members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset))
+        return members
+
+    def _find_member(self, position: int, name: str) -> tuple[int, int] | None:
+        members = self._members(position)
+        for member in members:
+            if self._string(member.name) == name:
+                return member.bit_offset, member.type_id
+        for member in members:
+            if not member.name:
+                inner = self._resolve(member.type_id)
+                found = self._find_member(inner, name)
+                if found is not None:
+                    return member.bit_offset + found[0], found[1]
+        return None
+
+    def _string(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
+
+    def _resolve(self, type_id: int) -> int:
+        """Where the struct or union behind ``type_id`` stands; typedefs and qualifiers are looked through."""
+        if self._by_id is None:
+            self._by_id = self._index()
+        for _ in range(32):
+            if not 0 < type_id < len(self._by_id):
+                break
+            position = self._by_id[type_id]
+            _, info, target = _TYPE.unpack_from(self._types, position)
+            if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
+                return position
+            type_id = target
+        raise HostError(f"{self._where}: type {type_id} is not a structure")
+
+    def _index(self) -> list[int]:
+        positions, position, end = [0], 0, len(self._types)
+        while position < end:
+            positions.append(position)
+            _, info, _ = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if kind > _LAST_KIND or not kind:
+                raise HostError(f"{self._where} has a type of kind {kind}, which inetprobe does not know")
+            fixed, each = _TAIL.get(kind, (0, 0))
+            position += _TYPE.size + fixed + each * (info & 0xFFFF)
+        return positions
+
+
+#: The constants bpf/inetprobe.bpf.c needs, each with the member it is the offset of.
+OFFSETS: dict[str, tuple[str, ...]] = {
+    "OFF_SOCKET_TYPE": ("socket", "type"),
+    "OFF_PROTO_NAME": ("proto", "name"),
+    "OFF_NET_INUM": ("net", "ns", "inum"),
+    "OFF_NET_USER_NS": ("net", "user_ns"),
+    "OFF_TASK_CRED": ("task_struct", "cred"),
+    "OFF_TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "OFF_TASK_TGID": ("task_struct", "tgid"),
+    "OFF_TASK_SIGNAL": ("task_struct", "signal"),
+    "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
+    "OFF_CRED_CAP_EFFECTIVE": ("cred", "cap_effective"),
+    "OFF_CRED_USER_NS": ("cred", "user_ns"),
+}
+
+
+def offsets(btf: Btf) -> dict[str, int]:
+    """Every constant of ``OFFSETS`` for this kernel, in bytes."""
+    return {constant: btf.offset(*path) for constant, path in OFFSETS.items()}

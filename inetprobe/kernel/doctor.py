@@ -1,0 +1,222 @@
+"""Can this machine be traced? One check a question, each with what was found and what would mend it.
+
+Files are read below a root path, so that tests give recorded trees; the two questions only the kernel itself can
+answer (will bpf() load a program, can bcc be imported) are asked of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from inetprobe.errors import HostError
+from inetprobe.kernel.btf import Btf, offsets
+from inetprobe.kernel.symbols import OPTIONAL, Symbols
+
+Status = Literal["ok", "warning", "failed"]
+
+# include/uapi/linux/capability.h
+_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+# include/uapi/linux/bpf.h
+_BPF_PROG_LOAD, _BPF_PROG_TYPE_KPROBE = 5, 2
+_SYS_BPF = {"x86_64": 321}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question's answer. ``fix`` is empty where there is nothing to mend."""
+
+    name: str
+    status: Status
+    finding: str
+    fix: str = ""
+
+
+def examine(root: Path = Path("/")) -> list[Check]:
+    """Every check, in the order in which a failure explains the ones after it."""
+    return list(_examine(root))
+
+
+def traceable(checks: list[Check]) -> bool:
+    """Can the main job be done? Warnings do not stop it."""
+    return all(check.status != "failed" for check in checks)
+
+
+def _examine(root: Path) -> Iterator[Check]:
+    yield _machine()
+    yield _privileges(root)
+    yield _lockdown(root)
+    yield _bpf_allowed()
+    yield _kprobes(root)
+    yield _tracefs(root)
+    yield _btf(root)
+    yield from _symbols(root)
+    yield _bcc()
+
+
+def _machine() -> Check:
+    found = platform.machine()
+    if found == "x86_64":
+        return Check("machine", "ok", f"Linux {platform.release()} on {found}")
+    return Check("machine", "failed", f"this is {found}", "use an x86_64 machine: inetprobe knows its registers only")
+
+
+def _privileges(root: Path) -> Check:
+    status = (root / "proc/self/status").read_text()
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+
+    def has(bit: int) -> bool:
+        return bool(effective >> bit & 1)
+
+    if has(_CAP_SYS_ADMIN) or (has(_CAP_BPF) and has(_CAP_PERFMON)):
+        return Check("privileges", "ok", "root, or CAP_BPF with CAP_PERFMON")
+    return Check(
+        "privileges",
+        "failed",
+        "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON",
+        "run inetprobe as root (sudo inetprobe …)",
+    )
+
+
+def _lockdown(root: Path) -> Check:
+    try:
+        text = (root / "sys/kernel/security/lockdown").read_text()
+    except OSError:
+        return Check("lockdown", "ok", "this kernel has no lockdown, or it is not in use")
+    mode = text[text.find("[") + 1 : text.find("]")] or "none"
+    if mode == "confidentiality":
+        return Check(
+            "lockdown",
+            "failed",
+            "lockdown=confidentiality forbids reading kernel memory",
+            "boot with lockdown=integrity or less",
+        )
+    return Check("lockdown", "ok", f"lockdown is {mode}, which does not stop tracing")
+
+
+def _bpf_allowed() -> Check:
+    error = _load_nothing()
+    if not error:
+        return Check("bpf", "ok", "bpf() loads kprobe programs")
+    fixes = {
+        errno.EPERM: "run as root, outside a container that filters bpf()",
+        errno.ENOSYS: "use a kernel built with CONFIG_BPF_SYSCALL=y",
+        errno.EINVAL: "use a kernel built with CONFIG_BPF_EVENTS=y",
+    }
+    return Check(
+        "bpf",
+        "failed",
+        f"bpf() refuses to load a kprobe program: {os.strerror(error)}",
+        fixes.get(error, "use a kernel built with CONFIG_BPF_EVENTS=y") + ", or trace in a VM: inetprobe vm -- trace",
+    )
+
+
+def _load_nothing() -> int:
+    """Loads the shortest kprobe program there is (r0 = 0; exit) and lets it go; the errno, 0 for success."""
+    number = _SYS_BPF.get(platform.machine())
+    if number is None:
+        return errno.ENOSYS
+    program = (ctypes.c_uint64 * 2)(0x00000000000000B7, 0x0000000000000095)
+    licence = ctypes.create_string_buffer(b"GPL")
+
+    class Attributes(ctypes.Structure):
+        _fields_ = (
+            ("prog_type", ctypes.c_uint32),
+            ("insn_cnt", ctypes.c_uint32),
+            ("insns", ctypes.c_uint64),
+            ("license", ctypes.c_uint64),
+            ("rest", ctypes.c_uint8 * 96),
+        )
+
+    attributes = Attributes(_BPF_PROG_TYPE_KPROBE, 2, ctypes.addressof(program), ctypes.addressof(licence))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    fd = libc.syscall(number, _BPF_PROG_LOAD, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    if fd < 0:
+        return ctypes.get_errno()
+    os.close(fd)
+    return 0
+
+
+def _kprobes(root: Path) -> Check:
+    if _find_tracefs(root) is None and not _has_symbol(root, "register_kprobe"):
+        return Check("kprobes", "failed", "this kernel has no kprobes", "use a kernel built with CONFIG_KPROBE_EVENTS=y")
+    enabled = root / "sys/kernel/debug/kprobes/enabled"
+    if _read(enabled) == "0":
+        return Check("kprobes", "failed", "kprobes are switched off", f"echo 1 > {enabled}")
+    return Check("kprobes", "ok", "kprobes are there")
+
+
+def _tracefs(root: Path) -> Check:
+    found = _find_tracefs(root)
+    if found is not None:
+        return Check("tracefs", "ok", f"tracefs with kprobe_events at /{found.relative_to(root)}")
+    return Check("tracefs", "failed", "tracefs is not mounted, or cannot be read", "mount -t tracefs tracefs /sys/kernel/tracing")
+
+
+def _btf(root: Path) -> Check:
+    try:
+        found = offsets(Btf.of_kernel(root / "sys/kernel/btf/vmlinux"))
+    except HostError as error:
+        return Check("btf", "failed", str(error), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
+    return Check("btf", "ok", f"the kernel's BTF gives all {len(found)} structure offsets")
+
+
+def _symbols(root: Path) -> Iterator[Check]:
+    try:
+        symbols = Symbols.of_kernel(root / "proc/kallsyms")
+        present = symbols.present()
+    except HostError as error:
+        yield Check("symbols", "failed", str(error), "run as root on a kernel built with CONFIG_KALLSYMS=y")
+        return
+    yield Check("symbols", "ok", f"functions to trace: {', '.join(present)}")
+    meaning = {"inet6_create": ("ipv6", "CONFIG_IPV6", "AF_INET6"), "__request_module": ("modules", "CONFIG_MODULES", "module")}
+    for name in OPTIONAL:
+        check, option, lost = meaning[name]
+        if name in present:
+            yield Check(check, "ok", f"{name} is there")
+        else:
+            yield Check(check, "warning", f"this kernel has no {name} ({option}): there are no {lost} calls to see")
+
+
+def _bcc() -> Check:
+    try:
+        import bcc
+    except (ImportError, OSError) as error:
+        return Check("bcc", "failed", f"bcc cannot be imported: {error}", "apt install python3-bpfcc")
+    if not hasattr(bcc, "BPF"):
+        return Check("bcc", "failed", "the bcc that Python finds is another package", "pip uninstall bcc; apt install python3-bpfcc")
+    return Check("bcc", "ok", f"bcc {getattr(bcc, '__version__', 'of unknown version')}")
+
+
+def _find_tracefs(root: Path) -> Path | None:
+    for folder in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
+        if _readable(root / folder / "kprobe_events"):
+            return root / folder
+    return None
+
+
+def _readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
+
+
+def _has_symbol(root: Path, name: str) -> bool:
+    try:
+        return name in Symbols.of_kernel(root / "proc/kallsyms")
+    except HostError:
+        return False
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+

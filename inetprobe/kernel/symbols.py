@@ -1,0 +1,63 @@
+"""Which kernel functions there are to attach to.
+
+The compiler may inline a static function or rename it (``.isra.0``, ``.constprop.0``): a function is looked up in
+/proc/kallsyms under its plain name, and what stands there instead is reported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from inetprobe.errors import HostError
+
+KALLSYMS = Path("/proc/kallsyms")
+
+#: Without these there is no trace of the path.
+REQUIRED = ("inet_create", "sk_alloc", "sk_prot_alloc")
+#: A kernel may lack these: CONFIG_IPV6, CONFIG_MODULES.
+OPTIONAL = ("inet6_create", "__request_module")
+
+_TEXT = frozenset("tTwW")
+_SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm|lto_priv)\b.*")
+
+
+class Symbols:
+    """The functions of the running kernel and its modules, by name."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    @classmethod
+    def of_kernel(cls, path: Path = KALLSYMS) -> Symbols:
+        """Those of /proc/kallsyms (the names only: addresses are not kept). Raises HostError if unreadable."""
+        try:
+            with path.open(encoding="ascii", errors="replace") as lines:
+                return cls(parts[2] for line in lines if len(parts := line.split()) >= 3 and parts[1] in _TEXT)
+        except OSError as error:
+            raise HostError(f"{path} cannot be read ({error.strerror}): run inetprobe as root") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def renamed(self, name: str) -> list[str]:
+        """What the compiler made of ``name``, if it only changed its end."""
+        return sorted(found for found in self._names if found != name and _SUFFIX.sub("", found) == name)
+
+    def nearest(self, name: str) -> list[str]:
+        """Up to three existing functions whose names are closest."""
+        return self.renamed(name) or difflib.get_close_matches(name, self._names, n=3)
+
+    def present(self) -> tuple[str, ...]:
+        """The path's functions this kernel has. Raises HostError naming the first required one that is missing."""
+        for name in REQUIRED:
+            if name not in self._names:
+                instead = self.renamed(name)
+                found = f"it has {', '.join(instead)} instead" if instead else "it was inlined or renamed"
+                raise HostError(f"this kernel has no function {name} to attach to: {found}")
+        return tuple(name for name in (*REQUIRED, *OPTIONAL) if name in self._names)

@@ -1,0 +1,158 @@
+"""The record as Python sees it: a numpy type built from ``bpf/record.h``, and the batch that carries records.
+
+``bpf/record.h`` is the only definition of the layout. It is read here once, at import, so the two cannot differ; a
+test compiles the header and compares every offset with the compiler's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.errors import InetprobeError
+
+Records = npt.NDArray[np.void]
+
+_DEFINE = re.compile(r"^#define\s+(\w+)\s+(\d+)\b", re.MULTILINE)
+_STRUCT = re.compile(r"^struct\s+(\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"(struct\s+\w+|\w+)\s+(\w+)(?:\[(\w+)\])?;")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_SCALARS = {
+    "__u8": "u1",
+    "__u16": "u2",
+    "__u32": "u4",
+    "__u64": "u8",
+    "__s8": "i1",
+    "__s16": "i2",
+    "__s32": "i4",
+    "__s64": "i8",
+}
+
+
+def bpf_folder() -> Path:
+    """Where the BPF sources stand: inside the package when installed, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "bpf", here.parent / "bpf"):
+        if (folder / "record.h").is_file():
+            return folder
+    raise InetprobeError("bpf/record.h is missing from this installation of inetprobe: install it again")
+
+
+def parse_defines(text: str) -> dict[str, int]:
+    """Every ``#define NAME NUMBER`` of a C header, by name."""
+    return {name: int(value) for name, value in _DEFINE.findall(_COMMENT.sub("", text))}
+
+
+def parse_structs(text: str, sizes: dict[str, int]) -> dict[str, np.dtype[np.void]]:
+    """Every struct of a C header as a numpy type with the compiler's natural alignment.
+
+    ``sizes`` gives the array lengths that the header names by a macro. Raises InetprobeError for a declaration this
+    small reader does not know, since a guessed layout would be a silent lie.
+    """
+    structs: dict[str, np.dtype[np.void]] = {}
+    for struct_name, body in _STRUCT.findall(_COMMENT.sub("", text)):
+        fields: list[Any] = []
+        declarations = [line for line in body.splitlines() if line.strip()]
+        for line in declarations:
+            match = _FIELD.fullmatch(line.strip())
+            if match is None:
+                raise InetprobeError(f"bpf/record.h: struct {struct_name}: cannot read the declaration {line.strip()!r}")
+            kind, name, length = match.groups()
+            count = None if length is None else int(length) if length.isdigit() else sizes[length]
+            if kind == "char" and count is not None:
+                fields.append((name, f"S{count}"))
+                continue
+            scalar: Any = structs[kind.split()[1]] if kind.startswith("struct") else _SCALARS[kind]
+            fields.append((name, scalar) if count is None else (name, scalar, (count,)))
+        structs[struct_name] = np.dtype(fields, align=True)
+    return structs
+
+
+_HEADER = (bpf_folder() / "record.h").read_text()
+_DEFINES = parse_defines(_HEADER)
+
+
+def define(name: str) -> int:
+    """The value of a constant of ``bpf/record.h``."""
+    return _DEFINES[name]
+
+
+def record_dtype(calls: int = _DEFINES["INETPROBE_CALLS"]) -> np.dtype[np.void]:
+    """``struct inetprobe_record`` with room for ``calls`` calls."""
+    return parse_structs(_HEADER, _DEFINES | {"INETPROBE_CALLS": calls})["inetprobe_record"]
+
+
+RECORD = record_dtype()
+
+CALL_RETURNED = define("CALL_RETURNED")
+CALL_POINTER = define("CALL_POINTER")
+CALL_NULL = define("CALL_NULL")
+MODULE_NONE = define("MODULE_NONE")
+MODULE_PROTO_TYPE = define("MODULE_PROTO_TYPE")
+MODULE_PROTO = define("MODULE_PROTO")
+RECORD_KERN = define("RECORD_KERN")
+RECORD_RETURN_MISSED = define("RECORD_RETURN_MISSED")
+RECORD_ENTRY_MISSED = define("RECORD_ENTRY_MISSED")
+RECORD_TRUNCATED = define("RECORD_TRUNCATED")
+FUNCTION_ALSO = define("FUNCTION_ALSO")
+FUNCTION_REQUEST_MODULE = define("FUNCTION_REQUEST_MODULE")
+PRODUCERS = define("PRODUCERS")
+
+# A record whose call was not seen whole, worst first, with what the summary and the JSON call it.
+INCOMPLETE_FLAGS = {
+    RECORD_RETURN_MISSED: "return_missed",
+    RECORD_ENTRY_MISSED: "entry_missed",
+    RECORD_TRUNCATED: "truncated",
+}
+
+#: The functions always traced, by the number a call carries.
+FUNCTIONS: dict[int, str] = {
+    define("FUNCTION_INET_CREATE"): "inet_create",
+    define("FUNCTION_INET6_CREATE"): "inet6_create",
+    define("FUNCTION_SK_ALLOC"): "sk_alloc",
+    define("FUNCTION_SK_PROT_ALLOC"): "sk_prot_alloc",
+    FUNCTION_REQUEST_MODULE: "__request_module",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """``count`` sockets that were created but have no trace, and why (``ring_full``, ``no_state``, …)."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order they arrived, and what was lost since the batch before.
+
+    ``records`` is one-dimensional with dtype ``record_dtype(n)``; it is never written to once in a batch.
+    """
+
+    records: Records
+    losses: tuple[Loss, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:
+    """The records in ``data``, without a copy. Raises InetprobeError if it is not a whole number of them."""
+    size = memoryview(data).nbytes
+    if size % dtype.itemsize:
+        raise InetprobeError(f"{size} bytes are not a whole number of {dtype.itemsize}-byte records")
+    return np.frombuffer(data, dtype=dtype)
+
+
+def incomplete_reason(flags: int) -> str | None:
+    """Why a record with these flags is not a complete trace, or None when it is one."""
+    for flag, reason in INCOMPLETE_FLAGS.items():
+        if flags & flag:
+            return reason
+    return None

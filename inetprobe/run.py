@@ -1,0 +1,67 @@
+"""What is true of a whole run: the machine, the clock, the probes, and how every socket was accounted for.
+
+A live source makes it, a recording stores it, a replay reads it back; sinks need nothing else to show a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inetprobe.record import FUNCTIONS
+
+
+@dataclass(slots=True)
+class Run:
+    """The facts of one run.
+
+    ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
+    grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
+    read. ``functions`` maps the number a call carries to the kernel function's name.
+    """
+
+    kernel: str
+    clock_offset_ns: int
+    host: str | None = None
+    machine_id: str | None = None
+    architecture: str = "x86_64"
+    mechanism: str = "kprobe"
+    filters: tuple[str, ...] = ()
+    functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
+    cgroups: dict[int, str | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Accounting:
+    """Where every outermost entry of inet_create and inet6_create went.
+
+    ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
+    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
+    """
+
+    entries: int = 0
+    complete: int = 0
+    incomplete: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    filtered: int = 0
+    in_flight: int = 0
+    nested: int = 0
+    foreign: int = 0
+    bare: int = 0
+    probe_misses: dict[str, int] = field(default_factory=dict)
+
+    def unaccounted(self) -> int:
+        """Entries minus everything they can have become: 0 when the identity holds."""
+        ended = self.complete + sum(self.incomplete.values()) + sum(self.lost.values())
+        return self.entries - ended - self.filtered - self.in_flight
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, in the summary line and in a recording."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Accounting:
+        """The inverse of ``to_dict``; keys of a newer 1.x are left out."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**known)

@@ -1,0 +1,197 @@
+"""The live source: this machine's kernel.
+
+Records arrive in batches a tenth of a second apart, or sooner when the ring fills. The source ends when it is told to
+stop, when its time is up, or when COMMAND ends; then no new trace begins, those in flight get a moment to end, and the
+ring is emptied once more.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from inetprobe.command import Command
+from inetprobe.filters import Filters
+from inetprobe.kernel import bpf, btf, filters, probes
+from inetprobe.kernel.cgroups import Cgroups
+from inetprobe.kernel.symbols import Symbols
+from inetprobe.record import INCOMPLETE_FLAGS, Batch, Records
+from inetprobe.run import Accounting, Run
+
+_POLL_S = 0.1
+_GRACE_S = 0.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """What to trace and how. ``ring_size`` is in bytes, ``duration_s`` in seconds, None for until stopped."""
+
+    filters: Filters = field(default_factory=Filters)
+    ring_size: int = 1 << 22
+    maxactive: int = 1024
+    mechanism: str = "auto"
+    duration_s: float | None = None
+
+
+class LiveSource:
+    """Traces of the running kernel. Not thread-safe, but ``stop`` may be called from a signal handler."""
+
+    def __init__(self, options: LiveOptions, command: Command | None, say: Say) -> None:
+        """Compiles, loads and attaches; nothing is traced yet. Raises HostError where this machine cannot be traced."""
+        self._options = options
+        self._command = command
+        self._stopping = False
+        self._cgroups = Cgroups.of_host()
+        self._program = self._build(say)
+        self._misses: dict[str, int] = {}
+        self._received: dict[str | None, int] = {reason: 0 for reason in (None, *INCOMPLETE_FLAGS.values())}
+        self.run = self._describe()
+        try:
+            if command is not None:
+                self._program.follow(command.pid)
+        except BaseException:
+            self._program.close()
+            raise
+
+    def __enter__(self) -> LiveSource:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Asks ``batches`` to end soon."""
+        self._stopping = True
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
+
+        COMMAND is let go once tracing is on. Raises CommandError if it cannot be run.
+        """
+        options = self._options
+        deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
+        self._program.activate()
+        if self._command is not None:
+            self._command.release()
+        while not self._over(deadline):
+            self._program.ring.wait(_POLL_S)
+            yield self._drain()
+        self._program.deactivate()
+        grace = time.monotonic() + _GRACE_S
+        while self._in_flight() and time.monotonic() < grace:
+            self._program.ring.wait(_POLL_S / 10)
+            yield self._drain()
+        self._misses = self._read_misses()
+        self._program.detach()
+        yield self._drain()
+
+    def accounting(self) -> Accounting:
+        """Where every entry went; complete once ``batches`` has ended."""
+        read = self._program.counters.read
+        return Accounting(
+            entries=read("entries"),
+            complete=self._received[None],
+            incomplete={reason: n for reason, n in self._received.items() if reason and n},
+            lost=self._program.counters.lost(),
+            filtered=read("filtered"),
+            in_flight=self._in_flight(),
+            nested=read("nested"),
+            foreign=read("foreign"),
+            bare=read("bare"),
+            probe_misses=self._misses,
+        )
+
+    def close(self) -> None:
+        """Takes the probes away and frees everything. Idempotent."""
+        self._program.close()
+
+    def _over(self, deadline: float | None) -> bool:
+        ended = self._command is not None and self._command.poll() is not None
+        return self._stopping or ended or (deadline is not None and time.monotonic() >= deadline)
+
+    def _drain(self) -> Batch:
+        # Counters first: a loss counted here is older than any record that was not yet in the ring.
+        losses = self._program.counters.new_losses()
+        records = self._program.ring.drain()
+        self._count(records)
+        for identity in np.unique(records["cgroup_id"]).tolist():
+            if identity not in self.run.cgroups:
+                self.run.cgroups[identity] = self._cgroups.path(identity)
+        return Batch(records, losses)
+
+    def _count(self, records: Records) -> None:
+        left = np.ones(len(records), bool)
+        for flag, reason in INCOMPLETE_FLAGS.items():
+            here = left & ((records["flags"] & flag) != 0)
+            self._received[reason] += int(np.count_nonzero(here))
+            left &= ~here
+        self._received[None] += int(np.count_nonzero(left))
+
+    def _in_flight(self) -> int:
+        return self._program.counters.read("begun") - self._program.counters.read("ended")
+
+    def _read_misses(self) -> dict[str, int]:
+        folder = probes.tracefs()
+        if folder is None:
+            return {}
+        counts = probes.profile(folder)
+        misses = {}
+        for event, (function, side) in self._program.probe_events().items():
+            if event in counts and counts[event].misses:
+                misses[f"{function}:{side}"] = counts[event].misses
+        return misses
+
+    def _build(self, say: Say) -> bpf.Program:
+        types = btf.Btf.of_kernel()
+        constants = filters.constants(self._options.filters, self._cgroups, follow=self._command is not None)
+        symbols = Symbols.of_kernel()
+        program = bpf.Options(
+            offsets=btf.offsets(types),
+            fentry=bpf.fentry_functions(types, symbols.present()),
+            mechanism=self._options.mechanism,
+            ring_size=self._options.ring_size,
+            maxactive=self._options.maxactive,
+            filters=constants,
+            follow=self._command is not None,
+        )
+        return bpf.Program(program, symbols, say)
+
+    def _describe(self) -> Run:
+        return Run(
+            kernel=os.uname().release,
+            clock_offset_ns=_clock_offset_ns(),
+            host=platform.node(),
+            machine_id=_machine_id(),
+            architecture=platform.machine(),
+            mechanism=", ".join(f"{name}:{how}" for name, how in self._program.mechanisms.items()),
+            filters=self._options.filters.describe(),
+        )
+
+
+def _clock_offset_ns() -> int:
+    """What to add to CLOCK_BOOTTIME for nanoseconds since the Unix epoch: the tightest of a few readings."""
+    best = None
+    for _ in range(5):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if best is None or after - before < best[0]:
+            best = after - before, wall - (before + after) // 2
+    assert best is not None
+    return best[1]
+
+
+def _machine_id(path: Path = Path("/etc/machine-id")) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None

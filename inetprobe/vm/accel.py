@@ -1,0 +1,96 @@
+"""KVM where it really boots this kernel, software emulation where not.
+
+``/dev/kvm`` existing says little: on some machines (nested virtualisation above all) it opens, and a stock kernel then
+hangs in its first instructions. So the first boot of a kernel is tried with KVM, a silent console ends it, and what
+came of it is remembered for that kernel on this host kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.errors import UsageError
+
+KVM_DEVICE = Path("/dev/kvm")
+KVM_SILENCE_S = 8.0
+"""A kernel that boots on KVM is up in three to ten seconds, and never this long without a word on its console."""
+CHOICES = ("auto", "kvm", "tcg")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to boot, and why."""
+
+    kvm: bool
+    why: str
+    boot_timeout_s: float
+    trial: bool = False
+    """Nobody knows yet whether it works: if it does not, the next attempt follows."""
+
+    @property
+    def silence_s(self) -> float | None:
+        """How long the console may be silent before the boot counts as hung; None: only the whole boot has a limit."""
+        return KVM_SILENCE_S if self.trial else None
+
+    @property
+    def name(self) -> str:
+        """For the progress line."""
+        return "KVM" if self.kvm else "software emulation"
+
+
+class Memory:
+    """Whether KVM booted a kernel on this host, kept in the cache folder."""
+
+    def __init__(self, cache: Path, kernel: Path, host_release: str | None = None) -> None:
+        identity = f"{kernel.resolve()} {kernel.stat().st_size} {host_release or platform.release()} {platform.node()}"
+        self._file = cache / "kvm" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+
+    def recall(self) -> bool | None:
+        """True it boots, False it does not, None unknown."""
+        try:
+            known = json.loads(self._file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return known["boots"] if isinstance(known, dict) and isinstance(known.get("boots"), bool) else None
+
+    def remember(self, boots: bool) -> None:
+        """Keep it for the next time; a half-written file cannot be left behind."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        new = self._file.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({"boots": boots}) + "\n")
+        new.replace(self._file)
+
+
+def obstacle(device: Path = KVM_DEVICE) -> str | None:
+    """Why KVM cannot even be tried; None if it can."""
+    if not device.exists():
+        return f"this machine has no {device}"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"{device} may not be opened by this user"
+    return None
+
+
+def plan(accel: str, known: bool | None, obstacle: str | None, boot_timeout_s: float) -> list[Attempt]:
+    """The attempts to make, in order."""
+    if accel not in CHOICES:
+        raise UsageError(f"unknown accelerator '{accel}': use one of {', '.join(CHOICES)}")
+    emulation = Attempt(False, "as asked", boot_timeout_s)
+    if accel == "tcg":
+        return [emulation]
+    if accel == "kvm":
+        return [Attempt(True, "as asked", boot_timeout_s)]
+    if obstacle is not None:
+        return [Attempt(False, obstacle, boot_timeout_s)]
+    if known is True:
+        return [Attempt(True, "it booted this kernel before", boot_timeout_s)]
+    gave_up = "KVM is here, but this kernel does not boot on it"
+    fallback = Attempt(False, gave_up, boot_timeout_s)
+    if known is False:
+        return [fallback]
+    trial = Attempt(True, "a first try on this machine", boot_timeout_s, trial=True)
+    return [trial, fallback]

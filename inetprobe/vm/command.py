@@ -1,0 +1,110 @@
+"""What is started on the host for one VM: virtme-ng's ``virtme-run``, and the ports it hands to qemu.
+
+``vng`` itself builds a shell line out of its arguments, which a folder with a space in its name breaks; ``virtme-run``
+is what it calls, with an argument list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import inetprobe
+from inetprobe.errors import VmError
+from inetprobe.guest import protocol
+
+MONITOR = "monitor"
+"""Beside the guest's ports: qemu's own command line."""
+
+OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp")
+"""Folders of the read-only root that programs expect to write to: what they write is gone with the VM."""
+
+PASSED_ON = ("NO_COLOR", "TERM", "COLUMNS", "LINES", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "CI")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The VM that shall be booted."""
+
+    kernel: Path
+    cpus: int = 2
+    memory: str = "3G"
+    kvm: bool = False
+    append: tuple[str, ...] = ()
+
+
+def find_virtme_run() -> Path:
+    """``virtme-run`` beside this interpreter (the venv's), else on PATH."""
+    beside = Path(sys.executable).parent / "virtme-run"
+    found = beside if os.access(beside, os.X_OK) else shutil.which("virtme-run")
+    if found is None:
+        raise VmError("virtme-ng is not installed: run 'make setup', or 'pip install virtme-ng' beside inetprobe")
+    return Path(found)
+
+
+def check_tools() -> None:
+    """The programs virtme-ng needs, named together with the packages that have them."""
+    packages = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
+    search = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
+    missing = [package for tool, package in packages.items() if shutil.which(tool, path=search) is None]
+    if missing:
+        raise VmError(f"the VM needs {', '.join(missing)}: run 'apt-get install {' '.join(missing)}'")
+
+
+def quote_option(value: str) -> str:
+    """A value inside one of qemu's comma-separated options."""
+    return value.replace(",", ",,")
+
+
+def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+    """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
+    options = ["-device", "virtio-serial-pci,id=inetprobe"]
+    for number, name in enumerate(protocol.PORTS, start=1):
+        options += ["-chardev", f"socket,id=inetprobe{number},fd={ports[name]}"]
+        options += ["-device", f"virtserialport,bus=inetprobe.0,nr={number},name={name},chardev=inetprobe{number}"]
+    options += ["-chardev", f"socket,id=monitor,fd={ports[MONITOR]}", "-mon", "chardev=monitor,mode=readline"]
+    export = f"local,id=inetprobe,path={quote_option(str(folder))},security_model=none,multidevs=remap"
+    options += ["-fsdev", export, "-device", f"virtio-9p-pci,fsdev=inetprobe,mount_tag={protocol.FOLDER_TAG}"]
+    if machine.kvm:
+        options += ["-machine", "accel=kvm"]
+    return options
+
+
+def guest_command() -> str:
+    """The shell line that starts the agent in the guest, from the very files this process runs."""
+    package_root = str(Path(inetprobe.__file__).resolve().parents[1])
+    program = f"import sys; sys.path.insert(0, {package_root!r}); from inetprobe.guest.agent import main; main()"
+    return shlex.join(["exec", sys.executable, "-I", "-S", "-X", "utf8", "-c", program])
+
+
+def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+    """The whole argument list; ``ports`` maps each of ``protocol.PORTS`` and MONITOR to an inherited socket."""
+    argv = [str(find_virtme_run()), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
+    argv += ["--name", "inetprobe-vm", "--cpus", str(machine.cpus), "--memory", machine.memory]
+    argv += [] if machine.kvm else ["--disable-kvm"]
+    for overlay in OVERLAYS:
+        argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
+    argv += ["--show-boot-console"]
+    for argument in ("loglevel=7", *machine.append):
+        argv += ["--kopt", argument]
+    argv += ["--script-sh", guest_command()]
+    return [*argv, "--qemu-opts", *qemu_options(machine, folder, ports)]
+
+
+def guest_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """What the command in the guest sees of the caller's environment."""
+    environment = {key: host[key] for key in PASSED_ON if key in host}
+    environment |= {key: value for key, value in host.items() if key.startswith("INETPROBE_")}
+    environment.setdefault("LANG", "C.UTF-8")
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
+        "HOME": "/root",
+        "USER": "root",
+        "SHELL": "/bin/sh",
+    }

@@ -1,0 +1,280 @@
+"""One boot of the VM: its process, the four ports, the console, signals and time limits, in one poll loop."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from inetprobe.errors import VmError
+from inetprobe.guest import protocol
+from inetprobe.vm.command import MONITOR
+from inetprobe.vm.streams import CHUNK, Console, StdinFeed, write_all
+
+GRACE_S = 10.0
+"""How long the command may take to end after Ctrl-C before the VM is ended under it."""
+STOP_S = 3.0
+"""How long qemu may take to end when asked, before it is asked less kindly."""
+PIPE_CLOSED = 128 + signal.SIGPIPE
+
+Command = Callable[[dict[str, int]], list[str]]
+"""From the descriptor of each port (and the monitor) to the argument list that starts the VM."""
+
+
+class BootError(VmError):
+    """The VM did not come as far as running the command."""
+
+
+@contextmanager
+def caught_signals() -> Iterator[tuple[int, list[int]]]:
+    """SIGINT, SIGTERM and SIGHUP as a descriptor to poll and a list to empty, for as long as the block runs."""
+    received: list[int] = []
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        if threading.current_thread() is not threading.main_thread():
+            yield reader.fileno(), received  # only the main thread can have handlers, and only it gets Ctrl-C
+            return
+        writer.setblocking(False)
+        wanted = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            wanted.append(signal.SIGHUP)
+        before = {number: signal.signal(number, lambda got, _frame: received.append(got)) for number in wanted}
+        wakeup = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader.fileno(), received
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Process:
+    """``virtme-run`` and the qemu it starts, in a session of their own, and our end of their ports and console."""
+
+    def __init__(self, command: Command) -> None:
+        pairs = {name: socket.socketpair() for name in (*protocol.PORTS, MONITOR)}
+        self.ports = {name: near for name, (near, _far) in pairs.items()}
+        far = {name: end.fileno() for name, (_near, end) in pairs.items()}
+        self.console, console_end = os.pipe()
+        search = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")
+        try:
+            self._popen = subprocess.Popen(
+                command(far),
+                stdin=subprocess.DEVNULL,
+                stdout=console_end,
+                stderr=console_end,
+                pass_fds=tuple(far.values()),
+                env=os.environ | {"PATH": ":".join(search)},
+                start_new_session=True,  # Ctrl-C is ours to pass on: it must not end qemu under the command
+            )
+        finally:
+            os.close(console_end)
+            for _near, end in pairs.values():
+                end.close()  # open in the VM's process only, so that its death is an end of file here
+
+    def receive(self, port: str) -> bytes:
+        """What has arrived at ``port``; nothing once qemu has ended."""
+        try:
+            return self.ports[port].recv(CHUNK)
+        except ConnectionResetError:  # it ended before it had read everything of ours
+            return b""
+
+    def stop(self) -> None:
+        """End qemu and then virtme-run, by force if need be; afterwards nothing of the VM is left."""
+        if not self._quit() or not self._ended():
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                if not self._signal_group(number) or self._ended():
+                    break
+        self._popen.wait()
+        for port in self.ports.values():
+            port.close()
+        os.close(self.console)
+
+    def _quit(self) -> bool:
+        """Ask qemu's monitor to end it: then its parent, virtme-run, still reaps it and cleans up."""
+        try:
+            self.ports[MONITOR].sendall(b"quit\n")
+        except BrokenPipeError:
+            return False  # it has ended already
+        return True
+
+    def _signal_group(self, number: int) -> bool:
+        try:
+            os.killpg(self._popen.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _ended(self) -> bool:
+        """Whether every process that holds the console has gone: qemu, not being our child, cannot be waited for."""
+        deadline = time.monotonic() + STOP_S
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([self.console], [], [], left)[0]:
+                break
+            if not os.read(self.console, CHUNK):
+                return True
+        return False
+
+
+class Session:
+    """A VM from its start to its end.
+
+    ``run`` blocks until the command has ended and every byte of its output was written, then ends the VM and returns
+    the command's exit status. It raises BootError if the command was never started, VmError if the VM died under it.
+    The first Ctrl-C (or SIGTERM, SIGHUP) goes to the command, which may end in peace; a second one ends the VM.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        job: protocol.Job,
+        console: Console,
+        *,
+        boot_timeout_s: float,
+        silence_s: float | None = None,
+        timeout_s: float | None = None,
+        on_booted: Callable[[str], None],
+        on_tick: Callable[[], None] | None = None,
+    ) -> None:
+        self._console = console
+        self._boot_timeout_s = boot_timeout_s
+        self._silence_s = silence_s
+        self._timeout_s = timeout_s
+        self._on_booted = on_booted
+        self._on_tick = on_tick
+        self._booted = False
+        self._status: int | None = None
+        self._owed: dict[str, int] = {}
+        self._stopped_by: int | None = None
+        self._control_buffer = bytearray()
+        self._started = self._heard = time.monotonic()
+        self._deadline: float | None = self._boot_deadline()
+        self._process = Process(command)
+        ports = self._process.ports
+        self._stdin = StdinFeed(ports[protocol.STDIN])
+        self._readers: dict[int, Callable[[int], bool]] = {
+            self._process.console: self._read_console,
+            ports[protocol.CONTROL].fileno(): self._read_control,
+            ports[protocol.STDOUT].fileno(): lambda fd: self._relay(fd, protocol.STDOUT, 1),
+            ports[protocol.STDERR].fileno(): lambda fd: self._relay(fd, protocol.STDERR, 2),
+        }
+        self._received = {protocol.STDOUT: 0, protocol.STDERR: 0}
+        ports[protocol.CONTROL].sendall(job.to_line())
+
+    def run(self) -> int:
+        """See the class."""
+        try:
+            with caught_signals() as (wakeup, signals):
+                while not self._complete():
+                    self._step(wakeup)
+                    while signals and not self._complete():
+                        self._interrupt(signals.pop(0))
+                    self._check_time()
+        except BrokenPipeError:
+            return PIPE_CLOSED  # whoever read our output has gone (| head): the VM ends quietly
+        finally:
+            self._process.stop()
+        assert self._status is not None
+        return self._status
+
+    def _complete(self) -> bool:
+        """Whether the command has ended and all it wrote has arrived."""
+        return self._status is not None and all(self._received[port] >= owed for port, owed in self._owed.items())
+
+    def _step(self, wakeup: int) -> None:
+        """Wait for whatever comes next, and handle it."""
+        poll = select.poll()
+        for fd in (wakeup, *self._readers):
+            poll.register(fd, select.POLLIN)
+        feeding = self._stdin.wants() if self._booted else None
+        if feeding is not None:
+            poll.register(*feeding)
+        for fd, _events in poll.poll(self._wait_ms()):
+            if fd == wakeup:
+                os.read(wakeup, CHUNK)
+            elif feeding is not None and fd == feeding[0]:
+                self._stdin.move()
+            elif not self._readers[fd](fd):
+                del self._readers[fd]
+        if self._process.console not in self._readers and len(self._readers) == 0:
+            self._died()
+
+    def _wait_ms(self) -> float | None:
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000
+        if self._on_tick is None or self._booted:
+            return left
+        return 1000.0 if left is None else min(1000.0, left)
+
+    def _read_console(self, fd: int) -> bool:
+        data = os.read(fd, CHUNK)
+        self._console.feed(data)
+        self._heard = time.monotonic()
+        if not self._booted:
+            self._deadline = self._boot_deadline()
+        return bool(data)
+
+    def _boot_deadline(self) -> float:
+        """When to give the boot up: after its time limit, or after a silence that says that it hangs."""
+        limit = self._started + self._boot_timeout_s
+        return limit if self._silence_s is None else min(limit, self._heard + self._silence_s)
+
+    def _relay(self, fd: int, port: str, target: int) -> bool:
+        data = self._process.receive(port)
+        self._received[port] += len(data)
+        write_all(target, data)
+        return bool(data)
+
+    def _read_control(self, _fd: int) -> bool:
+        data = self._process.receive(protocol.CONTROL)
+        self._control_buffer += data
+        for message in protocol.messages(self._control_buffer):
+            if "booted" in message:
+                self._booted = True
+                self._deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+                self._on_booted(message["booted"])
+            else:
+                self._end(message["exit"], {protocol.STDOUT: message["stdout"], protocol.STDERR: message["stderr"]})
+        return bool(data)
+
+    def _end(self, status: int, owed: dict[str, int]) -> None:
+        """The command has this exit status; it wrote that many bytes to each port."""
+        self._status = status
+        self._owed = owed
+
+    def _interrupt(self, number: int) -> None:
+        """Pass a first signal on to the command; end the VM at the second, or where there is no command yet."""
+        if not self._booted or self._stopped_by is not None:
+            self._end(128 + number, {})
+            return
+        self._stopped_by = number
+        self._deadline = time.monotonic() + GRACE_S
+        self._process.ports[protocol.CONTROL].sendall(protocol.line({"signal": number}))
+
+    def _check_time(self) -> None:
+        if self._on_tick is not None and not self._booted:
+            self._on_tick()
+        if self._complete() or self._deadline is None or time.monotonic() < self._deadline:
+            return
+        if self._stopped_by is not None:
+            self._end(128 + self._stopped_by, {})
+        elif self._booted:
+            raise self._failure(f"the VM did not finish within {self._timeout_s:g} s")
+        else:
+            raise self._failure(f"the VM had not booted after {time.monotonic() - self._started:.0f} s")
+
+    def _died(self) -> None:
+        if self._complete():
+            return
+        raise self._failure("the VM died under the command" if self._booted else "the VM ended before it had booted")
+
+    def _failure(self, what: str) -> VmError:
+        kind = VmError if self._booted else BootError
+        return kind(f"{what}; the last lines of its console:\n{self._console.last_lines()}")

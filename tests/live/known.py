@@ -1,0 +1,55 @@
+"""Exactly 23 sockets of known kinds, one request a line of REQUESTS, in order. The module for SCTP may be loaded by it."""
+
+import os
+import socket
+
+INET, INET6 = 2, 10
+STREAM, DGRAM, RAW, RDM, SEQPACKET = 1, 2, 3, 4, 5
+TCP, UDP, ICMP, UDPLITE, SCTP, ICMPV6 = 6, 17, 1, 136, 132, 58
+
+# (family, type, protocol, errno's name or None)
+AS_ROOT = [
+    (INET, STREAM, 0, None),
+    (INET, STREAM, TCP, None),
+    (INET, DGRAM, 0, None),
+    (INET, DGRAM, UDP, None),
+    (INET, DGRAM, UDPLITE, None),
+    (INET, RAW, ICMP, None),
+    (INET, RAW, 255, None),
+    (INET, RAW, 0, "EPROTONOSUPPORT"),
+    (INET, STREAM, 200, "EPROTONOSUPPORT"),
+    (INET, STREAM, UDP, "EPROTONOSUPPORT"),
+    (INET, DGRAM, TCP, "EPROTONOSUPPORT"),
+    (INET, SEQPACKET, 0, "ESOCKTNOSUPPORT"),
+    (INET, RDM, 0, "ESOCKTNOSUPPORT"),
+    (INET, STREAM, 263, "EINVAL"),
+    (INET, STREAM, -1, "EINVAL"),
+    (INET6, STREAM, 0, None),
+    (INET6, DGRAM, UDP, None),
+    (INET6, RAW, ICMPV6, None),
+    (INET6, DGRAM, 99, "EPROTONOSUPPORT"),
+    (INET6, RDM, 0, "ESOCKTNOSUPPORT"),
+]
+AS_NOBODY = [
+    (INET, RAW, ICMP, "EPERM"),
+    (INET6, RAW, ICMPV6, "EPERM"),
+    (INET, STREAM, 0, None),
+]
+REQUESTS = AS_ROOT + AS_NOBODY
+
+
+def create(requests):
+    for family, kind, protocol, _ in requests:
+        try:
+            socket.socket(family, kind, protocol).close()
+        except OSError:
+            pass
+
+
+if __name__ == "__main__":
+    assert len(REQUESTS) == 23
+    create(AS_ROOT)
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    create(AS_NOBODY)

@@ -1,0 +1,41 @@
+"""Run the live tests in one VM: ``live.py [PYTEST ARGUMENTS]``. The console log stays in build/ when they fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from inetprobe import kernels
+from inetprobe.errors import InetprobeError
+from inetprobe.vm import run_in_vm
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSOLE_LOG = ROOT / "build" / "live-console.log"
+TIMEOUT_S = 1800.0
+
+
+def say(what: str) -> None:
+    """A line of progress."""
+    print(f"live: {what}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """The tests' own exit status, or 125 when the VM itself failed."""
+    os.chdir(ROOT)
+    argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
+    try:
+        kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
+        status = run_in_vm(argv, kernel=kernel, timeout_s=TIMEOUT_S, console_log=CONSOLE_LOG)
+    except InetprobeError as error:
+        say(f"{error}")
+        status = error.exit_code
+    if status == 0:
+        CONSOLE_LOG.unlink()
+    elif CONSOLE_LOG.exists():
+        say(f"the VM's console log is {CONSOLE_LOG.relative_to(ROOT)}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
