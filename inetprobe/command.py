@@ -34,6 +34,7 @@ class Command:
         self._argv = list(argv)
         account = find_user(user) if user is not None else None
         self._status: int | None = None
+        self.signalled = False  # has a signal for us been passed on?
         gate, self._gate = os.pipe()
         self._failure, failure = os.pipe()
         self.pid = os.fork()

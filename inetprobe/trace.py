@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from inetprobe.record import (
     CALL_RETURNED,
     MODULE_PROTO,
     MODULE_PROTO_TYPE,
+    RECORD,
     RECORD_KERN,
     Batch,
     Records,
@@ -29,6 +31,7 @@ from inetprobe.record import (
 )
 from inetprobe.run import Run
 
+_HEAD = [name for name in RECORD.names or () if name != "calls"]
 _PROBLEMS = {
     1: "it has no calls, or more than a record holds",
     2: "its first call is not at depth 0",
@@ -99,8 +102,10 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
     if bad.size:
         first = int(bad[0])
         raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {_PROBLEMS[int(codes[first])]}")
-    for row in batch.records.tolist():
-        yield _build(row, run)
+    # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
+    heads = batch.records[_HEAD].tolist()
+    for head, slots in zip(heads, batch.records["calls"].tolist(), strict=True):
+        yield _build(head, slots, run)
 
 
 def problems(records: Records, run: Run) -> npt.NDArray[np.uint8]:
@@ -154,11 +159,11 @@ def module_name(kind: int, family: int, protocol: int, socket_type: int) -> str 
     return None
 
 
-def _build(row: tuple, run: Run) -> CallTrace:  # type: ignore[type-arg]  # a row of RECORD: see bpf/record.h
+def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> CallTrace:
     (
         start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
-        comm, prot, slots,
-    ) = row  # fmt: skip
+        comm, prot,
+    ) = head  # fmt: skip
     functions = run.functions
     calls = []
     for start, duration, result, function, depth, call_flags, kind, m_protocol, m_family, m_type in slots[:ncalls]:

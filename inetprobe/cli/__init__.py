@@ -1,1 +1,66 @@
-"""The command line: a click group, a file a command."""
+"""The command line: a click group, a file a command, each imported only when it is run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from inetprobe import __version__
+from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
+from inetprobe.text import printable
+
+_COMMANDS = ("trace", "record", "replay", "doctor", "vm")
+
+
+class _Lazy(click.Group):
+    """``replay`` must not import bcc, nor ``trace`` pyarrow."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"inetprobe.cli.{cmd_name}"), f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="inetprobe")
+def cli() -> None:
+    """Live call traces of how inet sockets come to be: why socket() failed, and why it was slow."""
+
+
+def main() -> None:
+    """The console script: every error of ours is one sentence and its exit status."""
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except InetprobeError as error:
+        _say(f"inetprobe: {printable(str(error))}")
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _leave_quietly()
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _leave_quietly() -> None:
+    # What Python still has buffered for the closed pipe must not be tried again at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def say(quiet: bool) -> Any:
+    """A function that tells the user one line on stderr, or nobody."""
+    return (lambda line: None) if quiet else (lambda line: _say(f"inetprobe: {printable(line)}"))

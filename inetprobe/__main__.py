@@ -1,0 +1,5 @@
+"""``python -m inetprobe``."""
+
+from inetprobe.cli import main
+
+main()

@@ -1,0 +1,149 @@
+"""What ``trace`` and ``record`` share: the options of a live run, and running one from start to summary."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from inetprobe.cli import say
+from inetprobe.command import Command, end_like
+from inetprobe.errors import EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
+from inetprobe.filters import Filters, parse_duration
+from inetprobe.pipeline import pump
+from inetprobe.run import Run
+from inetprobe.sinks import Sink
+from inetprobe.sinks.summary import summary_line
+from inetprobe.sources.live import LiveOptions, LiveSource
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PAGE = 4096
+
+
+def live_options(function: F) -> F:
+    """The options of every live command; they arrive as keywords of ``run_live``."""
+    options = [
+        click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
+        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
+        click.option(
+            "--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True
+        ),
+        click.option(
+            "--maxactive",
+            type=click.IntRange(1, 4096),
+            default=1024,
+            show_default=True,
+            help="Threads inside one function before a kretprobe misses returns.",
+        ),
+        click.option(
+            "--ring-size",
+            type=click.IntRange(_PAGE, 1 << 30),
+            default=1 << 22,
+            show_default=True,
+            help="Bytes of the ring buffer: a power of two.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
+        click.argument("command", nargs=-1, type=click.UNPROCESSED),
+    ]
+    decorated: Any = function
+    for option in reversed(options):
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
+def run_live(
+    open_sinks: Callable[[Run], list[Sink]],
+    *,
+    filters: Filters,
+    command: Sequence[str],
+    user: str | None,
+    duration: str | None,
+    count: int | None,
+    mechanism: str,
+    maxactive: int,
+    ring_size: int,
+    quiet: bool,
+) -> None:
+    """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0."""
+    if user is not None and not command:
+        raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
+    if ring_size & (ring_size - 1):
+        raise UsageError(f"--ring-size {ring_size} is not a power of two")
+    seconds = None if duration is None else parse_duration(duration) / 1e9
+    child = _hold(command, user)
+    tell = say(quiet)
+    options = LiveOptions(filters, ring_size, maxactive, mechanism, seconds)
+    try:
+        with _interruptible() as stop, LiveSource(options, child, tell) as source:
+            stop.calls = lambda number: _stop(source, child, number)
+            if stop.early:
+                sys.exit(EXIT_INTERRUPTED)
+            sinks = open_sinks(source.run)
+            tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
+            try:
+                accounting = pump(source, filters, sinks, count)
+            except BrokenPipeError:
+                # The reader of stdout has gone; a recording is still worth finishing.
+                source.stop()
+                accounting = pump(source, filters, sinks[:-1])
+                tell(summary_line(accounting))
+                raise
+        tell(summary_line(accounting))
+    finally:
+        if child is not None:
+            child.close()
+    if child is not None:
+        status = child.poll()
+        sys.stdout.flush()
+        sys.exit(0 if status is None else end_like(status))
+
+
+class _Stop:
+    """SIGINT and SIGTERM: remembered until there is something to stop."""
+
+    def __init__(self) -> None:
+        self.early = False
+        self.calls: Callable[[int], None] | None = None
+
+    def __call__(self, number: int, _frame: object) -> None:
+        if self.calls is None:
+            self.early = True
+        else:
+            self.calls(number)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(source: LiveSource, child: Command | None, number: int) -> None:
+    """Without COMMAND: stop. With one: it gets the signal and its end is ours; a second signal stops regardless."""
+    if child is None or child.poll() is not None or child.signalled:
+        source.stop()
+        return
+    child.signalled = True
+    if number != signal.SIGINT or not sys.stdin.isatty():  # a terminal has sent Ctrl-C to COMMAND already
+        child.send(number)
+
+
+def _hold(command: Sequence[str], user: str | None) -> Command | None:
+    if not command:
+        return None
+    if shutil.which(command[0]) is None and not Path(command[0]).exists():
+        raise CommandError(f"{command[0]}: not found: give a program on PATH or its path", EXIT_NOT_FOUND)
+    return Command(command, user)

@@ -1,0 +1,92 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from inetprobe.filters import build
+from inetprobe.run import Run
+from inetprobe.sinks import Sink, Style, open_format
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_REPEATED = {
+    "pid": (("--pid", "-p"), "process id"),
+    "comm": (("--comm",), "command name, or a pattern such as 'nginx*'"),
+    "uid": (("--uid",), "user id or name"),
+    "cgroup": (("--cgroup",), "cgroup path, with everything below it"),
+    "netns": (("--netns",), "network namespace: inode, net:[…] or a /proc/PID/ns/net path"),
+    "family": (("--family",), "inet or inet6"),
+    "type": (("--type",), "stream, dgram, raw, …"),
+    "protocol": (("--protocol",), "tcp, udp, icmp, sctp, … or a number"),
+    "errno": (("--errno",), "EPERM, EPROTONOSUPPORT, …"),
+}
+
+
+def filter_options(function: F) -> F:
+    """The contract's filters; the command gets them as one ``filters``."""
+
+    def wrapped(**values: Any) -> Any:
+        repeated = {name: values.pop(f"filter_{name}") for name in _REPEATED}
+        filters = build(
+            repeated,
+            failed=values.pop("failed"),
+            module_requests=values.pop("module_requests"),
+            min_duration=values.pop("min_duration"),
+        )
+        return function(filters=filters, **values)
+
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    wrapped.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click's own way
+    decorate: Any = wrapped
+    decorate = click.option("--min-duration", metavar="TIME", help="At least this long: 5ms, 10us, 1s.")(decorate)
+    decorate = click.option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
+    decorate = click.option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
+    for name, (flags, text) in reversed(_REPEATED.items()):
+        option = click.option(*flags, f"filter_{name}", multiple=True, metavar="VALUE[,…]", help=f"Only: {text}; !VALUE negates.")
+        decorate = option(decorate)
+    result: F = decorate
+    return result
+
+
+def output_options(function: F) -> F:
+    """--format and --color."""
+    decorate: Any = click.option(
+        "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True
+    )(function)
+    decorate = click.option(
+        "--format", "form", type=click.Choice(["tree", "line", "json"]), default="tree", show_default=True
+    )(decorate)
+    result: F = decorate
+    return result
+
+
+def open_sinks(form: str, color: str, output: str | None, run: Run, *, stable: bool = False) -> list[Sink]:
+    """The text sink on stdout and, with ``output``, a recording too."""
+    # Hostile names are escaped, but a replayed comm may hold what stdout's encoding lacks.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    sinks: list[Sink] = []
+    if output is not None:
+        sinks.append(open_recording(output, run))
+    return [*sinks, open_format(form, sys.stdout, Style(colour=_coloured(color), stable=stable))]
+
+
+def open_recording(output: str, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
+    """A recording, whose library is loaded only now."""
+    from inetprobe.sinks.recording import RecordingSink
+
+    return RecordingSink(Path(output), run, redact)
+
+
+def _coloured(choice: str) -> bool:
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"

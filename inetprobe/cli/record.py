@@ -1,0 +1,32 @@
+"""``inetprobe record``: live traces into a recording."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from inetprobe.cli.live import live_options, run_live
+from inetprobe.cli.options import filter_options, open_recording
+from inetprobe.errors import UsageError
+from inetprobe.sinks.recording import REDACTIONS
+
+
+@click.command("record")
+@filter_options
+@click.option("-o", "--output", metavar="FILE", required=True, help="The recording to write.")
+@click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave out: {', '.join(REDACTIONS)}.")
+@live_options
+def record_command(output: str, redact: str, **live: Any) -> None:
+    """Record inet sockets as this kernel makes them, and print nothing but notes.
+
+    \b
+    Examples:
+      inetprobe record -o boot.arrows --duration 60s
+      inetprobe record -o share.arrows --redact host,comm,cgroup -- make check
+    """
+    words = frozenset(word.strip() for word in redact.split(",") if word.strip())
+    unknown = words - set(REDACTIONS)
+    if unknown:
+        raise UsageError(f"--redact: unknown {min(unknown)!r}: give some of {', '.join(REDACTIONS)}")
+    run_live(lambda run: [open_recording(output, run, words)], count=None, **live)

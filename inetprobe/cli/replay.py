@@ -1,0 +1,55 @@
+"""``inetprobe replay``: a recording through the very same pipeline as ``trace``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from inetprobe.cli import say
+from inetprobe.cli.options import filter_options, open_sinks, output_options
+from inetprobe.errors import RecordingError, UsageError
+from inetprobe.filters import Filters
+from inetprobe.pipeline import pump
+from inetprobe.sinks.summary import summary_line
+
+
+@click.command("replay")
+@filter_options
+@output_options
+@click.option("-o", "--output", metavar="FILE", help="Write what the filters keep as a recording too.")
+@click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.argument("file")
+def replay_command(
+    filters: Filters,
+    form: str,
+    color: str,
+    output: str | None,
+    stable: bool,
+    count: int | None,
+    quiet: bool,
+    file: str,
+) -> None:
+    """Show a recording again: no kernel, no root, no bcc.
+
+    \b
+    Examples:
+      inetprobe replay traces.arrows --failed
+      inetprobe replay traces.arrows --format json --stable > golden.json
+    """
+    from inetprobe.sources.replay import ReplaySource
+
+    if output is not None and Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
+        raise UsageError("-o names the recording that is being replayed: give another file")
+    source = ReplaySource(Path(file))
+    sinks = open_sinks(form, color, output, source.run, stable=stable)
+    try:
+        accounting = pump(source, filters, sinks, count)
+    except RecordingError:
+        # What came before the damage has been shown; a copy of it is worth completing.
+        for sink in sinks:
+            sink.summary(source.accounting())
+        raise
+    say(quiet)(summary_line(accounting))

@@ -1,0 +1,27 @@
+"""``inetprobe trace``: live call traces from this kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from inetprobe.cli.live import live_options, run_live
+from inetprobe.cli.options import filter_options, open_sinks, output_options
+
+
+@click.command("trace")
+@filter_options
+@output_options
+@click.option("-o", "--output", metavar="FILE", help="Record what is shown, too.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
+@live_options
+def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
+    """Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.
+
+    \b
+    Examples:
+      inetprobe trace --failed --format line
+      inetprobe trace --user nobody -- ping -c 1 127.0.0.1
+    """
+    run_live(lambda run: open_sinks(form, color, output, run), **live)

@@ -1,0 +1,179 @@
+"""Records ↔ Arrow columns: names and types that pandas, polars or DuckDB read as they are. Nothing is lost either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from inetprobe import text
+from inetprobe.errors import RecordingError
+from inetprobe.names import ERRNOS
+from inetprobe.record import CALL_NULL, CALL_POINTER, CALL_RETURNED, RECORD, Records
+from inetprobe.run import Run
+
+_NAME = pa.dictionary(pa.int32(), pa.utf8())
+# Columns that stand in the record under the same name, with its own type.
+_PLAIN = (
+    "start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "protocol", "family", "type",
+    "foreign", "cpu", "flags",
+)  # fmt: skip
+_CALL_PLAIN = ("start_ns", "depth", "flags", "module", "module_protocol", "module_family", "module_type")
+
+CALL_TYPE = pa.struct(
+    [
+        ("function", _NAME),
+        ("depth", pa.uint8()),
+        ("start_ns", pa.uint64()),
+        ("duration_ns", pa.uint64()),
+        ("result", pa.int32()),
+        ("pointer", pa.utf8()),
+        ("flags", pa.uint8()),
+        ("module", pa.uint8()),
+        ("module_protocol", pa.int32()),
+        ("module_family", pa.int16()),
+        ("module_type", pa.int16()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        *((name, pa.from_numpy_dtype(RECORD[name])) for name in _PLAIN),
+        ("comm", _NAME),
+        ("prot", _NAME),
+        ("cgroup", _NAME),
+        ("errno", pa.utf8()),
+        ("duration_ns", pa.uint64()),
+        ("calls", pa.list_(CALL_TYPE)),
+    ]
+)
+
+
+def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
+    """One record batch of ``SCHEMA``."""
+    outermost = records["calls"][:, 0]
+    seen = (outermost["flags"] & CALL_RETURNED) != 0
+    columns = [pa.array(np.ascontiguousarray(records[name])) for name in _PLAIN]
+    columns += [_names(records["comm"], _until_nul), _names(records["prot"], _until_nul)]
+    columns.append(_names(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity))))
+    columns.append(_errno_names(outermost["result"]))
+    columns.append(_nullable(outermost["duration_ns"], seen))
+    columns.append(_calls_to_arrow(records, run))
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
+    """The records of a batch, which must have been validated; fills ``run.cgroups``.
+
+    Raises RecordingError if a column is missing, null where it cannot be, or out of range.
+    """
+    records = np.zeros(batch.num_rows, RECORD)
+    for name in _PLAIN:
+        records[name] = _numbers(_column(batch, name, SCHEMA.field(name).type), name)
+    records["comm"] = _bytes(_column(batch, "comm", _NAME), RECORD["comm"].itemsize)
+    records["prot"] = _bytes(_column(batch, "prot", _NAME), RECORD["prot"].itemsize)
+    _learn_cgroups(records["cgroup_id"], _column(batch, "cgroup", _NAME), run)
+    _calls_from_arrow(records, _column(batch, "calls", SCHEMA.field("calls").type), run)
+    return records
+
+
+def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:
+    ncalls = records["ncalls"].astype(np.int32)
+    used = np.arange(records["calls"].shape[1]) < ncalls[:, None]
+    calls = records["calls"][used]
+    returned = (calls["flags"] & CALL_RETURNED) != 0
+    is_pointer = (calls["flags"] & CALL_POINTER) != 0
+    pointer = pa.DictionaryArray.from_arrays(
+        pa.array(((calls["flags"] & CALL_NULL) != 0).astype(np.int8), mask=~is_pointer), pa.array(["valid", "NULL"])
+    ).cast(pa.utf8())
+    arrays = {
+        "function": _names(calls["function"], lambda number: run.functions[int(number)]),
+        "duration_ns": _nullable(calls["duration_ns"], returned),
+        "result": _nullable(calls["result"], returned & ~is_pointer),
+        "pointer": pointer,
+        **{name: pa.array(np.ascontiguousarray(calls[name])) for name in _CALL_PLAIN},
+    }
+    struct = pa.StructArray.from_arrays([arrays[field.name] for field in CALL_TYPE], fields=list(CALL_TYPE))
+    offsets = np.concatenate([[0], np.cumsum(ncalls)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), struct)
+
+
+def _calls_from_arrow(records: Records, column: pa.ListArray, run: Run) -> None:
+    if column.null_count:
+        raise RecordingError("column calls has a null")
+    ncalls = np.asarray(pc.list_value_length(column))
+    slots = records["calls"].shape[1]
+    if len(ncalls) and int(ncalls.max()) > slots:
+        raise RecordingError(f"a trace has {int(ncalls.max())} calls, and a record holds {slots}")
+    struct = column.flatten()
+    flat = np.zeros(len(struct), RECORD["calls"].base)
+    for name in _CALL_PLAIN:
+        flat[name] = _numbers(struct.field(name), f"calls.{name}")
+    flat["duration_ns"] = np.asarray(struct.field("duration_ns").fill_null(0))
+    flat["result"] = np.asarray(struct.field("result").fill_null(0))
+    flat["function"] = _function_numbers(struct.field("function"), run)
+    records["ncalls"] = ncalls
+    records["calls"][np.arange(slots) < ncalls[:, None]] = flat
+
+
+def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.uint8]:
+    known = {name: number for number, name in run.functions.items()}
+    if column.null_count:
+        raise RecordingError("column calls.function has a null")
+    names = column.dictionary.to_pylist()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise RecordingError(f"it has a call of {unknown[0]!r}, a function its metadata does not name")
+    numbers = np.array([known[name] for name in names], np.uint8)
+    result: npt.NDArray[np.uint8] = numbers[np.asarray(column.indices)]
+    return result
+
+
+def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa.DictionaryArray:
+    """Each distinct value's name once; a value without one is null."""
+    values, inverse = np.unique(column, return_inverse=True)
+    names = [name_of(value) for value in values.tolist()]
+    nameless = np.array([name is None for name in names], bool)
+    index = inverse.astype(np.int32)
+    mask = nameless[index] if len(names) else np.zeros(len(index), bool)
+    return pa.DictionaryArray.from_arrays(pa.array(index, mask=mask), pa.array([name or "" for name in names], pa.utf8()))
+
+
+def _until_nul(raw: bytes) -> str | None:
+    return text.decode(raw.partition(b"\0")[0]) or None
+
+
+def _errno_names(results: npt.NDArray[np.int32]) -> pa.Array:
+    return _names(results, lambda result: ERRNOS.get(-result, str(-result)) if result else None).cast(pa.utf8())
+
+
+def _nullable(column: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:
+    return pa.array(np.ascontiguousarray(column), mask=~known)
+
+
+def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> Any:
+    place = batch.schema.get_field_index(name)
+    if place < 0 or batch.schema.field(place).type != kind:
+        raise RecordingError(f"it has no column {name} of type {kind}")
+    return batch.column(place)
+
+
+def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
+    if column.null_count:
+        raise RecordingError(f"column {name} has a null")
+    return np.asarray(column)
+
+
+def _bytes(column: pa.DictionaryArray, size: int) -> npt.NDArray[np.bytes_]:
+    names = np.array([text.encode(name or "")[:size] for name in column.dictionary.to_pylist()] or [b""], f"S{size}")
+    index = np.asarray(column.indices.fill_null(-1))
+    return np.where(index < 0, np.bytes_(b""), names[np.maximum(index, 0)])
+
+
+def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArray, run: Run) -> None:
+    values, first = np.unique(identities, return_index=True)
+    for identity, row in zip(values.tolist(), first.tolist(), strict=True):
+        run.cgroups.setdefault(identity, column[row].as_py())

@@ -1,0 +1,185 @@
+"""Which sockets to show. Values of one filter are alternatives, different filters must all hold, ``!`` negates."""
+
+from __future__ import annotations
+
+import fnmatch
+import pwd
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe import text
+from inetprobe.errors import UsageError
+from inetprobe.names import parse
+from inetprobe.record import CALL_RETURNED, FUNCTION_REQUEST_MODULE, Records
+from inetprobe.run import Run
+
+Mask = npt.NDArray[np.bool_]
+
+_UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
+_NETNS = re.compile(r"net:\[(\d+)\]")
+#: Filters of integers that stand in the record under the same name.
+NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One filter: a value passes if it is in ``include`` (or that is empty) and not in ``exclude``."""
+
+    include: frozenset[int | str]
+    exclude: frozenset[int | str]
+
+    def passes(self, matches: Callable[[int | str], bool]) -> bool:
+        """Does a thing pass that ``matches`` compares with each value?"""
+        included = not self.include or any(matches(value) for value in self.include)
+        return included and not any(matches(value) for value in self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of one command. ``terms`` has only those given; ``min_duration_ns`` is in nanoseconds."""
+
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    failed: bool = False
+    module_requests: bool = False
+    min_duration_ns: int | None = None
+
+    def mask(self, records: Records, run: Run) -> Mask:
+        """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
+        keep = np.ones(len(records), bool)
+        for name in NUMBERS:
+            if name in self.terms:
+                keep &= _numbers(records[name], self.terms[name])
+        if "comm" in self.terms:
+            keep &= self._by_value(records["comm"], lambda raw: text.decode(bytes(raw).partition(b"\0")[0]), "comm")
+        if "cgroup" in self.terms:
+            keep &= self._by_value(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity)) or "", "cgroup")
+        return keep & self._outcome(records)
+
+    def describe(self) -> tuple[str, ...]:
+        """Each filter in a canonical form, for a recording's metadata."""
+        parts = []
+        for name, term in sorted(self.terms.items()):
+            values = [*sorted(map(str, term.include)), *(f"!{value}" for value in sorted(map(str, term.exclude)))]
+            parts.append(f"{name}={','.join(values)}")
+        parts += ["failed"] * self.failed + ["module-requests"] * self.module_requests
+        if self.min_duration_ns is not None:
+            parts.append(f"min-duration={self.min_duration_ns}ns")
+        return tuple(parts)
+
+    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[object], str], kind: str) -> Mask:
+        values, inverse = np.unique(column, return_inverse=True)
+        match = _same_comm if kind == "comm" else _in_cgroup
+        term = self.terms[kind]
+        names = [name_of(value) for value in values.tolist()]
+        verdicts = np.array([term.passes(lambda wanted, n=name: match(n, str(wanted))) for name in names], bool)
+        result: Mask = verdicts[inverse]
+        return result
+
+    def _outcome(self, records: Records) -> Mask:
+        outermost = records["calls"][:, 0]
+        unseen = (outermost["flags"] & CALL_RETURNED) == 0
+        keep = np.ones(len(records), bool)
+        if self.failed:
+            keep &= unseen | (outermost["result"] != 0)
+        if "errno" in self.terms:
+            keep &= unseen | _numbers(-outermost["result"], self.terms["errno"])
+        if self.min_duration_ns is not None:
+            keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
+        if self.module_requests:
+            slots = np.arange(records["calls"].shape[1])
+            used = slots < records["ncalls"][:, None]
+            keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
+        return keep
+
+
+def build(
+    values: Mapping[str, Iterable[str]],
+    *,
+    failed: bool = False,
+    module_requests: bool = False,
+    min_duration: str | None = None,
+) -> Filters:
+    """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
+    terms = {}
+    for name, words in values.items():
+        flat = [word for given in words for word in given.split(",") if word.strip()]
+        if flat:
+            include = frozenset(_value(name, word) for word in flat if not word.startswith("!"))
+            exclude = frozenset(_value(name, word[1:]) for word in flat if word.startswith("!"))
+            terms[name] = Term(include, exclude)
+    least = None if min_duration is None else parse_duration(min_duration)
+    return Filters(terms, failed, module_requests, least)
+
+
+def parse_duration(word: str) -> int:
+    """Nanoseconds of ``5ms``, ``1.5s``, ``250ns``; a bare number is seconds. Raises UsageError."""
+    match = _DURATION.fullmatch(word.strip())
+    if match is None:
+        raise UsageError(f"{word!r} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def is_glob(word: str) -> bool:
+    """Is it a shell pattern rather than a name?"""
+    return any(char in word for char in "*?[")
+
+
+def _value(name: str, word: str) -> int | str:
+    word = word.strip()
+    if name in ("comm", "cgroup"):
+        return word
+    if name in ("family", "type", "protocol", "errno"):
+        return parse(name, word)
+    if name == "uid" and not word.isdigit():
+        return _uid(word)
+    if name == "netns" and not word.isdigit():
+        return _netns(word)
+    if not word.isdigit():
+        raise UsageError(f"--{name}: {word!r} is not a number")
+    return int(word)
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise UsageError(f"--uid: {name!r} is neither a number nor a user of this machine") from None
+
+
+def _netns(word: str) -> int:
+    match = _NETNS.fullmatch(word)
+    if match:
+        return int(match[1])
+    try:
+        return Path(word).stat().st_ino
+    except OSError as error:
+        raise UsageError(
+            f"--netns: {word!r}: {error.strerror}: give an inode number, net:[…] or a path such as /proc/PID/ns/net"
+        ) from None
+
+
+def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
+    values = column.astype(np.int64)
+    keep = np.isin(values, [int(v) for v in term.include]) if term.include else np.ones(len(values), bool)
+    if term.exclude:
+        keep &= ~np.isin(values, [int(v) for v in term.exclude])
+    return keep
+
+
+def _same_comm(comm: str, wanted: str) -> bool:
+    return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
+
+
+def _in_cgroup(path: str, wanted: str) -> bool:
+    """A cgroup and everything below it."""
+    wanted = "/" + wanted.strip("/")
+    parents = [path, *(path[:i] for i in range(1, len(path)) if path[i] == "/")]
+    if is_glob(wanted):
+        return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)
+    return wanted == "/" or wanted in parents

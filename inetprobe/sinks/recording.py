@@ -1,0 +1,106 @@
+"""A recording: an Arrow IPC stream, written as the run goes on, so that a crash costs at most the last second.
+
+The schema's metadata has what is true of the whole run, a batch's own metadata what was lost just before it, and the
+metadata of the last, empty batch the accounting: without that one, the recording was cut short.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from inetprobe import __version__
+from inetprobe.columns import SCHEMA, to_arrow
+from inetprobe.errors import InetprobeError
+from inetprobe.record import RECORD, Batch, Loss, Records
+from inetprobe.run import Accounting, Run
+
+FORMAT = "1.0"
+_FLUSH_S = 1.0
+_ROWS = 65536
+REDACTIONS = ("host", "comm", "cgroup")
+
+
+class RecordingSink:
+    """Writes one recording. Raises InetprobeError, once, if the file cannot be written any further."""
+
+    def __init__(self, path: Path, run: Run, redact: AbstractSet[str] = frozenset()) -> None:
+        self._path = path
+        self._redact = redact
+        self._pending: list[Records] = []
+        self._losses: list[Loss] = []
+        self._rows = 0
+        self._flushed = time.monotonic()
+        try:
+            self._file = path.open("wb", buffering=0)
+            self._writer = pa.ipc.new_stream(self._file, SCHEMA.with_metadata(_metadata(run, redact)))
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        if batch.losses:
+            # A loss is told before the records that came after it: those that came before go out first.
+            self._flush(run)
+            self._losses += batch.losses
+        if len(batch):
+            self._pending.append(batch.records)
+            self._rows += len(batch)
+        due = time.monotonic() - self._flushed >= _FLUSH_S
+        if self._rows >= _ROWS or (due and (self._rows or self._losses)):
+            self._flush(run)
+        self._run = run
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink: writes what is left and the accounting, and closes the file."""
+        run = getattr(self, "_run", None)
+        if run is not None:
+            self._flush(run)
+        self._write(to_arrow(np.zeros(0, RECORD), Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
+        try:
+            self._writer.close()
+            self._file.close()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _flush(self, run: Run) -> None:
+        self._flushed = time.monotonic()
+        if not self._rows and not self._losses:
+            return
+        records = np.concatenate(self._pending) if self._pending else np.zeros(0, RECORD)
+        if "comm" in self._redact:
+            records["comm"] = b"redacted"
+        shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
+        losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
+        self._pending, self._losses, self._rows = [], [], 0
+        self._write(to_arrow(records, shown), {"losses": losses} if losses != "[]" else {})
+
+    def _write(self, batch: pa.RecordBatch, metadata: dict[str, str]) -> None:
+        try:
+            self._writer.write_batch(batch, custom_metadata=metadata or None)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> InetprobeError:
+        return InetprobeError(f"the recording {self._path} cannot be written: {error.strerror or error}")
+
+
+def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
+    facts = {
+        "format": FORMAT,
+        "version": __version__,
+        "kernel": run.kernel,
+        "architecture": run.architecture,
+        "clock_offset_ns": run.clock_offset_ns,
+        "mechanism": run.mechanism,
+        "filters": list(run.filters),
+        "functions": {str(number): name for number, name in run.functions.items()},
+        "host": None if "host" in redact else run.host,
+        "machine_id": None if "host" in redact else run.machine_id,
+    }
+    return {"inetprobe": json.dumps(facts)}

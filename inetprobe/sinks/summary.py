@@ -1,0 +1,27 @@
+"""The one line that ends every live command and replay."""
+
+from __future__ import annotations
+
+from inetprobe.run import Accounting
+
+
+def summary_line(accounting: Accounting) -> str:
+    """Sockets created, complete, incomplete and lost by reason; and, loudly, whatever does not add up."""
+    shown = accounting.entries - accounting.filtered
+    parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
+    parts.append(_by_reason("incomplete", accounting.incomplete))
+    parts.append(_by_reason("lost", accounting.lost))
+    extras = {"filtered out": accounting.filtered, "in flight": accounting.in_flight, "foreign calls": accounting.foreign}
+    parts += [f"{count:,} {name}" for name, count in extras.items() if count]
+    if accounting.probe_misses:
+        parts.append(_by_reason("probe hits missed", accounting.probe_misses))
+    odd = accounting.unaccounted()
+    if odd:
+        parts.append(f"{odd:+,} UNACCOUNTED FOR")
+    return ", ".join(parts)
+
+
+def _by_reason(what: str, counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+    return f"{total:,} {what}" + (f" ({detail})" if total else "")

@@ -1,0 +1,82 @@
+"""``--format tree``: one socket a block, its calls nested."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from inetprobe.names import ERRNOS
+from inetprobe.record import Batch
+from inetprobe.run import Accounting, Run
+from inetprobe.sinks import Style, show
+from inetprobe.text import printable
+from inetprobe.trace import Call, CallTrace, call_traces
+from inetprobe.verdict import judge
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+
+
+class TreeSink:
+    """Call traces for people."""
+
+    def __init__(self, out: TextIO, style: Style) -> None:
+        self._out = out
+        self._style = style
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        for loss in batch.losses:
+            self._out.write(self._paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
+        for trace in call_traces(batch, run):
+            self._out.write("\n".join(self._block(trace, run)) + "\n\n")
+        self._out.flush()
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink: people get theirs on stderr."""
+
+    def _block(self, trace: CallTrace, run: Run) -> list[str]:
+        outcome = f"= -1 {trace.errno}" if trace.errno else "= ok" if trace.duration_ns is not None else "= ?"
+        head = f"{show.request(trace.family, trace.type, trace.protocol)} "
+        lines = [self._paint("bold", head) + self._paint("red" if trace.errno else "green", outcome)]
+        comm = printable(trace.comm)
+        if self._style.stable:
+            lines.append(self._paint("dim", f"  {comm} uid {trace.uid}"))
+        else:
+            when = show.clock(trace.start_ns + run.clock_offset_ns)
+            lines.append(self._paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
+        lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
+        lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
+        if trace.incomplete:
+            lines.append(self._paint("yellow", f"  incomplete: {judge(trace.incomplete).reason}"))
+        return lines
+
+    def _call(self, calls: tuple[Call, ...], index: int) -> str:
+        call = calls[index]
+        text = f"  {_branches(calls, index)}{call.function}({call.module or ''})"
+        took = "" if self._style.stable else show.duration(call.duration_ns)
+        line = f"{text:<62} {took:>7}  {_result(call)}"
+        failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
+        return self._paint("yellow", line) if failed else line
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._style.colour else text
+
+
+def _branches(calls: tuple[Call, ...], index: int) -> str:
+    """The box drawing before call ``index``: at each depth, does a later call still hang there?"""
+    depth = calls[index].depth
+    parts = []
+    for level in range(1, depth + 1):
+        later = next((call.depth for call in calls[index + 1 :] if call.depth <= level), 0)
+        more = later == level
+        parts.append(("├─ " if more else "└─ ") if level == depth else "│  " if more else "   ")
+    return "".join(parts)
+
+
+def _result(call: Call) -> str:
+    if call.pointer is not None:
+        return call.pointer
+    if call.result is None:
+        return "return not seen"
+    if call.result < 0:
+        return f"-{ERRNOS.get(-call.result, -call.result)}"
+    return str(call.result)
