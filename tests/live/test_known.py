@@ -1,0 +1,89 @@
+"""One run of a known workload, with strace as the independent witness, by both mechanisms."""
+
+import re
+import sys
+
+import pytest
+
+from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
+
+from .conftest import HERE, accounted, inetprobe
+from .known import REQUESTS
+
+SOCKET = re.compile(r"^(\d+) +socket\((\w+), (\w+)(?:\|\w+)*, (\S+)\) = (-?\d+)(?: (E\w+))?")
+
+
+@pytest.fixture(scope="module", params=["kprobe", "fentry"])
+def run(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    recording, log = folder / "known.arrows", folder / "strace.txt"
+    result = inetprobe(
+        "trace", "--format", "json", "--mechanism", request.param, "-o", recording, "--",
+        "strace", "-f", "-e", "trace=socket", "-o", log, sys.executable, HERE / "known.py",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    return result, recording, log
+
+
+def ours(run):
+    return [trace for trace in run[0].traces if trace["family"] in (2, 10)]
+
+
+def test_exactly_23_sockets_of_the_known_kinds(run):
+    seen = [(t["family"], t["type"], t["protocol"], t["errno"]) for t in ours(run)]
+    assert seen == REQUESTS
+
+
+def test_every_trace_is_complete_and_accounted_for(run):
+    assert all(trace["complete"] for trace in ours(run))
+    assert run[0].summary["complete"] == 23
+    assert not run[0].summary["lost"]
+    assert accounted(run[0].summary)
+
+
+def test_the_calls_follow_the_outcome(run):
+    for trace in ours(run):
+        calls = [(call["depth"], call["function"]) for call in trace["calls"]]
+        create = "inet_create" if trace["family"] == 2 else "inet6_create"
+        modules = [(1, "__request_module")] * sum(name == "__request_module" for _, name in calls)
+        allocated = [(1, "sk_alloc"), (2, "sk_prot_alloc")] if trace["errno"] is None else []
+        assert calls == [(0, create), *modules, *allocated]
+        asked = trace["errno"] in ("EPROTONOSUPPORT", "ESOCKTNOSUPPORT")
+        family, kind, protocol = trace["family"], trace["type"], trace["protocol"]
+        names = [f"net-pf-{family}-proto-{protocol}-type-{kind}", f"net-pf-{family}-proto-{protocol}"]
+        assert [c["module"] for c in trace["calls"] if "module" in c] == (names if asked else [])
+
+
+def test_strace_agrees_call_for_call(run):
+    witnessed = []
+    for line in run[2].read_text().splitlines():
+        match = SOCKET.match(line)
+        if match and match[2] in ("AF_INET", "AF_INET6"):
+            witnessed.append((match[2], match[3], match[4], match[6]))
+    mine = []
+    for t in ours(run):
+        kind = TYPES.get(t["type"], str(t["type"]))
+        mine.append((FAMILIES[t["family"]], kind, t["protocol"], t["errno"]))
+    numbers = {name: number for number, name in PROTOCOLS.items()} | {"IPPROTO_ICMPV6": 58}
+
+    def number(word):
+        return numbers[word] if word in numbers else int(word, 0) if word[0] in "-0123456789" else None
+
+    as_numbers = [(f, k, number(p.removesuffix("/*")), e) for f, k, p, e in witnessed]
+    as_numbers = [(f, k, p - (1 << 32) if p is not None and p >= 1 << 31 else p, e) for f, k, p, e in as_numbers]
+    assert as_numbers == mine
+
+
+def test_a_replay_gives_the_same_bytes(run):
+    replayed = inetprobe("replay", run[1], "--format", "json")
+    assert replayed.status == 0, replayed.err
+    assert replayed.out == run[0].out
+
+
+def test_the_caller_is_named(run):
+    for trace in ours(run):
+        assert trace["comm"].startswith("python")
+        assert trace["pid"] == trace["tid"]
+        assert trace["uid"] in (0, 65534)
+        assert trace["netns"] > 0
+        assert trace["prot"] or trace["errno"]

@@ -1,0 +1,116 @@
+"""The live commands as a user meets them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+from .conftest import accounted, command, inetprobe
+
+FAMILY_TREE = """
+import os, socket, subprocess, sys, threading
+def make(protocol):
+    try: socket.socket(2, 2, protocol).close()
+    except OSError: pass
+make(101)
+thread = threading.Thread(target=make, args=(102,)); thread.start(); thread.join()
+if os.fork() == 0:
+    make(103)
+    if os.fork() == 0:
+        make(104); os._exit(0)
+    os.wait(); os._exit(0)
+os.wait()
+subprocess.run([sys.executable, '-c', 'import socket; socket.socket(2, 1, 0)'])
+"""
+STRANGER = "import socket, time\nwhile True: socket.socket(2, 3, 1).close(); time.sleep(0.005)"
+
+
+def test_children_are_followed_and_strangers_are_not():
+    stranger = subprocess.Popen([sys.executable, "-c", STRANGER])
+    try:
+        result = inetprobe("trace", "--format", "json", "--", sys.executable, "-c", FAMILY_TREE)
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert result.status == 0, result.err
+    assert sorted((t["type"], t["protocol"]) for t in result.traces) == [(1, 0), (2, 101), (2, 102), (2, 103), (2, 104)]
+    assert len({trace["pid"] for trace in result.traces}) == 4
+    assert result.summary["filtered"] > 0
+    assert accounted(result.summary)
+
+
+def test_filters_in_the_kernel_keep_what_they_say():
+    program = "import socket\nfor a in ((2,1,0),(2,2,0),(10,1,0),(2,1,99),(2,3,1)):\n try: socket.socket(*a).close()\n except OSError: pass"
+    result = inetprobe("trace", "--format", "json", "--type", "stream", "--protocol", "!99", "--family", "inet", "--",
+                       sys.executable, "-c", program)  # fmt: skip
+    assert [(t["family"], t["type"], t["protocol"]) for t in result.traces] == [(2, 1, 0)]
+    assert accounted(result.summary)
+
+
+def test_as_another_user_a_raw_socket_is_refused_before_sk_alloc():
+    program = "import socket; socket.socket(2, 3, 1)"
+    result = inetprobe("trace", "-x", "--format", "json", "--user", "nobody", "--", sys.executable, "-c", program)
+    assert result.status == 1  # Python's own, of an exception
+    (trace,) = result.traces
+    assert trace["errno"] == "EPERM"
+    assert trace["uid"] == 65534
+    assert [call["function"] for call in trace["calls"]] == ["inet_create"]
+
+
+def test_the_command_s_signal_is_ours():
+    result = inetprobe("trace", "--", "sh", "-c", "kill -TERM $$")
+    assert result.status == -signal.SIGTERM
+
+
+def test_ctrl_c_ends_it_cleanly_and_the_recording_is_whole(tmp_path):
+    recording = tmp_path / "live.arrows"
+    tracer = subprocess.Popen(command("trace", "--format", "json", "-o", recording), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    line = tracer.stderr.readline()
+    assert "tracing" in line, line
+    time.sleep(0.5)
+    subprocess.run([sys.executable, "-c", "import socket; socket.socket(2, 2, 0)"], check=True)
+    first = json.loads(tracer.stdout.readline())
+    assert first["kind"] == "trace"
+    tracer.send_signal(signal.SIGINT)
+    out, err = tracer.communicate(timeout=60)
+    assert tracer.returncode == 0, err
+    assert "1 complete" in err
+    replayed = inetprobe("replay", recording, "--format", "json")
+    assert [trace["id"] for trace in replayed.traces] == [first["id"]]
+
+
+def test_a_closed_pipe_ends_it_quietly():
+    stream = "import socket\nwhile True: socket.socket(2, 1, 0).close()"
+    maker = subprocess.Popen([sys.executable, "-c", stream])
+    try:
+        line = " ".join(command("trace", "--format", "line")) + " | head -n 3"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        maker.kill()
+        maker.wait()
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_three_hundred_threads_asleep_in_request_module_all_return():
+    program = (
+        "import socket, threading\n"
+        "def make():\n"
+        "    try: socket.socket(2, 1, 200)\n"
+        "    except OSError: pass\n"
+        "threads = [threading.Thread(target=make) for _ in range(300)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]"
+    )
+    result = inetprobe("trace", "--format", "json", "--mechanism", "kprobe", "--", sys.executable, "-c", program, timeout=500)
+    assert result.summary["complete"] == 300
+    assert not result.summary["probe_misses"]
+    assert accounted(result.summary)
+
+
+def test_doctor_says_yes():
+    result = inetprobe("doctor", "--format", "json")
+    assert result.status == 0, result.out
+    assert json.loads(result.out)["traceable"]
