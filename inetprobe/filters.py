@@ -1,339 +1,185 @@
-"""Which sockets the user wants to see.
-
-A filter is given several times, or once with commas: its values are alternatives, and a leading ``!`` takes one away. A
-value matches if it is one of the positive ones, or there are none of them, and it is no negative one. Different filters
-must all hold. What asks for the outcome (``--failed``, ``--errno``, ``--min-duration``, ``--module-requests``) lets an
-incomplete trace pass where the outcome was not seen, since hiding it would hide a socket that may well be asked for.
-"""
+"""Which sockets to show. Values of one filter are alternatives, different filters must all hold, ``!`` negates."""
 
 from __future__ import annotations
 
-import difflib
-import os
+import fnmatch
 import pwd
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe import names, text
-from inetprobe.duration import duration_text, parse_duration
+from inetprobe import text
 from inetprobe.errors import UsageError
-from inetprobe.record import (
-    CALL_RETURNED,
-    FUNCTION_REQUEST_MODULE,
-    INCOMPLETE_FLAGS,
-    Records,
-    define,
-    used_calls,
-)
+from inetprobe.names import parse
+from inetprobe.record import CALL_RETURNED, FUNCTION_REQUEST_MODULE, Records
 from inetprobe.run import Run
 
 Mask = npt.NDArray[np.bool_]
-#: What an option may hold: nothing, a flag, one text with commas, or several of them.
-OptionValue = None | bool | str | Sequence[str]
 
-_COMM_BYTES = define("INETPROBE_COMM") - 1
-_U32 = (0, 2**32 - 1)
-_S32 = (-(2**31), 2**31 - 1)
-_ANY_INCOMPLETE = sum(INCOMPLETE_FLAGS)
-_NETNS = re.compile(r"net:\[(\d+)\]", re.ASCII)
-
-
-def is_glob(value: str) -> bool:
-    """Is this value of ``--comm`` or ``--cgroup`` a shell pattern?"""
-    return any(character in value for character in "*?[")
+_UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
+_NETNS = re.compile(r"net:\[(\d+)\]")
+#: Filters of integers that stand in the record under the same name.
+NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """The values of one filter: numbers, or for ``comm`` and ``cgroup`` texts."""
+    """One filter: a value passes if it is in ``include`` (or that is empty) and not in ``exclude``."""
 
-    include: frozenset[int | str] = frozenset()
-    exclude: frozenset[int | str] = frozenset()
+    include: frozenset[int | str]
+    exclude: frozenset[int | str]
 
-    def matches(self, test: Callable[[int | str], bool]) -> bool:
-        """Does what ``test`` compares with a value match this term?"""
-        wanted = not self.include or any(test(value) for value in self.include)
-        return wanted and not any(test(value) for value in self.exclude)
-
-    def among(self, numbers: npt.NDArray[np.int64]) -> Mask:
-        """``matches`` for a column of numbers."""
-        mask = np.ones(len(numbers), bool)
-        if self.include:
-            mask &= _is_one_of(numbers, self.include)
-        if self.exclude:
-            mask &= ~_is_one_of(numbers, self.exclude)
-        return mask
+    def passes(self, matches: Callable[[int | str], bool]) -> bool:
+        """Does a thing pass that ``matches`` compares with each value?"""
+        included = not self.include or any(matches(value) for value in self.include)
+        return included and not any(matches(value) for value in self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """All filters of a command line.
-
-    ``terms`` holds only the filters that were given, by their option's name; errno values are positive numbers.
-    ``all_families`` is ``--family all``: also show what else reaches sk_alloc.
-    """
+    """The filters of one command. ``terms`` has only those given; ``min_duration_ns`` is in nanoseconds."""
 
     terms: Mapping[str, Term] = field(default_factory=dict)
     failed: bool = False
     module_requests: bool = False
     min_duration_ns: int | None = None
-    all_families: bool = False
-
-    @classmethod
-    def parse(cls, options: Mapping[str, OptionValue]) -> Filters:
-        """Filters from their options' names and texts, as in ``{"uid": ["!0"], "failed": True}``.
-
-        Raises UsageError for an unknown name and for a value that cannot be understood.
-        """
-        given = {name.replace("_", "-"): value for name, value in options.items() if value not in (None, False, (), [], "")}
-        unknown = sorted(set(given) - set(NAMES))
-        if unknown:
-            raise UsageError(f"unknown filter {unknown[0]!r}{_nearest(unknown[0], NAMES)}")
-        terms = {name: _term(name, _values(given[name])) for name in PARSERS if name in given}
-        family, all_families = _without_all(terms.pop("family", None))
-        if family is not None:
-            terms["family"] = family
-        return cls(
-            terms={name: terms[name] for name in PARSERS if name in terms},
-            failed=_flag("failed", given),
-            module_requests=_flag("module-requests", given),
-            min_duration_ns=_min_duration(given.get("min-duration")),
-            all_families=all_families,
-        )
 
     def mask(self, records: Records, run: Run) -> Mask:
-        """For each record whether it passes."""
-        mask = np.ones(len(records), bool)
-        for name, term in self.terms.items():
-            mask &= _MASKS[name](term, records, run)
-        first = records["calls"][:, 0]
-        unseen = (first["flags"] & CALL_RETURNED) == 0
-        if self.failed:
-            mask &= unseen | (first["result"] != 0)
-        if self.min_duration_ns is not None:
-            mask &= unseen | (first["duration_ns"] >= np.uint64(self.min_duration_ns))
-        if self.module_requests:
-            asked = (records["calls"]["function"] == FUNCTION_REQUEST_MODULE) & used_calls(records)
-            mask &= asked.any(axis=1) | ((records["flags"] & _ANY_INCOMPLETE) != 0)
-        return mask
+        """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
+        keep = np.ones(len(records), bool)
+        for name in NUMBERS:
+            if name in self.terms:
+                keep &= _numbers(records[name], self.terms[name])
+        if "comm" in self.terms:
+            keep &= self._by_value(records["comm"], lambda raw: text.decode(bytes(raw).partition(b"\0")[0]), "comm")
+        if "cgroup" in self.terms:
+            keep &= self._by_value(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity)) or "", "cgroup")
+        return keep & self._outcome(records)
 
     def describe(self) -> tuple[str, ...]:
-        """The filters in one canonical text each, as a recording keeps them: ``("family=AF_INET", "uid=!0")``."""
-        texts = [f"{name}={_term_text(name, term)}" for name, term in self.terms.items()]
-        texts += ["family=all"] if self.all_families else []
-        texts += ["failed"] if self.failed else []
-        texts += ["module-requests"] if self.module_requests else []
-        texts += [f"min-duration={duration_text(self.min_duration_ns)}"] if self.min_duration_ns is not None else []
-        return tuple(sorted(texts))
+        """Each filter in a canonical form, for a recording's metadata."""
+        parts = []
+        for name, term in sorted(self.terms.items()):
+            values = [*sorted(map(str, term.include)), *(f"!{value}" for value in sorted(map(str, term.exclude)))]
+            parts.append(f"{name}={','.join(values)}")
+        parts += ["failed"] * self.failed + ["module-requests"] * self.module_requests
+        if self.min_duration_ns is not None:
+            parts.append(f"min-duration={self.min_duration_ns}ns")
+        return tuple(parts)
+
+    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[object], str], kind: str) -> Mask:
+        values, inverse = np.unique(column, return_inverse=True)
+        match = _same_comm if kind == "comm" else _in_cgroup
+        term = self.terms[kind]
+        names = [name_of(value) for value in values.tolist()]
+        verdicts = np.array([term.passes(lambda wanted, n=name: match(n, str(wanted))) for name in names], bool)
+        result: Mask = verdicts[inverse]
+        return result
+
+    def _outcome(self, records: Records) -> Mask:
+        outermost = records["calls"][:, 0]
+        unseen = (outermost["flags"] & CALL_RETURNED) == 0
+        keep = np.ones(len(records), bool)
+        if self.failed:
+            keep &= unseen | (outermost["result"] != 0)
+        if "errno" in self.terms:
+            keep &= unseen | _numbers(-outermost["result"], self.terms["errno"])
+        if self.min_duration_ns is not None:
+            keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
+        if self.module_requests:
+            slots = np.arange(records["calls"].shape[1])
+            used = slots < records["ncalls"][:, None]
+            keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
+        return keep
 
 
-# Reading values. Each parser turns one text into a number or a text, or raises UsageError.
+def build(
+    values: Mapping[str, Iterable[str]],
+    *,
+    failed: bool = False,
+    module_requests: bool = False,
+    min_duration: str | None = None,
+) -> Filters:
+    """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
+    terms = {}
+    for name, words in values.items():
+        flat = [word for given in words for word in given.split(",") if word.strip()]
+        if flat:
+            include = frozenset(_value(name, word) for word in flat if not word.startswith("!"))
+            exclude = frozenset(_value(name, word[1:]) for word in flat if word.startswith("!"))
+            terms[name] = Term(include, exclude)
+    least = None if min_duration is None else parse_duration(min_duration)
+    return Filters(terms, failed, module_requests, least)
 
 
-def _values(value: OptionValue) -> list[str]:
-    texts = [value] if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
-    return [part.strip() for whole in texts for part in whole.split(",")]
+def parse_duration(word: str) -> int:
+    """Nanoseconds of ``5ms``, ``1.5s``, ``250ns``; a bare number is seconds. Raises UsageError."""
+    match = _DURATION.fullmatch(word.strip())
+    if match is None:
+        raise UsageError(f"{word!r} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
+    return round(float(match[1]) * _UNITS[match[2]])
 
 
-def _term(name: str, values: Iterable[str]) -> Term:
-    include: set[int | str] = set()
-    exclude: set[int | str] = set()
-    for value in values:
-        negated = value.startswith("!")
-        bare = value[1:].strip() if negated else value
-        if not bare:
-            raise UsageError(f"--{name}: a value is empty")
-        (exclude if negated else include).add(PARSERS[name](bare))
-    return Term(frozenset(include), frozenset(exclude))
+def is_glob(word: str) -> bool:
+    """Is it a shell pattern rather than a name?"""
+    return any(char in word for char in "*?[")
 
 
-def _number(name: str, bounds: tuple[int, int]) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            return _within(name, value, int(value, 10), bounds)
-        except ValueError:
-            raise UsageError(f"--{name}: {value!r} is not a number") from None
-
-    return parse
-
-
-def _within(name: str, value: str, number: int, bounds: tuple[int, int]) -> int:
-    if not bounds[0] <= number <= bounds[1]:
-        raise UsageError(f"--{name}: {value} is not between {bounds[0]} and {bounds[1]}")
-    return number
-
-
-def _named(name: str, bounds: tuple[int, int]) -> Callable[[str], int]:
-    return lambda value: _within(name, value, names.parse(name, value), bounds)
+def _value(name: str, word: str) -> int | str:
+    word = word.strip()
+    if name in ("comm", "cgroup"):
+        return word
+    if name in ("family", "type", "protocol", "errno"):
+        return parse(name, word)
+    if name == "uid" and not word.isdigit():
+        return _uid(word)
+    if name == "netns" and not word.isdigit():
+        return _netns(word)
+    if not word.isdigit():
+        raise UsageError(f"--{name}: {word!r} is not a number")
+    return int(word)
 
 
-def _family(value: str) -> int | str:
-    return "all" if value.lower() == "all" else _within("family", value, names.parse("family", value), (0, 2**15 - 1))
-
-
-def _without_all(term: Term | None) -> tuple[Term | None, bool]:
-    if term is None or "all" not in term.include | term.exclude:
-        return term, False
-    if "all" in term.exclude:
-        raise UsageError("--family: !all would leave nothing")
-    return (Term(exclude=term.exclude) if term.exclude else None), True
-
-
-def _uid(value: str) -> int:
-    if value.isdecimal():
-        return _number("uid", _U32)(value)
+def _uid(name: str) -> int:
     try:
-        return pwd.getpwnam(value).pw_uid
+        return pwd.getpwnam(name).pw_uid
     except KeyError:
-        users = [entry.pw_name for entry in pwd.getpwall()]
-        raise UsageError(f"--uid: there is no user {value!r}{_nearest(value, users)}") from None
+        raise UsageError(f"--uid: {name!r} is neither a number nor a user of this machine") from None
 
 
-def _netns(value: str) -> int:
-    match = _NETNS.fullmatch(value)
-    if match is not None or value.isdecimal():
-        return _number("netns", _U32)(match[1] if match else value)
-    if "/" not in value:
-        raise UsageError(f"--netns: {value!r} is neither an inode number, net:[NUMBER] nor a path such as /proc/1/ns/net")
+def _netns(word: str) -> int:
+    match = _NETNS.fullmatch(word)
+    if match:
+        return int(match[1])
     try:
-        return Path(value).stat().st_ino
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"--netns: cannot look at {value}: {reason}") from None
+        return Path(word).stat().st_ino
+    except OSError as error:
+        raise UsageError(
+            f"--netns: {word!r}: {error.strerror}: give an inode number, net:[…] or a path such as /proc/PID/ns/net"
+        ) from None
 
 
-def _as_text(value: str) -> str:
-    """Arguments that were not UTF-8 carry surrogates: give them the look that names in traces have."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return text.decode(os.fsencode(value))
-    return value
+def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
+    values = column.astype(np.int64)
+    keep = np.isin(values, [int(v) for v in term.include]) if term.include else np.ones(len(values), bool)
+    if term.exclude:
+        keep &= ~np.isin(values, [int(v) for v in term.exclude])
+    return keep
 
 
-def _comm(value: str) -> str:
-    # The kernel keeps 15 bytes of a name: a longer one is that prefix.
-    value = _as_text(value)
-    return value if is_glob(value) else text.decode(text.encode(value)[:_COMM_BYTES])
+def _same_comm(comm: str, wanted: str) -> bool:
+    return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
 
 
-def _cgroup(value: str) -> str:
-    value = _as_text(value)
-    if not value.startswith(("/", "*")):
-        raise UsageError(f"--cgroup: {value!r} is not a path below the cgroup mount such as /system.slice")
-    return value.rstrip("/") or "/"
-
-
-PARSERS: Mapping[str, Callable[[str], int | str]] = {
-    "pid": _number("pid", _U32),
-    "comm": _comm,
-    "uid": _uid,
-    "cgroup": _cgroup,
-    "netns": _netns,
-    "family": _family,
-    "type": _named("type", (0, 2**15 - 1)),
-    "protocol": _named("protocol", _S32),
-    "errno": _named("errno", (0, 4095)),
-}
-NAMES: tuple[str, ...] = (*PARSERS, "failed", "module-requests", "min-duration")
-
-
-def _flag(name: str, given: Mapping[str, OptionValue]) -> bool:
-    value = given.get(name, False)
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} is on or off, not {value!r}")
-    return value
-
-
-def _min_duration(value: OptionValue) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise UsageError(f"min-duration is a text such as '5ms', not {value!r}")
-    return parse_duration(value)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=3)
-    return ": did you mean " + " or ".join(close) + "?" if close else ""
-
-
-def _term_text(name: str, term: Term) -> str:
-    def value_text(value: int | str) -> str:
-        return names.number_text(name, value) if isinstance(value, int) else value
-
-    include = [value_text(value) for value in sorted(term.include, key=str)]
-    return ",".join(include + [f"!{value_text(value)}" for value in sorted(term.exclude, key=str)])
-
-
-# Deciding. Numbers are compared as columns; a text is decided once for each distinct one.
-
-
-def _is_one_of(numbers: npt.NDArray[np.int64], values: Iterable[int | str]) -> Mask:
-    return np.isin(numbers, np.array([int(value) for value in values], np.int64))
-
-
-def _column_mask(name: str) -> Callable[[Term, Records, Run], Mask]:
-    return lambda term, records, _: term.among(records[name].astype(np.int64))
-
-
-def _errno_mask(term: Term, records: Records, _: Run) -> Mask:
-    first = records["calls"][:, 0]
-    unseen = (first["flags"] & CALL_RETURNED) == 0
-    return unseen | term.among(-first["result"].astype(np.int64))
-
-
-def _distinct_mask(column: npt.NDArray[np.generic], decide: Callable[[object], bool]) -> Mask:
-    distinct, where = np.unique(column, return_inverse=True)
-    decided = np.array([decide(value) for value in distinct.tolist()], bool)
-    return decided[where] if len(distinct) else np.zeros(0, bool)
-
-
-def _comm_mask(term: Term, records: Records, _: Run) -> Mask:
-    def decide(raw: object) -> bool:
-        assert isinstance(raw, bytes)
-        comm = text.decode(raw.partition(b"\0")[0])
-        return term.matches(lambda value: _glob(str(value))(comm) is not None if is_glob(str(value)) else comm == value)
-
-    return _distinct_mask(records["comm"], decide)
-
-
-def _cgroup_mask(term: Term, records: Records, run: Run) -> Mask:
-    def decide(identity: object) -> bool:
-        assert isinstance(identity, int)
-        path = run.cgroups.get(identity)
-        return term.matches(lambda value: path is not None and _is_below(path, str(value)))
-
-    return _distinct_mask(records["cgroup_id"], decide)
-
-
-def _is_below(path: str, value: str) -> bool:
-    """Is the cgroup ``path`` the one called ``value``, or below it?"""
-    if value == "/":
-        return True
-    if not is_glob(value):
-        # The user copies a path from the file system, where a backslash is single.
-        return any(path == form or path.startswith(f"{form}/") for form in (value, text.decode(value.encode())))
-    matches = _glob(value)
-    parts = path.split("/")
-    return any(matches("/".join(parts[:end])) is not None for end in range(2, len(parts) + 1))
-
-
-@lru_cache(maxsize=1024)
-def _glob(pattern: str) -> Callable[[str], re.Match[str] | None]:
-    return re.compile(translate(pattern)).match
-
-
-_MASKS: Mapping[str, Callable[[Term, Records, Run], Mask]] = {
-    **{name: _column_mask(name) for name in ("pid", "uid", "netns", "family", "type", "protocol")},
-    "comm": _comm_mask,
-    "cgroup": _cgroup_mask,
-    "errno": _errno_mask,
-}
+def _in_cgroup(path: str, wanted: str) -> bool:
+    """A cgroup and everything below it."""
+    wanted = "/" + wanted.strip("/")
+    parents = [path, *(path[:i] for i in range(1, len(path)) if path[i] == "/")]
+    if is_glob(wanted):
+        return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)
+    return wanted == "/" or wanted in parents

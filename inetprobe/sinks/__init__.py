@@ -1,10 +1,9 @@
-"""Where traces go: one small file a sink, one line each in the registry."""
+"""Where batches go. A sink is a small file and a line in ``open_format``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol, TextIO
 
 from inetprobe.record import Batch
@@ -12,37 +11,30 @@ from inetprobe.run import Accounting, Run
 
 
 class Sink(Protocol):
-    """Takes what passed the filters, in order. Each method raises OSError where it cannot write."""
+    """Takes the batches of one run in order, then its accounting."""
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """Takes the losses of ``batch``, then its records. Their calls are known to nest."""
+        """One batch, with its losses; called with empty ones too, so that time can be kept."""
 
     def summary(self, accounting: Accounting) -> None:
-        """The run is over and this is where every socket went. Not called if the run ends by an error."""
-
-    def close(self) -> None:
-        """Writes what is still held back and lets go of everything. Called once, after an error too."""
+        """The run is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """How a sink that prints is to print. ``stable`` leaves out all that changes from run to run."""
+class Style:
+    """How text looks: ``colour`` on a terminal; ``stable`` leaves out what changes from run to run."""
 
-    stream: TextIO
     colour: bool = False
     stable: bool = False
 
 
-#: Sinks that print traces, by the name ``--format`` has for them: where the function that makes one is.
-FORMATS: Mapping[str, str] = {
-    "tree": "inetprobe.sinks.text_tree:TreeSink",
-    "line": "inetprobe.sinks.text_line:LineSink",
-    "json": "inetprobe.sinks.jsonl:JsonSink",
-}
+def open_format(name: str, out: TextIO, style: Style) -> Sink:
+    """The text sink ``tree``, ``line`` or ``json`` on ``out``."""
+    from inetprobe.sinks import jsonl, text_line, text_tree
 
-
-def make_sink(name: str, output: Output) -> Sink:
-    """The sink called ``name`` in FORMATS; only its own module is imported."""
-    module, _, attribute = FORMATS[name].partition(":")
-    make: Callable[[Output], Sink] = getattr(import_module(module), attribute)
-    return make(output)
+    formats: dict[str, Callable[[TextIO, Style], Sink]] = {
+        "tree": text_tree.TreeSink,
+        "line": text_line.LineSink,
+        "json": jsonl.JsonSink,
+    }
+    return formats[name](out, style)

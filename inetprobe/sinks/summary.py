@@ -1,41 +1,27 @@
-"""The line every run ends with: where each socket went."""
+"""The one line that ends every live command and replay."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from inetprobe.run import Accounting
 
 
 def summary_line(accounting: Accounting) -> str:
-    """One line for stderr: ``12 sockets created: 10 complete, 1 incomplete (truncated 1), 1 lost (ring_full 1)``.
-
-    What is zero and need not be said is left out; what does not add up is said loudly.
-    """
-    parts = [f"{accounting.complete:,} complete"]
-    parts += _by_reason("incomplete", accounting.incomplete)
-    parts += _by_reason("lost", accounting.lost)
-    parts += [f"{accounting.filtered:,} filtered out"] if accounting.filtered else []
-    parts += [f"{accounting.in_flight:,} in flight"] if accounting.in_flight else []
-    line = f"{accounting.entries:,} socket{'s' * (accounting.entries != 1)} created: " + ", ".join(parts)
-    apart = [
-        f"{count:,} {what}"
-        for count, what in (
-            (accounting.nested, "nested"),
-            (accounting.foreign, "calls of interrupts left out"),
-            (sum(accounting.probe_misses.values()), "probe hits missed"),
-        )
-        if count
-    ]
-    line += f" ({'; '.join(apart)})" if apart else ""
-    missing = accounting.unaccounted()
-    if missing:
-        what = "unaccounted for" if missing > 0 else "more accounted for than were created"
-        line += f" — ACCOUNTING BROKEN: {abs(missing):,} {what}"
-    return line
+    """Sockets created, complete, incomplete and lost by reason; and, loudly, whatever does not add up."""
+    shown = accounting.entries - accounting.filtered
+    parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
+    parts.append(_by_reason("incomplete", accounting.incomplete))
+    parts.append(_by_reason("lost", accounting.lost))
+    extras = {"filtered out": accounting.filtered, "in flight": accounting.in_flight, "foreign calls": accounting.foreign}
+    parts += [f"{count:,} {name}" for name, count in extras.items() if count]
+    if accounting.probe_misses:
+        parts.append(_by_reason("probe hits missed", accounting.probe_misses))
+    odd = accounting.unaccounted()
+    if odd:
+        parts.append(f"{odd:+,} UNACCOUNTED FOR")
+    return ", ".join(parts)
 
 
-def _by_reason(what: str, counts: Mapping[str, int]) -> list[str]:
-    """Always said, even when it is none: silence about losses is what we are here to end."""
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()) if count)
-    return [f"{sum(counts.values()):,} {what}" + (f" ({reasons})" if reasons else "")]
+def _by_reason(what: str, counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+    return f"{total:,} {what}" + (f" ({detail})" if total else "")
