@@ -1,4 +1,4 @@
-"""Records ↔ Arrow columns: names and types that pandas, polars or DuckDB read as they are. Nothing is lost either way."""
+"""Records ↔ Arrow columns: names and types that pandas, polars or DuckDB read as they are, losslessly."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa
     nameless = np.array([name is None for name in names], bool)
     index = inverse.astype(np.int32)
     mask = nameless[index] if len(names) else np.zeros(len(index), bool)
-    return pa.DictionaryArray.from_arrays(pa.array(index, mask=mask), pa.array([name or "" for name in names], pa.utf8()))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(index, mask=mask), pa.array([name or "" for name in names], pa.utf8())
+    )
 
 
 def _until_nul(raw: bytes) -> str | None:

@@ -7,7 +7,9 @@ import pwd
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +58,9 @@ class Filters:
             if name in self.terms:
                 keep &= _numbers(records[name], self.terms[name])
         if "comm" in self.terms:
-            keep &= self._by_value(records["comm"], lambda raw: text.decode(bytes(raw).partition(b"\0")[0]), "comm")
+            keep &= self._by_value(records["comm"], _comm_of, "comm")
         if "cgroup" in self.terms:
-            keep &= self._by_value(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity)) or "", "cgroup")
+            keep &= self._by_value(records["cgroup_id"], lambda identity: run.cgroups.get(identity) or "", "cgroup")
         return keep & self._outcome(records)
 
     def describe(self) -> tuple[str, ...]:
@@ -72,12 +74,13 @@ class Filters:
             parts.append(f"min-duration={self.min_duration_ns}ns")
         return tuple(parts)
 
-    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[object], str], kind: str) -> Mask:
+    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[Any], str], kind: str) -> Mask:
         values, inverse = np.unique(column, return_inverse=True)
         match = _same_comm if kind == "comm" else _in_cgroup
         term = self.terms[kind]
-        names = [name_of(value) for value in values.tolist()]
-        verdicts = np.array([term.passes(lambda wanted, n=name: match(n, str(wanted))) for name in names], bool)
+        verdicts = np.zeros(len(values), np.bool_)
+        for place, value in enumerate(values.tolist()):
+            verdicts[place] = term.passes(partial(match, name_of(value)))
         result: Mask = verdicts[inverse]
         return result
 
@@ -172,13 +175,18 @@ def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
     return keep
 
 
-def _same_comm(comm: str, wanted: str) -> bool:
+def _comm_of(raw: bytes) -> str:
+    return text.decode(raw.partition(b"\0")[0])
+
+
+def _same_comm(comm: str, wanted: int | str) -> bool:
+    wanted = str(wanted)
     return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
 
 
-def _in_cgroup(path: str, wanted: str) -> bool:
+def _in_cgroup(path: str, wanted: int | str) -> bool:
     """A cgroup and everything below it."""
-    wanted = "/" + wanted.strip("/")
+    wanted = "/" + str(wanted).strip("/")
     parents = [path, *(path[:i] for i in range(1, len(path)) if path[i] == "/")]
     if is_glob(wanted):
         return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)

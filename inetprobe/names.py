@@ -1,7 +1,7 @@
 """The C headers' names of families, socket types, protocols and errnos, both ways.
 
-Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h, include/uapi/asm-generic/errno*.h
-(Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording reads the same everywhere.
+Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h,
+include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording reads the same everywhere.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from inetprobe.errors import UsageError
 
 _FAMILY_ORDER = (
-    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY NETLINK PACKET "
-    "ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV RXRPC ISDN PHONET IEEE802154 CAIF "
+    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY NETLINK "
+    "PACKET ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV RXRPC ISDN PHONET IEEE802154 CAIF "
     "ALG NFC VSOCK KCM QIPCRTR SMC XDP MCTP"
 )
 FAMILIES: Mapping[int, str] = {number: f"AF_{name}" for number, name in enumerate(_FAMILY_ORDER.split())}

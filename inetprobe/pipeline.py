@@ -45,7 +45,9 @@ def _keep(batch: Batch, source: Source, filters: Filters, dropped: dict[str | No
     if not len(batch):
         return batch
     if problems(batch.records, source.run).any():
-        raise TraceError("a record does not describe a call trace: the recording is damaged, or written by another tool")
+        raise TraceError(
+            "a record does not describe a call trace: the recording is damaged, or written by another tool"
+        )
     mask = filters.mask(batch.records, source.run)
     if left is not None:
         mask &= np.cumsum(mask) <= left

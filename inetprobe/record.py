@@ -61,7 +61,9 @@ def parse_structs(text: str, sizes: dict[str, int]) -> dict[str, np.dtype[np.voi
         for line in declarations:
             match = _FIELD.fullmatch(line.strip())
             if match is None:
-                raise InetprobeError(f"bpf/record.h: struct {struct_name}: cannot read the declaration {line.strip()!r}")
+                raise InetprobeError(
+                    f"bpf/record.h: struct {struct_name}: cannot read the declaration {line.strip()!r}"
+                )
             kind, name, length = match.groups()
             count = None if length is None else int(length) if length.isdigit() else sizes[length]
             if kind == "char" and count is not None:

@@ -101,7 +101,9 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
     bad = np.flatnonzero(codes)
     if bad.size:
         first = int(bad[0])
-        raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {_PROBLEMS[int(codes[first])]}")
+        raise TraceError(
+            f"record {first} of a batch of {len(batch)} is not a call trace: {_PROBLEMS[int(codes[first])]}"
+        )
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     heads = batch.records[_HEAD].tolist()
     for head, slots in zip(heads, batch.records["calls"].tolist(), strict=True):

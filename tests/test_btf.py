@@ -1,3 +1,4 @@
+import contextlib
 import struct
 from pathlib import Path
 
@@ -77,10 +78,8 @@ def test_a_damaged_blob_never_raises_anything_else(data):
     blob = bytearray(miniature())
     for _ in range(data.draw(st.integers(1, 8))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(HostError):
         Btf(bytes(blob)).offset("outer", "inner", "second")
-    except HostError:
-        pass
 
 
 def miniature():

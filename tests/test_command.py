@@ -71,6 +71,8 @@ def test_running_as_somebody_else_changes_ids_and_home():
         with pytest.raises(CommandError, match="Operation not permitted"):
             Command(["true"], user="nobody").release()
         return
-    command = Command(["sh", "-c", 'test "$(id -un)" = nobody && test "$USER" = nobody && test "$(id -G)" = "$(id -g)"'], "nobody")
+    command = Command(
+        ["sh", "-c", 'test "$(id -un)" = nobody && test "$USER" = nobody && test "$(id -G)" = "$(id -g)"'], "nobody"
+    )
     command.release()
     assert os.WEXITSTATUS(command.wait()) == 0

@@ -9,7 +9,9 @@ BTF = Path(__file__).parent / "btf" / "6.1"
 FUNCTIONS = ["inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module", "register_kprobe"]
 
 
-def tree(root, *, caps="000001ffffffffff", lockdown="[none] integrity confidentiality", functions=FUNCTIONS, tracefs=True):
+def tree(
+    root, *, caps="000001ffffffffff", lockdown="[none] integrity confidentiality", functions=FUNCTIONS, tracefs=True
+):
     files = {
         "proc/self/status": f"Name:\tpython3\nCapEff:\t{caps}\n",
         "proc/kallsyms": "".join(f"0000000000000000 T {name}\n" for name in functions),

@@ -32,9 +32,7 @@ def live_options(function: F) -> F:
     options = [
         click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
         click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
-        click.option(
-            "--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True
-        ),
+        click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
         click.option(
             "--maxactive",
             type=click.IntRange(1, 4096),

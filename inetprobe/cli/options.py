@@ -49,7 +49,9 @@ def filter_options(function: F) -> F:
     decorate = click.option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
     decorate = click.option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
     for name, (flags, text) in reversed(_REPEATED.items()):
-        option = click.option(*flags, f"filter_{name}", multiple=True, metavar="VALUE[,…]", help=f"Only: {text}; !VALUE negates.")
+        option = click.option(
+            *flags, f"filter_{name}", multiple=True, metavar="VALUE[,…]", help=f"Only: {text}; !VALUE negates."
+        )
         decorate = option(decorate)
     result: F = decorate
     return result

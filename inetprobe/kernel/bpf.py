@@ -142,7 +142,7 @@ class Program:
         with _captured_stderr() as log:
             try:
                 return _deferred(self._bcc.BPF)(text=_source(), cflags=[*self._cflags(), *flags])
-            except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+            except Exception as error:  # bcc raises nothing narrower
                 raise HostError(f"inetprobe's BPF program does not compile: {_telling(log() or str(error))}") from error
 
     def _cflags(self) -> list[str]:
@@ -161,7 +161,11 @@ class Program:
         }
         if options.follow:
             constants["FOLLOW"] = 1
-        return [f"-I{bpf_folder()}", "-Wno-macro-redefined", *(f"-D{name}={value}" for name, value in constants.items())]
+        return [
+            f"-I{bpf_folder()}",
+            "-Wno-macro-redefined",
+            *(f"-D{name}={value}" for name, value in constants.items()),
+        ]
 
     def _attach(self) -> None:
         if self._options.follow:
@@ -181,7 +185,7 @@ class Program:
         with _captured_stderr() as log:
             try:
                 return bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
-            except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+            except Exception as error:  # bcc raises nothing narrower
                 raise _LoadError(f"{name}: {_telling(log() or str(error))}") from error
 
     def _attach_fentry(self, function: str, side: str) -> None:
@@ -212,7 +216,7 @@ class Program:
     def _attach_tracepoint(self, event: bytes, program: bytes) -> None:
         try:
             self._bpf.attach_raw_tracepoint(tp=event, fn_name=program)
-        except Exception as error:  # noqa: BLE001  # bcc raises nothing narrower
+        except Exception as error:  # bcc raises nothing narrower
             raise HostError(f"cannot follow COMMAND's children: tracepoint {event.decode()}: {error}") from error
         self._tracepoints.append(event)
 

@@ -59,7 +59,7 @@ class Cgroups:
             if relative == ".":
                 continue
             try:
-                identity = os.stat(folder).st_ino
+                identity = Path(folder).stat().st_ino
             except FileNotFoundError:  # removed while we walked
                 continue
             self._paths[identity] = "/" + os.fsencode(relative).decode("utf-8", "backslashreplace")

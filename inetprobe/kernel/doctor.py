@@ -146,7 +146,9 @@ def _load_nothing() -> int:
 
 def _kprobes(root: Path) -> Check:
     if _find_tracefs(root) is None and not _has_symbol(root, "register_kprobe"):
-        return Check("kprobes", "failed", "this kernel has no kprobes", "use a kernel built with CONFIG_KPROBE_EVENTS=y")
+        return Check(
+            "kprobes", "failed", "this kernel has no kprobes", "use a kernel built with CONFIG_KPROBE_EVENTS=y"
+        )
     enabled = root / "sys/kernel/debug/kprobes/enabled"
     if _read(enabled) == "0":
         return Check("kprobes", "failed", "kprobes are switched off", f"echo 1 > {enabled}")
@@ -157,7 +159,9 @@ def _tracefs(root: Path) -> Check:
     found = _find_tracefs(root)
     if found is not None:
         return Check("tracefs", "ok", f"tracefs with kprobe_events at /{found.relative_to(root)}")
-    return Check("tracefs", "failed", "tracefs is not mounted, or cannot be read", "mount -t tracefs tracefs /sys/kernel/tracing")
+    return Check(
+        "tracefs", "failed", "tracefs is not mounted, or cannot be read", "mount -t tracefs tracefs /sys/kernel/tracing"
+    )
 
 
 def _btf(root: Path) -> Check:
@@ -176,7 +180,10 @@ def _symbols(root: Path) -> Iterator[Check]:
         yield Check("symbols", "failed", str(error), "run as root on a kernel built with CONFIG_KALLSYMS=y")
         return
     yield Check("symbols", "ok", f"functions to trace: {', '.join(present)}")
-    meaning = {"inet6_create": ("ipv6", "CONFIG_IPV6", "AF_INET6"), "__request_module": ("modules", "CONFIG_MODULES", "module")}
+    meaning = {
+        "inet6_create": ("ipv6", "CONFIG_IPV6", "AF_INET6"),
+        "__request_module": ("modules", "CONFIG_MODULES", "module"),
+    }
     for name in OPTIONAL:
         check, option, lost = meaning[name]
         if name in present:
@@ -191,7 +198,12 @@ def _bcc() -> Check:
     except (ImportError, OSError) as error:
         return Check("bcc", "failed", f"bcc cannot be imported: {error}", "apt install python3-bpfcc")
     if not hasattr(bcc, "BPF"):
-        return Check("bcc", "failed", "the bcc that Python finds is another package", "pip uninstall bcc; apt install python3-bpfcc")
+        return Check(
+            "bcc",
+            "failed",
+            "the bcc that Python finds is another package",
+            "pip uninstall bcc; apt install python3-bpfcc",
+        )
     return Check("bcc", "ok", f"bcc {getattr(bcc, '__version__', 'of unknown version')}")
 
 
@@ -218,5 +230,3 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
-
-

@@ -123,7 +123,7 @@ def _line(trace: CallTrace, run: Run) -> str:
 def _call(call: Call) -> str:
     took = "null" if call.duration_ns is None else call.duration_ns
     head, tail = _call_parts(call.function, call.depth, call.result, call.pointer, call.module)
-    return f"{head}{call.start_ns}, \"duration_ns\": {took}{tail}"
+    return f'{head}{call.start_ns}, "duration_ns": {took}{tail}'
 
 
 @lru_cache(maxsize=65536)
@@ -150,9 +150,7 @@ def _request(family: int, kind: int, protocol: int, kernel_socket: bool) -> str:
 @lru_cache(maxsize=64)
 def _outcome(incomplete: str | None) -> str:
     verdict = judge(incomplete)
-    return (
-        f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {_json(incomplete is None)}'
-    )
+    return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {_json(incomplete is None)}'
 
 
 @lru_cache(maxsize=65536)

@@ -11,7 +11,11 @@ def summary_line(accounting: Accounting) -> str:
     parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
     parts.append(_by_reason("incomplete", accounting.incomplete))
     parts.append(_by_reason("lost", accounting.lost))
-    extras = {"filtered out": accounting.filtered, "in flight": accounting.in_flight, "foreign calls": accounting.foreign}
+    extras = {
+        "filtered out": accounting.filtered,
+        "in flight": accounting.in_flight,
+        "foreign calls": accounting.foreign,
+    }
     parts += [f"{count:,} {name}" for name, count in extras.items() if count]
     if accounting.probe_misses:
         parts.append(_by_reason("probe hits missed", accounting.probe_misses))

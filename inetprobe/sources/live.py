@@ -52,7 +52,7 @@ class LiveSource:
         self._cgroups = Cgroups.of_host()
         self._program = self._build(say)
         self._misses: dict[str, int] = {}
-        self._received: dict[str | None, int] = {reason: 0 for reason in (None, *INCOMPLETE_FLAGS.values())}
+        self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
         self.run = self._describe()
         try:
             if command is not None:

@@ -36,7 +36,9 @@ class ReplaySource:
         except (pa.ArrowException, OSError, TypeError, KeyError, ValueError) as error:
             raise RecordingError(f"{path} is not a recording of inetprobe: {_first(error)}") from None
         if not str(facts.get("format", "")).startswith("1."):
-            raise RecordingError(f"{path} has format {facts.get('format')}, and this inetprobe reads 1.x: use a newer one")
+            raise RecordingError(
+                f"{path} has format {facts.get('format')}, and this inetprobe reads 1.x: use a newer one"
+            )
         self._recorded: Accounting | None = None
         self._seen: dict[str | None, int] = {None: 0}
         self._lost: dict[str, int] = {}
@@ -56,7 +58,9 @@ class ReplaySource:
             except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
                 if "Expected" in str(error) or isinstance(error, (OSError, EOFError)):
                     raise self._cut_short() from None
-                raise RecordingError(f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}") from None
+                raise RecordingError(
+                    f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}"
+                ) from None
             self._tally(records, losses)
             yield Batch(records, losses)
 

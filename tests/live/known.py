@@ -1,5 +1,6 @@
 """Exactly 23 sockets of known kinds, one request a line of REQUESTS, in order. The module for SCTP may be loaded by it."""
 
+import contextlib
 import os
 import socket
 
@@ -40,10 +41,8 @@ REQUESTS = AS_ROOT + AS_NOBODY
 
 def create(requests):
     for family, kind, protocol, _ in requests:
-        try:
+        with contextlib.suppress(OSError):
             socket.socket(family, kind, protocol).close()
-        except OSError:
-            pass
 
 
 if __name__ == "__main__":

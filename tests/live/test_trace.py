@@ -74,7 +74,7 @@ def test_ctrl_c_ends_it_cleanly_and_the_recording_is_whole(tmp_path):
     first = json.loads(tracer.stdout.readline())
     assert first["kind"] == "trace"
     tracer.send_signal(signal.SIGINT)
-    out, err = tracer.communicate(timeout=60)
+    _, err = tracer.communicate(timeout=60)
     assert tracer.returncode == 0, err
     assert "1 complete" in err
     replayed = inetprobe("replay", recording, "--format", "json")
@@ -86,7 +86,9 @@ def test_a_closed_pipe_ends_it_quietly():
     maker = subprocess.Popen([sys.executable, "-c", stream])
     try:
         line = " ".join(command("trace", "--format", "line")) + " | head -n 3"
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False
+        )
     finally:
         maker.kill()
         maker.wait()
@@ -104,7 +106,9 @@ def test_three_hundred_threads_asleep_in_request_module_all_return():
         "threads = [threading.Thread(target=make) for _ in range(300)]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]"
     )
-    result = inetprobe("trace", "--format", "json", "--mechanism", "kprobe", "--", sys.executable, "-c", program, timeout=500)
+    result = inetprobe(
+        "trace", "--format", "json", "--mechanism", "kprobe", "--", sys.executable, "-c", program, timeout=500
+    )
     assert result.summary["complete"] == 300
     assert not result.summary["probe_misses"]
     assert accounted(result.summary)

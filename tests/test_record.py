@@ -1,0 +1,53 @@
+import re
+import subprocess
+
+import pytest
+
+from inetprobe.errors import InetprobeError
+from inetprobe.record import RECORD, bpf_folder, decode, define, parse_structs, record_dtype
+
+HEADER = bpf_folder() / "record.h"
+
+
+def compiled(tmp_path, body):
+    """What a C compiler makes of record.h: the numbers that ``body`` prints."""
+    source = tmp_path / "layout.c"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n"
+        f'#include "{HEADER}"\nint main(void) {{ {body} return 0; }}\n'
+    )
+    subprocess.run(["gcc", "-o", tmp_path / "layout", source], check=True)
+    out = subprocess.run([tmp_path / "layout"], check=True, capture_output=True, text=True).stdout
+    return [int(word) for word in out.split()]
+
+
+@pytest.mark.parametrize(("struct", "dtype"), [("inetprobe_record", RECORD), ("inetprobe_call", RECORD["calls"].base)])
+def test_every_offset_and_size_is_the_compiler_s(tmp_path, struct, dtype):
+    body = f'printf("%zu\\n", sizeof(struct {struct}));'
+    for name in dtype.names:
+        body += f'printf("%zu %zu\\n", offsetof(struct {struct}, {name}), sizeof(((struct {struct} *)0)->{name}));'
+    size, *pairs = compiled(tmp_path, body)
+    assert dtype.itemsize == size
+    assert pairs == [n for name in dtype.names for n in (dtype.fields[name][1], dtype.fields[name][0].itemsize)]
+
+
+def test_every_constant_is_the_compiler_s(tmp_path):
+    names = re.findall(r"#define (\w+) \d+", HEADER.read_text())
+    assert len(names) > 30
+    values = compiled(tmp_path, "".join(f'printf("%d\\n", {name});' for name in names))
+    assert [define(name) for name in names] == values
+
+
+def test_samples_need_no_padding_in_the_ring():
+    assert RECORD.itemsize % 8 == 0
+    assert record_dtype(32).itemsize % 8 == 0
+
+
+def test_a_declaration_it_cannot_read_is_refused():
+    with pytest.raises(InetprobeError, match="cannot read the declaration"):
+        parse_structs("struct s {\n\tunsigned x : 3;\n};\n", {})
+
+
+def test_half_a_record_is_refused():
+    with pytest.raises(InetprobeError, match="whole number"):
+        decode(bytes(RECORD.itemsize + 1))

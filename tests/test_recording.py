@@ -1,0 +1,141 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inetprobe.errors import InetprobeError, RecordingError
+from inetprobe.filters import Filters
+from inetprobe.pipeline import pump
+from inetprobe.record import RECORD, Batch, Loss
+from inetprobe.run import Accounting
+from inetprobe.sinks import Style, open_format
+from inetprobe.sinks.recording import RecordingSink
+from inetprobe.sources.replay import ReplaySource
+
+from . import builders
+
+BOOKS = Accounting(entries=13, complete=9, incomplete={"return_missed": 1}, lost={"ring_full": 3})
+
+
+def write(path, batches=None, redact=frozenset()):
+    sink = RecordingSink(path, builders.run(), redact)
+    for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:
+        sink.batch(batch, builders.run())
+    sink.summary(BOOKS)
+    return path
+
+
+def read(path):
+    source = ReplaySource(path)
+    return list(source.batches()), source
+
+
+def test_records_come_back_as_they_went(tmp_path):
+    batches, source = read(write(tmp_path / "r.arrows"))
+    assert np.array_equal(np.concatenate([batch.records for batch in batches]), builders.every_kind())
+    assert source.accounting() == BOOKS
+    assert source.run.cgroups[1] == "/"
+    assert source.run.kernel == "6.1.0-test"
+
+
+def test_the_replay_prints_the_same_bytes(tmp_path):
+    live, again = io.StringIO(), io.StringIO()
+    kept = Batch(builders.every_kind(), (Loss("ring_full", 3),))
+    sink = open_format("json", live, Style())
+    sink.batch(kept, builders.run())
+    sink.summary(BOOKS)
+    pump(ReplaySource(write(tmp_path / "r.arrows")), Filters(), [open_format("json", again, Style())])
+    assert again.getvalue() == live.getvalue()
+
+
+def test_losses_stay_where_they_happened(tmp_path):
+    kinds = builders.every_kind()
+    given_batches = [Batch(kinds[:3]), Batch(kinds[3:5], (Loss("ring_full", 2),)), Batch(kinds[5:])]
+    batches, _ = read(write(tmp_path / "r.arrows", given_batches))
+    before = 0
+    for batch in batches:
+        if batch.losses:
+            assert (before, batch.losses) == (3, (Loss("ring_full", 2),))
+        before += len(batch)
+    assert before == len(kinds)
+
+
+def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
+    whole = write(tmp_path / "r.arrows").read_bytes()
+    cut = tmp_path / "cut.arrows"
+    shown = set()
+    for size in range(len(whole) - 16):
+        cut.write_bytes(whole[:size])
+        count = 0
+        try:
+            for batch in ReplaySource(cut).batches():
+                count += len(batch)
+        except RecordingError as error:
+            assert "\n" not in str(error)
+            shown.add(count)
+        else:
+            pytest.fail(f"a recording cut at {size} of {len(whole)} bytes passed for whole")
+    assert shown == {0, 10}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damage_never_raises_anything_but_our_own_error(data):
+    whole = bytearray(DAMAGED.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    target = DAMAGED.with_suffix(".damaged")
+    target.write_bytes(whole)
+    try:
+        pump(ReplaySource(target), Filters(), [open_format("json", io.StringIO(), Style())])
+    except InetprobeError as error:
+        assert "\n" not in str(error)
+
+
+DAMAGED = Path("unset")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _recording_to_damage(tmp_path_factory):
+    global DAMAGED
+    DAMAGED = write(tmp_path_factory.mktemp("damage") / "r.arrows")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"ARROW1\0\0", bytes(100), b"\xff\xff\xff\xff\x10\0\0\0" + bytes(64)]
+)
+def test_a_foreign_file_is_one_sentence(tmp_path, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"is empty|is not a recording") as caught:
+        ReplaySource(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder_is_one_sentence(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(RecordingError):
+            list(ReplaySource(path).batches())
+
+
+def test_redacted_names_are_nowhere_in_the_file(tmp_path):
+    path = write(tmp_path / "r.arrows", redact=frozenset({"host", "comm", "cgroup"}))
+    assert b"python3" not in path.read_bytes()
+    batches, source = read(path)
+    assert source.run.host is None
+    assert set(batches[0].records["comm"].tolist()) == {b"redacted"}
+    assert source.run.cgroups[1] is None
+
+
+def test_a_full_disk_is_one_sentence():
+    with pytest.raises(InetprobeError, match="cannot be written: No space left"):
+        write(Path("/dev/full"))
+
+
+def test_an_empty_run_is_a_recording_too(tmp_path):
+    batches, source = read(write(tmp_path / "r.arrows", [Batch(np.zeros(0, RECORD))]))
+    assert sum(map(len, batches)) == 0
+    assert source.accounting() == BOOKS
