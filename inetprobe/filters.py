@@ -17,7 +17,7 @@ import numpy.typing as npt
 from inetprobe import text
 from inetprobe.errors import UsageError
 from inetprobe.names import parse
-from inetprobe.record import CALL_RETURNED, FUNCTION_REQUEST_MODULE, Records
+from inetprobe.record import CALL_RETURNED, FUNCTION_REQUEST_MODULE, INCOMPLETE_FLAGS, Records, define
 from inetprobe.run import Run
 
 Mask = npt.NDArray[np.bool_]
@@ -97,6 +97,7 @@ class Filters:
         if self.module_requests:
             slots = np.arange(records["calls"].shape[1])
             used = slots < records["ncalls"][:, None]
+            unseen |= (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
             keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
         return keep
 
@@ -111,7 +112,7 @@ def build(
     """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
     terms = {}
     for name, words in values.items():
-        flat = [word for given in words for word in given.split(",") if word.strip()]
+        flat = [word.strip() for given in words for word in given.split(",")]
         if flat:
             include = frozenset(_value(name, word) for word in flat if not word.startswith("!"))
             exclude = frozenset(_value(name, word[1:]) for word in flat if word.startswith("!"))
@@ -135,17 +136,25 @@ def is_glob(word: str) -> bool:
 
 def _value(name: str, word: str) -> int | str:
     word = word.strip()
+    if not word:
+        raise UsageError(f"--{name}: an empty value: give one, or leave the filter out")
+    if name == "comm" and not is_glob(word):
+        return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps no more
     if name in ("comm", "cgroup"):
         return word
     if name in ("family", "type", "protocol", "errno"):
         return parse(name, word)
-    if name == "uid" and not word.isdigit():
+    if name == "uid" and not _is_number(word):
         return _uid(word)
-    if name == "netns" and not word.isdigit():
+    if name == "netns" and not _is_number(word):
         return _netns(word)
-    if not word.isdigit():
-        raise UsageError(f"--{name}: {word!r} is not a number")
+    if not _is_number(word) or int(word) >= 1 << 32:
+        raise UsageError(f"--{name}: {word!r} is not a number below 2^32")
     return int(word)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit()
 
 
 def _uid(name: str) -> int:

@@ -1,7 +1,8 @@
 """The C headers' names of families, socket types, protocols and errnos, both ways.
 
-Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h,
-include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording reads the same everywhere.
+Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h and
+include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording
+reads the same everywhere.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Mapping
 from inetprobe.errors import UsageError
 
 _FAMILY_ORDER = (
-    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY NETLINK "
-    "PACKET ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV RXRPC ISDN PHONET IEEE802154 CAIF "
-    "ALG NFC VSOCK KCM QIPCRTR SMC XDP MCTP"
+    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
+    "NETLINK PACKET ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV RXRPC "
+    "ISDN PHONET IEEE802154 CAIF ALG NFC VSOCK KCM QIPCRTR SMC XDP MCTP"
 )
 FAMILIES: Mapping[int, str] = {number: f"AF_{name}" for number, name in enumerate(_FAMILY_ORDER.split())}
 
@@ -29,17 +30,26 @@ TYPES: Mapping[int, str] = {
 }
 
 _PROTOCOL_NUMBERS = (
-    "IP=0 ICMP=1 IGMP=2 IPIP=4 TCP=6 EGP=8 PUP=12 UDP=17 IDP=22 TP=29 DCCP=33 IPV6=41 ROUTING=43 FRAGMENT=44 RSVP=46 "
-    "GRE=47 ESP=50 AH=51 ICMPV6=58 NONE=59 DSTOPTS=60 MTP=92 BEETPH=94 ENCAP=98 PIM=103 COMP=108 L2TP=115 SCTP=132 "
-    "MH=135 UDPLITE=136 MPLS=137 ETHERNET=143 AGGFRAG=144 RAW=255 SMC=256 MPTCP=262"
+    "IP=0 ICMP=1 IGMP=2 IPIP=4 TCP=6 EGP=8 PUP=12 UDP=17 IDP=22 TP=29 DCCP=33 IPV6=41 ROUTING=43 FRAGMENT=44 "
+    "RSVP=46 GRE=47 ESP=50 AH=51 ICMPV6=58 NONE=59 DSTOPTS=60 MTP=92 BEETPH=94 ENCAP=98 PIM=103 COMP=108 "
+    "L2TP=115 SCTP=132 MH=135 UDPLITE=136 MPLS=137 ETHERNET=143 AGGFRAG=144 RAW=255 SMC=256 MPTCP=262"
 )
 PROTOCOLS: Mapping[int, str] = {
     int(number): f"IPPROTO_{name}" for name, number in (pair.split("=") for pair in _PROTOCOL_NUMBERS.split())
 }
 
-ERRNOS: Mapping[int, str] = _errno.errorcode
+# Python has a number's later alias for some; the kernel's headers have these.
+ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
 
-_ALIASES = {"AF_LOCAL": 1, "AF_FILE": 1, "AF_ROUTE": 16, "IPPROTO_HOPOPTS": 0, "IPPROTO_ICMP6": 58}
+_ALIASES = {
+    "ENOTSUP": 95,
+    "EWOULDBLOCK": 11,
+    "AF_LOCAL": 1,
+    "AF_FILE": 1,
+    "AF_ROUTE": 16,
+    "IPPROTO_HOPOPTS": 0,
+    "IPPROTO_ICMP6": 58,
+}
 _PREFIXES = {"family": ("AF_", "PF_"), "type": ("SOCK_",), "protocol": ("IPPROTO_",), "errno": ("",)}
 _TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ERRNOS}
 

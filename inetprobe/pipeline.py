@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from inetprobe.errors import TraceError
 from inetprobe.filters import Filters
-from inetprobe.record import Batch, incomplete_reason
+from inetprobe.record import Batch, Loss, incomplete_reason
 from inetprobe.run import Accounting
 from inetprobe.sinks import Sink
 from inetprobe.sources import Source
 from inetprobe.trace import problems
 
+# Records that arrived and are not shown: (why incomplete, malformed?) → how many.
+Dropped = dict[tuple[str | None, bool], int]
+
 
 def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | None = None) -> Accounting:
     """Everything from ``source`` that the filters keep into every sink, then the accounting; at most ``limit`` traces.
 
-    Raises TraceError at the first record whose calls do not nest, after all before it has been shown.
+    A record whose calls do not nest is never shown: it counts as lost (``malformed``).
     """
-    dropped: dict[str | None, int] = {}
+    dropped: Dropped = {}
     left = limit
     batches = source.batches()
     for batch in batches:
@@ -41,26 +44,35 @@ def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | N
     return accounting
 
 
-def _keep(batch: Batch, source: Source, filters: Filters, dropped: dict[str | None, int], left: int | None) -> Batch:
+def _keep(batch: Batch, source: Source, filters: Filters, dropped: Dropped, left: int | None) -> Batch:
     if not len(batch):
         return batch
-    if problems(batch.records, source.run).any():
-        raise TraceError(
-            "a record does not describe a call trace: the recording is damaged, or written by another tool"
-        )
+    sound = problems(batch.records, source.run) == 0
+    malformed = int(np.count_nonzero(~sound))
+    if malformed:
+        _tally(dropped, batch.records["flags"][~sound], malformed=True)
+        batch = Batch(batch.records[sound], (*batch.losses, Loss("malformed", malformed)))
     mask = filters.mask(batch.records, source.run)
     if left is not None:
         mask &= np.cumsum(mask) <= left
-    for flags in batch.records["flags"][~mask].tolist():
-        reason = incomplete_reason(flags)
-        dropped[reason] = dropped.get(reason, 0) + 1
+    _tally(dropped, batch.records["flags"][~mask], malformed=False)
     return Batch(batch.records[mask], batch.losses)
 
 
-def _without(accounting: Accounting, dropped: dict[str | None, int]) -> Accounting:
-    """What arrived and was then filtered out counts as filtered."""
-    for reason, count in dropped.items():
-        accounting.filtered += count
+def _tally(dropped: Dropped, flags: npt.NDArray[np.uint8], *, malformed: bool) -> None:
+    values, counts = np.unique(flags, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        key = incomplete_reason(value), malformed
+        dropped[key] = dropped.get(key, 0) + count
+
+
+def _without(accounting: Accounting, dropped: Dropped) -> Accounting:
+    """What arrived and was not shown: filtered out, or lost for being malformed."""
+    for (reason, malformed), count in dropped.items():
+        if malformed:
+            accounting.lost["malformed"] = accounting.lost.get("malformed", 0) + count
+        else:
+            accounting.filtered += count
         if reason is None:
             accounting.complete -= count
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -28,6 +28,12 @@ class _Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(f"inetprobe.cli.{cmd_name}"), f"{cmd_name}_command")
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # here, since click itself would make it exit status 1
+            _leave_quietly()
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="inetprobe")
@@ -47,15 +53,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        _leave_quietly()
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _leave_quietly() -> None:
+def _leave_quietly() -> NoReturn:
     # What Python still has buffered for the closed pipe must not be tried again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)

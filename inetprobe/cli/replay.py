@@ -11,7 +11,9 @@ from inetprobe.cli.options import filter_options, open_sinks, output_options
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
+from inetprobe.sinks.recording import RecordingSink
 from inetprobe.sinks.summary import summary_line
+from inetprobe.sources.replay import ReplaySource
 
 
 @click.command("replay")
@@ -39,8 +41,6 @@ def replay_command(
       inetprobe replay traces.arrows --failed
       inetprobe replay traces.arrows --format json --stable > golden.json
     """
-    from inetprobe.sources.replay import ReplaySource
-
     if output is not None and Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
         raise UsageError("-o names the recording that is being replayed: give another file")
     source = ReplaySource(Path(file))
@@ -48,8 +48,10 @@ def replay_command(
     try:
         accounting = pump(source, filters, sinks, count)
     except RecordingError:
-        # What came before the damage has been shown; a copy of it is worth completing.
+        # What came before the damage has been shown; a copy of it must not pass for whole.
+        sinks[-1].summary(source.accounting())
         for sink in sinks:
-            sink.summary(source.accounting())
+            if isinstance(sink, RecordingSink):
+                sink.cut_short()
         raise
     say(quiet)(summary_line(accounting))

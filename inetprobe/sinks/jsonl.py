@@ -108,7 +108,7 @@ def _stable(fields: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-# The same line as json.dumps(to_dict(…)), put together by hand since that is several times faster; a test compares them.
+# The same line as json.dumps(to_dict(…)), put together by hand for speed; a test compares them.
 def _line(trace: CallTrace, run: Run) -> str:
     return (
         f'{{"v": 1, "kind": "trace", "id": "{trace.id}", "time": "{rfc3339(trace.start_ns + run.clock_offset_ns)}", '
@@ -150,7 +150,8 @@ def _request(family: int, kind: int, protocol: int, kernel_socket: bool) -> str:
 @lru_cache(maxsize=64)
 def _outcome(incomplete: str | None) -> str:
     verdict = judge(incomplete)
-    return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {_json(incomplete is None)}'
+    complete = _json(incomplete is None)
+    return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {complete}'
 
 
 @lru_cache(maxsize=65536)

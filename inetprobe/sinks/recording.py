@@ -35,6 +35,7 @@ class RecordingSink:
         self._pending: list[Records] = []
         self._losses: list[Loss] = []
         self._rows = 0
+        self._run: Run | None = None
         self._flushed = time.monotonic()
         try:
             self._file = path.open("wb", buffering=0)
@@ -58,15 +59,20 @@ class RecordingSink:
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink: writes what is left and the accounting, and closes the file."""
-        run = getattr(self, "_run", None)
-        if run is not None:
-            self._flush(run)
+        if self._run is not None:
+            self._flush(self._run)
         self._write(to_arrow(np.zeros(0, RECORD), Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
         try:
             self._writer.close()
             self._file.close()
         except OSError as error:
             raise self._failed(error) from None
+
+    def cut_short(self) -> None:
+        """Writes what is left without an accounting: the recording says that it is not whole."""
+        if self._run is not None:
+            self._flush(self._run)
+        self._file.close()
 
     def _flush(self, run: Run) -> None:
         self._flushed = time.monotonic()

@@ -49,6 +49,7 @@ class LiveSource:
         self._options = options
         self._command = command
         self._stopping = False
+        self._started = False
         self._cgroups = Cgroups.of_host()
         self._program = self._build(say)
         self._misses: dict[str, int] = {}
@@ -74,13 +75,16 @@ class LiveSource:
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
 
-        COMMAND is let go once tracing is on. Raises CommandError if it cannot be run.
+        COMMAND is let go once tracing is on. May be called again after ``stop``, for what is left.
+        Raises CommandError if it cannot be run.
         """
         options = self._options
         deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
-        self._program.activate()
-        if self._command is not None:
-            self._command.release()
+        if not self._started:
+            self._started = True
+            self._program.activate()
+            if self._command is not None:
+                self._command.release()
         while not self._over(deadline):
             self._program.ring.wait(_POLL_S)
             yield self._drain()

@@ -1,4 +1,4 @@
-"""Exactly 23 sockets of known kinds, one request a line of REQUESTS, in order. The module for SCTP may be loaded by it."""
+"""Exactly 23 sockets of known kinds, one request a line of REQUESTS, in order."""
 
 import contextlib
 import os

@@ -41,7 +41,12 @@ def test_children_are_followed_and_strangers_are_not():
 
 
 def test_filters_in_the_kernel_keep_what_they_say():
-    program = "import socket\nfor a in ((2,1,0),(2,2,0),(10,1,0),(2,1,99),(2,3,1)):\n try: socket.socket(*a).close()\n except OSError: pass"
+    program = (
+        "import socket\n"
+        "for a in ((2,1,0),(2,2,0),(10,1,0),(2,1,99),(2,3,1)):\n"
+        "    try: socket.socket(*a).close()\n"
+        "    except OSError: pass"
+    )
     result = inetprobe("trace", "--format", "json", "--type", "stream", "--protocol", "!99", "--family", "inet", "--",
                        sys.executable, "-c", program)  # fmt: skip
     assert [(t["family"], t["type"], t["protocol"]) for t in result.traces] == [(2, 1, 0)]
