@@ -14,7 +14,7 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.command import Command, end_like
-from inetprobe.errors import EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
+from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.pipeline import pump
 from inetprobe.run import Run
@@ -142,6 +142,9 @@ def _stop(source: LiveSource, child: Command | None, number: int) -> None:
 def _hold(command: Sequence[str], user: str | None) -> Command | None:
     if not command:
         return None
-    if shutil.which(command[0]) is None and not Path(command[0]).exists():
+    # Known before seconds are spent on compiling; what only execve() can tell is told when it is let go.
+    if shutil.which(command[0]) is None:
+        if Path(command[0]).exists():
+            raise CommandError(f"{command[0]}: cannot be run: it is not an executable file", EXIT_CANNOT_RUN)
         raise CommandError(f"{command[0]}: not found: give a program on PATH or its path", EXIT_NOT_FOUND)
     return Command(command, user)

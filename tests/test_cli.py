@@ -1,0 +1,105 @@
+"""The commands as a process: exit statuses, what goes where, bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from inetprobe.record import Batch
+from inetprobe.run import Accounting
+from inetprobe.sinks.recording import RecordingSink
+
+from . import builders
+
+
+def run(*argv, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "inetprobe", *map(str, argv)], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.fixture(name="recording")
+def recorded(tmp_path):
+    path = tmp_path / "r.arrows"
+    sink = RecordingSink(path, builders.run())
+    sink.batch(Batch(builders.every_kind()), builders.run())
+    sink.summary(Accounting(entries=10, complete=9, incomplete={"return_missed": 1}))
+    return path
+
+
+@pytest.mark.parametrize("command", ["trace", "record", "replay", "doctor", "vm"])
+def test_help_has_two_examples(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.split("Examples:")[1].count("inetprobe ") >= 2
+
+
+def test_version():
+    assert run("-V").stdout.startswith("inetprobe, version ")
+
+
+def test_data_to_stdout_and_the_summary_to_stderr(recording):
+    done = run("replay", recording, "--format", "json")
+    assert done.returncode == 0
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds == ["trace"] * 10 + ["summary"]
+    assert done.stderr == "inetprobe: 10 sockets created, 9 complete, 1 incomplete (return_missed 1), 0 lost\n"
+
+
+def test_filters_and_count_and_output_agree(recording, tmp_path):
+    kept = tmp_path / "failed.arrows"
+    first = run("replay", recording, "-x", "--count", "2", "--format", "json", "-o", kept)
+    again = run("replay", kept, "--format", "json")
+    assert first.stdout == again.stdout
+    assert [json.loads(line).get("errno") for line in again.stdout.splitlines()[:-1]] == ["EPERM", "EPROTONOSUPPORT"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "says"),
+    [
+        (["replay", "/no/such/file"], 4, "cannot be read"),
+        (["replay", "/dev/null"], 4, "is empty"),
+        (["replay", __file__], 4, "is not a recording"),
+        (["replay", __file__, "--family", "inett"], 2, "unknown family"),
+        (["replay"], 2, "Missing argument"),
+        (["nonesuch"], 2, "No such command"),
+        (["trace", "--", "no-such-program-here"], 127, "not found"),
+        (["trace", "--", "/etc/passwd"], 126, "cannot be run"),
+        (["trace", "--user", "nobody"], 2, "--user goes with a COMMAND"),
+        (["trace", "--ring-size", "5000"], 2, "not a power of two"),
+        (["record"], 2, "Missing option"),
+        (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
+    done = run(*argv)
+    assert done.returncode == status, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_ends_it_quietly(recording):
+    line = f"{sys.executable} -m inetprobe replay {recording} --format json | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_damaged_copy_does_not_pass_for_whole(recording, tmp_path):
+    cut, copy = tmp_path / "cut.arrows", tmp_path / "copy.arrows"
+    cut.write_bytes(recording.read_bytes()[:-600])
+    done = run("replay", cut, "--format", "json", "-o", copy)
+    assert done.returncode == 4
+    assert run("replay", copy).returncode == 4
+
+
+def test_replay_imports_no_bcc(recording):
+    program = "import sys; from inetprobe.cli import cli; cli.main(['replay', sys.argv[1]], standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-c", program + "; assert 'bcc' not in sys.modules", recording], check=False)
+    assert done.returncode == 0
+
+
+def test_no_colour_where_it_is_not_wanted(recording):
+    assert "\x1b" not in run("replay", recording).stdout
+    assert "\x1b[" in run("replay", recording, "--color", "always").stdout
