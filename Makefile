@@ -31,4 +31,4 @@ live: setup ## the live tests, all in one VM
 test: check vmtest live ## everything
 
 bench: setup ## measurements
-	$(PYTHON) -m pytest -q tests/bench
+	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py

@@ -7,9 +7,8 @@ A record is flat: its calls stand in order of entry, each with its depth. ``call
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +41,7 @@ _PROBLEMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a traced kernel function.
 
     ``start_ns`` counts from the trace's own start; ``duration_ns`` is None where the return was never seen.
@@ -60,8 +58,7 @@ class Call:
     module: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallTrace:
+class CallTrace(NamedTuple):
     """How one inet socket came to be, or did not.
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or

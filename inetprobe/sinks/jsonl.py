@@ -115,15 +115,18 @@ def _line(trace: CallTrace, run: Run) -> str:
         f'"mono_ns": {trace.start_ns}, "pid": {trace.pid}, "tid": {trace.tid}, "ppid": {trace.ppid}, '
         f'"uid": {trace.uid}, "comm": {_json(trace.comm)}, "cgroup": {_json(trace.cgroup)}, "netns": {trace.netns}, '
         f'"cpu": {trace.cpu}, {_request(trace.family, trace.type, trace.protocol, trace.kernel_socket)}, '
-        f'"prot": {_json(trace.prot)}, "errno": {_json(trace.errno)}, "duration_ns": {_json(trace.duration_ns)}, '
+        f'"prot": {_json(trace.prot)}, "errno": {_json(trace.errno)}, "duration_ns": {_number(trace.duration_ns)}, '
         f'{_outcome(trace.incomplete)}, "calls": [{", ".join(map(_call, trace.calls))}]}}\n'
     )
 
 
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
 def _call(call: Call) -> str:
-    took = "null" if call.duration_ns is None else call.duration_ns
     head, tail = _call_parts(call.function, call.depth, call.result, call.pointer, call.module)
-    return f'{head}{call.start_ns}, "duration_ns": {took}{tail}'
+    return f'{head}{call.start_ns}, "duration_ns": {_number(call.duration_ns)}{tail}'
 
 
 @lru_cache(maxsize=65536)
@@ -154,10 +157,7 @@ def _outcome(incomplete: str | None) -> str:
     return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {complete}'
 
 
-@lru_cache(maxsize=65536)
-def _json_text(value: str) -> str:
-    return json.dumps(value)
-
-
+# typed, since True and 1 are one key otherwise.
+@lru_cache(maxsize=65536, typed=True)
 def _json(value: str | int | None) -> str:
-    return _json_text(value) if isinstance(value, str) else json.dumps(value)
+    return json.dumps(value)
