@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from inetprobe.guest import protocol
+from inetprobe.vm import accel, command
+
+PORTS = {name: number for number, name in enumerate((*protocol.PORTS, command.MONITOR), start=10)}
+
+
+def test_software_emulation_says_so_to_virtme_run():
+    argv = command.build(command.Machine(Path("/k/vmlinuz"), cpus=3), Path("/folder"), PORTS)
+    assert "--disable-kvm" in argv
+    assert argv[argv.index("--cpus") + 1] == "3"
+    assert argv[argv.index("--kimg") + 1] == "/k/vmlinuz"
+
+
+def test_kvm_never_falls_back_in_silence():
+    argv = command.build(command.Machine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
+    assert "--disable-kvm" not in argv
+    assert "accel=kvm" in argv
+
+
+def test_a_comma_in_a_folder_s_name_stays_in_it():
+    options = command.qemu_options(command.Machine(Path("/k")), Path("/a,b"), PORTS)
+    assert any("path=/a,,b," in option for option in options)
+
+
+def test_only_what_is_meant_to_reaches_the_guest():
+    host = {"NO_COLOR": "1", "INETPROBE_X": "y", "SECRET": "s", "LANG": "de_DE.UTF-8"}
+    guest = command.guest_environment(host)
+    assert (guest["NO_COLOR"], guest["INETPROBE_X"], guest["LANG"]) == ("1", "y", "de_DE.UTF-8")
+    assert "SECRET" not in guest
+
+
+@pytest.mark.parametrize(
+    ("known", "obstacle", "kvm"),
+    [(True, None, [True]), (False, None, [False]), (None, None, [True, False]), (None, "no /dev/kvm", [False])],
+)
+def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
+    attempts = accel.plan("auto", known, obstacle, 120.0)
+    assert [attempt.kvm for attempt in attempts] == kvm
+    assert all(attempt.why for attempt in attempts)
