@@ -142,6 +142,8 @@ def _value(name: str, word: str) -> int | str:
         return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps no more
     if name in ("comm", "cgroup"):
         return word
+    if name == "family" and word.lower() == "all":
+        raise UsageError("--family all is not in this version: AF_INET and AF_INET6 are traced")
     if name in ("family", "type", "protocol", "errno"):
         return parse(name, word)
     if name == "uid" and not _is_number(word):
