@@ -64,7 +64,8 @@ def test_a_long_name_is_cut_as_the_kernel_cuts_it():
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("family", "inett"), ("family", "all"), ("type", "strem"), ("protocol", "tpc"), ("errno", "EPREM"), ("pid", "²"), ("pid", ""),
+        ("family", "inett"), ("family", "all"),
+        ("type", "strem"), ("protocol", "tpc"), ("errno", "EPREM"), ("pid", "²"), ("pid", ""),
         ("pid", "99999999999999999999"), ("uid", "nobody-here"), ("netns", "/no/such"), ("comm", "!"),
     ],
 )  # fmt: skip

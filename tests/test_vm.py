@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from inetprobe.errors import VmError
 from inetprobe.guest import protocol
 from inetprobe.vm import accel, command
 
@@ -41,3 +42,8 @@ def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
     attempts = accel.plan("auto", known, obstacle, 120.0)
     assert [attempt.kvm for attempt in attempts] == kvm
     assert all(attempt.why for attempt in attempts)
+
+
+def test_an_image_the_guest_could_not_boot_from_is_refused():
+    with pytest.raises(VmError, match="move it elsewhere"):
+        command.build(command.Machine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)

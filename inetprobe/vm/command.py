@@ -48,6 +48,12 @@ def find_virtme_run() -> Path:
     return Path(found)
 
 
+def check_path(path: Path) -> None:
+    """Refuse what virtme-ng would put on the kernel's command line and its initramfs would then take apart."""
+    if any(character in ' "' for character in str(path)):
+        raise VmError(f"the VM cannot boot from {str(path)!r}, a path with a space or a quote in it: move it elsewhere")
+
+
 def check_tools() -> None:
     """The programs virtme-ng needs, named together with the packages that have them."""
     packages = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
@@ -85,7 +91,10 @@ def guest_command() -> str:
 
 def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """The whole argument list; ``ports`` maps each of ``protocol.PORTS`` and MONITOR to an inherited socket."""
-    argv = [str(find_virtme_run()), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
+    virtme_run = find_virtme_run()
+    for path in (virtme_run, machine.kernel):
+        check_path(path)
+    argv = [str(virtme_run), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
     argv += ["--name", "inetprobe-vm", "--cpus", str(machine.cpus), "--memory", machine.memory]
     argv += [] if machine.kvm else ["--disable-kvm"]
     for overlay in OVERLAYS:
