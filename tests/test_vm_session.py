@@ -91,7 +91,8 @@ def test_a_second_signal_ends_the_vm():
     assert session(BOOTS + "until_quit()", on_booted=twice).run() == 128 + signal.SIGINT
 
 
-def test_a_guest_that_will_not_quit_is_killed():
+def test_a_guest_that_will_not_quit_is_killed(monkeypatch):
+    monkeypatch.setattr("inetprobe.vm.session.STOP_S", 0.2)
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(os.getpid(), flush=True)\n"
     console = Console(None)
     with pytest.raises(BootError):
