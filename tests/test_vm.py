@@ -5,6 +5,7 @@ import pytest
 from inetprobe.errors import VmError
 from inetprobe.guest import protocol
 from inetprobe.vm import accel, command
+from inetprobe.vm.host import kernel_label
 
 PORTS = {name: number for number, name in enumerate((*protocol.PORTS, command.MONITOR), start=10)}
 
@@ -47,3 +48,8 @@ def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
 def test_an_image_the_guest_could_not_boot_from_is_refused():
     with pytest.raises(VmError, match="move it elsewhere"):
         command.build(command.Machine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)
+
+
+def test_a_kernel_is_called_by_its_release():
+    assert kernel_label(Path("/boot/vmlinuz-6.1.0")) == "vmlinuz-6.1.0"
+    assert kernel_label(Path("/usr/lib/modules/7.2.13/vmlinuz")) == "7.2.13/vmlinuz"

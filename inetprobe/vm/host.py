@@ -121,7 +121,7 @@ class _Boot:
 
     def run(self, timeout_s: float | None) -> int:
         attempt = self._attempt
-        self._progress.start(f"booting {self._machine.kernel.name} with {attempt.name} ({attempt.why})")
+        self._progress.start(f"booting {kernel_label(self._machine.kernel)} with {attempt.name} ({attempt.why})")
         with _open_log(self._log) as log:
             session = Session(
                 lambda ports: command.build(self._machine, Path(self._job.folder), ports),
@@ -138,6 +138,11 @@ class _Boot:
     def _on_booted(self, release: str) -> None:
         self.booted = True
         self._progress.done(f"Linux {release} is up")
+
+
+def kernel_label(kernel: Path) -> str:
+    """What to call a kernel image that may lie beside its modules and be called just ``vmlinuz``."""
+    return kernel.name if kernel.name != "vmlinuz" else f"{kernel.parent.name}/{kernel.name}"
 
 
 def _open_log(path: Path | None) -> BinaryIO | nullcontext[None]:
