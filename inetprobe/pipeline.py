@@ -22,25 +22,31 @@ def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | N
     """Everything from ``source`` that the filters keep into every sink, then the accounting; at most ``limit`` traces.
 
     A record whose calls do not nest is never shown: it counts as lost (``malformed``).
+    Raises BrokenPipeError, after the other sinks are complete, if one's reader has gone.
     """
     dropped: Dropped = {}
     left = limit
-    batches = source.batches()
-    for batch in batches:
+    open_sinks = list(sinks)
+    closed: BrokenPipeError | None = None
+    for batch in source.batches():
         kept = _keep(batch, source, filters, dropped, left)
-        for sink in sinks:
-            sink.batch(kept, source.run)
+        for sink in list(open_sinks):
+            try:
+                sink.batch(kept, source.run)
+            except BrokenPipeError as error:
+                # Its reader has gone; a recording beside it is still finished.
+                closed = error
+                open_sinks.remove(sink)
+                source.stop()
         if left is not None:
             left -= len(kept)
             if left <= 0:
-                stop = getattr(source, "stop", None)
-                if stop is not None:
-                    stop()
-                else:
-                    break
+                source.stop()
     accounting = _without(source.accounting(), dropped)
-    for sink in sinks:
+    for sink in open_sinks:
         sink.summary(accounting)
+    if closed is not None:
+        raise closed
     return accounting
 
 

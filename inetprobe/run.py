@@ -37,7 +37,8 @@ class Accounting:
     """Where every outermost entry of inet_create and inet6_create went.
 
     ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
-    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
+    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight. Apart from it,
+    ``orphan_returns`` are returns whose entry was not seen, and ``unfollowed`` children of COMMAND that were not followed.
     """
 
     entries: int = 0
@@ -49,6 +50,8 @@ class Accounting:
     nested: int = 0
     foreign: int = 0
     bare: int = 0
+    orphan_returns: int = 0
+    unfollowed: int = 0
     probe_misses: dict[str, int] = field(default_factory=dict)
 
     def unaccounted(self) -> int:

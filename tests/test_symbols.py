@@ -31,10 +31,6 @@ def test_an_inlined_function_is_named():
         Symbols(["inet_create", "sk_alloc"]).present()
 
 
-def test_nearest_names():
-    assert "sk_prot_alloc" in Symbols(["sk_prot_alloc", "tcp_v4_rcv"]).nearest("sk_prot_aloc")
-
-
 def test_an_unreadable_file_is_one_sentence(tmp_path):
     with pytest.raises(HostError, match="cannot be read"):
         Symbols.of_kernel(tmp_path / "none")

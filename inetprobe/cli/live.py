@@ -86,14 +86,7 @@ def run_live(
                 sys.exit(EXIT_INTERRUPTED)
             sinks = open_sinks(source.run)
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
-            try:
-                accounting = pump(source, filters, sinks, count)
-            except BrokenPipeError:
-                # The reader of stdout has gone; a recording is still worth finishing.
-                source.stop()
-                accounting = pump(source, filters, sinks[:-1])
-                tell(summary_line(accounting))
-                raise
+            accounting = pump(source, filters, sinks, count)
         tell(summary_line(accounting))
     finally:
         if child is not None:

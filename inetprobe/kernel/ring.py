@@ -95,8 +95,8 @@ class CallbackRing:
     def _copy(self, _ctx: object, data: int, size: int) -> int:
         import ctypes
 
-        if size == self._dtype.itemsize:
-            self._pending += ctypes.string_at(data, size)
+        # Whatever its size: a callback's exception would be lost, so drain() is what refuses a wrong one.
+        self._pending += ctypes.string_at(data, size)
         return 0
 
     def wait(self, timeout_s: float) -> None:

@@ -6,7 +6,6 @@ The compiler may inline a static function or rename it (``.isra.0``, ``.constpro
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,16 +41,9 @@ class Symbols:
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
-    def __len__(self) -> int:
-        return len(self._names)
-
     def renamed(self, name: str) -> list[str]:
         """What the compiler made of ``name``, if it only changed its end."""
         return sorted(found for found in self._names if found != name and _SUFFIX.sub("", found) == name)
-
-    def nearest(self, name: str) -> list[str]:
-        """Up to three existing functions whose names are closest."""
-        return self.renamed(name) or difflib.get_close_matches(name, self._names, n=3)
 
     def present(self) -> tuple[str, ...]:
         """The path's functions this kernel has. Raises HostError naming the first required one that is missing."""

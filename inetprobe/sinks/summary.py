@@ -15,6 +15,8 @@ def summary_line(accounting: Accounting) -> str:
         "filtered out": accounting.filtered,
         "in flight": accounting.in_flight,
         "foreign calls": accounting.foreign,
+        "returns without an entry": accounting.orphan_returns,
+        "children of COMMAND not followed": accounting.unfollowed,
     }
     parts += [f"{count:,} {name}" for name, count in extras.items() if count]
     if accounting.probe_misses:

@@ -19,5 +19,8 @@ class Source(Protocol):
     def batches(self) -> Iterator[Batch]:
         """Every batch; may block for the next one, and may yield empty ones."""
 
+    def stop(self) -> None:
+        """Asks ``batches`` to end soon."""
+
     def accounting(self) -> Accounting:
         """Where every socket went, once ``batches`` has ended."""

@@ -49,7 +49,6 @@ class LiveSource:
         self._options = options
         self._command = command
         self._stopping = False
-        self._started = False
         self._cgroups = Cgroups.of_host()
         self._program = self._build(say)
         self._misses: dict[str, int] = {}
@@ -75,16 +74,13 @@ class LiveSource:
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
 
-        COMMAND is let go once tracing is on. May be called again after ``stop``, for what is left.
-        Raises CommandError if it cannot be run.
+        COMMAND is let go once tracing is on. To be called once. Raises CommandError if it cannot be run.
         """
         options = self._options
         deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
-        if not self._started:
-            self._started = True
-            self._program.activate()
-            if self._command is not None:
-                self._command.release()
+        self._program.activate()
+        if self._command is not None:
+            self._command.release()
         while not self._over(deadline):
             self._program.ring.wait(_POLL_S)
             yield self._drain()
@@ -110,11 +106,13 @@ class LiveSource:
             nested=read("nested"),
             foreign=read("foreign"),
             bare=read("bare"),
+            orphan_returns=read("orphan_return"),
+            unfollowed=read("unfollowed"),
             probe_misses=self._misses,
         )
 
     def close(self) -> None:
-        """Takes the probes away and frees everything. Idempotent."""
+        """Takes the probes away and frees everything; to be called once."""
         self._program.close()
 
     def _over(self, deadline: float | None) -> bool:

@@ -40,12 +40,13 @@ class ReplaySource:
                 f"{path} has format {facts.get('format')}, and this inetprobe reads 1.x: use a newer one"
             )
         self._recorded: Accounting | None = None
+        self._stopping = False
         self._seen: dict[str | None, int] = {None: 0}
         self._lost: dict[str, int] = {}
 
     def batches(self) -> Iterator[Batch]:
         """Every batch, in order. Raises RecordingError where the recording is cut short or damaged."""
-        while self._recorded is None:
+        while self._recorded is None and not self._stopping:
             try:
                 arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
                 arrow.validate(full=True)
@@ -63,6 +64,10 @@ class ReplaySource:
                 ) from None
             self._tally(records, losses)
             yield Batch(records, losses)
+
+    def stop(self) -> None:
+        """Asks ``batches`` to end before the next one."""
+        self._stopping = True
 
     def accounting(self) -> Accounting:
         """What the live run counted, as far as the recording has it."""
