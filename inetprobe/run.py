@@ -38,7 +38,7 @@ class Accounting:
 
     ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
     arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight. Apart from it,
-    ``orphan_returns`` are returns whose entry was not seen, and ``unfollowed`` children of COMMAND that were not followed.
+    ``orphan_returns`` are returns without an entry, ``unfollowed`` children of COMMAND that were not followed.
     """
 
     entries: int = 0
