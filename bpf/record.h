@@ -22,12 +22,14 @@
 #define FUNCTION_SK_ALLOC 2
 #define FUNCTION_SK_PROT_ALLOC 3
 #define FUNCTION_REQUEST_MODULE 4
-#define FUNCTION_ALSO 8
+#define FUNCTION_ALSO 8 /* the first of those added by --also */
+#define ALSO_MAX 16
 
 /* Flags of a call. */
 #define CALL_RETURNED 1
 #define CALL_POINTER 2
 #define CALL_NULL 4
+#define CALL_VOID 8
 
 /* What __request_module() was asked for, as `module` of a call. */
 #define MODULE_NONE 0
@@ -42,8 +44,12 @@
 #define RECORD_RETURN_MISSED 8
 #define RECORD_ENTRY_MISSED 16
 #define RECORD_TRUNCATED 32
+/* No create made this sock: another family's sk_alloc(), or sk_prot_alloc() of a connection being accepted. */
+#define RECORD_BARE 64
+#define RECORD_SOFTIRQ 128
 
-/* Counters, one slot a CPU each. Every outermost entry ends in exactly one of FILTERED .. LOST_RETURN_MISSED, or is in flight. */
+/* Counters, one slot a CPU each. Every outermost entry ends in exactly one of FILTERED .. LOST_THREAD_DIED, or is in
+ * flight. */
 #define COUNT_ENTRIES 0
 #define COUNT_FILTERED 1
 #define COUNT_COMPLETE 2
@@ -53,10 +59,10 @@
 #define COUNT_LOST_RING_FULL 6
 #define COUNT_LOST_NO_STATE 7
 #define COUNT_LOST_RETURN_MISSED 8
+#define COUNT_LOST_THREAD_DIED 9
 /* Apart from the identity. */
-#define COUNT_NESTED 9
-#define COUNT_FOREIGN 10
-#define COUNT_BARE 11
+#define COUNT_NESTED 10
+#define COUNT_FOREIGN 11
 #define COUNT_ORPHAN_RETURN 12
 #define COUNT_UNFOLLOWED 13
 /* Traces begun and ended: the difference is in flight. */
@@ -66,6 +72,10 @@
 
 /* Programs that may emit; each numbers its own records on each CPU, since none runs twice at once on one. */
 #define PRODUCERS 32
+/* Programs by function * 2, plus 1 for its return. */
+#define PROGRAMS 64
+/* Slots for counts by address family; the last takes whatever is beyond. */
+#define FAMILIES 64
 
 struct inetprobe_call {
 	__u64 start_ns;		/* from the record's own start */
@@ -89,10 +99,10 @@ struct inetprobe_record {
 	__u32 ppid;
 	__u32 uid;		/* real, as in the initial user namespace */
 	__u32 gid;
-	__u32 netns;		/* inode number */
-	__s32 protocol;		/* as the caller asked */
+	__u32 netns;		/* inode number; 0 where it is not known */
+	__s32 protocol;		/* as the caller asked; 0 where RECORD_BARE */
 	__s16 family;
-	__s16 type;		/* without SOCK_CLOEXEC and SOCK_NONBLOCK */
+	__s16 type;		/* likewise, without SOCK_CLOEXEC and SOCK_NONBLOCK */
 	__u32 foreign;		/* calls of interrupts on this thread, left out of the trace */
 	__u16 cpu;
 	__u8 flags;		/* RECORD_* */

@@ -12,8 +12,18 @@ import pyarrow.compute as pc
 
 from inetprobe import text
 from inetprobe.errors import RecordingError
+from inetprobe.filters import UNKNOWN_OF_BARE
 from inetprobe.names import ERRNOS
-from inetprobe.record import CALL_NULL, CALL_POINTER, CALL_RETURNED, RECORD, Records
+from inetprobe.record import (
+    CALL_NULL,
+    CALL_POINTER,
+    CALL_RETURNED,
+    CALL_VOID,
+    RECORD,
+    RECORD_BARE,
+    Records,
+    record_dtype,
+)
 from inetprobe.run import Run
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
@@ -56,7 +66,8 @@ def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
     """One record batch of ``SCHEMA``."""
     outermost = records["calls"][:, 0]
     seen = (outermost["flags"] & CALL_RETURNED) != 0
-    columns = [pa.array(np.ascontiguousarray(records[name])) for name in _PLAIN]
+    bare = (records["flags"] & RECORD_BARE) != 0
+    columns = [_plain(records, name, bare) for name in _PLAIN]
     columns += [_names(records["comm"], _until_nul), _names(records["prot"], _until_nul)]
     columns.append(_names(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity))))
     columns.append(_errno_names(outermost["result"]))
@@ -70,9 +81,10 @@ def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
 
     Raises RecordingError if a column is missing, null where it cannot be, or out of range.
     """
-    records = np.zeros(batch.num_rows, RECORD)
+    records = np.zeros(batch.num_rows, record_dtype(run.slots))
     for name in _PLAIN:
-        records[name] = _numbers(_column(batch, name, SCHEMA.field(name).type), name)
+        column = _column(batch, name, SCHEMA.field(name).type)
+        records[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
     records["comm"] = _bytes(_column(batch, "comm", _NAME), RECORD["comm"].itemsize)
     records["prot"] = _bytes(_column(batch, "prot", _NAME), RECORD["prot"].itemsize)
     _learn_cgroups(records["cgroup_id"], _column(batch, "cgroup", _NAME), run)
@@ -86,13 +98,14 @@ def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:
     calls = records["calls"][used]
     returned = (calls["flags"] & CALL_RETURNED) != 0
     is_pointer = (calls["flags"] & CALL_POINTER) != 0
+    has_result = (calls["flags"] & (CALL_POINTER | CALL_VOID)) == 0
     pointer = pa.DictionaryArray.from_arrays(
         pa.array(((calls["flags"] & CALL_NULL) != 0).astype(np.int8), mask=~is_pointer), pa.array(["valid", "NULL"])
     ).cast(pa.utf8())
     arrays = {
         "function": _names(calls["function"], lambda number: run.functions[int(number)]),
         "duration_ns": _nullable(calls["duration_ns"], returned),
-        "result": _nullable(calls["result"], returned & ~is_pointer),
+        "result": _nullable(calls["result"], returned & has_result),
         "pointer": pointer,
         **{name: pa.array(np.ascontiguousarray(calls[name])) for name in _CALL_PLAIN},
     }
@@ -150,6 +163,11 @@ def _until_nul(raw: bytes) -> str | None:
 
 def _errno_names(results: npt.NDArray[np.int32]) -> pa.Array:
     return _names(results, lambda result: ERRNOS.get(-result, str(-result)) if result else None).cast(pa.utf8())
+
+
+def _plain(records: Records, name: str, bare: npt.NDArray[np.bool_]) -> pa.Array:
+    column = np.ascontiguousarray(records[name])
+    return _nullable(column, ~bare) if name in UNKNOWN_OF_BARE else pa.array(column)
 
 
 def _nullable(column: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:

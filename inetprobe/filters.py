@@ -17,7 +17,15 @@ import numpy.typing as npt
 from inetprobe import text
 from inetprobe.errors import UsageError
 from inetprobe.names import parse
-from inetprobe.record import CALL_RETURNED, FUNCTION_REQUEST_MODULE, INCOMPLETE_FLAGS, Records, define
+from inetprobe.record import (
+    CALL_NULL,
+    CALL_RETURNED,
+    FUNCTION_REQUEST_MODULE,
+    INCOMPLETE_FLAGS,
+    RECORD_BARE,
+    Records,
+    define,
+)
 from inetprobe.run import Run
 
 Mask = npt.NDArray[np.bool_]
@@ -27,6 +35,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
 _NETNS = re.compile(r"net:\[(\d+)\]")
 #: Filters of integers that stand in the record under the same name.
 NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
+#: What is not known of a sock that no create made: no value of such a filter matches it.
+UNKNOWN_OF_BARE = ("type", "protocol", "errno")
+AF_INET, AF_INET6 = 2, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +61,22 @@ class Filters:
     failed: bool = False
     module_requests: bool = False
     min_duration_ns: int | None = None
+    all_families: bool = False
+
+    @property
+    def beyond_inet(self) -> bool:
+        """Are socks wanted that inet_create and inet6_create do not make?"""
+        families = self.terms["family"].include if "family" in self.terms else frozenset()
+        return self.all_families or bool(families - {AF_INET, AF_INET6})
 
     def mask(self, records: Records, run: Run) -> Mask:
         """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
         keep = np.ones(len(records), bool)
+        bare = (records["flags"] & RECORD_BARE) != 0
         for name in NUMBERS:
             if name in self.terms:
-                keep &= _numbers(records[name], self.terms[name])
+                passes = _numbers(records[name], self.terms[name])
+                keep &= np.where(bare, not self.terms[name].include, passes) if name in UNKNOWN_OF_BARE else passes
         if "comm" in self.terms:
             keep &= self._by_value(records["comm"], _comm_of, "comm")
         if "cgroup" in self.terms:
@@ -69,6 +89,7 @@ class Filters:
         for name, term in sorted(self.terms.items()):
             values = [*sorted(map(str, term.include)), *(f"!{value}" for value in sorted(map(str, term.exclude)))]
             parts.append(f"{name}={','.join(values)}")
+        parts += ["family=all"] * self.all_families
         parts += ["failed"] * self.failed + ["module-requests"] * self.module_requests
         if self.min_duration_ns is not None:
             parts.append(f"min-duration={self.min_duration_ns}ns")
@@ -89,9 +110,11 @@ class Filters:
         unseen = (outermost["flags"] & CALL_RETURNED) == 0
         keep = np.ones(len(records), bool)
         if self.failed:
-            keep &= unseen | (outermost["result"] != 0)
+            keep &= unseen | (outermost["result"] != 0) | ((outermost["flags"] & CALL_NULL) != 0)
         if "errno" in self.terms:
-            keep &= unseen | _numbers(-outermost["result"], self.terms["errno"])
+            bare = (records["flags"] & RECORD_BARE) != 0
+            passes = _numbers(-outermost["result"], self.terms["errno"])
+            keep &= unseen | np.where(bare, not self.terms["errno"].include, passes)
         if self.min_duration_ns is not None:
             keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
         if self.module_requests:
@@ -111,14 +134,18 @@ def build(
 ) -> Filters:
     """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
     terms = {}
+    all_families = False
     for name, words in values.items():
         flat = [word.strip() for given in words for word in given.split(",")]
+        if name == "family" and any(word.lower() == "all" for word in flat):
+            all_families = True
+            flat = [word for word in flat if word.startswith("!")]
         if flat:
             include = frozenset(_value(name, word) for word in flat if not word.startswith("!"))
             exclude = frozenset(_value(name, word[1:]) for word in flat if word.startswith("!"))
             terms[name] = Term(include, exclude)
     least = None if min_duration is None else parse_duration(min_duration)
-    return Filters(terms, failed, module_requests, least)
+    return Filters(terms, failed, module_requests, least, all_families)
 
 
 def parse_duration(word: str) -> int:
@@ -142,8 +169,6 @@ def _value(name: str, word: str) -> int | str:
         return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps no more
     if name in ("comm", "cgroup"):
         return word
-    if name == "family" and word.lower() == "all":
-        raise UsageError("--family all is not in this version: AF_INET and AF_INET6 are traced")
     if name in ("family", "type", "protocol", "errno"):
         return parse(name, word)
     if name == "uid" and not _is_number(word):

@@ -84,7 +84,12 @@ def define(name: str) -> int:
     return _DEFINES[name]
 
 
-def record_dtype(calls: int = _DEFINES["INETPROBE_CALLS"]) -> np.dtype[np.void]:
+#: Calls a record holds, and how many with --also.
+SLOTS = _DEFINES["INETPROBE_CALLS"]
+SLOTS_ALSO = 32
+
+
+def record_dtype(calls: int = SLOTS) -> np.dtype[np.void]:
     """``struct inetprobe_record`` with room for ``calls`` calls."""
     return parse_structs(_HEADER, _DEFINES | {"INETPROBE_CALLS": calls})["inetprobe_record"]
 
@@ -94,12 +99,15 @@ RECORD = record_dtype()
 CALL_RETURNED = define("CALL_RETURNED")
 CALL_POINTER = define("CALL_POINTER")
 CALL_NULL = define("CALL_NULL")
+CALL_VOID = define("CALL_VOID")
 MODULE_PROTO_TYPE = define("MODULE_PROTO_TYPE")
 MODULE_PROTO = define("MODULE_PROTO")
 RECORD_KERN = define("RECORD_KERN")
 RECORD_RETURN_MISSED = define("RECORD_RETURN_MISSED")
 RECORD_ENTRY_MISSED = define("RECORD_ENTRY_MISSED")
 RECORD_TRUNCATED = define("RECORD_TRUNCATED")
+RECORD_BARE = define("RECORD_BARE")
+RECORD_SOFTIRQ = define("RECORD_SOFTIRQ")
 FUNCTION_REQUEST_MODULE = define("FUNCTION_REQUEST_MODULE")
 PRODUCERS = define("PRODUCERS")
 
@@ -109,6 +117,10 @@ INCOMPLETE_FLAGS = {
     RECORD_ENTRY_MISSED: "entry_missed",
     RECORD_TRUNCATED: "truncated",
 }
+
+#: The most functions --also takes, and the number of the first.
+ALSO_MAX = define("ALSO_MAX")
+FUNCTION_ALSO = define("FUNCTION_ALSO")
 
 #: The functions always traced, by the number a call carries.
 FUNCTIONS: dict[int, str] = {

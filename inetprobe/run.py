@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from inetprobe.record import FUNCTIONS
+from inetprobe.record import FUNCTIONS, SLOTS
 
 
 @dataclass(slots=True)
@@ -18,7 +18,8 @@ class Run:
 
     ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
     grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
-    read. ``functions`` maps the number a call carries to the kernel function's name.
+    read. ``functions`` maps the number a call carries to the kernel function's name; ``slots`` is how many calls a
+    record holds.
     """
 
     kernel: str
@@ -29,6 +30,7 @@ class Run:
     mechanism: str = "kprobe"
     filters: tuple[str, ...] = ()
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
+    slots: int = SLOTS
     cgroups: dict[int, str | None] = field(default_factory=dict)
 
 
@@ -37,8 +39,13 @@ class Accounting:
     """Where every outermost entry of inet_create and inet6_create went.
 
     ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
-    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight. Apart from it,
-    ``orphan_returns`` are returns without an entry, ``unfollowed`` children of COMMAND that were not followed.
+    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
+
+    Apart from it: ``nested`` creates within another's; ``foreign`` calls of interrupts, set aside; ``orphan_returns``,
+    returns without an entry; ``unfollowed`` children of COMMAND; by address family ``other_families``, calls of
+    sk_alloc that no create made, and ``accepted``, socks cloned for accepted connections. By probe
+    (``inet_create:entry``): ``probe_hits`` and ``probe_misses`` as the kernel counts them, and ``program_skipped``,
+    hits on which the kernel did not run the program.
     """
 
     entries: int = 0
@@ -49,10 +56,13 @@ class Accounting:
     in_flight: int = 0
     nested: int = 0
     foreign: int = 0
-    bare: int = 0
     orphan_returns: int = 0
     unfollowed: int = 0
+    other_families: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    probe_hits: dict[str, int] = field(default_factory=dict)
     probe_misses: dict[str, int] = field(default_factory=dict)
+    program_skipped: dict[str, int] = field(default_factory=dict)
 
     def unaccounted(self) -> int:
         """Entries minus everything they can have become: 0 when the identity holds."""

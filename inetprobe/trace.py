@@ -20,10 +20,13 @@ from inetprobe.record import (
     CALL_NULL,
     CALL_POINTER,
     CALL_RETURNED,
+    CALL_VOID,
     MODULE_PROTO,
     MODULE_PROTO_TYPE,
     RECORD,
+    RECORD_BARE,
     RECORD_KERN,
+    RECORD_SOFTIRQ,
     Batch,
     Records,
     incomplete_reason,
@@ -59,11 +62,14 @@ class Call(NamedTuple):
 
 
 class CallTrace(NamedTuple):
-    """How one inet socket came to be, or did not.
+    """How one socket came to be, or did not.
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or
     None for success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
-    ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME.
+    ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is None where it could not be seen.
+
+    A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
+    Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
     """
 
     id: str
@@ -75,12 +81,14 @@ class CallTrace(NamedTuple):
     gid: int
     comm: str
     cgroup: str | None
-    netns: int
+    netns: int | None
     cpu: int
     family: int
-    type: int
-    protocol: int
+    type: int | None
+    protocol: int | None
     kernel_socket: bool
+    bare: bool
+    softirq: bool
     prot: str | None
     errno: str | None
     duration_ns: int | None
@@ -176,12 +184,13 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> Cal
                 depth,
                 start,
                 duration if returned else None,
-                result if returned and pointer is None else None,
+                result if returned and pointer is None and not call_flags & CALL_VOID else None,
                 pointer,
                 module_name(kind, m_family, m_protocol, m_type) if kind else None,
             )
         )
     outcome = calls[0].result
+    bare = bool(flags & RECORD_BARE)
     return CallTrace(
         id=f"{cpu}-{seq}",
         start_ns=start_ns,
@@ -192,12 +201,14 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> Cal
         gid=gid,
         comm=text.decode(comm.partition(b"\0")[0]),
         cgroup=run.cgroups.get(cgroup_id),
-        netns=netns,
+        netns=netns or None,
         cpu=cpu,
         family=family,
-        type=type_,
-        protocol=protocol,
+        type=None if bare else type_,
+        protocol=None if bare else protocol,
         kernel_socket=bool(flags & RECORD_KERN),
+        bare=bare,
+        softirq=bool(flags & RECORD_SOFTIRQ),
         prot=text.decode(prot.partition(b"\0")[0]) or None,
         errno=errno_name(-outcome) if outcome else None,
         duration_ns=calls[0].duration_ns,

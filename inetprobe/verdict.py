@@ -21,9 +21,11 @@ class Verdict:
 
 _UNMODELLED = Verdict("unmodelled", "this version of inetprobe has no model of inet_create to hold the trace against")
 
+_BARE = Verdict("unmodelled", "inet_create did not make this sock: another family, or an accepted connection, did")
 
-def judge(incomplete: str | None) -> Verdict:
+
+def judge(incomplete: str | None, bare: bool) -> Verdict:
     """The verdict on a trace that is incomplete for this reason, or complete (None)."""
     if incomplete is not None:
         return Verdict("incomplete", _INCOMPLETE[incomplete])
-    return _UNMODELLED
+    return _BARE if bare else _UNMODELLED

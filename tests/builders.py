@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from inetprobe.record import CALL_NULL, CALL_POINTER, CALL_RETURNED, RECORD, RECORD_RETURN_MISSED
+from inetprobe.record import (
+    CALL_NULL,
+    CALL_POINTER,
+    CALL_RETURNED,
+    RECORD,
+    RECORD_BARE,
+    RECORD_RETURN_MISSED,
+    RECORD_SOFTIRQ,
+)
 from inetprobe.run import Run
 
 CREATE, CREATE6, SK_ALLOC, SK_PROT_ALLOC, REQUEST_MODULE = range(5)
@@ -21,10 +29,11 @@ def call(function, depth, start, duration, result=0, *, pointer=None, module=(0,
     return (start, duration, result, function, depth, flags, kind, protocol, family, socket_type)
 
 
-def record(calls, *, seq=1, start=10**9, family=2, kind=1, protocol=0, comm=b"python3", prot=b"", flags=0, uid=0):
+def record(calls, *, seq=1, start=10**9, comm=b"python3", prot=b"", flags=0, uid=0, netns=4026531840, **request):
     made = np.zeros(1, RECORD)
-    values = dict(start_ns=start, seq=seq, cgroup_id=1, pid=100, tid=101, ppid=99, uid=uid, gid=uid, netns=4026531840)
-    values |= dict(protocol=protocol, family=family, type=kind, cpu=1, flags=flags, comm=comm, prot=prot)
+    values = dict(start_ns=start, seq=seq, cgroup_id=1, pid=100, tid=101, ppid=99, uid=uid, gid=uid, netns=netns)
+    values |= dict(protocol=request.get("protocol", 0), family=request.get("family", 2), type=request.get("kind", 1))
+    values |= dict(cpu=1, flags=flags, comm=comm, prot=prot)
     for name, value in (values | {"ncalls": len(calls)}).items():
         made[name] = value
     for slot, fields in enumerate(calls):
@@ -74,6 +83,8 @@ def every_kind():
         call(SK_PROT_ALLOC, 2, 2000, 2000, pointer=False),
     ]
     missed = [call(CREATE, 0, 0, 0, returned=False), call(SK_ALLOC, 1, 1000, 4000, pointer=True)]
+    bare = [call(SK_ALLOC, 0, 0, 4000, pointer=True), call(SK_PROT_ALLOC, 1, 1000, 2000, pointer=True)]
+    accepted = [call(SK_PROT_ALLOC, 0, 0, 2000, pointer=True)]
     return np.concatenate(
         [
             created(seq=1, prot=b"TCP"),
@@ -86,5 +97,7 @@ def every_kind():
             record(no_memory, seq=8, prot=b"TCP"),
             record(missed, seq=9, flags=RECORD_RETURN_MISSED, prot=b"TCP"),
             created(seq=10, prot=b"TCP", comm=b'a\x1b[31m\n\xff\\"'),
+            record(bare, seq=11, family=1, kind=0, prot=b"UNIX-STREAM", flags=RECORD_BARE),
+            record(accepted, seq=12, kind=0, prot=b"TCP", flags=RECORD_BARE | RECORD_SOFTIRQ, netns=0),
         ]
     )

@@ -24,7 +24,7 @@ def recorded(tmp_path):
     path = tmp_path / "r.arrows"
     sink = RecordingSink(path, builders.run())
     sink.batch(Batch(builders.every_kind()), builders.run())
-    sink.summary(Accounting(entries=10, complete=9, incomplete={"return_missed": 1}))
+    sink.summary(Accounting(entries=12, complete=11, incomplete={"return_missed": 1}))
     return path
 
 
@@ -43,8 +43,8 @@ def test_data_to_stdout_and_the_summary_to_stderr(recording):
     done = run("replay", recording, "--format", "json")
     assert done.returncode == 0
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
-    assert kinds == ["trace"] * 10 + ["summary"]
-    assert done.stderr == "inetprobe: 10 sockets created, 9 complete, 1 incomplete (return_missed 1), 0 lost\n"
+    assert kinds == ["trace"] * 12 + ["summary"]
+    assert done.stderr == "inetprobe: 12 sockets created, 11 complete, 1 incomplete (return_missed 1), 0 lost\n"
 
 
 def test_filters_and_count_and_output_agree(recording, tmp_path):

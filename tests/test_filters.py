@@ -9,13 +9,13 @@ from . import builders
 
 
 def kept(values=None, **flags):
-    """The sequence numbers, 1 to 10, of the kinds that pass."""
+    """The sequence numbers, 1 to 12, of the kinds that pass."""
     records = builders.every_kind()
     return records["seq"][build(values or {}, **flags).mask(records, builders.run())].tolist()
 
 
 def test_nothing_asked_keeps_everything():
-    assert kept() == list(range(1, 11))
+    assert kept() == list(range(1, 13))
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,14 @@ def test_nothing_asked_keeps_everything():
         ({"protocol": ["sctp", "200"]}, [4, 5]),
         ({"family": ["inet6"]}, [7]),
         ({"family": ["PF_INET"], "type": ["raw,dgram"]}, [2, 3]),
-        ({"type": ["!stream"]}, [2, 3]),
+        ({"type": ["!stream"]}, [2, 3, 11, 12]),  # theirs is not known, so it is not that
+        ({"family": ["unix"]}, [11]),
+        ({"family": ["all,!unix"], "comm": ["python3"], "type": ["!stream"]}, [2, 3, 12]),
+        ({"family": ["inet"], "type": ["!stream"]}, [2, 3, 12]),
         ({"uid": ["!0"]}, [3]),
         ({"uid": ["root"], "type": ["dgram"]}, [2]),
         ({"errno": ["EPERM"]}, [3, 9]),  # the ninth's result was not seen
-        ({"errno": ["!EPERM"]}, [1, 2, 4, 5, 6, 7, 8, 9, 10]),
+        ({"errno": ["!EPERM"]}, [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
         ({"comm": ["python3"], "type": ["raw"]}, [3]),
         ({"comm": ["!py*"]}, [10]),
         ({"pid": ["100"], "netns": ["net:[4026531840]"], "type": ["raw"]}, [3]),
@@ -52,7 +55,7 @@ def test_a_cgroup_holds_what_is_below_it():
     records = builders.every_kind()
     run = builders.run()
     run.cgroups[1] = "/user.slice/user-0.slice"
-    for path, keeps in {"/user.slice": 10, "user.slice/": 10, "/user": 0, "/user*": 10, "/": 10}.items():
+    for path, keeps in {"/user.slice": 12, "user.slice/": 12, "/user": 0, "/user*": 12, "/": 12}.items():
         assert build({"cgroup": [path]}).mask(records, run).sum() == keeps
 
 
@@ -64,7 +67,7 @@ def test_a_long_name_is_cut_as_the_kernel_cuts_it():
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("family", "inett"), ("family", "all"),
+        ("family", "inett"),
         ("type", "strem"), ("protocol", "tpc"), ("errno", "EPREM"), ("pid", "²"), ("pid", ""),
         ("pid", "99999999999999999999"), ("uid", "nobody-here"), ("netns", "/no/such"), ("comm", "!"),
     ],
@@ -102,3 +105,9 @@ def test_a_recording_remembers_what_was_asked():
 def test_a_user_name_is_this_machine_s():
     assert build({"uid": ["root"]}).terms["uid"].include == {0}
     assert Path("/proc/self/ns/net").stat().st_ino in build({"netns": ["/proc/self/ns/net"]}).terms["netns"].include
+
+
+def test_families_beyond_inet_are_traced_only_where_asked():
+    for words, beyond in {"inet": False, "!inet": False, "inet6,unix": True, "all": True, "netlink": True}.items():
+        assert build({"family": [words]}).beyond_inet == beyond
+    assert not build({}).beyond_inet

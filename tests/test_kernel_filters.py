@@ -21,7 +21,12 @@ def test_nothing_asked_is_nothing_compiled_in():
     [
         ({"pid": ["7,9"]}, {"KEEP_WHO": "({ s64 v = WHO_PID; (v == 7LL || v == 9LL); })"}),
         ({"uid": ["!0"]}, {"KEEP_WHO": "({ s64 v = WHO_UID; !(v == 0LL); })"}),
-        ({"protocol": ["!99"]}, {"KEEP_WHAT": "({ s64 v = t->protocol; !(v == 99LL); })"}),
+        (
+            {"protocol": ["!99"]},
+            {"KEEP_WHAT": "(t->flags & RECORD_BARE ? 1 : ({ s64 v = t->protocol; !(v == 99LL); }))"},
+        ),
+        ({"family": ["all"]}, {}),
+        ({"family": ["unix"]}, {"KEEP_WHAT": "({ s64 v = t->family; (v == 1LL); })"}),
         ({"comm": ["sh"]}, {"KEEP_WHO": "(WHO_COMM(0x6873ULL, 0x0ULL))"}),
         ({"comm": ["py*"]}, {}),
         ({"cgroup": ["/"]}, {"KEEP_WHO": "((WHO_CGROUP(0) == 1ULL))"}),

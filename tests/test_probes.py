@@ -7,8 +7,8 @@ def test_profile_is_read_by_event(tmp_path):
         "  inetprobe_return_sk_alloc_bcc_7                    10               2\n"
     )
     assert probes.profile(tmp_path) == {
-        "inetprobe_entry_sk_alloc_bcc_7": probes.ProbeCount(12, 0),
-        "inetprobe_return_sk_alloc_bcc_7": probes.ProbeCount(10, 2),
+        "inetprobe_entry_sk_alloc_bcc_7": (12, 0),
+        "inetprobe_return_sk_alloc_bcc_7": (10, 2),
     }
 
 
@@ -18,3 +18,17 @@ def test_tracefs_is_found_in_either_place(tmp_path):
     (second / "kprobe_events").touch()
     assert probes.tracefs((tmp_path / "tracing", second)) == second
     assert probes.tracefs((tmp_path / "tracing",)) is None
+
+
+def test_leftovers_of_the_dead_alone_are_removed(tmp_path):
+    """The kernel's own file takes removals as appended lines; this one keeps them to be looked at."""
+    (tmp_path / "proc/7").mkdir(parents=True)
+    listed = (
+        "p:kprobes/inetprobe_entry_sk_alloc_bcc_7 sk_alloc\n"
+        "r4096:kprobes/inetprobe_return_sk_alloc_bcc_8 sk_alloc\n"
+        "p:kprobes/p_sk_alloc_bcc_8 sk_alloc\n"
+    )
+    events = tmp_path / "kprobe_events"
+    events.write_text(listed)
+    assert probes.remove_leftovers(tmp_path, tmp_path / "proc") == 1
+    assert events.read_text() == listed + "-:kprobes/inetprobe_return_sk_alloc_bcc_8\n"

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from inetprobe.errors import InetprobeError, RecordingError
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
-from inetprobe.record import RECORD, Batch, Loss
+from inetprobe.record import CALL_VOID, FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_dtype
 from inetprobe.run import Accounting
 from inetprobe.sinks import Style, open_format
 from inetprobe.sinks.recording import RecordingSink
 from inetprobe.sources.replay import ReplaySource
+from inetprobe.trace import call_traces
 
 from . import builders
 
-BOOKS = Accounting(entries=13, complete=9, incomplete={"return_missed": 1}, lost={"ring_full": 3})
+BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3})
 
 
 def write(path, batches=None, redact=frozenset()):
@@ -39,6 +40,30 @@ def test_records_come_back_as_they_went(tmp_path):
     assert source.accounting() == BOOKS
     assert source.run.cgroups[1] == "/"
     assert source.run.kernel == "6.1.0-test"
+
+
+def test_long_traces_of_also_come_back_as_they_went(tmp_path):
+    run = builders.run()
+    run.slots, run.functions = SLOTS_ALSO, {**FUNCTIONS, 8: "sock_init_data"}
+    records = np.zeros(1, record_dtype(SLOTS_ALSO))
+    short = builders.created()
+    for name in short.dtype.names:
+        if name != "calls":
+            records[name] = short[name]
+    records["calls"][:, :3] = short["calls"][:, :3]
+    for slot in range(3, 20):
+        records["calls"][0, slot] = builders.call(8, 1, 5000 + slot, 1)
+        records["calls"][0, slot]["flags"] |= CALL_VOID
+    records["ncalls"] = 20
+    sink = RecordingSink(tmp_path / "r.arrows", run)
+    sink.batch(Batch(records), run)
+    sink.summary(Accounting(entries=1, complete=1))
+    (batch, *_), source = read(tmp_path / "r.arrows")
+    assert np.array_equal(batch.records, records)
+    (trace,) = call_traces(batch, source.run)
+    assert [call.function for call in trace.calls[3:]] == ["sock_init_data"] * 17
+    assert trace.calls[3].result is None
+    assert trace.calls[3].duration_ns == 1
 
 
 def test_the_replay_prints_the_same_bytes(tmp_path):
@@ -78,7 +103,7 @@ def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
             shown.add(count)
         else:
             pytest.fail(f"a recording cut at {size} of {len(whole)} bytes passed for whole")
-    assert shown == {0, 10}
+    assert shown == {0, 12}
 
 
 @settings(max_examples=300, deadline=None)

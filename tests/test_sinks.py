@@ -22,7 +22,7 @@ def shown(form, **style):
     out = io.StringIO()
     sink = open_format(form, out, Style(**style))
     sink.batch(Batch(builders.every_kind(), (Loss("ring_full", 3),)), builders.run())
-    sink.summary(Accounting(entries=13, complete=9, incomplete={"return_missed": 1}, lost={"ring_full": 3}))
+    sink.summary(Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3}))
     return out.getvalue()
 
 

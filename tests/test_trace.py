@@ -81,8 +81,7 @@ def test_the_kinds_read_as_they_were_made():
         None,
         None,
         "ENOBUFS",
-        None,
-        None,
+        *[None] * 4,
     ]
     assert [call.module for call in traces[3].calls] == [
         None,
@@ -94,6 +93,8 @@ def test_the_kinds_read_as_they_were_made():
     assert traces[8].incomplete == "return_missed"
     assert traces[8].duration_ns is None
     assert traces[7].calls[1].pointer == "NULL"
+    assert (traces[10].bare, traces[10].softirq, traces[10].type, traces[10].protocol) == (True, False, None, None)
+    assert (traces[11].bare, traces[11].softirq, traces[11].netns) == (True, True, None)
     assert traces[9].comm == 'a\x1b[31m\n\\xff\\\\"'
 
 

@@ -36,9 +36,7 @@ def live_options(function: F) -> F:
         click.option(
             "--maxactive",
             type=click.IntRange(1, 4096),
-            default=1024,
-            show_default=True,
-            help="Threads inside one function before a kretprobe misses returns.",
+            help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
         ),
         click.option(
             "--ring-size",
@@ -46,6 +44,9 @@ def live_options(function: F) -> F:
             default=1 << 22,
             show_default=True,
             help="Bytes of the ring buffer: a power of two.",
+        ),
+        click.option(
+            "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
         ),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
         click.argument("command", nargs=-1, type=click.UNPROCESSED),
@@ -66,8 +67,9 @@ def run_live(
     duration: str | None,
     count: int | None,
     mechanism: str,
-    maxactive: int,
+    maxactive: int | None,
     ring_size: int,
+    also: tuple[str, ...],
     quiet: bool,
 ) -> None:
     """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0."""
@@ -78,7 +80,7 @@ def run_live(
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user)
     tell = say(quiet)
-    options = LiveOptions(filters, ring_size, maxactive, mechanism, seconds)
+    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds)
     try:
         with _interruptible() as stop, LiveSource(options, child, tell) as source:
             stop.calls = lambda number: _stop(source, child, number)

@@ -22,7 +22,7 @@ _REPEATED = {
     "uid": (("--uid",), "user id or name"),
     "cgroup": (("--cgroup",), "cgroup path, with everything below it"),
     "netns": (("--netns",), "network namespace: inode, net:[…] or a /proc/PID/ns/net path"),
-    "family": (("--family",), "inet or inet6"),
+    "family": (("--family",), "inet, inet6, unix, …, or all"),
     "type": (("--type",), "stream, dgram, raw, …"),
     "protocol": (("--protocol",), "tcp, udp, icmp, sctp, … or a number"),
     "errno": (("--errno",), "EPERM, EPROTONOSUPPORT, …"),

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from inetprobe.errors import HostError, InetprobeError
-from inetprobe.kernel import counters, ring
+from inetprobe.kernel import counters, probes, ring, syscall
+from inetprobe.kernel.also import AlsoFunction
 from inetprobe.kernel.btf import Btf
+from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
-from inetprobe.record import RECORD, bpf_folder
+from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
 
 _FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
 # fentry takes no function with variable arguments.
@@ -26,8 +28,13 @@ _VARIADIC = frozenset({"__request_module"})
 _STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _PROGRAM = "inetprobe.bpf.c"
-# kprobes of ours are found by this prefix in tracefs, next to those of other tools.
-EVENT_PREFIX = "inetprobe_"
+_READINGS = 5
+# The most returns the kernel lets a kretprobe wait for (KRETPROBE_MAXACTIVE_MAX of kernel/trace/trace_kprobe.c).
+_MAXACTIVE_MAX = 4096
+# The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
+_INITIAL_PIDNS = 0xEFFFFFFC
+# fentry hands over at most so many arguments (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
+_FENTRY_ARGUMENTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +43,19 @@ class Options:
 
     ``ring_size`` is in bytes, a power of two and whole pages; ``maxactive`` is how many threads may be inside one
     function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
-    ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``.
+    ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
+    ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes.
     """
 
     offsets: Mapping[str, int]
     fentry: frozenset[str] = frozenset()
     mechanism: str = "auto"
     ring_size: int = 1 << 22
-    maxactive: int = 1024
+    maxactive: int = _MAXACTIVE_MAX
     filters: Mapping[str, str] = field(default_factory=dict)
     follow: bool = False
+    also: tuple[AlsoFunction, ...] = ()
+    bare: bool = False
 
 
 class Program:
@@ -58,41 +68,81 @@ class Program:
         """
         self._bcc = _import_bcc()
         self._options = options
-        self._functions = symbols.present()
+        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
+        self._functions = (*symbols.present(), *(function.name for function in options.also))
         self._task_storage = _TASK_STORAGE_HELPER in symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
-        self._fentries: list[int] = []
+        self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[bytes] = []
+        self._skips_before: dict[str, int] = {}
         self.mechanisms = _plan(options, self._functions)
         self._bpf = self._build_and_attach(say)
         self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
-        self._active_memory, self._active = counters.map_array(self._bpf["active"].map_fd, 1, 1, writable=True)
-        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, RECORD, say)
+        self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
+        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, record_dtype(self._slots()), say)
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
-        table = self._bpf["followed"]
-        table[table.Key(pid)] = table.Leaf(1)
+        if _pidns() == _INITIAL_PIDNS:
+            table = self._bpf["followed"]
+            table[table.Key(pid)] = table.Leaf(1)
+        else:
+            self._control[1, 0] = pid  # the kernel learns its own number for it when it first meets it
 
     def activate(self) -> None:
         """From now on traces begin."""
-        self._active[0, 0] = 1
+        # A kprobe is hit from the moment it is set, its program runs a little later.
+        self._skips_before = {probe: most for probe, (_, _, _, most) in self._kprobe_counts().items()}
+        self._control[0, 0] = 1
 
     def deactivate(self) -> None:
         """No trace begins any more; those in flight still end."""
-        self._active[0, 0] = 0
+        self._control[0, 0] = 0
 
-    def probe_events(self) -> dict[str, tuple[str, str]]:
-        """tracefs event name → (function, ``entry`` or ``return``) of each attached kprobe."""
-        pid = os.getpid()
-        return {f"{name.decode()}_bcc_{pid}": (function, side) for function, side, name, _ in self._kprobes}
+    def probe_counts(self) -> dict[str, ProbeCount]:
+        """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
+
+        A kprobe's skips are its hits less its program's runs, a fentry program's those the kernel counts itself. Hits
+        and runs cannot be read at one instant, so under load what comes in between may hide as many skips: never is
+        one counted that was none.
+        """
+        counts = {
+            f"{function}:{side}": ProbeCount(None, 0, syscall.recursion_misses(fd) or 0)
+            for function, side, fd, _ in self._fentries
+        }
+        for probe, (hits, misses, least, _) in self._kprobe_counts().items():
+            counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
+        return counts
+
+    def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
+        """(hits, misses, least skips, most skips) of each kprobe: the tightest bounds of a few readings."""
+        folder = probes.tracefs()
+        if folder is None or not self._kprobes:
+            return {}
+        suffix = f"_bcc_{os.getpid()}"
+        counts: dict[str, tuple[int, int, int, int]] = {}
+        for _ in range(_READINGS):
+            before = self._runs()
+            profile = probes.profile(folder)
+            after = self._runs()
+            for function, side, name, _ in self._kprobes:
+                hits, misses = profile.get(name.decode() + suffix, (0, 0))
+                probe = f"{function}:{side}"
+                least, most = hits - after[probe], hits - before[probe]
+                if probe in counts:
+                    least, most = max(least, counts[probe][2]), min(most, counts[probe][3])
+                counts[probe] = hits, misses, least, most
+        return counts
+
+    def _runs(self) -> dict[str, int]:
+        return {f"{name}:{side}": self.counters.runs(self._numbers[name], side) for name, side, _, _ in self._kprobes}
 
     def detach(self) -> None:
         """Takes every probe away. Idempotent."""
         while self._tracepoints:
             self._bpf.detach_raw_tracepoint(tp=self._tracepoints.pop())
         while self._fentries:
-            os.close(self._fentries.pop())
+            os.close(self._fentries.pop()[3])
         for _, _, _, fd in self._kprobes:
             self._bcc.lib.bpf_close_perf_event_fd(fd)
         while self._kprobes:
@@ -104,8 +154,8 @@ class Program:
         self.detach()
         self.ring.close()
         self.counters.close()
-        del self._active
-        self._active_memory.close()
+        del self._control
+        self._control_memory.close()
         self._bpf.cleanup()
 
     def _build_and_attach(self, say: Callable[[str], None]) -> Any:
@@ -158,19 +208,29 @@ class Program:
             # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room.
             "WAKEUP_BYTES": options.ring_size // 8,
             "STACK_SIZE": _STACK_SIZE,
+            "INETPROBE_CALLS": self._slots(),
         }
         if options.follow:
             constants["FOLLOW"] = 1
+            if _pidns() != _INITIAL_PIDNS:
+                constants |= {"PIDNS_INO": f"{_pidns()}ULL", "PIDNS_DEV": Path("/proc/self/ns/pid").stat().st_dev}
+        if options.bare:
+            constants["BARE"] = 1
+        if options.also:
+            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
         return [
             f"-I{bpf_folder()}",
             "-Wno-macro-redefined",
             *(f"-D{name}={value}" for name, value in constants.items()),
         ]
 
+    def _slots(self) -> int:
+        return SLOTS_ALSO if self._options.also else SLOTS
+
     def _attach(self) -> None:
+        self._attach_tracepoint(b"sched_process_exit", b"thread_exit")
         if self._options.follow:
-            for event, program in (("sched_process_fork", "follow_fork"), ("sched_process_exit", "follow_exit")):
-                self._attach_tracepoint(event.encode(), program.encode())
+            self._attach_tracepoint(b"sched_process_fork", b"follow_fork")
         # Innermost first, and returns before entries: what an entry opens is sure to be closed.
         for function in reversed(self._functions):
             for side in ("return", "entry"):
@@ -196,7 +256,7 @@ class Program:
         fd = self._bcc.lib.bpf_attach_kfunc(program.fd)
         if fd < 0:
             raise _FentryRefused(function, "the kernel has no trampoline for it")
-        self._fentries.append(fd)
+        self._fentries.append((function, side, program.fd, fd))
 
     def _attach_kprobe(self, function: str, side: str) -> None:
         try:
@@ -204,7 +264,7 @@ class Program:
         except _LoadError as error:
             raise HostError(f"the kernel refused inetprobe's BPF program {error}") from error
         # A name, and a maxactive even for an entry, make bcc go through tracefs, where hits and misses are counted.
-        name = f"{EVENT_PREFIX}{side}_{function}".encode()
+        name = f"{probes.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
         maxactive = self._options.maxactive if returns else 1
         with _captured_stderr() as log:
@@ -217,7 +277,7 @@ class Program:
         try:
             self._bpf.attach_raw_tracepoint(tp=event, fn_name=program)
         except Exception as error:  # bcc raises nothing narrower
-            raise HostError(f"cannot follow COMMAND's children: tracepoint {event.decode()}: {error}") from error
+            raise HostError(f"the kernel refuses the tracepoint {event.decode()}: {error}") from error
         self._tracepoints.append(event)
 
 
@@ -233,13 +293,19 @@ class _FentryRefused(InetprobeError):
 
 
 def fentry_functions(types: Btf, functions: Iterable[str]) -> frozenset[str]:
-    """Those of ``functions`` that fentry can attach to: described in BTF, with a fixed number of arguments.
+    """Those of ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
 
     Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
     """
     if not types.has_struct("bpf_tramp_image"):
         return frozenset()
-    return frozenset(name for name in functions if name not in _VARIADIC and types.has_function(name))
+    prototypes = {name: types.prototype(name) for name in functions if name not in _VARIADIC}
+    return frozenset(name for name, found in prototypes.items() if found and found.arguments <= _FENTRY_ARGUMENTS)
+
+
+def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) -> int:
+    """Room for every thread this machine can have, as far as the kernel goes: a slot costs it some 100 bytes."""
+    return min(int(threads_max.read_text()), _MAXACTIVE_MAX)
 
 
 def _plan(options: Options, functions: tuple[str, ...]) -> dict[str, str]:
@@ -258,6 +324,10 @@ def _deferred(base: Any) -> Any:
             pass
 
     return Deferred
+
+
+def _pidns() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _source() -> bytes:

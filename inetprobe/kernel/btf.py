@@ -17,7 +17,8 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
-_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
+_KIND_INT, _KIND_POINTER, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_FUNC, _KIND_PROTO = 1, 2, 4, 5, 6, 12, 13
+_KIND_ENUM64 = 19
 # Bytes that follow a type's 12-byte header: (fixed, for each of its vlen entries).
 _TAIL = {
     1: (4, 0),  # int
@@ -32,6 +33,17 @@ _TAIL = {
     19: (0, 12),  # enum64
 }
 _LAST_KIND = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """A function's number of arguments, and what it returns: ``VOID``, ``POINTER``, or an integer's bits.
+
+    An integer of 64 bits counts as 32: what the kernel returns so is an errno or a small number.
+    """
+
+    arguments: int
+    returns: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,39 @@ class Btf:
         """Does BTF describe the function ``name``? fentry needs that; some static functions are left out."""
         return self._search(name, _KIND_FUNC) is not None
 
+    def prototype(self, name: str) -> Prototype | None:
+        """That of the function ``name``; None if BTF does not describe it, or describes several that differ.
+
+        Raises HostError if the blob is damaged.
+        """
+        position = self._search(name, _KIND_FUNC)
+        if position is None:
+            return None
+        try:
+            _, _, proto = _TYPE.unpack_from(self._types, position)
+            _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
+            return Prototype(info & 0xFFFF, self._returns(returned))
+        except (struct.error, IndexError):
+            raise HostError(f"{self._where} is damaged: it does not describe the function {name}") from None
+
+    def _returns(self, type_id: int) -> str:
+        while type_id:
+            _, info, size_or_type = _TYPE.unpack_from(self._types, self._position(type_id))
+            kind = (info >> 24) & 0x1F
+            if kind == _KIND_POINTER:
+                return "POINTER"
+            if kind in (_KIND_INT, _KIND_ENUM, _KIND_ENUM64):
+                return str(min(8 * size_or_type, 32))
+            if kind in (_KIND_STRUCT, _KIND_UNION):
+                return "VOID"  # by value: nothing to show in a word
+            type_id = size_or_type
+        return "VOID"
+
+    def _position(self, type_id: int) -> int:
+        if self._by_id is None:
+            self._by_id = self._index()
+        return self._by_id[type_id]
+
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
         if position is None:
@@ -151,12 +196,13 @@ class Btf:
 
     def _resolve(self, type_id: int) -> int:
         """Where the struct or union behind ``type_id`` stands; typedefs and qualifiers are looked through."""
-        if self._by_id is None:
-            self._by_id = self._index()
         for _ in range(32):
-            if not 0 < type_id < len(self._by_id):
+            try:
+                position = self._position(type_id)
+            except IndexError:
                 break
-            position = self._by_id[type_id]
+            if not type_id:
+                break
             _, info, target = _TYPE.unpack_from(self._types, position)
             if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
                 return position
@@ -185,6 +231,8 @@ OFFSETS: dict[str, tuple[str, ...]] = {
     "OFF_TASK_CRED": ("task_struct", "cred"),
     "OFF_TASK_REAL_PARENT": ("task_struct", "real_parent"),
     "OFF_TASK_TGID": ("task_struct", "tgid"),
+    "OFF_TASK_FLAGS": ("task_struct", "flags"),
+    "OFF_TASK_STACK": ("task_struct", "stack"),
     "OFF_TASK_SIGNAL": ("task_struct", "signal"),
     "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
     "OFF_CRED_CAP_EFFECTIVE": ("cred", "cap_effective"),

@@ -7,15 +7,21 @@ import mmap
 import numpy as np
 import numpy.typing as npt
 
+from inetprobe.names import FAMILIES as FAMILY_NAMES
 from inetprobe.record import PRODUCERS, Loss, define
 
-_COUNTERS = define("COUNTERS")
-_SLOTS = _COUNTERS + PRODUCERS
+# struct cpu_counters of bpf/inetprobe.bpf.c: the first word of each array, in order.
+_RUNS = define("COUNTERS") + PRODUCERS
+_OTHER = _RUNS + define("PROGRAMS")
+_FAMILIES = define("FAMILIES")
+_ACCEPTED = _OTHER + _FAMILIES
+_SLOTS = _ACCEPTED + _FAMILIES
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
     "no_state": define("COUNT_LOST_NO_STATE"),
     "return_missed": define("COUNT_LOST_RETURN_MISSED"),
+    "thread_died": define("COUNT_LOST_THREAD_DIED"),
 }
 
 
@@ -37,6 +43,22 @@ class Counters:
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
         return int(self._slots[:, define(f"COUNT_{name.upper()}")].sum())
+
+    def runs(self, function: int, side: str) -> int:
+        """How often the kprobe program of function number ``function`` ran; ``side`` is ``entry`` or ``return``."""
+        return int(self._slots[:, _RUNS + 2 * function + (side == "return")].sum())
+
+    def other_families(self) -> dict[str, int]:
+        """Calls of sk_alloc() outside every create, by address family."""
+        return self._by_family(_OTHER)
+
+    def accepted(self) -> dict[str, int]:
+        """Socks cloned for accepted connections, by address family."""
+        return self._by_family(_ACCEPTED)
+
+    def _by_family(self, first: int) -> dict[str, int]:
+        sums = self._slots[:, first : first + _FAMILIES].sum(axis=0)
+        return {FAMILY_NAMES.get(family, str(family)): int(n) for family, n in enumerate(sums.tolist()) if n}
 
     def lost(self) -> dict[str, int]:
         """Sockets that have no record so far, by reason; reasons at zero are left out."""

@@ -6,7 +6,6 @@ answer (will bpf() load a program, can bcc be imported) are asked of it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import platform
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from inetprobe.errors import HostError
+from inetprobe.kernel import syscall
 from inetprobe.kernel.btf import Btf, offsets
 from inetprobe.kernel.symbols import OPTIONAL, Symbols
 
@@ -23,9 +23,6 @@ Status = Literal["ok", "warning", "failed"]
 
 # include/uapi/linux/capability.h
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
-# include/uapi/linux/bpf.h
-_BPF_PROG_LOAD, _BPF_PROG_TYPE_KPROBE = 5, 2
-_SYS_BPF = {"x86_64": 321}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def _lockdown(root: Path) -> Check:
 
 
 def _bpf_allowed() -> Check:
-    error = _load_nothing()
+    error = syscall.load_nothing()
     if not error:
         return Check("bpf", "ok", "bpf() loads kprobe programs")
     fixes = {
@@ -115,33 +112,6 @@ def _bpf_allowed() -> Check:
         f"bpf() refuses to load a kprobe program: {os.strerror(error)}",
         fixes.get(error, "use a kernel built with CONFIG_BPF_EVENTS=y") + ", or trace in a VM: inetprobe vm -- trace",
     )
-
-
-def _load_nothing() -> int:
-    """Loads the shortest kprobe program there is (r0 = 0; exit) and lets it go; the errno, 0 for success."""
-    number = _SYS_BPF.get(platform.machine())
-    if number is None:
-        return errno.ENOSYS
-    program = (ctypes.c_uint64 * 2)(0x00000000000000B7, 0x0000000000000095)
-    licence = ctypes.create_string_buffer(b"GPL")
-
-    class Attributes(ctypes.Structure):
-        _fields_ = (
-            ("prog_type", ctypes.c_uint32),
-            ("insn_cnt", ctypes.c_uint32),
-            ("insns", ctypes.c_uint64),
-            ("license", ctypes.c_uint64),
-            ("rest", ctypes.c_uint8 * 96),
-        )
-
-    attributes = Attributes(_BPF_PROG_TYPE_KPROBE, 2, ctypes.addressof(program), ctypes.addressof(licence))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    fd = libc.syscall(number, _BPF_PROG_LOAD, ctypes.byref(attributes), ctypes.sizeof(attributes))
-    if fd < 0:
-        return ctypes.get_errno()
-    os.close(fd)
-    return 0
 
 
 def _kprobes(root: Path) -> Check:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from inetprobe.errors import UsageError
-from inetprobe.filters import Filters, Term, is_glob
+from inetprobe.filters import UNKNOWN_OF_BARE, Filters, Term, is_glob
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.record import define
 from inetprobe.text import encode
@@ -32,11 +32,12 @@ def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, 
     if "cgroup" in filters.terms:
         who += _names(filters.terms["cgroup"], lambda path: _cgroup(path, cgroups))
 
-    what = [_numbers(source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items() if name in filters.terms]
+    what = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
+            if name in filters.terms]  # fmt: skip
     if "errno" in filters.terms:
-        what.append(f"(!{_RETURNED} || {_numbers('-t->calls[0].result', filters.terms['errno'])})")
+        what.append(f"(!{_RETURNED} || {_request('errno', '-t->calls[0].result', filters.terms['errno'])})")
     if filters.failed:
-        what.append(f"(!{_RETURNED} || t->calls[0].result)")
+        what.append(f"(!{_RETURNED} || t->calls[0].result || t->calls[0].flags & CALL_NULL)")
     if filters.module_requests:
         what.append(f"(t->modules || {_INCOMPLETE})")
     if filters.min_duration_ns is not None:
@@ -44,6 +45,13 @@ def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, 
 
     clauses = {"KEEP_WHO": who, "KEEP_WHAT": what}
     return {name: " && ".join(parts) for name, parts in clauses.items() if parts}
+
+
+def _request(name: str, source: str, term: Term) -> str:
+    test = _numbers(source, term)
+    if name not in UNKNOWN_OF_BARE:
+        return test
+    return f"(t->flags & RECORD_BARE ? {int(not term.include)} : {test})"
 
 
 def _numbers(source: str, term: Term) -> str:

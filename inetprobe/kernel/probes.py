@@ -1,19 +1,27 @@
-"""The kernel's own count of each kprobe's hits and misses, from tracefs (kernel/trace/trace_kprobe.c)."""
+"""Named kprobes in tracefs (kernel/trace/trace_kprobe.c): the kernel's count of hits and misses, and leftovers."""
 
 from __future__ import annotations
 
+import errno
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
+# kprobes of ours are found by this prefix next to those of other tools; bcc adds its own suffix and the process id.
+EVENT_PREFIX = "inetprobe_"
+_OURS = re.compile(rf"[pr]\d*:kprobes/({EVENT_PREFIX}\w+_bcc_(\d+)) ")
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeCount:
-    """Times a probe was reached and its program could run (``hits``), and times it could not (``misses``)."""
+    """Times a probe was reached (``hits``, None for fentry, where the kernel does not count), times it could not be
+    served (``misses``), and hits on which the kernel did not run its program (``skipped``)."""
 
-    hits: int
+    hits: int | None
     misses: int
+    skipped: int
 
 
 def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
@@ -21,10 +29,30 @@ def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
     return next((folder for folder in candidates if (folder / "kprobe_events").exists()), None)
 
 
-def profile(folder: Path) -> dict[str, ProbeCount]:
-    """Counts of every named kprobe on the machine by event name; empty where kprobe_profile cannot be read."""
+def profile(folder: Path) -> dict[str, tuple[int, int]]:
+    """(hits, misses) of every named kprobe on the machine, by event name. Raises OSError."""
     counts = {}
     for line in (folder / "kprobe_profile").read_text().splitlines():
         name, hits, misses = line.split()
-        counts[name] = ProbeCount(int(hits), int(misses))
+        counts[name] = int(hits), int(misses)
     return counts
+
+
+def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
+    """Takes away the probes of inetprobes that were killed; how many there were.
+
+    Those of a living process stay; one that another pid namespace uses is busy, and the kernel keeps it.
+    """
+    events = folder / "kprobe_events"
+    removed = 0
+    for name, pid in _OURS.findall(events.read_text()):
+        if (proc / pid).exists():
+            continue
+        try:
+            with events.open("a") as file:
+                file.write(f"-:kprobes/{name}\n")
+            removed += 1
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOENT):  # in use, or removed by another inetprobe just now
+                raise
+    return removed

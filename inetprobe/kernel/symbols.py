@@ -6,6 +6,7 @@ The compiler may inline a static function or rename it (``.isra.0``, ``.constpro
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,13 @@ class Symbols:
     def renamed(self, name: str) -> list[str]:
         """What the compiler made of ``name``, if it only changed its end."""
         return sorted(found for found in self._names if found != name and _SUFFIX.sub("", found) == name)
+
+    def nearest(self, name: str) -> list[str]:
+        """Up to three functions whose names look most like ``name``."""
+        # Comparing with every one of 100,000 names takes seconds; a typing error seldom spares no part of the name.
+        parts = {part for part in name.split("_") if len(part) > 2} or {name}
+        related = [found for found in self._names if any(part in found for part in parts)]
+        return difflib.get_close_matches(name, related, n=3)
 
     def present(self) -> tuple[str, ...]:
         """The path's functions this kernel has. Raises HostError naming the first required one that is missing."""

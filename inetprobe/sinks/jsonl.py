@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
@@ -45,7 +46,7 @@ class JsonSink:
 
 def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
     """A trace as the contract has it."""
-    verdict = judge(trace.incomplete)
+    verdict = judge(trace.incomplete, trace.bare)
     return {
         "v": 1,
         "kind": "trace",
@@ -63,10 +64,11 @@ def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
         "family": trace.family,
         "family_name": FAMILIES.get(trace.family),
         "type": trace.type,
-        "type_name": TYPES.get(trace.type),
+        "type_name": _name(TYPES, trace.type),
         "protocol": trace.protocol,
-        "protocol_name": PROTOCOLS.get(trace.protocol),
+        "protocol_name": _name(PROTOCOLS, trace.protocol),
         "kernel_socket": trace.kernel_socket,
+        **({"context": "softirq"} if trace.softirq else {}),
         "prot": trace.prot,
         "errno": trace.errno,
         "duration_ns": trace.duration_ns,
@@ -75,6 +77,10 @@ def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
         "complete": trace.incomplete is None,
         "calls": [_call_dict(call) for call in trace.calls],
     }
+
+
+def _name(names: Mapping[int, str], number: int | None) -> str | None:
+    return None if number is None else names.get(number)
 
 
 def rfc3339(ns: int) -> str:
@@ -113,10 +119,11 @@ def _line(trace: CallTrace, run: Run) -> str:
     return (
         f'{{"v": 1, "kind": "trace", "id": "{trace.id}", "time": "{rfc3339(trace.start_ns + run.clock_offset_ns)}", '
         f'"mono_ns": {trace.start_ns}, "pid": {trace.pid}, "tid": {trace.tid}, "ppid": {trace.ppid}, '
-        f'"uid": {trace.uid}, "comm": {_json(trace.comm)}, "cgroup": {_json(trace.cgroup)}, "netns": {trace.netns}, '
-        f'"cpu": {trace.cpu}, {_request(trace.family, trace.type, trace.protocol, trace.kernel_socket)}, '
+        f'"uid": {trace.uid}, "comm": {_json(trace.comm)}, "cgroup": {_json(trace.cgroup)}, '
+        f'"netns": {_number(trace.netns)}, "cpu": {trace.cpu}, '
+        f"{_request(trace.family, trace.type, trace.protocol, trace.kernel_socket, trace.softirq)}, "
         f'"prot": {_json(trace.prot)}, "errno": {_json(trace.errno)}, "duration_ns": {_number(trace.duration_ns)}, '
-        f'{_outcome(trace.incomplete)}, "calls": [{", ".join(map(_call, trace.calls))}]}}\n'
+        f'{_outcome(trace.incomplete, trace.bare)}, "calls": [{", ".join(map(_call, trace.calls))}]}}\n'
     )
 
 
@@ -142,17 +149,18 @@ def _call_parts(
 
 
 @lru_cache(maxsize=4096)
-def _request(family: int, kind: int, protocol: int, kernel_socket: bool) -> str:
+def _request(family: int, kind: int | None, protocol: int | None, kernel_socket: bool, softirq: bool) -> str:
     return (
-        f'"family": {family}, "family_name": {_json(FAMILIES.get(family))}, "type": {kind}, '
-        f'"type_name": {_json(TYPES.get(kind))}, "protocol": {protocol}, '
-        f'"protocol_name": {_json(PROTOCOLS.get(protocol))}, "kernel_socket": {_json(kernel_socket)}'
+        f'"family": {family}, "family_name": {_json(FAMILIES.get(family))}, "type": {_number(kind)}, '
+        f'"type_name": {_json(_name(TYPES, kind))}, "protocol": {_number(protocol)}, '
+        f'"protocol_name": {_json(_name(PROTOCOLS, protocol))}, "kernel_socket": {_json(kernel_socket)}'
+        + (', "context": "softirq"' if softirq else "")
     )
 
 
 @lru_cache(maxsize=64)
-def _outcome(incomplete: str | None) -> str:
-    verdict = judge(incomplete)
+def _outcome(incomplete: str | None, bare: bool) -> str:
+    verdict = judge(incomplete, bare)
     complete = _json(incomplete is None)
     return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {complete}'
 

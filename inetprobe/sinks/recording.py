@@ -17,7 +17,7 @@ import pyarrow as pa
 from inetprobe import __version__
 from inetprobe.columns import SCHEMA, to_arrow
 from inetprobe.errors import InetprobeError
-from inetprobe.record import RECORD, Batch, Loss, Records
+from inetprobe.record import RECORD, Batch, Loss, Records, record_dtype
 from inetprobe.run import Accounting, Run
 
 FORMAT = "1.0"
@@ -78,7 +78,7 @@ class RecordingSink:
         self._flushed = time.monotonic()
         if not self._rows and not self._losses:
             return
-        records = np.concatenate(self._pending) if self._pending else np.zeros(0, RECORD)
+        records = np.concatenate(self._pending) if self._pending else np.zeros(0, record_dtype(run.slots))
         if "comm" in self._redact:
             records["comm"] = b"redacted"
         shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
@@ -105,6 +105,7 @@ def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
         "clock_offset_ns": run.clock_offset_ns,
         "mechanism": run.mechanism,
         "filters": list(run.filters),
+        "slots": run.slots,
         "functions": {str(number): name for number, name in run.functions.items()},
         "host": None if "host" in redact else run.host,
         "machine_id": None if "host" in redact else run.machine_id,

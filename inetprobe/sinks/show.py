@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.trace import CallTrace
 
 
 def duration(ns: int | None) -> str:
@@ -23,11 +24,15 @@ def clock(ns: int) -> str:
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%H:%M:%S") + f".{ns % 10**9 // 1000:06}"
 
 
-def request(family: int, kind: int, protocol: int) -> str:
-    """The call as C has it: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``."""
-    return f"socket({name(FAMILIES, family)}, {name(TYPES, kind)}, {name(PROTOCOLS, protocol)})"
+def request(trace: CallTrace) -> str:
+    """The call as C has it: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how it came to be."""
+    family = name(FAMILIES, trace.family)
+    if trace.bare:
+        made = "sk_alloc" if trace.calls[0].function == "sk_alloc" else "accepted"
+        return f"{made}({family}){' in softirq' if trace.softirq else ''}"
+    return f"socket({family}, {name(TYPES, trace.type)}, {name(PROTOCOLS, trace.protocol)})"
 
 
-def name(table: Mapping[int, str], number: int) -> str:
-    """The C headers' name, or the number."""
-    return table.get(number, str(number))
+def name(table: Mapping[int, str], number: int | None) -> str:
+    """The C headers' name, or the number; ``-`` for none."""
+    return "-" if number is None else table.get(number, str(number))

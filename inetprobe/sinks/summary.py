@@ -19,8 +19,13 @@ def summary_line(accounting: Accounting) -> str:
         "children of COMMAND not followed": accounting.unfollowed,
     }
     parts += [f"{count:,} {name}" for name, count in extras.items() if count]
-    if accounting.probe_misses:
-        parts.append(_by_reason("probe hits missed", accounting.probe_misses))
+    named = {
+        "sockets of other families": accounting.other_families,
+        "accepted": accounting.accepted,
+        "probe hits missed": accounting.probe_misses,
+        "probe programs skipped": accounting.program_skipped,
+    }
+    parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
     odd = accounting.unaccounted()
     if odd:
         parts.append(f"{odd:+,} UNACCOUNTED FOR")

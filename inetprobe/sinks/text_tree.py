@@ -34,9 +34,12 @@ class TreeSink:
         """See Sink: people get theirs on stderr."""
 
     def _block(self, trace: CallTrace, run: Run) -> list[str]:
-        outcome = f"= -1 {trace.errno}" if trace.errno else "= ok" if trace.duration_ns is not None else "= ?"
-        head = f"{show.request(trace.family, trace.type, trace.protocol)} "
-        lines = [self._paint("bold", head) + self._paint("red" if trace.errno else "green", outcome)]
+        failed = trace.errno is not None or trace.calls[0].pointer == "NULL"
+        outcome = f"= -1 {trace.errno}" if trace.errno else "= NULL" if failed else "= ok"
+        if trace.duration_ns is None:
+            outcome = "= ?"
+        head = f"{show.request(trace)} "
+        lines = [self._paint("bold", head) + self._paint("red" if failed else "green", outcome)]
         comm = printable(trace.comm)
         if self._style.stable:
             lines.append(self._paint("dim", f"  {comm} uid {trace.uid}"))
@@ -46,7 +49,7 @@ class TreeSink:
         lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
         lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
         if trace.incomplete:
-            lines.append(self._paint("yellow", f"  incomplete: {judge(trace.incomplete).reason}"))
+            lines.append(self._paint("yellow", f"  incomplete: {judge(trace.incomplete, trace.bare).reason}"))
         return lines
 
     def _call(self, calls: tuple[Call, ...], index: int) -> str:

@@ -18,10 +18,11 @@ import numpy as np
 
 from inetprobe.command import Command
 from inetprobe.filters import Filters
-from inetprobe.kernel import bpf, btf, filters, probes
+from inetprobe.kernel import also, bpf, btf, filters, probes
 from inetprobe.kernel.cgroups import Cgroups
+from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
-from inetprobe.record import INCOMPLETE_FLAGS, Batch, Records
+from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records
 from inetprobe.run import Accounting, Run
 
 _POLL_S = 0.1
@@ -32,12 +33,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """What to trace and how. ``ring_size`` is in bytes, ``duration_s`` in seconds, None for until stopped."""
+    """What to trace and how.
+
+    ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
+    between them allowed; ``duration_s`` is in seconds, None for until stopped.
+    """
 
     filters: Filters = field(default_factory=Filters)
     ring_size: int = 1 << 22
-    maxactive: int = 1024
+    maxactive: int | None = None
     mechanism: str = "auto"
+    also: tuple[str, ...] = ()
     duration_s: float | None = None
 
 
@@ -51,7 +57,7 @@ class LiveSource:
         self._stopping = False
         self._cgroups = Cgroups.of_host()
         self._program = self._build(say)
-        self._misses: dict[str, int] = {}
+        self._probes: dict[str, ProbeCount] = {}
         self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
         self.run = self._describe()
         try:
@@ -89,7 +95,7 @@ class LiveSource:
         while self._in_flight() and time.monotonic() < grace:
             self._program.ring.wait(_POLL_S / 10)
             yield self._drain()
-        self._misses = self._read_misses()
+        self._probes = self._program.probe_counts()
         self._program.detach()
         yield self._drain()
 
@@ -105,10 +111,13 @@ class LiveSource:
             in_flight=self._in_flight(),
             nested=read("nested"),
             foreign=read("foreign"),
-            bare=read("bare"),
             orphan_returns=read("orphan_return"),
             unfollowed=read("unfollowed"),
-            probe_misses=self._misses,
+            other_families=self._program.counters.other_families(),
+            accepted=self._program.counters.accepted(),
+            probe_hits={probe: count.hits for probe, count in self._probes.items() if count.hits is not None},
+            probe_misses={probe: count.misses for probe, count in self._probes.items() if count.misses},
+            program_skipped={probe: count.skipped for probe, count in self._probes.items() if count.skipped},
         )
 
     def close(self) -> None:
@@ -140,29 +149,23 @@ class LiveSource:
     def _in_flight(self) -> int:
         return self._program.counters.read("begun") - self._program.counters.read("ended")
 
-    def _read_misses(self) -> dict[str, int]:
-        folder = probes.tracefs()
-        if folder is None:
-            return {}
-        counts = probes.profile(folder)
-        misses = {}
-        for event, (function, side) in self._program.probe_events().items():
-            if event in counts and counts[event].misses:
-                misses[f"{function}:{side}"] = counts[event].misses
-        return misses
-
     def _build(self, say: Say) -> bpf.Program:
+        options = self._options
         types = btf.Btf.of_kernel()
-        constants = filters.constants(self._options.filters, self._cgroups, follow=self._command is not None)
         symbols = Symbols.of_kernel()
+        self._also = also.resolve(options.also, symbols, types)
+        functions = (*symbols.present(), *(function.name for function in self._also))
+        _remove_leftovers(say)
         program = bpf.Options(
             offsets=btf.offsets(types),
-            fentry=bpf.fentry_functions(types, symbols.present()),
-            mechanism=self._options.mechanism,
-            ring_size=self._options.ring_size,
-            maxactive=self._options.maxactive,
-            filters=constants,
+            fentry=bpf.fentry_functions(types, functions),
+            mechanism=options.mechanism,
+            ring_size=options.ring_size,
+            maxactive=options.maxactive or bpf.default_maxactive(),
+            filters=filters.constants(options.filters, self._cgroups, follow=self._command is not None),
             follow=self._command is not None,
+            also=self._also,
+            bare=options.filters.beyond_inet,
         )
         return bpf.Program(program, symbols, say)
 
@@ -175,7 +178,16 @@ class LiveSource:
             architecture=platform.machine(),
             mechanism=", ".join(f"{name}:{how}" for name, how in self._program.mechanisms.items()),
             filters=self._options.filters.describe(),
+            functions=FUNCTIONS | {function.number: function.name for function in self._also},
+            slots=SLOTS_ALSO if self._also else SLOTS,
         )
+
+
+def _remove_leftovers(say: Say) -> None:
+    folder = probes.tracefs()
+    removed = probes.remove_leftovers(folder) if folder is not None else 0
+    if removed:
+        say(f"removed {removed} probes that an inetprobe which was killed had left")
 
 
 def _clock_offset_ns() -> int:

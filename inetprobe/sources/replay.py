@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from inetprobe.columns import from_arrow
 from inetprobe.errors import RecordingError
-from inetprobe.record import Batch, Loss, Records, incomplete_reason
+from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, Records, incomplete_reason
 from inetprobe.run import Accounting, Run
 
 
@@ -110,8 +110,15 @@ def _run(facts: Any) -> Run:
         architecture=str(facts.get("architecture", "")),
         mechanism=str(facts.get("mechanism", "")),
         filters=tuple(map(str, facts.get("filters", ()))),
+        slots=_slots(facts.get("slots", SLOTS)),
         functions={int(number): str(name) for number, name in facts["functions"].items()},
     )
+
+
+def _slots(number: object) -> int:
+    if number not in (SLOTS, SLOTS_ALSO):
+        raise ValueError(f"it says that a trace has up to {number} calls")
+    return int(str(number))
 
 
 def _first(error: BaseException) -> str:

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * PAIR(function, id, nargs, entry, exit): the two programs of a traced function, by the mechanism that
+ * MECHANISM_<function> names. `entry` and `exit` are expressions over sp, frame, and a0..a4 or result; what an entry
+ * does not use of its arguments is never read. The one place that knows a machine's registers, with asm/ptrace.h.
+ */
+#ifndef INETPROBE_PAIR_H
+#define INETPROBE_PAIR_H
+
+#define RET_SLOT 8	/* x86-64: `ret` pops the return address, so a return's pointer is its entry's plus this */
+
+#define KPROBE_PAIR(fn, id, nargs, entry, exit)                                                                       \
+	int entry_##fn(struct pt_regs *ctx)                                                                           \
+	{                                                                                                             \
+		u64 sp = ctx->sp, a0 = ctx->di, a1 = ctx->si, a2 = ctx->dx, a3 = ctx->cx, a4 = ctx->r8;               \
+		void *frame = 0;                                                                                      \
+		count_run((id) * 2);                                                                                  \
+		return entry;                                                                                         \
+	}                                                                                                             \
+	int return_##fn(struct pt_regs *ctx)                                                                          \
+	{                                                                                                             \
+		u64 sp = ctx->sp, result = ctx->ax;                                                                   \
+		void *frame = 0;                                                                                      \
+		count_run((id) * 2 + 1);                                                                              \
+		return exit;                                                                                          \
+	}
+#define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
+	int kfunc__##fn(unsigned long long *ctx)                                                                      \
+	{                                                                                                             \
+		u64 sp = 0, a0 = ctx[0], a1 = ctx[1], a2 = ctx[2], a3 = ctx[3], a4 = ctx[4];                          \
+		void *frame = ctx;                                                                                    \
+		return entry;                                                                                         \
+	}                                                                                                             \
+	int kretfunc__##fn(unsigned long long *ctx)                                                                   \
+	{                                                                                                             \
+		u64 sp = 0, result = ctx[nargs];                                                                      \
+		void *frame = ctx;                                                                                    \
+		return exit;                                                                                          \
+	}
+#define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)
+#define PAIR_EXPANDED(...) PAIR_BY(__VA_ARGS__)
+#define PAIR(fn, ...) PAIR_EXPANDED(MECHANISM_##fn, fn, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,75 @@
+"""What a tracer gets wrong when nobody looks: missed returns, and interrupts on top of a trace."""
+
+import sys
+from pathlib import Path
+
+from .conftest import accounted, inetprobe
+
+# Each thread sleeps in request_module twice, then makes a socket whose entry shows what of the first was missed.
+SLEEPERS = """
+import socket, threading
+def make():
+    for protocol in (200, 0):
+        try: socket.socket(2, 1, protocol).close()
+        except OSError: pass
+threads = [threading.Thread(target=make) for _ in range(40)]
+[t.start() for t in threads]; [t.join() for t in threads]
+"""
+
+# Connections over lo, whose children are allocated in softirq on the CPU that is busy making sockets.
+CONNECTIONS = """
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+end = time.monotonic() + 12
+def connect():
+    while time.monotonic() < end:
+        try: socket.create_connection(listener.getsockname(), timeout=1).close()
+        except OSError: pass
+def accept():
+    listener.settimeout(0.5)
+    while time.monotonic() < end:
+        try: listener.accept()[0].close()
+        except OSError: pass
+def make():
+    while time.monotonic() < end: socket.socket(2, 2, 0).close()
+threads = [threading.Thread(target=f) for f in (connect, connect, accept, make)]
+[t.start() for t in threads]; [t.join() for t in threads]
+"""
+SHAPE = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
+
+
+def test_a_missed_return_is_seen_counted_and_never_merged():
+    result = inetprobe(
+        "trace", "--format", "json", "--mechanism", "kprobe", "--maxactive", "1", "--", sys.executable, "-c", SLEEPERS
+    )
+    summary = result.summary
+    assert summary["entries"] == 80 + summary["filtered"]
+    assert accounted(summary), summary
+    assert summary["probe_misses"], "maxactive 1 missed nothing: the test shows nothing"
+    assert sum(summary["incomplete"].values()), summary
+    for trace in result.traces:
+        if trace["complete"] and trace["protocol"] == 0:
+            assert [(call["depth"], call["function"]) for call in trace["calls"]] == SHAPE
+        if trace["complete"] and trace["protocol"] == 200:
+            names = [call["function"] for call in trace["calls"]]
+            assert names == ["inet_create", "__request_module", "__request_module"]
+        if not trace["complete"]:
+            assert trace["verdict"] == "incomplete"
+
+
+def test_an_interrupt_s_call_is_in_no_trace():
+    rps = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
+    before = rps.read_text()
+    rps.write_text("3")
+    try:
+        result = inetprobe(
+            "trace", "--format", "json", "--mechanism", "kprobe", "--", sys.executable, "-c", CONNECTIONS
+        )
+    finally:
+        rps.write_text(before)
+    assert accounted(result.summary), result.summary
+    assert len(result.traces) > 1000
+    for trace in result.traces:
+        assert trace["complete"]
+        assert [(call["depth"], call["function"]) for call in trace["calls"]] == SHAPE
+    print("foreign calls set aside:", result.summary["foreign"], "of", len(result.traces), "traces")
