@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; the second time that takes no work.
 PYTHON := .venv/bin/python
 
-.PHONY: help setup trace check vmtest live test bench
+.PHONY: help setup trace check vmtest live soak test bench
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -20,13 +20,16 @@ check: setup ## linters, types and the fast tests: under a minute
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm
+	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm --ignore=tests/soak
 
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/vm
 
 live: setup ## the live tests, all in one VM
 	$(PYTHON) tools/live.py -q tests/live
+
+soak: setup ## a million sockets in the VM, by both mechanisms (not part of test)
+	$(PYTHON) tools/live.py -q -s tests/soak
 
 test: check vmtest live ## everything
 

@@ -383,7 +383,7 @@ static __always_inline int nests(struct thread *t, u64 kern, void *frame)
 	if (t->nested || !t->allocated || t->open & (1 << FUNCTION_SK_ALLOC))
 		return 0;
 	READ(name, t->prot, OFF_PROTO_NAME);
-	return (u32)name == 0x5443504d /* "MPTC" */ || (name & 0xffffff) == 0x434d53 /* "SMC" */;
+	return (u32)name == 0x4354504d /* "MPTC" */ || (name & 0xffffff) == 0x434d53 /* "SMC" */;
 }
 
 static __always_inline void begin(struct thread *t, u64 now, u8 flags, s16 family, u64 net)

@@ -8,6 +8,7 @@ import pytest
 
 from inetprobe.record import Batch
 from inetprobe.run import Accounting
+from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
 
 from . import builders
@@ -22,7 +23,7 @@ def run(*argv, **options):
 @pytest.fixture(name="recording")
 def recorded(tmp_path):
     path = tmp_path / "r.arrows"
-    sink = RecordingSink(path, builders.run())
+    sink = RecordingSink(OutputFile.create(path), builders.run())
     sink.batch(Batch(builders.every_kind()), builders.run())
     sink.summary(Accounting(entries=12, complete=11, incomplete={"return_missed": 1}))
     return path

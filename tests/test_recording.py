@@ -11,7 +11,7 @@ from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
 from inetprobe.record import CALL_VOID, FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_dtype
 from inetprobe.run import Accounting
-from inetprobe.sinks import Style, open_format
+from inetprobe.sinks import OutputFile, Style, open_format
 from inetprobe.sinks.recording import RecordingSink
 from inetprobe.sources.replay import ReplaySource
 from inetprobe.trace import call_traces
@@ -22,7 +22,7 @@ BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, los
 
 
 def write(path, batches=None, redact=frozenset()):
-    sink = RecordingSink(path, builders.run(), redact)
+    sink = RecordingSink(OutputFile.create(path), builders.run(), redact)
     for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:
         sink.batch(batch, builders.run())
     sink.summary(BOOKS)
@@ -55,7 +55,7 @@ def test_long_traces_of_also_come_back_as_they_went(tmp_path):
         records["calls"][0, slot] = builders.call(8, 1, 5000 + slot, 1)
         records["calls"][0, slot]["flags"] |= CALL_VOID
     records["ncalls"] = 20
-    sink = RecordingSink(tmp_path / "r.arrows", run)
+    sink = RecordingSink(OutputFile.create(tmp_path / "r.arrows"), run)
     sink.batch(Batch(records), run)
     sink.summary(Accounting(entries=1, complete=1))
     (batch, *_), source = read(tmp_path / "r.arrows")

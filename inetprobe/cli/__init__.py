@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -25,7 +27,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"inetprobe.cli.{cmd_name}"), f"{cmd_name}_command")
+        with _no_blas_threads():
+            module = importlib.import_module(f"inetprobe.cli.{cmd_name}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -33,6 +37,21 @@ class _Lazy(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # here, since click itself would make it exit status 1
             _leave_quietly()
+
+
+@contextlib.contextmanager
+def _no_blas_threads() -> Iterator[None]:
+    """numpy's BLAS starts a thread a CPU when imported. Nothing here multiplies matrices, and a thread that was there
+    before capabilities are dropped would keep them."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]  # it is not COMMAND's business
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = before
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

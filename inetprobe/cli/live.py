@@ -16,9 +16,10 @@ from inetprobe.cli import say
 from inetprobe.command import Command, end_like
 from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.filters import Filters, parse_duration
+from inetprobe.kernel import privileges
 from inetprobe.pipeline import pump
 from inetprobe.run import Run
-from inetprobe.sinks import Sink
+from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import LiveOptions, LiveSource
 
@@ -59,8 +60,9 @@ def live_options(function: F) -> F:
 
 
 def run_live(
-    open_sinks: Callable[[Run], list[Sink]],
+    open_sinks: Callable[[Run, OutputFile | None], list[Sink]],
     *,
+    output: str | None,
     filters: Filters,
     command: Sequence[str],
     user: str | None,
@@ -86,7 +88,9 @@ def run_live(
             stop.calls = lambda number: _stop(source, child, number)
             if stop.early:
                 sys.exit(EXIT_INTERRUPTED)
-            sinks = open_sinks(source.run)
+            file = None if output is None else OutputFile.create(Path(output))
+            privileges.drop(keep_kill=user is not None)
+            sinks = open_sinks(source.run, file)
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
             accounting = pump(source, filters, sinks, count)
         tell(summary_line(accounting))

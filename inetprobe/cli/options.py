@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from inetprobe.filters import build
 from inetprobe.run import Run
-from inetprobe.sinks import Sink, Style, open_format
+from inetprobe.sinks import OutputFile, Sink, Style, open_format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +68,7 @@ def output_options(function: F) -> F:
     return result
 
 
-def open_sinks(form: str, color: str, output: str | None, run: Run, *, stable: bool = False) -> list[Sink]:
+def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, stable: bool = False) -> list[Sink]:
     """The text sink on stdout and, with ``output``, a recording too."""
     # Hostile names are escaped, but a replayed comm may hold what stdout's encoding lacks.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
@@ -81,11 +80,11 @@ def open_sinks(form: str, color: str, output: str | None, run: Run, *, stable: b
     return [*sinks, open_format(form, sys.stdout, Style(colour=_coloured(color), stable=stable))]
 
 
-def open_recording(output: str, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
+def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
     """A recording, whose library is loaded only now."""
     from inetprobe.sinks.recording import RecordingSink
 
-    return RecordingSink(Path(output), run, redact)
+    return RecordingSink(output, run, redact)
 
 
 def _coloured(choice: str) -> bool:

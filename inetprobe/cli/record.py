@@ -9,7 +9,8 @@ import click
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import filter_options, open_recording
 from inetprobe.errors import UsageError
-from inetprobe.sinks.recording import REDACTIONS
+from inetprobe.run import Run
+from inetprobe.sinks import REDACTIONS, OutputFile, Sink
 
 
 @click.command("record")
@@ -29,4 +30,9 @@ def record_command(output: str, redact: str, **live: Any) -> None:
     unknown = words - set(REDACTIONS)
     if unknown:
         raise UsageError(f"--redact: unknown {min(unknown)!r}: give some of {', '.join(REDACTIONS)}")
-    run_live(lambda run: [open_recording(output, run, words)], count=None, **live)
+
+    def sinks(run: Run, file: OutputFile | None) -> list[Sink]:
+        assert file is not None  # -o is required
+        return [open_recording(file, run, words)]
+
+    run_live(sinks, output=output, count=None, **live)

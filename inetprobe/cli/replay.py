@@ -11,6 +11,7 @@ from inetprobe.cli.options import filter_options, open_sinks, output_options
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
+from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.replay import ReplaySource
@@ -23,7 +24,7 @@ from inetprobe.sources.replay import ReplaySource
 @click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @click.option("-q", "--quiet", is_flag=True, help="No summary.")
-@click.argument("file")
+@click.argument("recording", metavar="FILE")
 def replay_command(
     filters: Filters,
     form: str,
@@ -32,7 +33,7 @@ def replay_command(
     stable: bool,
     count: int | None,
     quiet: bool,
-    file: str,
+    recording: str,
 ) -> None:
     """Show a recording again: no kernel, no root, no bcc.
 
@@ -41,10 +42,11 @@ def replay_command(
       inetprobe replay traces.arrows --failed
       inetprobe replay traces.arrows --format json --stable > golden.json
     """
-    if output is not None and Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
+    if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
         raise UsageError("-o names the recording that is being replayed: give another file")
-    source = ReplaySource(Path(file))
-    sinks = open_sinks(form, color, output, source.run, stable=stable)
+    source = ReplaySource(Path(recording))
+    file = None if output is None else OutputFile.create(Path(output))
+    sinks = open_sinks(form, color, file, source.run, stable=stable)
     try:
         accounting = pump(source, filters, sinks, count)
     except RecordingError:

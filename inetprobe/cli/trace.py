@@ -24,4 +24,4 @@ def trace_command(form: str, color: str, output: str | None, **live: Any) -> Non
       inetprobe trace --failed --format line
       inetprobe trace --user nobody -- ping -c 1 127.0.0.1
     """
-    run_live(lambda run: open_sinks(form, color, output, run), **live)
+    run_live(lambda run, file: open_sinks(form, color, file, run), output=output, **live)

@@ -67,6 +67,7 @@ class Program:
         Raises HostError, with nothing left attached.
         """
         self._bcc = _import_bcc()
+        self._say = say
         self._options = options
         self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
         self._functions = (*symbols.present(), *(function.name for function in options.also))
@@ -106,10 +107,13 @@ class Program:
         and runs cannot be read at one instant, so under load what comes in between may hide as many skips: never is
         one counted that was none.
         """
-        counts = {
-            f"{function}:{side}": ProbeCount(None, 0, syscall.recursion_misses(fd) or 0)
-            for function, side, fd, _ in self._fentries
-        }
+        counts = {}
+        for function, side, fd, _ in self._fentries:
+            misses = syscall.recursion_misses(fd)
+            if misses is not None:
+                counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
+        if len(counts) < len(self._fentries):
+            self._say("this kernel does not tell how often fentry programs were skipped")
         for probe, (hits, misses, least, _) in self._kprobe_counts().items():
             counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
         return counts
@@ -163,7 +167,7 @@ class Program:
         while True:
             self._bpf = self._compile()
             try:
-                self._attach()
+                self.attach()
             except _FentryRefused as refused:
                 self.detach()
                 self._bpf.cleanup()
@@ -227,7 +231,8 @@ class Program:
     def _slots(self) -> int:
         return SLOTS_ALSO if self._options.also else SLOTS
 
-    def _attach(self) -> None:
+    def attach(self) -> None:
+        """Sets every probe, once more after ``detach``; what fentry refuses raises."""
         self._attach_tracepoint(b"sched_process_exit", b"thread_exit")
         if self._options.follow:
             self._attach_tracepoint(b"sched_process_fork", b"follow_fork")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
 from typing import Protocol, TextIO
 
+from inetprobe.errors import InetprobeError
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 
@@ -26,6 +29,31 @@ class Style:
 
     colour: bool = False
     stable: bool = False
+
+
+#: What a recording can leave out.
+REDACTIONS = ("host", "comm", "cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A recording's file, open for writing: it is opened with all privileges, and Arrow is loaded without."""
+
+    path: Path
+    file: FileIO
+
+    @classmethod
+    def create(cls, path: Path) -> OutputFile:
+        """Makes or empties ``path``. Raises InetprobeError."""
+        try:
+            return cls(path, path.open("wb", buffering=0))
+        except OSError as error:
+            raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> InetprobeError:
+    """The one sentence for a recording that cannot be written."""
+    return InetprobeError(f"the recording {path} cannot be written: {error.strerror or error}")
 
 
 def open_format(name: str, out: TextIO, style: Style) -> Sink:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,18 +18,19 @@ from inetprobe.columns import SCHEMA, to_arrow
 from inetprobe.errors import InetprobeError
 from inetprobe.record import RECORD, Batch, Loss, Records, record_dtype
 from inetprobe.run import Accounting, Run
+from inetprobe.sinks import OutputFile, cannot_write
 
 FORMAT = "1.0"
 _FLUSH_S = 1.0
 _ROWS = 65536
-REDACTIONS = ("host", "comm", "cgroup")
 
 
 class RecordingSink:
-    """Writes one recording. Raises InetprobeError, once, if the file cannot be written any further."""
+    """Writes one recording into an open file. Raises InetprobeError, once, if it cannot be written any further."""
 
-    def __init__(self, path: Path, run: Run, redact: AbstractSet[str] = frozenset()) -> None:
-        self._path = path
+    def __init__(self, file: OutputFile, run: Run, redact: AbstractSet[str] = frozenset()) -> None:
+        self._path = file.path
+        self._file = file.file
         self._redact = redact
         self._pending: list[Records] = []
         self._losses: list[Loss] = []
@@ -38,7 +38,6 @@ class RecordingSink:
         self._run: Run | None = None
         self._flushed = time.monotonic()
         try:
-            self._file = path.open("wb", buffering=0)
             self._writer = pa.ipc.new_stream(self._file, SCHEMA.with_metadata(_metadata(run, redact)))
         except OSError as error:
             raise self._failed(error) from None
@@ -93,7 +92,7 @@ class RecordingSink:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> InetprobeError:
-        return InetprobeError(f"the recording {self._path} cannot be written: {error.strerror or error}")
+        return cannot_write(self._path, error)
 
 
 def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:

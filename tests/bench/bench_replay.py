@@ -14,6 +14,7 @@ import numpy as np
 
 from inetprobe.record import Batch
 from inetprobe.run import Accounting
+from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
 from tests import builders
 
@@ -29,7 +30,7 @@ def make(path: Path, sockets: int) -> None:
     kinds = np.tile(builders.created(), _ROWS)
     kinds["start_ns"] = np.arange(_ROWS) * 10_000
     kinds["pid"] = np.arange(_ROWS) % 1000
-    sink = RecordingSink(path, builders.run())
+    sink = RecordingSink(OutputFile.create(path), builders.run())
     for done in range(0, sockets, _ROWS):
         sink.batch(Batch(kinds[: sockets - done]), builders.run())
     sink.summary(Accounting(entries=sockets, complete=sockets))

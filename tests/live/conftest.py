@@ -1,9 +1,13 @@
 """Live tests run as root on a kernel that can be traced: `make live` boots one VM for all of them."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +49,39 @@ def accounted(summary):
     """The identity, from the summary's own numbers."""
     ended = summary["complete"] + sum(summary["incomplete"].values()) + sum(summary["lost"].values())
     return summary["entries"] == ended + summary["filtered"] + summary["in_flight"]
+
+
+def shape(trace):
+    """(depth, function) of each call."""
+    return [(call["depth"], call["function"]) for call in trace["calls"]]
+
+
+class Tracer(Result):
+    """A background `inetprobe trace --format json` of the whole machine."""
+
+    process: subprocess.Popen
+
+
+@contextlib.contextmanager
+def tracing(*options):
+    """Traces while the body runs; afterwards the result has everything, unless the body killed it."""
+    argv = command("trace", "--format", "json", *options)
+    with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
+        tracer = Tracer(0, "", "")
+        tracer.process = subprocess.Popen(argv, stdout=out, stderr=err, text=True)
+        deadline = time.monotonic() + 120
+        while "tracing" not in Path(err.name).read_text():
+            assert tracer.process.poll() is None, Path(err.name).read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        try:
+            yield tracer
+            time.sleep(0.3)
+        finally:
+            tracer.process.send_signal(signal.SIGINT)
+            tracer.status = tracer.process.wait(60)
+        out.seek(0)
+        tracer.out, tracer.err = out.read(), Path(err.name).read_text()
 
 
 @pytest.fixture(autouse=True)

@@ -102,23 +102,6 @@ def test_a_closed_pipe_ends_it_quietly():
     assert "Traceback" not in done.stderr
 
 
-def test_three_hundred_threads_asleep_in_request_module_all_return():
-    program = (
-        "import socket, threading\n"
-        "def make():\n"
-        "    try: socket.socket(2, 1, 200)\n"
-        "    except OSError: pass\n"
-        "threads = [threading.Thread(target=make) for _ in range(300)]\n"
-        "[t.start() for t in threads]; [t.join() for t in threads]"
-    )
-    result = inetprobe(
-        "trace", "--format", "json", "--mechanism", "kprobe", "--", sys.executable, "-c", program, timeout=500
-    )
-    assert result.summary["complete"] == 300
-    assert not result.summary["probe_misses"]
-    assert accounted(result.summary)
-
-
 def test_doctor_says_yes():
     result = inetprobe("doctor", "--format", "json")
     assert result.status == 0, result.out

@@ -1,0 +1,48 @@
+"""Attaches and detaches one program over and over while others make sockets: ``cycles.py TIMES``."""
+
+import sys
+import time
+
+import numpy as np
+
+from inetprobe.kernel import bpf, btf
+from inetprobe.kernel.symbols import Symbols
+from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE
+from inetprobe.trace import problems
+
+SHAPE = [0, 2, 3]
+
+
+def main(times):
+    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    from inetprobe.run import Run
+
+    options = bpf.Options(btf.offsets(types), bpf.fentry_functions(types, symbols.present()), "kprobe")
+    program = bpf.Program(options, symbols, print)
+    run, total = Run("", 0), 0
+    for cycle in range(times):
+        if cycle:
+            program.attach()
+        program.activate()
+        time.sleep(0.05)
+        program.deactivate()
+        deadline = time.monotonic() + 2
+        read = program.counters.read
+        while read("begun") != read("ended") and time.monotonic() < deadline:
+            time.sleep(0.005)
+        program.detach()
+        records = program.ring.drain()
+        total += len(records)
+        assert not problems(records, run).any()
+        assert not (records["flags"] & (sum(INCOMPLETE_FLAGS) | RECORD_BARE)).any(), f"half a trace in cycle {cycle}"
+        assert (records["ncalls"] == len(SHAPE)).all()
+        assert (records["calls"]["function"][:, :3] == SHAPE).all()
+        assert np.all(records["calls"]["flags"][:, :3] & 1)
+        assert read("entries") == total + sum(program.counters.lost().values()) + read("begun") - read("ended")
+    print(f"{times} cycles, {total} traces, {read('begun') - read('ended')} in flight, lost {program.counters.lost()}")
+    assert total > times
+    program.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

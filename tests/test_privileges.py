@@ -1,0 +1,42 @@
+"""What is left of a process's privileges, asked of the kernel itself in a child."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CHILD = """
+import sys
+from inetprobe.kernel import privileges
+privileges.drop(keep_kill=sys.argv[1] == "1")
+print(open("/proc/self/status").read())
+"""
+
+
+def status(keep_kill):
+    argv = [sys.executable, "-c", CHILD, str(int(keep_kill))]
+    out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return dict(line.split(":\t", 1) for line in out.splitlines() if ":\t" in line)
+
+
+@pytest.mark.parametrize("keep_kill", [False, True])
+def test_nothing_is_left_but_what_was_asked_for(keep_kill):
+    left = status(keep_kill)
+    kept = 1 << 5 if keep_kill and not os.geteuid() else 0
+    assert [int(left[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [kept, kept, 0, 0]
+    assert left["NoNewPrivs"] == "1"
+    if not os.geteuid():
+        assert not left["Groups"].strip()
+
+
+def test_a_command_brings_no_threads_that_would_keep_theirs():
+    program = (
+        "import os; before = dict(os.environ)\n"
+        "from inetprobe.cli import cli\n"
+        "cli.get_command(None, 'record')\n"
+        "assert dict(os.environ) == before\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    argv = [sys.executable, "-c", program]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "1\n"
