@@ -12,6 +12,8 @@ from pathlib import Path
 from inetprobe.kernel.btf import OFFSETS, Btf
 
 _TYPE = struct.Struct("<III")
+# One of each kind of result: int, pointer, none, bool.
+FUNCTIONS = ("inet_create", "sk_alloc", "sock_init_data", "sk_busy_loop_end")
 
 
 class Reducer:
@@ -50,6 +52,33 @@ class Reducer:
         self.types[number - 1] = body
         return number
 
+    def add_function(self, name: str) -> None:
+        """The function, its prototype and what it returns; what it takes is only counted."""
+        position = self.source._search(name, 12)
+        assert position is not None, name
+        _, info, proto = _TYPE.unpack_from(self.source._types, position)
+        _, proto_info, returned = _TYPE.unpack_from(self.source._types, self.source._position(proto))
+        label, target = self.name(_TYPE.unpack_from(self.source._types, position)[0]), self.add_returned(returned)
+        self.types.append(_TYPE.pack(0, proto_info, target) + bytes(8) * (proto_info & 0xFFFF))
+        self.types.append(_TYPE.pack(label, info, len(self.types)))
+
+    def add_returned(self, type_id: int) -> int:
+        if not type_id:
+            return 0
+        position = self.source._position(type_id)
+        name, info, size = _TYPE.unpack_from(self.source._types, position)
+        kind = (info >> 24) & 0x1F
+        if kind == 1:
+            self.types.append(
+                _TYPE.pack(self.name(name), info, size) + self.source._types[position + 12 : position + 16]
+            )
+        elif kind == 2:
+            self.types.append(_TYPE.pack(0, info, 0))
+        else:
+            target = self.add_returned(size)
+            self.types.append(_TYPE.pack(self.name(name), info, target))
+        return len(self.types)
+
     def blob(self) -> bytes:
         types = b"".join(self.types)
         header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(self.strings))
@@ -61,6 +90,8 @@ def reduce(data: bytes) -> bytes:
     # The longest path through each struct first, so that what it follows is kept.
     for struct_name, *members in sorted(OFFSETS.values(), key=len, reverse=True):
         reducer.add(reducer.source._find_struct(struct_name), tuple(members))
+    for name in FUNCTIONS:
+        reducer.add_function(name)
     return reducer.blob()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.errors import HostError
-from inetprobe.kernel.btf import OFFSETS, Btf, offsets
+from inetprobe.kernel.btf import OFFSETS, Btf, Prototype, offsets
 
 RECORDED = Path(__file__).parent / "btf"
 
@@ -100,3 +100,12 @@ def miniature():
     types += record("named", [("first", 0, 0), ("second", 0, 32)])
     types += record("outer", [("a", 0, 0), ("", 1, 64), ("inner", 2, 128), ("bits", 0, 3 << 24 | 193)], kind_flag=1)
     return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names)) + types + bytes(names)
+
+
+def test_prototypes_of_a_recorded_kernel():
+    btf = recorded()
+    assert btf.prototype("inet_create") == Prototype(4, "32")
+    assert btf.prototype("sk_alloc") == Prototype(5, "POINTER")
+    assert btf.prototype("sock_init_data") == Prototype(2, "VOID")
+    assert btf.prototype("sk_busy_loop_end") == Prototype(2, "8")
+    assert btf.prototype("no_such_function") is None

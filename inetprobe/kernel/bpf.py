@@ -21,6 +21,8 @@ from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
 
+#: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
+MACHINES = ("x86_64",)
 _FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
 # fentry takes no function with variable arguments.
 _VARIADIC = frozenset({"__request_module"})

@@ -16,6 +16,7 @@ from typing import Literal
 
 from inetprobe.errors import HostError
 from inetprobe.kernel import syscall
+from inetprobe.kernel.bpf import MACHINES
 from inetprobe.kernel.btf import Btf, offsets
 from inetprobe.kernel.symbols import OPTIONAL, Symbols
 
@@ -59,7 +60,7 @@ def _examine(root: Path) -> Iterator[Check]:
 
 def _machine() -> Check:
     found = platform.machine()
-    if found == "x86_64":
+    if found in MACHINES:
         return Check("machine", "ok", f"Linux {platform.release()} on {found}")
     return Check("machine", "failed", f"this is {found}", "use an x86_64 machine: inetprobe knows its registers only")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from inetprobe.command import Command
+from inetprobe.errors import HostError
 from inetprobe.filters import Filters
 from inetprobe.kernel import also, bpf, btf, filters, probes
 from inetprobe.kernel.cgroups import Cgroups
@@ -151,6 +152,8 @@ class LiveSource:
 
     def _build(self, say: Say) -> bpf.Program:
         options = self._options
+        if platform.machine() not in bpf.MACHINES:
+            raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
         types = btf.Btf.of_kernel()
         symbols = Symbols.of_kernel()
         self._also = also.resolve(options.also, symbols, types)
