@@ -1,12 +1,12 @@
 # Every target sets up what it needs first; the second time that takes no work.
 PYTHON := .venv/bin/python
 
-.PHONY: help setup trace check vmtest live soak test bench
+.PHONY: help setup trace check vmtest live test-kernels soak test bench
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 setup: .venv/ready ## make .venv/ with inetprobe in it (Debian packages too, where missing)
 
@@ -27,6 +27,9 @@ vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 
 live: setup ## the live tests, all in one VM
 	$(PYTHON) tools/live.py -q tests/live
+
+test-kernels: setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boot each
+	$(PYTHON) tools/kernels.py
 
 soak: setup ## a million sockets in the VM, by both mechanisms (not part of test)
 	$(PYTHON) tools/live.py -q -s tests/soak

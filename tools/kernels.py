@@ -1,0 +1,69 @@
+"""The live tests on every kernel: ``kernels.py [KERNEL …] [-- PYTEST ARGUMENTS]``.
+
+One boot a kernel, one line each as they end, and a table at the end. What each said stays in build/live-KERNEL.txt.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.kernels import SUITES
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one kernel's tests ended; ``last`` is pytest's own summary line."""
+
+    kernel: str
+    status: int
+    seconds: float
+    last: str
+
+    def line(self) -> str:
+        """A row of the table."""
+        return f"{self.kernel:<6} {'passed' if not self.status else 'FAILED':<7} {self.seconds:>5.0f} s  {self.last}"
+
+
+def run(kernel: str, arguments: list[str]) -> Outcome:
+    """Boots ``kernel`` and runs the live tests in it."""
+    log = BUILD / f"live-{kernel}.txt"
+    started = time.monotonic()
+    with log.open("w") as out:
+        status = subprocess.run(
+            [sys.executable, ROOT / "tools" / "live.py", "-q", "-rA", *(arguments or ["tests/live"])],
+            env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = next((line for line in reversed(said) if " passed" in line or " failed" in line), said[-1] if said else "")
+    return Outcome(kernel, status, time.monotonic() - started, last)
+
+
+def main() -> int:
+    """0 if every kernel passed."""
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    kernels, arguments = words[:split] or list(SUITES), words[split + 1 :]
+    BUILD.mkdir(exist_ok=True)
+    outcomes = []
+    for kernel in kernels:
+        outcomes.append(run(kernel, arguments))
+        print(outcomes[-1].line(), flush=True)
+    if len(outcomes) > 1:
+        print("\n" + "\n".join(outcome.line() for outcome in outcomes))
+    return int(any(outcome.status for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
