@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from inetprobe.model.profile import Profile
 from inetprobe.record import FUNCTIONS, SLOTS
 
 
@@ -19,7 +20,7 @@ class Run:
     ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
     grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
     read. ``functions`` maps the number a call carries to the kernel function's name; ``slots`` is how many calls a
-    record holds.
+    record holds. ``profile`` is what the model must know of the machine, None where nobody wrote it down.
     """
 
     kernel: str
@@ -31,6 +32,7 @@ class Run:
     filters: tuple[str, ...] = ()
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
     slots: int = SLOTS
+    profile: Profile | None = None
     cgroups: dict[int, str | None] = field(default_factory=dict)
 
 

@@ -25,6 +25,8 @@ from inetprobe.record import (
     MODULE_PROTO_TYPE,
     RECORD,
     RECORD_BARE,
+    RECORD_CAP_KNOWN,
+    RECORD_CAP_NET_RAW,
     RECORD_KERN,
     RECORD_SOFTIRQ,
     Batch,
@@ -66,6 +68,7 @@ class CallTrace(NamedTuple):
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or
     None for success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
+    ``cap_net_raw``: did the caller hold it; None where it was not looked at (but for SOCK_RAW) or could not be told.
     ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is None where it could not be seen.
 
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
@@ -87,6 +90,7 @@ class CallTrace(NamedTuple):
     type: int | None
     protocol: int | None
     kernel_socket: bool
+    cap_net_raw: bool | None
     bare: bool
     softirq: bool
     prot: str | None
@@ -207,6 +211,7 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> Cal
         type=None if bare else type_,
         protocol=None if bare else protocol,
         kernel_socket=bool(flags & RECORD_KERN),
+        cap_net_raw=bool(flags & RECORD_CAP_NET_RAW) if flags & RECORD_CAP_KNOWN else None,
         bare=bare,
         softirq=bool(flags & RECORD_SOFTIRQ),
         prot=text.decode(prot.partition(b"\0")[0]) or None,

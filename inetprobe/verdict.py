@@ -1,31 +1,77 @@
-"""What a trace amounts to, in one word and one sentence."""
+"""What a trace amounts to, in one word and one sentence: whether it is whole, and what the model says of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+
+from inetprobe.model.create import Call
+from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
+from inetprobe.model.judge import judge as judge_seen
+from inetprobe.model.profile import Profile
+from inetprobe.trace import CallTrace
 
 _INCOMPLETE = {
     "return_missed": "a return was missed: more threads were inside a traced function than the probes had room for",
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
     "truncated": "there were more calls than a record holds",
 }
+_MISSING = {name: Verdict("incomplete", None, why) for name, why in _INCOMPLETE.items()}
+_BARE = Verdict(
+    "unmodelled", None, "inet_create did not make this sock: another family, or an accepted connection, did"
+)
+_NO_PROFILE = Verdict("unmodelled", None, "the recording does not say what its machine was like (it has no profile)")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """``verdict`` is ``ok``, ``deviation``, ``incomplete`` or ``unmodelled``; ``reason`` is one sentence."""
+def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
+    """The verdict on a trace of a machine with this profile."""
+    if trace.incomplete is not None:
+        return _MISSING[trace.incomplete]
+    if trace.bare:
+        return _BARE
+    if profile is None:
+        return _NO_PROFILE
+    # Half a dozen shapes make up nearly all traces: what is judged once is known.
+    return _judged(
+        profile,
+        trace.family,
+        trace.type,
+        trace.protocol,
+        trace.kernel_socket,
+        trace.cap_net_raw,
+        trace.errno,
+        trace.prot,
+        tuple([(call.function, call.depth, call.result, call.pointer, call.module) for call in trace.calls]),
+    )
 
-    verdict: str
-    reason: str
+
+_Call = tuple[str, int, int | None, str | None, str | None]
 
 
-_UNMODELLED = Verdict("unmodelled", "this version of inetprobe has no model of inet_create to hold the trace against")
+@lru_cache(maxsize=65536)
+def _judged(
+    profile: Profile,
+    family: int,
+    type_: int,
+    protocol: int,
+    kern: bool,
+    cap_net_raw: bool | None,
+    errno: str | None,
+    prot: str | None,
+    calls: tuple[_Call, ...],
+) -> Verdict:
+    seen = Seen(family, type_, protocol, kern, cap_net_raw, errno, prot, _of_the_path(calls))
+    return judge_seen(seen, profile)
 
-_BARE = Verdict("unmodelled", "inet_create did not make this sock: another family, or an accepted connection, did")
 
-
-def judge(incomplete: str | None, bare: bool) -> Verdict:
-    """The verdict on a trace that is incomplete for this reason, or complete (None)."""
-    if incomplete is not None:
-        return Verdict("incomplete", _INCOMPLETE[incomplete])
-    return _BARE if bare else _UNMODELLED
+def _of_the_path(calls: tuple[_Call, ...]) -> tuple[Call, ...]:
+    """Without the calls that --also added; what those called moves up."""
+    kept = []
+    others: list[int] = []  # depths of the open ones
+    for function, depth, result, pointer, module in calls:
+        while others and others[-1] >= depth:
+            others.pop()
+        if function in FUNCTIONS:
+            kept.append(Call(function, depth - len(others), result, pointer, module))
+        else:
+            others.append(depth)
+    return tuple(kept)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record import (
     CALL_NULL,
     CALL_POINTER,
@@ -18,7 +19,14 @@ PROTO_TYPE, PROTO = 1, 2
 
 
 def run():
-    return Run("6.1.0-test", clock_offset_ns=1_700_000_000 * 10**9, host="host", machine_id="id", cgroups={1: "/"})
+    return Run(
+        "6.1.0-test",
+        clock_offset_ns=1_700_000_000 * 10**9,
+        host="host",
+        machine_id="id",
+        cgroups={1: "/"},
+        profile=BUILT_IN_PROFILES["6.1"],
+    )
 
 
 def call(function, depth, start, duration, result=0, *, pointer=None, module=(0, 0, 0, 0), returned=True):
@@ -78,7 +86,7 @@ def every_kind():
         call(SK_PROT_ALLOC, 3, 12_000, 2000, pointer=True),
     ]
     no_memory = [
-        call(CREATE, 0, 0, 9000, -105),
+        call(CREATE, 0, 0, 9000, -12),
         call(SK_ALLOC, 1, 1000, 4000, pointer=False),
         call(SK_PROT_ALLOC, 2, 2000, 2000, pointer=False),
     ]

@@ -105,6 +105,22 @@ class Btf:
             raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field")
         return total // 8
 
+    def has_member(self, struct_name: str, *members: str) -> bool:
+        """Is there such a structure with such a member? False for a bit field, too."""
+        try:
+            self.offset(struct_name, *members)
+        except HostError:
+            return False
+        return True
+
+    def enumerator(self, name: str) -> int | None:
+        """The value of a C enumerator, None where there is none of that name."""
+        name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        place = self._types.find(struct.pack("<I", name_off)) if name_off else -1
+        while place >= 0 and place % 4:
+            place = self._types.find(struct.pack("<I", name_off), place + 1)
+        return None if place < 0 else int(struct.unpack_from("<i", self._types, place + 4)[0])
+
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
         return self._search(name, _KIND_STRUCT) is not None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
+from inetprobe.model.judge import Verdict
 from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
@@ -46,7 +47,7 @@ class JsonSink:
 
 def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
     """A trace as the contract has it."""
-    verdict = judge(trace.incomplete, trace.bare)
+    verdict = judge(trace, run.profile)
     return {
         "v": 1,
         "kind": "trace",
@@ -123,7 +124,8 @@ def _line(trace: CallTrace, run: Run) -> str:
         f'"netns": {_number(trace.netns)}, "cpu": {trace.cpu}, '
         f"{_request(trace.family, trace.type, trace.protocol, trace.kernel_socket, trace.softirq)}, "
         f'"prot": {_json(trace.prot)}, "errno": {_json(trace.errno)}, "duration_ns": {_number(trace.duration_ns)}, '
-        f'{_outcome(trace.incomplete, trace.bare)}, "calls": [{", ".join(map(_call, trace.calls))}]}}\n'
+        f"{_outcome(judge(trace, run.profile), trace.incomplete is None)}, "
+        f'"calls": [{", ".join(map(_call, trace.calls))}]}}\n'
     )
 
 
@@ -158,11 +160,10 @@ def _request(family: int, kind: int | None, protocol: int | None, kernel_socket:
     )
 
 
-@lru_cache(maxsize=64)
-def _outcome(incomplete: str | None, bare: bool) -> str:
-    verdict = judge(incomplete, bare)
-    complete = _json(incomplete is None)
-    return f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}, "complete": {complete}'
+@lru_cache(maxsize=65536)
+def _outcome(verdict: Verdict, complete: bool) -> str:
+    said = f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}'
+    return f'{said}, "complete": {_json(complete)}'
 
 
 # typed, since True and 1 are one key otherwise.

@@ -105,6 +105,7 @@ def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
         "mechanism": run.mechanism,
         "filters": list(run.filters),
         "slots": run.slots,
+        "profile": None if run.profile is None else run.profile.to_dict(),
         "functions": {str(number): name for number, name in run.functions.items()},
         "host": None if "host" in redact else run.host,
         "machine_id": None if "host" in redact else run.machine_id,

@@ -48,8 +48,11 @@ class TreeSink:
             lines.append(self._paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
         lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
         lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
-        if trace.incomplete:
-            lines.append(self._paint("yellow", f"  incomplete: {judge(trace.incomplete, trace.bare).reason}"))
+        verdict = judge(trace, run.profile)
+        if verdict.verdict != "ok":
+            lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
+        elif failed:
+            lines.append(f"  {verdict.reason}")
         return lines
 
     def _call(self, calls: tuple[Call, ...], index: int) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, probes
+from inetprobe.kernel import also, bpf, btf, filters, probes, profile
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
@@ -159,6 +159,7 @@ class LiveSource:
         self._also = also.resolve(options.also, symbols, types)
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
+        self._profile = profile.probe(types, symbols)
         program = bpf.Options(
             offsets=btf.offsets(types),
             fentry=bpf.fentry_functions(types, functions),
@@ -183,6 +184,7 @@ class LiveSource:
             filters=self._options.filters.describe(),
             functions=FUNCTIONS | {function.number: function.name for function in self._also},
             slots=SLOTS_ALSO if self._also else SLOTS,
+            profile=self._profile,
         )
 
 

@@ -1,0 +1,134 @@
+"""The profile of the running kernel: what the model must know of it, asked of the kernel and of modprobe.
+
+Nothing is tried out, since a socket made to see what happens would load modules: registered protocols stand in
+/proc/net/protocols, their features in BTF and /proc/kallsyms, and modprobe says what it would do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from inetprobe.kernel.btf import Btf
+from inetprobe.kernel.symbols import Symbols
+from inetprobe.model.features import Features
+from inetprobe.model.profile import Profile
+from inetprobe.model.units import BUILT_IN, PROTS, UNITS
+
+#: Every alias that any kernel's modules have answered to.
+_ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+_MODPROBE_S = 10.0
+
+Modprobe = Callable[[Sequence[str]], str]
+
+
+def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modprobe | None = None) -> Profile:
+    """That of the kernel whose /proc, /sys and /lib/modules are below ``root``.
+
+    ``modprobe`` says what ``modprobe --show-depends`` prints for the names it is given; by default it is asked.
+    What cannot be read is taken to be unknown, never guessed.
+    """
+    release = (_read(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
+    modules = root / "lib/modules" / release
+    built_in, loaded = _registered(_read(root / "proc/net/protocols") or "")
+    aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
+    present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in _on_disk(modules)}
+    helper = (_read(root / "proc/sys/kernel/modprobe") or "").strip()
+    printed = (modprobe or _modprobe)(sorted(aliases)) if present else ""
+    loadable, blocked = _sorted_out(present, aliases, printed)
+    span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
+    return Profile(
+        kernel=release,
+        features=features(types, symbols),
+        built_in=built_in,
+        loaded=loaded,
+        loadable=loadable,
+        blocked=blocked,
+        aliases=aliases,
+        mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
+        ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
+        ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
+        modprobe=helper,
+    )
+
+
+def features(types: Btf, symbols: Symbols) -> Features:
+    """What the kernel's types and symbols tell of the path; every kernel with BTF is past the classic one."""
+    return Features(
+        protocol_limit=types.enumerator("IPPROTO_MAX"),
+        request_module="__request_module" in symbols,
+        alloc_errno=None,
+        alloc_errno6="ENOBUFS",
+        cgroup_hook="__cgroup_bpf_run_filter_sk" in symbols,
+        cgroup_any_errno="bpf_set_retval" in symbols,
+        # Until 6.5 mptcp_sock kept its first subflow's socket, and made it at once or, at the end, later.
+        mptcp_nested=None if types.has_member("mptcp_sock", "subflow") else False,
+    )
+
+
+def _registered(protocols: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(built in, loaded from modules), of /proc/net/protocols: a row a struct proto, its name first."""
+    rows: dict[str, str] = {}
+    for line in protocols.splitlines()[1:]:
+        # A name may have blanks; behind it stand nine columns, the last but some flags is the module.
+        match = re.match(r"(.+?) +\d+ +-?\d+ +-?\d+ +\S+ +\d+ +(?:yes|no) +(\S+) ", line)
+        if match and match[1].strip() in PROTS:
+            rows[PROTS[match[1].strip()].unit] = match[2]
+    built_in = [unit for unit, module in rows.items() if module == "kernel"]
+    order = {name: place for place, name in enumerate(BUILT_IN)}
+    built_in.sort(key=lambda unit: order.get(unit, len(order)))
+    return tuple(built_in), tuple(unit for unit, module in rows.items() if module != "kernel")
+
+
+def _on_disk(modules: Path) -> frozenset[str]:
+    listed = re.findall(r"([\w-]+)\.ko(?:\.\w+)?:", _read(modules / "modules.dep") or "")
+    return frozenset(name.replace("-", "_") for name in listed)
+
+
+def _sorted_out(
+    present: Collection[str], aliases: dict[str, str], printed: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """(loadable, blocked: why) of the modules that are present but not loaded."""
+    found = {name.replace("-", "_") for name in re.findall(r"^insmod \S*?([\w-]+)\.ko", printed, re.MULTILINE)}
+    loadable, blocked = [], {}
+    for unit in UNITS:
+        if unit not in present:
+            continue
+        if unit not in aliases.values():
+            blocked[unit] = "no alias leads to it"
+        elif unit in found:
+            loadable.append(unit)
+        else:
+            blocked[unit] = "modprobe's configuration blacklists it or puts a command in its place"
+    return tuple(loadable), blocked
+
+
+def _modprobe(names: Iterable[str]) -> str:
+    """What modprobe would do for ``names``; a blacklisted one is left out."""
+    try:
+        done = subprocess.run(
+            ["modprobe", "--all", "--use-blacklist", "--show-depends", "--", *names],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_MODPROBE_S,
+            check=False,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def _switch(path: Path) -> bool | None:
+    text = _read(path)
+    return None if text is None else text.strip() != "0"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
