@@ -8,6 +8,7 @@ goes further for a terminal: nothing that moves the cursor, changes colour or re
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
@@ -45,3 +46,14 @@ def _escape(code: int) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def tree_branches(depths: Sequence[int], index: int) -> str:
+    """The box drawing before entry ``index`` of a tree told by depths: at each one, does a later entry hang there?"""
+    depth = depths[index]
+    parts = []
+    for level in range(1, depth + 1):
+        later = next((other for other in depths[index + 1 :] if other <= level), 0)
+        more = later == level
+        parts.append(("├─ " if more else "└─ ") if level == depth else "│  " if more else "   ")
+    return "".join(parts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inetprobe.model.create import Call, Outcome
 from inetprobe.model.machine import LOADED
 from inetprobe.model.profile import Profile
-from inetprobe.model.units import AF_INET, BUILT_IN, SOCK_RAW, UNITS
+from inetprobe.model.units import AF_INET, BUILT_IN, SOCK_RAW, UNITS, Unit
 from inetprobe.names import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 
 
@@ -66,7 +66,7 @@ def _not_registered(request: Request, outcome: Outcome) -> str:
         return f"SOCK_RAW takes any protocol but 0{_fate(outcome.calls)}: name the protocol, such as IPPROTO_ICMP"
     else:
         what = f"{_protocol(request.protocol)} is not registered for {_type(request)}"
-    return f"{what}{_fate(outcome.calls)}: {_remedy(request)}"
+    return f"{what}{_fate(outcome.calls)}: {_remedy(request, outcome)}"
 
 
 def _fate(calls: Sequence[Call]) -> str:
@@ -90,7 +90,7 @@ def _found(results: Sequence[int | None]) -> str:
     return "modprobe found neither" if len(results) == 2 else "modprobe did not find it"
 
 
-def _remedy(request: Request) -> str:
+def _remedy(request: Request, outcome: Outcome) -> str:
     profile = request.profile
     for unit in UNITS.values():
         for entry in unit.entries:
@@ -98,7 +98,7 @@ def _remedy(request: Request) -> str:
                 continue
             if request.protocol not in (entry.protocol, 0) or entry.protocol == 0:
                 continue
-            return _bring(unit.name, profile)
+            return _bring(unit, profile, _requests(outcome.calls))
     types = _types_of(request.family, request.protocol, profile)
     if types and request.protocol:
         return f"{_protocol(request.protocol)} goes with {' or '.join(types)}"
@@ -107,14 +107,16 @@ def _remedy(request: Request) -> str:
     return "no module of Linux registers it: check the type and the protocol"
 
 
-def _bring(unit: str, profile: Profile) -> str:
-    if unit in profile.blocked:
-        return f"{unit} is on this machine but {profile.blocked[unit]}: modprobe {unit}"
-    if unit in profile.loadable or unit in profile.loaded:
-        return f"modprobe {unit}"
-    if unit not in BUILT_IN:
-        return f"install or unblacklist {unit}"
-    return f"this kernel ({profile.kernel}) is built without {unit}"
+def _bring(unit: Unit, profile: Profile, asked: Sequence[tuple[str, int | None]]) -> str:
+    name = unit.name
+    if name in profile.blocked:
+        return f"{name} is on this machine but {profile.blocked[name]}: modprobe {name}"
+    sought = any(alias in unit.aliases and result != LOADED for alias, result in asked)
+    if not sought and name in (*profile.loadable, *profile.loaded):
+        return f"modprobe {name}"
+    if name in BUILT_IN:
+        return f"this kernel ({profile.kernel}) is built without {name}"
+    return f"install or unblacklist {name}"
 
 
 def _types_of(family: int, protocol: int, profile: Profile) -> list[str]:

@@ -88,8 +88,15 @@ def _explored(
     explorer = Explorer(profile, cap_net_raw, errno)
     ways: dict[_Signature, Outcome] = {}
     for outcome in outcomes(explorer, family, type_, protocol, kern=kern):
-        ways.setdefault(_signature(outcome.errno, outcome.prot, outcome.calls), outcome)
+        signature = _signature(outcome.errno, outcome.prot, outcome.calls)
+        if signature not in ways or _far_fetched(ways[signature]) > _far_fetched(outcome):
+            ways[signature] = outcome
     return ways
+
+
+def _far_fetched(outcome: Outcome) -> bool:
+    """A cgroup's program that gives the very errno that something else gives, too."""
+    return outcome.rule == "cgroup" and outcome.errno != "EPERM"
 
 
 def _signature(errno: str | None, prot: str | None, calls: tuple[Call, ...]) -> _Signature:

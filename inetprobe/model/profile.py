@@ -46,16 +46,17 @@ class Profile:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse; keys of a newer 1.x are left out. Raises ValueError, TypeError or KeyError for no profile."""
+        data = _mapping(data)
         span = data.get("ping_group_range")
         modprobe = data.get("modprobe")
         return cls(
             kernel=_text(data["kernel"]),
-            features=_features(data["features"]),
+            features=_features(_mapping(data["features"])),
             built_in=_units(data["built_in"]),
             loaded=_units(data["loaded"]),
             loadable=_units(data["loadable"]),
-            blocked={name: _text(why) for name, why in data["blocked"].items() if name in UNITS},
-            aliases={_text(alias): _text(name) for alias, name in data["aliases"].items()},
+            blocked={name: _text(why) for name, why in _mapping(data["blocked"]).items() if name in UNITS},
+            aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
             ip_no_pmtu_disc=_flag(data.get("ip_no_pmtu_disc")),
@@ -80,6 +81,12 @@ def _units(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise TypeError("a list of units is none")
     return tuple(dict.fromkeys(name for name in map(_text, value) if name in UNITS))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a mapping is {type(value).__name__}")
+    return value
 
 
 def _text(value: Any) -> str:

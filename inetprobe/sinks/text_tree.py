@@ -8,7 +8,7 @@ from inetprobe.names import ERRNOS
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import Style, show
-from inetprobe.text import printable
+from inetprobe.text import printable, tree_branches
 from inetprobe.trace import Call, CallTrace, call_traces
 from inetprobe.verdict import judge
 
@@ -52,12 +52,13 @@ class TreeSink:
         if verdict.verdict != "ok":
             lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
         elif failed:
-            lines.append(f"  {verdict.reason}")
+            lines.append(f"  {printable(verdict.reason)}")
         return lines
 
     def _call(self, calls: tuple[Call, ...], index: int) -> str:
         call = calls[index]
-        text = f"  {_branches(calls, index)}{call.function}({call.module or ''})"
+        depths = [call.depth for call in calls]
+        text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
         took = "" if self._style.stable else show.duration(call.duration_ns)
         line = f"{text:<62} {took:>7}  {_result(call)}"
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
@@ -65,17 +66,6 @@ class TreeSink:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._style.colour else text
-
-
-def _branches(calls: tuple[Call, ...], index: int) -> str:
-    """The box drawing before call ``index``: at each depth, does a later call still hang there?"""
-    depth = calls[index].depth
-    parts = []
-    for level in range(1, depth + 1):
-        later = next((call.depth for call in calls[index + 1 :] if call.depth <= level), 0)
-        more = later == level
-        parts.append(("├─ " if more else "└─ ") if level == depth else "│  " if more else "   ")
-    return "".join(parts)
 
 
 def _result(call: Call) -> str:
