@@ -38,7 +38,7 @@ def run(kernel: str, arguments: list[str]) -> Outcome:
     started = time.monotonic()
     with log.open("w") as out:
         status = subprocess.run(
-            [sys.executable, ROOT / "tools" / "live.py", "-q", "-rA", *(arguments or ["tests/live"])],
+            [sys.executable, ROOT / "tools" / "live.py", "-q", "-rA", "--durations=20", *(arguments or ["tests/live"])],
             env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel},
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -28,8 +28,25 @@ def all_complete(result):
     return all(trace["complete"] for trace in result.traces) and not result.summary["lost"]
 
 
+@pytest.fixture
+def modprobe(tmp_path):
+    """Puts a program in modprobe's place that sleeps so many seconds, then finds nothing."""
+    path = Path("/proc/sys/kernel/modprobe")
+    before = path.read_text()
+    helper = tmp_path / "modprobe"
+
+    def sleeping(seconds):
+        helper.write_text(f"#!/bin/busybox sh\nsleep {seconds}\nexit 1\n")
+        helper.chmod(0o755)
+        path.write_text(str(helper))
+
+    yield sleeping
+    path.write_text(before)
+
+
 @MECHANISMS
-def test_three_hundred_threads_asleep_in_request_module_all_return(mechanism):
+def test_three_hundred_threads_asleep_in_request_module_all_return(mechanism, modprobe):
+    modprobe(seconds=1)
     program = (
         "import socket, threading\n"
         "def make():\n"
@@ -84,13 +101,8 @@ def test_modprobe_s_own_sockets_are_traces_of_their_own(mechanism):
 
 
 @MECHANISMS
-def test_sigkill_inside_request_module_still_returns(mechanism, tmp_path):
-    helper = tmp_path / "modprobe"
-    helper.write_text("#!/bin/sh\nsleep 3\n")
-    helper.chmod(0o755)
-    path = Path("/proc/sys/kernel/modprobe")
-    before = path.read_text()
-    path.write_text(str(helper))
+def test_sigkill_inside_request_module_still_returns(mechanism, modprobe):
+    modprobe(seconds=3)
     program = (
         "import os, signal, socket, time\n"
         "child = os.fork()\n"
@@ -101,10 +113,7 @@ def test_sigkill_inside_request_module_still_returns(mechanism, tmp_path):
         "_, status = os.wait()\n"
         "assert os.WIFSIGNALED(status)"
     )
-    try:
-        result = run_python(program, mechanism=mechanism)
-    finally:
-        path.write_text(before)
+    result = run_python(program, mechanism=mechanism)
     (trace,) = result.traces
     assert trace["complete"]
     assert trace["errno"] == "EPROTONOSUPPORT"
