@@ -1,0 +1,60 @@
+"""A cgroup whose BPF program refuses every socket, made with bpf(2) itself."""
+
+import contextlib
+import ctypes
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+SYS_BPF, PROG_LOAD, PROG_ATTACH = 321, 5, 8
+PROG_TYPE_CGROUP_SOCK, CGROUP_INET_SOCK_CREATE = 9, 2
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(attributes.ljust(144, b"\0"), 144)
+    result = libc.syscall(SYS_BPF, command, buffer, 144)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"bpf({command})")
+    return result
+
+
+def program(instructions, type_, attach):
+    code = ctypes.create_string_buffer(b"".join(struct.pack("<BBhi", *i) for i in instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    head = struct.pack("<IIQQ", type_, len(instructions), ctypes.addressof(code), ctypes.addressof(licence))
+    return bpf(PROG_LOAD, head.ljust(68, b"\0") + struct.pack("<I", attach))
+
+
+def mounted():
+    """Where cgroup v2 is mounted; mounted here if it is nowhere."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(where)
+    where = Path("/run/inetprobe-cgroup2")
+    where.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(where)], check=True)
+    return where
+
+
+@contextlib.contextmanager
+def cgroup(name="inetprobe-test"):
+    """A new cgroup's folder."""
+    folder = mounted() / name
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        (folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+        folder.rmdir()
+
+
+def deny(folder):
+    """From now on no process of the cgroup gets a socket: the program is `return 0`."""
+    fd = program([(0xB7, 0, 0, 0), (0x95, 0, 0, 0)], PROG_TYPE_CGROUP_SOCK, CGROUP_INET_SOCK_CREATE)
+    target = os.open(folder, os.O_RDONLY)
+    bpf(PROG_ATTACH, struct.pack("<IIII", target, fd, CGROUP_INET_SOCK_CREATE, 0))
+    os.close(target)
+    os.close(fd)
