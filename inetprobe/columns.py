@@ -60,6 +60,11 @@ SCHEMA = pa.schema(
         ("calls", pa.list_(CALL_TYPE)),
     ]
 )
+# What is read back; the rest is for people who open the file with another tool.
+_READ = (*_PLAIN, "comm", "prot", "cgroup", "calls")
+_ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN)
+# A path that the kernel takes, each byte of it as \\xNN.
+_CGROUP_PATH = 4 * 4096
 
 
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
@@ -76,19 +81,33 @@ def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
-    """The records of a batch, which must have been validated; fills ``run.cgroups``.
+def check(batch: pa.RecordBatch, size: int) -> None:
+    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream.
 
-    Raises RecordingError if a column is missing, null where it cannot be, or out of range.
+    Raises RecordingError if a column is missing or of another type, ArrowException if one is not well formed.
+    """
+    # Columns may share their bytes; then few of them would make any number of records.
+    if batch.num_rows * _ROW_BYTES > size:
+        raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
+    for name in _READ:
+        _column(batch, name, SCHEMA.field(name).type).validate(full=True)
+
+
+def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
+    """The records of a batch, or of a slice of it, that ``check`` has passed; fills ``run.cgroups``.
+
+    Raises RecordingError if a column is null where it cannot be, or out of range.
     """
     records = np.zeros(batch.num_rows, record_dtype(run.slots))
+    if not batch.num_rows:
+        return records  # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
     for name in _PLAIN:
-        column = _column(batch, name, SCHEMA.field(name).type)
+        column = batch.column(name)
         records[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
-    records["comm"] = _bytes(_column(batch, "comm", _NAME), RECORD["comm"].itemsize)
-    records["prot"] = _bytes(_column(batch, "prot", _NAME), RECORD["prot"].itemsize)
-    _learn_cgroups(records["cgroup_id"], _column(batch, "cgroup", _NAME), run)
-    _calls_from_arrow(records, _column(batch, "calls", SCHEMA.field("calls").type), run)
+    records["comm"] = _bytes(batch.column("comm"), RECORD["comm"].itemsize)
+    records["prot"] = _bytes(batch.column("prot"), RECORD["prot"].itemsize)
+    _learn_cgroups(records["cgroup_id"], batch.column("cgroup"), run)
+    _calls_from_arrow(records, batch.column("calls"), run)
     return records
 
 
@@ -122,6 +141,8 @@ def _calls_from_arrow(records: Records, column: pa.ListArray, run: Run) -> None:
     if len(ncalls) and int(ncalls.max()) > slots:
         raise RecordingError(f"a trace has {int(ncalls.max())} calls, and a record holds {slots}")
     struct = column.flatten()
+    if struct.null_count:
+        raise RecordingError("column calls has a null call")
     flat = np.zeros(len(struct), RECORD["calls"].base)
     for name in _CALL_PLAIN:
         flat[name] = _numbers(struct.field(name), f"calls.{name}")
@@ -136,12 +157,12 @@ def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.ui
     known = {name: number for number, name in run.functions.items()}
     if column.null_count:
         raise RecordingError("column calls.function has a null")
-    names = column.dictionary.to_pylist()
+    names, places = _used(column)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise RecordingError(f"it has a call of {unknown[0]!r}, a function its metadata does not name")
     numbers = np.array([known[name] for name in names], np.uint8)
-    result: npt.NDArray[np.uint8] = numbers[np.asarray(column.indices)]
+    result: npt.NDArray[np.uint8] = numbers[places]
     return result
 
 
@@ -187,13 +208,25 @@ def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
     return np.asarray(column)
 
 
+def _used(column: pa.DictionaryArray) -> tuple[list[Any], npt.NDArray[np.intp]]:
+    """The names that a column uses, null among them as None, and where among them each row's name is.
+
+    A dictionary may be far larger than the column: it serves every batch that follows.
+    """
+    used, places = np.unique(np.asarray(column.indices.fill_null(-1)), return_inverse=True)
+    return column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist(), places
+
+
 def _bytes(column: pa.DictionaryArray, size: int) -> npt.NDArray[np.bytes_]:
-    names = np.array([text.encode(name or "")[:size] for name in column.dictionary.to_pylist()] or [b""], f"S{size}")
-    index = np.asarray(column.indices.fill_null(-1))
-    return np.where(index < 0, np.bytes_(b""), names[np.maximum(index, 0)])
+    names, places = _used(column)
+    result: npt.NDArray[np.bytes_] = np.array([text.encode(name or "")[:size] for name in names], f"S{size}")[places]
+    return result
 
 
 def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArray, run: Run) -> None:
+    names, places = _used(column)
+    if any(len(name or "") > _CGROUP_PATH for name in names):
+        raise RecordingError("a cgroup's path is longer than the kernel takes")
     values, first = np.unique(identities, return_index=True)
-    for identity, row in zip(values.tolist(), first.tolist(), strict=True):
-        run.cgroups.setdefault(identity, column[row].as_py())
+    for identity, row in zip(values.tolist(), places[first].tolist(), strict=True):
+        run.cgroups.setdefault(identity, names[row])

@@ -7,7 +7,7 @@ import pwd
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +220,12 @@ def _same_comm(comm: str, wanted: int | str) -> bool:
     return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
 
 
+# A recording may give a long path to any number of cgroups.
+@lru_cache(maxsize=4096)
 def _in_cgroup(path: str, wanted: int | str) -> bool:
     """A cgroup and everything below it."""
     wanted = "/" + str(wanted).strip("/")
-    parents = [path, *(path[:i] for i in range(1, len(path)) if path[i] == "/")]
-    if is_glob(wanted):
-        return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)
-    return wanted == "/" or wanted in parents
+    if not is_glob(wanted):
+        return wanted == "/" or path == wanted or path.startswith(wanted + "/")
+    parents = (path[:i] for i in range(1, len(path) + 1) if path[i : i + 1] in ("/", ""))
+    return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)

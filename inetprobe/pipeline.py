@@ -82,6 +82,7 @@ def _without(accounting: Accounting, dropped: Dropped) -> Accounting:
         if reason is None:
             accounting.complete -= count
         else:
-            accounting.incomplete[reason] -= count
+            # A damaged recording's accounting may know nothing of it; then the numbers do not add up, and say so.
+            accounting.incomplete[reason] = accounting.incomplete.get(reason, 0) - count
     accounting.incomplete = {reason: count for reason, count in accounting.incomplete.items() if count}
     return accounting

@@ -34,7 +34,9 @@ class Explorer:
         self._profile = profile
         self._cap_net_raw = cap_net_raw
         self._errno = errno
-        self._modules = (*profile.loaded, *profile.loadable, *profile.blocked)
+        # Each once, though a recording's profile may name it thrice: every one more doubles the ways to go.
+        modules = dict.fromkeys((*profile.loaded, *profile.loadable, *profile.blocked))
+        self._modules = tuple(name for name in modules if name not in profile.built_in)
         self._path: list[int] = []
         self._widths: list[int] = []
         self._asked = 0

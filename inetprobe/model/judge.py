@@ -76,7 +76,8 @@ def _beyond(seen: Seen, profile: Profile) -> str | None:
 
 def _ways(seen: Seen, profile: Profile, cap_net_raw: bool | None) -> dict[_Signature, Outcome]:
     # Of the errno that was seen only one that nothing but a cgroup's program can have chosen makes more ways.
-    errno = seen.errno if seen.errno is not None and seen.prot is not None else None
+    # What is above 0 is none (a damaged recording has such results): nothing leads to it.
+    errno = None if seen.errno is None or seen.errno.startswith("-") or seen.prot is None else seen.errno
     return _explored(profile, seen.family, seen.type, seen.protocol, seen.kern, cap_net_raw, errno)
 
 

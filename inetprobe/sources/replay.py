@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from inetprobe.columns import from_arrow
+from inetprobe.columns import check, from_arrow
 from inetprobe.errors import RecordingError
-from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, Records, incomplete_reason
+from inetprobe.model.profile import Profile
+from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, incomplete_reason
 from inetprobe.run import Accounting, Run
+from inetprobe.sources import facts
+from inetprobe.sources.ipc import Messages
+
+# Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
+_ROWS = 4096
+_FUNCTION_NUMBERS = {str(number): number for number in range(256)}
+_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
 class ReplaySource:
@@ -30,15 +37,16 @@ class ReplaySource:
         if not self._file.size():
             raise RecordingError(f"{path} is empty: nothing was recorded in it")
         try:
-            self._stream = pa.ipc.open_stream(self._file)
-            facts = json.loads(self._stream.schema.metadata[b"inetprobe"])
-            self.run = _run(facts)
-        except (pa.ArrowException, OSError, TypeError, KeyError, ValueError) as error:
+            self._messages = Messages(self._file)
+            self._stream = pa.ipc.open_stream(self._messages)
+            metadata = facts.mapping(facts.load(self._stream.schema.metadata[b"inetprobe"]), "metadata")
+            version = facts.word(metadata["format"], "format")
+            if version.startswith("1."):
+                self.run = _run(metadata)
+        except (RecordingError, *_DAMAGE) as error:
             raise RecordingError(f"{path} is not a recording of inetprobe: {_first(error)}") from None
-        if not str(facts.get("format", "")).startswith("1."):
-            raise RecordingError(
-                f"{path} has format {facts.get('format')}, and this inetprobe reads 1.x: use a newer one"
-            )
+        if not version.startswith("1."):
+            raise RecordingError(f"{path} has format {version}, and this inetprobe reads 1.x: use a newer one")
         self._recorded: Accounting | None = None
         self._stopping = False
         self._seen: dict[str | None, int] = {None: 0}
@@ -49,21 +57,23 @@ class ReplaySource:
         while self._recorded is None and not self._stopping:
             try:
                 arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
-                arrow.validate(full=True)
-                records = from_arrow(arrow, self.run)
-                losses = self._metadata(metadata)
+                check(arrow, self._messages.body)
+                losses, accounting = _batch_metadata(metadata or {})
             except StopIteration:
                 raise self._cut_short() from None
-            except RecordingError as error:
-                raise RecordingError(f"{self._path} is damaged after {self._count():,} sockets: {error}") from None
-            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-                if "Expected" in str(error) or isinstance(error, (OSError, EOFError)):
-                    raise self._cut_short() from None
-                raise RecordingError(
-                    f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}"
-                ) from None
-            self._tally(records, losses)
-            yield Batch(records, losses)
+            except (RecordingError, *_DAMAGE) as error:
+                raise self._damaged(error) from None
+            for start in range(0, max(arrow.num_rows, 1), _ROWS):
+                try:
+                    records = from_arrow(arrow.slice(start, _ROWS), self.run)
+                except (RecordingError, *_DAMAGE) as error:
+                    raise self._damaged(error) from None
+                batch = Batch(records, () if start else losses)
+                self._tally(batch)
+                yield batch
+                if self._stopping:
+                    return
+            self._recorded = accounting
 
     def stop(self) -> None:
         """Asks ``batches`` to end before the next one."""
@@ -77,23 +87,21 @@ class ReplaySource:
         total = self._count() + sum(self._lost.values())
         return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=self._lost)
 
-    def _metadata(self, metadata: Any) -> tuple[Loss, ...]:
-        if metadata is None:
-            return ()
-        if "accounting" in metadata:
-            self._recorded = Accounting.from_dict(json.loads(metadata["accounting"]))
-        return tuple(Loss(str(reason), int(count)) for reason, count in json.loads(metadata.get("losses", "[]")))
-
-    def _tally(self, records: Records, losses: tuple[Loss, ...]) -> None:
-        values, counts = np.unique(records["flags"], return_counts=True)
+    def _tally(self, batch: Batch) -> None:
+        values, counts = np.unique(batch.records["flags"], return_counts=True)
         for flags, count in zip(values.tolist(), counts.tolist(), strict=True):
             reason = incomplete_reason(flags)
             self._seen[reason] = self._seen.get(reason, 0) + count
-        for loss in losses:
+        for loss in batch.losses:
             self._lost[loss.reason] = self._lost.get(loss.reason, 0) + loss.count
 
     def _count(self) -> int:
         return sum(self._seen.values())
+
+    def _damaged(self, error: BaseException) -> RecordingError:
+        if self._messages.short:
+            return self._cut_short()
+        return RecordingError(f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}")
 
     def _cut_short(self) -> RecordingError:
         return RecordingError(
@@ -101,26 +109,61 @@ class ReplaySource:
         )
 
 
-def _run(facts: Any) -> Run:
+def _run(metadata: dict[str, Any]) -> Run:
+    functions = facts.mapping(metadata["functions"], "table of functions")
+    if not functions.keys() <= _FUNCTION_NUMBERS.keys():
+        raise ValueError("its table of functions has a number that no call can carry")
+    names = {_FUNCTION_NUMBERS[number]: facts.word(name, "function's name") for number, name in functions.items()}
+    if len(set(names.values())) < len(names):
+        raise ValueError("two of its functions have one name")
+    filters = metadata.get("filters", [])
+    if not isinstance(filters, list):
+        raise ValueError("its filters are no list")
     return Run(
-        kernel=str(facts["kernel"]),
-        clock_offset_ns=int(facts["clock_offset_ns"]),
-        host=facts.get("host"),
-        machine_id=facts.get("machine_id"),
-        architecture=str(facts.get("architecture", "")),
-        mechanism=str(facts.get("mechanism", "")),
-        filters=tuple(map(str, facts.get("filters", ()))),
-        slots=_slots(facts.get("slots", SLOTS)),
-        functions={int(number): str(name) for number, name in facts["functions"].items()},
+        kernel=facts.string(metadata["kernel"], "kernel"),
+        # Any start may follow on it: the sum has to stay a date.
+        clock_offset_ns=facts.integer(metadata["clock_offset_ns"], "clock offset", -(1 << 63), 1 << 63),
+        host=_optional(metadata, "host"),
+        machine_id=_optional(metadata, "machine_id"),
+        architecture=facts.string(metadata.get("architecture", ""), "architecture"),
+        mechanism=facts.string(metadata.get("mechanism", ""), "mechanism"),
+        filters=tuple(facts.string(one, "filter") for one in filters),
+        slots=_slots(metadata.get("slots", SLOTS)),
+        profile=None if metadata.get("profile") is None else Profile.from_dict(metadata["profile"]),
+        functions=names,
     )
 
 
-def _slots(number: object) -> int:
+def _optional(metadata: dict[str, Any], key: str) -> str | None:
+    value = metadata.get(key)
+    return None if value is None else facts.string(value, key)
+
+
+def _slots(value: Any) -> int:
+    number = facts.integer(value, "number of calls a trace holds", 1, 256)
     if number not in (SLOTS, SLOTS_ALSO):
         raise ValueError(f"it says that a trace has up to {number} calls")
-    return int(str(number))
+    return number
+
+
+def _batch_metadata(metadata: Any) -> tuple[tuple[Loss, ...], Accounting | None]:
+    """What a batch says beside its records: the losses before it and, the last one, the accounting."""
+    losses = facts.load(metadata.get("losses", b"[]"))
+    if not isinstance(losses, list):
+        raise ValueError("its losses are no list")
+    told = tuple(Loss(facts.word(reason, "loss"), facts.count(count, "loss")) for reason, count in losses)
+    if "accounting" not in metadata:
+        return told, None
+    recorded = facts.mapping(facts.load(metadata["accounting"]), "accounting")
+    known = {}
+    for name, default in Accounting().to_dict().items():
+        if name in recorded:
+            read = facts.counts if isinstance(default, dict) else facts.count
+            known[name] = read(recorded[name], name)
+    return told, Accounting.from_dict(known)
 
 
 def _first(error: BaseException) -> str:
+    """The first line of an error's text, which may quote what the recording has at any length."""
     lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,109 @@
+"""What is fuzzed: any bytes, replayed as ``inetprobe replay`` would, into every sink."""
+
+import io
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from inetprobe.errors import InetprobeError, RecordingError
+from inetprobe.filters import build
+from inetprobe.pipeline import pump
+from inetprobe.sinks import OutputFile, Style, open_format
+from inetprobe.sinks.recording import RecordingSink
+from inetprobe.sinks.summary import summary_line
+from inetprobe.sources.replay import ReplaySource
+from inetprobe.text import printable
+
+EVERY_SOCKET = build({})
+EVERY_FILTER = build(
+    {
+        "pid": ["!7"],
+        "uid": ["!7"],
+        "netns": ["!7"],
+        "comm": ["!a*", "!b"],
+        "cgroup": ["/*/x", "/"],
+        "family": ["all"],
+        "type": ["!dgram"],
+        "protocol": ["!udp"],
+        "errno": ["!EPERM"],
+    },
+    failed=True,
+    module_requests=True,
+    min_duration="1ns",
+)
+
+
+class Terminal(io.TextIOBase):
+    """Takes only what cannot move a cursor, change a colour or reorder text."""
+
+    def write(self, text):
+        assert text.replace("\n", "").isprintable(), f"a terminal would be sent {text!r}"
+        return len(text)
+
+
+def replay(data):
+    """Replays ``data``. Raises anything but an error of ours, and AssertionError where a promise is not kept."""
+    with _memory(data) as recording, _memory() as copy:
+        for filters, limit in ((EVERY_FILTER, 5), (EVERY_SOCKET, None)):
+            try:
+                lines = _replay(recording, copy, filters, limit)
+            except InetprobeError as error:
+                assert "\n" not in str(error), str(error)
+                assert len(str(error)) < 1000, f"an error of {len(str(error))} characters"
+                continue
+            _, again = _read(copy, EVERY_SOCKET, None, [])
+            assert _traces(again) == _traces(lines), "a copy of the recording shows other traces"
+
+
+def _replay(recording, copy, filters, limit):
+    terminal = Terminal()
+    sinks = [open_format(name, terminal, Style()) for name in ("tree", "line")]
+    sinks.append(open_format("json", io.StringIO(), Style(stable=True)))
+    source, lines = _read(recording, filters, limit, sinks, copy)
+    assert printable(summary_line(source.accounting())).isprintable()
+    return lines
+
+
+def _read(path, filters, limit, sinks, copy=None):
+    source = ReplaySource(path)
+    out = io.StringIO()
+    sinks = [*sinks, open_format("json", out, Style())]
+    if copy is not None:
+        sinks.insert(0, RecordingSink(OutputFile.create(copy), source.run))
+    try:
+        pump(source, filters, sinks, limit)
+    except RecordingError:
+        # As the command does: what came before the damage is shown with its summary.
+        accounting = source.accounting()
+        sinks[-1].summary(accounting)
+        summary_line(accounting)
+        if copy is not None:
+            sinks[0].cut_short()
+        _parse(out.getvalue())
+        raise
+    return source, _parse(out.getvalue())
+
+
+def _parse(text):
+    return [json.loads(line, parse_constant=_not_json) for line in text.splitlines()]
+
+
+def _not_json(word):
+    raise AssertionError(f"{word} is not JSON")
+
+
+def _traces(lines):
+    return [line for line in lines if line["kind"] == "trace"]
+
+
+@contextmanager
+def _memory(data=b""):
+    """A file without a disk, by its path."""
+    number = os.memfd_create("recording")
+    try:
+        with open(number, "wb", closefd=False) as file:
+            file.write(data)
+        yield Path(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)

@@ -1,0 +1,62 @@
+"""Makes the seed corpus: python -m tests.fuzz.seeds"""
+
+from pathlib import Path
+
+import numpy as np
+
+from inetprobe.record import FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_dtype
+from inetprobe.run import Accounting
+from inetprobe.sinks import OutputFile
+from inetprobe.sinks.recording import RecordingSink
+from tests import builders
+
+CORPUS = Path(__file__).parent / "corpus"
+BOOKS = Accounting(
+    entries=15,
+    complete=11,
+    incomplete={"return_missed": 1},
+    lost={"ring_full": 3},
+    other_families={"1": 2},
+    probe_hits={"inet_create:entry": 12},
+)
+
+
+def write(path, batches, run=None, accounting=BOOKS):
+    run = run or builders.run()
+    sink = RecordingSink(OutputFile.create(path), run)
+    for batch in batches:
+        sink.batch(batch, run)
+    if accounting is None:
+        sink.cut_short()
+    else:
+        sink.summary(accounting)
+
+
+def long_trace():
+    """A record of --also, with more calls than another holds."""
+    run = builders.run()
+    run.slots, run.functions = SLOTS_ALSO, {**FUNCTIONS, 8: "sock_init_data"}
+    short, record = builders.created(), np.zeros(1, record_dtype(SLOTS_ALSO))
+    for name in RECORD.names:
+        if name != "calls":
+            record[name] = short[name]
+    record["calls"][:, :3] = short["calls"][:, :3]
+    for slot in range(3, 12):
+        record["calls"][0, slot] = builders.call(8, 1, 5000 + slot, 1)
+    record["ncalls"] = 12
+    return record, run
+
+
+def main():
+    CORPUS.mkdir(exist_ok=True)
+    kinds = builders.every_kind()
+    write(CORPUS / "every-kind", [Batch(kinds, (Loss("ring_full", 3),))])
+    write(CORPUS / "batches", [Batch(kinds[n : n + 3], (Loss("no_state", 1),)) for n in range(0, 12, 3)])
+    write(CORPUS / "nothing", [Batch(kinds[:0])])
+    write(CORPUS / "cut-short", [Batch(kinds[:2])], accounting=None)
+    record, run = long_trace()
+    write(CORPUS / "also", [Batch(record)], run, Accounting(entries=1, complete=1))
+
+
+if __name__ == "__main__":
+    main()
