@@ -1,7 +1,9 @@
 # Every target sets up what it needs first; the second time that takes no work.
 PYTHON := .venv/bin/python
 
-.PHONY: help setup trace check vmtest live test-kernels soak test bench
+FUZZ_SECONDS := 60
+
+.PHONY: help setup trace check vmtest live test-kernels soak test fuzz bench
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -35,6 +37,15 @@ soak: setup ## a million sockets in the VM, by both mechanisms (not part of test
 	$(PYTHON) tools/live.py -q -s tests/soak
 
 test: check vmtest live ## everything
+
+.venv/fuzz-ready: .venv/ready
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
+	@touch $@
+
+fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (60); what it finds stays in build/fuzz/
+	@mkdir -p build/fuzz/corpus
+	$(PYTHON) -m tests.fuzz.fuzz_recording -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 \
+	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
 
 bench: setup ## measurements
 	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
