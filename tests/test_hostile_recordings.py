@@ -90,6 +90,19 @@ def test_a_profile_of_the_wrong_type(facts, key):
         replay(stream({**facts, "profile": profile}, (columns(), BOOKS)))
 
 
+@pytest.mark.parametrize("key", ["kernel", "modprobe"])
+def test_a_profile_with_a_text_for_every_trace_to_quote(tmp_path, facts, key):
+    long = {**facts["profile"], key: "x" * 100_000}
+    refused(tmp_path, stream({**facts, "profile": long}, (columns(), BOOKS)), "a text of 100,000 characters")
+
+
+def test_a_profile_whose_numbers_python_cannot_print(facts):
+    for limit in (-(10**4300 - 1), 10**4300 - 1, -1, 2**40):
+        features = {**facts["profile"]["features"], "protocol_limit": limit}
+        replay(stream({**facts, "profile": {**facts["profile"], "features": features}}, (columns(), BOOKS)))
+        replay(stream({**facts, "profile": {**facts["profile"], "ping_group_range": [limit, 0]}}, (columns(), BOOKS)))
+
+
 @pytest.mark.parametrize(
     "functions", [[], {"256": "f"}, {"-1": "f"}, {"01": "f"}, {"1e2": "f"}, {"1": "f", "2": "f"}, {"1": "\x1b[31m"}]
 )

@@ -92,12 +92,17 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a text is {type(value).__name__}")
+    # A reason may quote it, once a trace. No path, release or alias of a real machine comes near.
+    if len(value) > 4096:
+        raise ValueError(f"a text of {len(value):,} characters")
     return value
 
 
 def _number(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"a number is {type(value).__name__}")
+    if not 0 <= value < 1 << 32:
+        raise ValueError("a number is none that a kernel has")
     return value
 
 
