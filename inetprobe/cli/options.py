@@ -77,7 +77,7 @@ def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, st
     sinks: list[Sink] = []
     if output is not None:
         sinks.append(open_recording(output, run))
-    return [*sinks, open_format(form, sys.stdout, Style(colour=_coloured(color), stable=stable))]
+    return [*sinks, open_format(form, sys.stdout, Style(colour=coloured(color), stable=stable))]
 
 
 def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
@@ -87,7 +87,8 @@ def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozen
     return RecordingSink(output, run, redact)
 
 
-def _coloured(choice: str) -> bool:
+def coloured(choice: str) -> bool:
+    """Does --color ask for colour on stdout?"""
     if choice == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return choice == "always"

@@ -1,0 +1,182 @@
+"""One recording through everything that is asked of it, in one reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from inetprobe.check.baseline import Baseline, Sample, compare
+from inetprobe.check.budget import Budget
+from inetprobe.check.judged import Example, Judged
+from inetprobe.check.result import Case, FileResult, Report, Status, by_reason, counted
+from inetprobe.check.spending import Spending
+from inetprobe.errors import RecordingError
+from inetprobe.filters import Filters
+from inetprobe.pipeline import pump
+from inetprobe.run import Accounting
+from inetprobe.sinks import Sink
+from inetprobe.sources.replay import ReplaySource
+
+#: What ``--fail-on`` may name, and what each says of a socket.
+FAILURES = {
+    "deviation": "that went as the model does not predict",
+    "incomplete": "not seen whole",
+    "unmodelled": "of which the model has no say",
+    "lost": "without a trace",
+}
+# Probes whose misses are sockets that nothing else counts.
+_CREATES = ("inet_create:entry", "inet6_create:entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of each recording. ``fail_on`` is of ``FAILURES``; ``min_sockets`` is at least 1."""
+
+    filters: Filters = field(default_factory=Filters)
+    budgets: Sequence[Budget] = ()
+    baseline: Path | None = None
+    fail_on: frozenset[str] = frozenset({"deviation"})
+    min_sockets: int = 1
+
+
+def examine(paths: Sequence[Path], plan: Plan) -> Report:
+    """Every recording, the baseline read once before them."""
+    baseline = None if plan.baseline is None else _read_baseline(plan.baseline, plan)
+    return Report(tuple(_file(path, plan, baseline) for path in paths))
+
+
+def _read_baseline(path: Path, plan: Plan) -> Baseline | Case:
+    """The baseline, or the case that says why it is none."""
+    sample, judged = Sample(), Judged()
+    try:
+        source = ReplaySource(path)
+        accounting = pump(source, plan.filters, [sample, judged])
+    except RecordingError as error:
+        return _no_baseline(path, _predicate(path, error))
+    unsound = [case for case in _soundness(judged, accounting, plan) if case.status == "unjudged"]
+    if unsound:
+        return _no_baseline(path, unsound[0].message)
+    return Baseline(source.run, sample)
+
+
+def _no_baseline(path: Path, why: str) -> Case:
+    return Case("baseline", "conditions", "unjudged", f"the baseline {_shown(path)} {why}")
+
+
+def _file(path: Path, plan: Plan, baseline: Baseline | Case | None) -> FileResult:
+    judged, sample = Judged(), Sample()
+    spendings = [Spending(budget) for budget in plan.budgets]
+    try:
+        source = ReplaySource(path)
+    except RecordingError as error:
+        return FileResult(_shown(path), None, judged, {}, (_broken(path, error),))
+    sinks: list[Sink] = [judged, *spendings, *([sample] if isinstance(baseline, Baseline) else [])]
+    lost: Mapping[str, int] = judged.lost
+    try:
+        accounting = pump(source, plan.filters, sinks)
+    except RecordingError as error:
+        cases = [_broken(path, error)]
+    else:
+        lost = {reason: count for reason, count in accounting.lost.items() if count}
+        cases = _soundness(judged, accounting, plan)
+    found = _verdicts(judged, lost, plan) + [spending.case(source.run) for spending in spendings]
+    if isinstance(baseline, Case):
+        found.append(baseline)
+    elif baseline is not None:
+        found += compare(sample, source.run, baseline)
+    if any(case.status == "unjudged" for case in cases):
+        # Of what is missing nothing is known: what was seen can fail, and cannot pass.
+        found = [replace(case, status="skipped") if case.status == "passed" else case for case in found]
+    return FileResult(_shown(path), source.run.kernel, judged, lost, (*cases, *found))
+
+
+def _broken(path: Path, error: RecordingError) -> Case:
+    return Case("recording", "whole", "unjudged", _predicate(path, error))
+
+
+def _predicate(path: Path, error: RecordingError) -> str:
+    """What the error says of the recording, without the path that it begins with."""
+    return str(error).removeprefix(f"{path} ")
+
+
+def _soundness(judged: Judged, accounting: Accounting, plan: Plan) -> list[Case]:
+    """Is there enough in a recording that was read to its end, and all that there was?"""
+    return [_whole(judged, accounting), _lossless(accounting), _enough(judged, plan), _held(judged)]
+
+
+def _whole(judged: Judged, accounting: Accounting) -> Case:
+    told = accounting.complete + sum(accounting.incomplete.values())
+    odd = accounting.unaccounted()
+    if told != judged.sockets:
+        message = f"is damaged: it has {counted(judged.sockets, 'socket')}, and its accounting says {told:,}"
+    elif odd:
+        message = f"is damaged: its accounting does not add up, by {odd:+,} sockets"
+    else:
+        return Case("recording", "whole", "passed", "is whole, and its accounting adds up")
+    return Case("recording", "whole", "unjudged", message)
+
+
+def _lossless(accounting: Accounting) -> Case:
+    missing = {reason: count for reason, count in accounting.lost.items() if count}
+    for what, counts in (("probe missed", accounting.probe_misses), ("probe skipped", accounting.program_skipped)):
+        unseen = sum(counts.get(probe, 0) for probe in _CREATES)
+        if unseen:
+            missing[what] = unseen
+    if accounting.unfollowed:
+        missing["children not followed"] = accounting.unfollowed
+    if missing:
+        message = f"is lossy ({by_reason(missing)}): what the missing sockets did is not known"
+        return Case("recording", "lossless", "unjudged", message, facts={"missing": missing})
+    return Case("recording", "lossless", "passed", "lost nothing")
+
+
+def _enough(judged: Judged, plan: Plan) -> Case:
+    if judged.sockets >= plan.min_sockets:
+        return Case("recording", "sockets", "passed", f"has {counted(judged.sockets, 'socket')}")
+    message = f"has only {counted(judged.sockets, 'socket')}, and --min-sockets asks for {plan.min_sockets:,}"
+    if not judged.sockets:
+        message = (
+            "is empty: no socket was recorded" if plan.filters == Filters() else "has no socket that passes the filters"
+        )
+    return Case("recording", "sockets", "unjudged", message)
+
+
+def _held(judged: Judged) -> Case:
+    known = judged.verdicts["ok"] + judged.verdicts["deviation"]
+    if known or not judged.sockets:
+        return Case("recording", "judged", "passed", f"has {counted(known, 'trace')} that the model can judge")
+    examples = [example for kept in judged.examples.values() for example in kept.values()]
+    most = max(examples, key=lambda example: example.count)
+    message = f"has no trace that the model can judge: {most.reason}"
+    return Case("recording", "judged", "unjudged", message)
+
+
+def _verdicts(judged: Judged, lost: Mapping[str, int], plan: Plan) -> list[Case]:
+    """One case for each rule that decided, one for each verdict that is not ok."""
+    cases = [
+        Case("model", rule, "passed", f"{counted(count, 'socket')} as the model predicts", facts={"count": count})
+        for rule, count in sorted(judged.rules.items())
+    ]
+    for verdict, what in FAILURES.items():
+        count = sum(lost.values()) if verdict == "lost" else judged.verdicts[verdict]
+        if verdict == "lost" and (verdict not in plan.fail_on or not count):
+            continue  # the recording's own case says it
+        status: Status = "passed" if not count else "failed" if verdict in plan.fail_on else "warned"
+        examples = judged.examples.get(verdict, {}).values()
+        details = (by_reason(lost),) if verdict == "lost" else tuple(map(_example, examples))
+        message = f"{counted(count, 'socket')} {what}"
+        cases.append(Case("model", verdict, status, message, details, facts={"count": count}))
+    return cases
+
+
+def _example(example: Example) -> str:
+    outcome = f" = -1 {example.errno}" if example.errno else ""
+    more = "" if example.count == 1 else f" and {example.count - 1:,} more"
+    return f"{example.id}{more} {example.request}{outcome}: {example.reason}"
+
+
+def _shown(path: Path) -> str:
+    """The path as text that can be encoded: a byte that is not UTF-8 as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

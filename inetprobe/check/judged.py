@@ -1,0 +1,83 @@
+"""The tally of verdicts: every trace of a recording judged, each shape of trace once a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from inetprobe.record import Batch, Records
+from inetprobe.run import Accounting, Run
+from inetprobe.sinks import show
+from inetprobe.trace import CallTrace, call_traces
+from inetprobe.verdict import judge
+
+#: Distinct (request, errno, reason) kept for a verdict: memory must not grow with what a recording makes up.
+EXAMPLES = 5
+# All that a verdict depends on; of the calls everything but their times.
+_SHAPE = ("family", "type", "protocol", "flags", "ncalls", "prot", "calls")
+_TIMES = ("start_ns", "duration_ns")
+
+
+@dataclass(slots=True)
+class Example:
+    """The first trace of those with this ``request``, ``errno`` and ``reason``, and how many there are."""
+
+    id: str
+    request: str
+    errno: str | None
+    reason: str
+    count: int
+
+
+@dataclass(slots=True)
+class Judged:
+    """A sink that counts. ``verdicts`` is by verdict, ``rules`` by what decided of those that are ``ok``; ``examples``
+    has a few of each other verdict. ``lost`` is by reason, as far as the batches told."""
+
+    sockets: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, dict[tuple[str, str | None, str], Example]] = field(default_factory=dict)
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        for loss in batch.losses:
+            self.lost[loss.reason] += loss.count
+        self.sockets += len(batch)
+        first, counts = shapes(batch.records)
+        for trace, count in zip(call_traces(Batch(batch.records[first]), run), counts, strict=True):
+            self._count(trace, run, count)
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+
+    def _count(self, trace: CallTrace, run: Run, count: int) -> None:
+        verdict = judge(trace, run.profile)
+        self.verdicts[verdict.verdict] += count
+        if verdict.verdict == "ok":
+            assert verdict.rule is not None  # what is ok went some way that the model knows
+            self.rules[verdict.rule] += count
+            return
+        kept = self.examples.setdefault(verdict.verdict, {})
+        key = show.request(trace), trace.errno, verdict.reason
+        if key in kept:
+            kept[key].count += count
+        elif len(kept) < EXAMPLES:
+            kept[key] = Example(trace.id, *key, count)
+
+
+def shapes(records: Records) -> tuple[list[int], list[int]]:
+    """The place of the first record of each shape, and how many have it: the verdict on one is the verdict on all."""
+    bare = records.copy()
+    for name in records.dtype.names or ():
+        if name not in _SHAPE:
+            bare[name] = np.zeros((), records.dtype[name])
+    for name in _TIMES:
+        bare["calls"][name] = 0
+    rows = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
+    counts = Counter(rows)
+    first = dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True))  # the last one put in stays
+    return [first[row] for row in counts], list(counts.values())
