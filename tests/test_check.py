@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -153,6 +154,16 @@ def test_what_was_seen_of_a_lossy_recording_can_fail_but_not_pass(tmp_path):
     lossy = recorded.write(tmp_path / "r.arrows", np.tile(builders.created(prot=b"TCP"), 2), books)
     assert cases(lossy)["model deviation"].status == "skipped"
     assert cases(path)["model deviation"].status == "failed"
+
+
+def test_a_name_that_is_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"b\xff\x1b[31m.arrows")
+    recorded.fine(path)
+    done = run(path, "--format", "github", "--min-sockets", 4)
+    assert done.returncode == 4
+    assert r"b\xff\x1b[31m.arrows has only 3 sockets" in done.stdout
+    path.unlink()
+    assert "cannot be read" in run(path).stderr
 
 
 def test_too_few_sockets(tmp_path):

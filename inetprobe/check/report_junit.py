@@ -23,7 +23,9 @@ def render(report: Report, style: Style, *, quiet: bool = False) -> str:
     for one in report.files:
         _suite(root, one)
     ET.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+    # All else as character references: what the declaration says is then true in whatever encoding stdout has.
+    document: bytes = ET.tostring(root, encoding="us-ascii")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document.decode()}\n'
 
 
 def _suite(root: ET.Element, one: FileResult) -> None:

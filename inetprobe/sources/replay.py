@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class ReplaySource:
         """Reads the metadata. Raises RecordingError for a file that is empty, foreign, damaged or too new."""
         self._path = path
         try:
-            self._file = pa.OSFile(str(path), "rb")
+            self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
             reason = error.strerror or str(error)
             raise RecordingError(f"{path} cannot be read: {reason}") from None
