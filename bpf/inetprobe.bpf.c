@@ -5,7 +5,7 @@
  *
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE, FOLLOW, BARE, ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES,
- * STACK_SIZE. No kernel structure header is included. All that touches a map is in this one file: bcc rewrites map
+ * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names. No kernel structure header is included. All that touches a map is in this one file: bcc rewrites map
  * operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
@@ -19,6 +19,9 @@
 #include "record.h"
 #include "caller.h"
 #include "pair.h"
+#if INETPROBE_SOCKS
+#include "sock.h"
+#endif
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define NO_PRODUCER (~0u)
@@ -36,6 +39,9 @@ struct thread {
 	u64 owner;		/* task the frames belong to: a hash entry can outlive its thread */
 	u64 prot;
 	u64 frame;		/* where stack_of() turns a context's address into a number */
+#if INETPROBE_SOCKS
+	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
+#endif
 #ifdef BARE
 	u64 stack;		/* the task's own */
 	u8 softirq;		/* is this the CPU's and not a thread's? */
@@ -230,6 +236,11 @@ static __always_inline void emit(struct thread *t, u32 producer)
 			break;
 		r->calls[i] = t->calls[i];
 	}
+#if INETPROBE_SOCKS
+	__builtin_memset(r->sock, 0, sizeof(r->sock));
+	if (t->socket && t->calls[0].flags & CALL_RETURNED && !t->calls[0].result)
+		fill_sock(r->sock, t->socket);
+#endif
 	outcome = t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
 		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED
 		: t->flags & RECORD_TRUNCATED ? COUNT_TRUNCATED : COUNT_COMPLETE;
@@ -383,7 +394,8 @@ static __always_inline int nests(struct thread *t, u64 kern, void *frame)
 	if (t->nested || !t->allocated || t->open & (1 << FUNCTION_SK_ALLOC))
 		return 0;
 	READ(name, t->prot, OFF_PROTO_NAME);
-	return (u32)name == 0x4354504d /* "MPTC" */ || (name & 0xffffff) == 0x434d53 /* "SMC" */;
+	return (u32)name == 0x4354504d /* "MPTC" */ || name == 0x434d535f54454e49ULL /* "INET_SMC" */ ||
+		name == 0x4d535f3654454e49ULL /* "INET6_SM" */;
 }
 
 static __always_inline void begin(struct thread *t, u64 now, u8 flags, s16 family, u64 net)
@@ -404,6 +416,9 @@ static __always_inline void begin(struct thread *t, u64 now, u8 flags, s16 famil
 	t->family = family;
 	t->type = 0;
 	t->flags = flags;
+#if INETPROBE_SOCKS
+	t->socket = 0;
+#endif
 #ifdef BARE
 	READ(t->stack, t->owner, OFF_TASK_STACK);
 #endif
@@ -453,6 +468,9 @@ static __always_inline int create_entry(u64 sp, void *frame, u32 function, s16 f
 	}
 	begin(t, now, (kern & 0xff) ? RECORD_KERN : 0, family, net);
 	t->protocol = protocol;
+#if INETPROBE_SOCKS
+	t->socket = sock;
+#endif
 	READ(t->type, sock, OFF_SOCKET_TYPE);
 	if (t->type == 3 /* SOCK_RAW */ && !t->flags)
 		t->flags |= cap_net_raw(net);

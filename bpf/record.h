@@ -13,6 +13,11 @@
 #define INETPROBE_CALLS 8
 #endif
 
+/* Socks kept of one trace: `--sock` builds with one. */
+#ifndef INETPROBE_SOCKS
+#define INETPROBE_SOCKS 0
+#endif
+
 #define INETPROBE_COMM 16
 #define INETPROBE_PROT 32
 
@@ -90,6 +95,26 @@ struct inetprobe_call {
 	__s16 module_type;
 };
 
+/* The sock that was made; all 0 where none was. What each member is says the kernel. */
+struct inetprobe_sock {
+	__u32 present;		/* bit per member below: does this kernel have it? */
+	__s32 sk_type;
+	__s32 sk_protocol;
+	__s32 sk_reuse;
+	__s32 inet_num;
+	__s32 inet_sport;	/* in host byte order */
+	__s32 is_icsk;
+	__s32 hdrincl;
+	__s32 nodefrag;
+	__s32 pmtudisc;
+	__s32 uc_ttl;
+	__s32 mc_ttl;
+	__s32 mc_loop;
+	__s32 mc_all;
+	__s32 mc_index;
+	__s32 rcv_tos;
+};
+
 struct inetprobe_record {
 	__u64 start_ns;		/* CLOCK_BOOTTIME */
 	__u64 seq;		/* numbers this CPU's records: count * PRODUCERS + producer, lost ones included */
@@ -110,6 +135,7 @@ struct inetprobe_record {
 	char comm[INETPROBE_COMM];
 	char prot[INETPROBE_PROT];	/* struct proto's name; empty when none was reached */
 	struct inetprobe_call calls[INETPROBE_CALLS];
+	struct inetprobe_sock sock[INETPROBE_SOCKS];
 };
 
 #endif

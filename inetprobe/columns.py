@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from inetprobe import text
 from inetprobe.errors import RecordingError
 from inetprobe.filters import UNKNOWN_OF_BARE
+from inetprobe.model.sock import Sock
 from inetprobe.names import ERRNOS
 from inetprobe.record import (
     CALL_NULL,
@@ -49,6 +50,7 @@ CALL_TYPE = pa.struct(
         ("module_type", pa.int16()),
     ]
 )
+_SOCK = pa.field("sock", pa.struct([(name, pa.int32()) for name in Sock._fields]))
 SCHEMA = pa.schema(
     [
         *((name, pa.from_numpy_dtype(RECORD[name])) for name in _PLAIN),
@@ -67,8 +69,13 @@ _ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN)
 _CGROUP_PATH = 4 * 4096
 
 
+def schema(*, sock: bool) -> pa.Schema:
+    """The columns of a run: ``SCHEMA`` and, where the fields of the sock were read, those."""
+    return SCHEMA.append(_SOCK) if sock else SCHEMA
+
+
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
-    """One record batch of ``SCHEMA``."""
+    """One record batch, with the sock's fields where the records have them."""
     outermost = records["calls"][:, 0]
     seen = (outermost["flags"] & CALL_RETURNED) != 0
     bare = (records["flags"] & RECORD_BARE) != 0
@@ -78,19 +85,23 @@ def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
     columns.append(_errno_names(outermost["result"]))
     columns.append(_nullable(outermost["duration_ns"], seen))
     columns.append(_calls_to_arrow(records, run))
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    has_sock = records["sock"].shape[1] > 0
+    if has_sock:
+        columns.append(_sock_to_arrow(records["sock"][:, 0]))
+    return pa.RecordBatch.from_arrays(columns, schema=schema(sock=has_sock))
 
 
-def check(batch: pa.RecordBatch, size: int) -> None:
-    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream.
+def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
+    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream, with ``sock`` its fields.
 
     Raises RecordingError if a column is missing or of another type, ArrowException if one is not well formed.
     """
     # Columns may share their bytes; then few of them would make any number of records.
     if batch.num_rows * _ROW_BYTES > size:
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
-    for name in _READ:
-        _column(batch, name, SCHEMA.field(name).type).validate(full=True)
+    wanted = schema(sock=sock)
+    for name in (*_READ, _SOCK.name) if sock else _READ:
+        _column(batch, name, wanted.field(name).type).validate(full=True)
 
 
 def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
@@ -98,7 +109,7 @@ def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
 
     Raises RecordingError if a column is null where it cannot be, or out of range.
     """
-    records = np.zeros(batch.num_rows, record_dtype(run.slots))
+    records = np.zeros(batch.num_rows, record_dtype(run.slots, sock=run.sock))
     if not batch.num_rows:
         return records  # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
     for name in _PLAIN:
@@ -108,7 +119,24 @@ def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
     records["prot"] = _bytes(batch.column("prot"), RECORD["prot"].itemsize)
     _learn_cgroups(records["cgroup_id"], batch.column("cgroup"), run)
     _calls_from_arrow(records, batch.column("calls"), run)
+    if run.sock:
+        _sock_from_arrow(records["sock"][:, 0], batch.column(_SOCK.name))
     return records
+
+
+def _sock_to_arrow(socks: npt.NDArray[np.void]) -> pa.StructArray:
+    present = socks["present"]
+    fields = [_nullable(socks[name], (present >> place & 1) != 0) for place, name in enumerate(Sock._fields)]
+    return pa.StructArray.from_arrays(fields, fields=list(_SOCK.type), mask=pa.array(present == 0))
+
+
+def _sock_from_arrow(socks: npt.NDArray[np.void], column: pa.StructArray) -> None:
+    made = np.asarray(column.is_valid())
+    for place, name in enumerate(Sock._fields):
+        field = column.field(name)
+        known = made & np.asarray(field.is_valid())
+        socks[name] = np.where(known, np.asarray(field.fill_null(0)), 0)
+        socks["present"] |= known.astype(np.uint32) << np.uint32(place)
 
 
 def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:

@@ -89,9 +89,10 @@ SLOTS = _DEFINES["INETPROBE_CALLS"]
 SLOTS_ALSO = 32
 
 
-def record_dtype(calls: int = SLOTS) -> np.dtype[np.void]:
-    """``struct inetprobe_record`` with room for ``calls`` calls."""
-    return parse_structs(_HEADER, _DEFINES | {"INETPROBE_CALLS": calls})["inetprobe_record"]
+def record_dtype(calls: int = SLOTS, *, sock: bool = False) -> np.dtype[np.void]:
+    """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields."""
+    sizes = {"INETPROBE_CALLS": calls, "INETPROBE_SOCKS": int(sock)}
+    return parse_structs(_HEADER, _DEFINES | sizes)["inetprobe_record"]
 
 
 RECORD = record_dtype()
@@ -146,7 +147,7 @@ class Loss:
 class Batch:
     """Records in the order they arrived, and what was lost since the batch before.
 
-    ``records`` is one-dimensional with dtype ``record_dtype(n)``; it is never written to once in a batch.
+    ``records`` is one-dimensional with a dtype of ``record_dtype``; it is never written to once in a batch.
     """
 
     records: Records

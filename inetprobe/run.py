@@ -20,7 +20,8 @@ class Run:
     ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
     grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
     read. ``functions`` maps the number a call carries to the kernel function's name; ``slots`` is how many calls a
-    record holds. ``profile`` is what the model must know of the machine, None where nobody wrote it down.
+    record holds, ``sock`` whether it has the fields of the sock that was made. ``profile`` is what the model must know
+    of the machine, None where nobody wrote it down.
     """
 
     kernel: str
@@ -32,6 +33,7 @@ class Run:
     filters: tuple[str, ...] = ()
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
     slots: int = SLOTS
+    sock: bool = False
     profile: Profile | None = None
     cgroups: dict[int, str | None] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from inetprobe import text
 from inetprobe.errors import TraceError
+from inetprobe.model.sock import Sock
 from inetprobe.names import errno_name
 from inetprobe.record import (
     CALL_NULL,
@@ -35,7 +36,7 @@ from inetprobe.record import (
 )
 from inetprobe.run import Run
 
-_HEAD = [name for name in RECORD.names or () if name != "calls"]
+_HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock")]
 _PROBLEMS = {
     1: "it has no calls, or more than a record holds",
     2: "its first call is not at depth 0",
@@ -73,6 +74,8 @@ class CallTrace(NamedTuple):
 
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
     Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
+
+    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them.
     """
 
     id: str
@@ -99,6 +102,7 @@ class CallTrace(NamedTuple):
     incomplete: str | None
     foreign: int
     calls: tuple[Call, ...]
+    sock: Sock | None = None
 
 
 def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
@@ -115,8 +119,8 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
         )
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     heads = batch.records[_HEAD].tolist()
-    for head, slots in zip(heads, batch.records["calls"].tolist(), strict=True):
-        yield _build(head, slots, run)
+    for head, slots, socks in zip(heads, batch.records["calls"].tolist(), batch.records["sock"].tolist(), strict=True):
+        yield _build(head, slots, _sock(*socks[0]) if socks else None, run)
 
 
 def problems(records: Records, run: Run) -> npt.NDArray[np.uint8]:
@@ -170,7 +174,13 @@ def module_name(kind: int, family: int, protocol: int, socket_type: int) -> str 
     return None
 
 
-def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> CallTrace:
+def _sock(present: int, *fields: int) -> Sock | None:
+    if not present:
+        return None
+    return Sock(*[value if present >> place & 1 else None for place, value in enumerate(fields)])
+
+
+def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | None, run: Run) -> CallTrace:
     (
         start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
         comm, prot,
@@ -220,4 +230,5 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], run: Run) -> Cal
         incomplete=incomplete_reason(flags),
         foreign=foreign,
         calls=tuple(calls),
+        sock=sock,
     )

@@ -8,6 +8,7 @@ from inetprobe.model.create import Call
 from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
+from inetprobe.model.sock import Sock, differences, entry_of, expected
 from inetprobe.trace import CallTrace
 
 _INCOMPLETE = {
@@ -31,7 +32,7 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
     if profile is None:
         return _NO_PROFILE
     # Half a dozen shapes make up nearly all traces: what is judged once is known.
-    return _judged(
+    verdict = _judged(
         profile,
         trace.family,
         trace.type,
@@ -42,6 +43,9 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
         trace.prot,
         tuple([(call.function, call.depth, call.result, call.pointer, call.module) for call in trace.calls]),
     )
+    if trace.sock is None or trace.prot is None or verdict.verdict != "ok":
+        return verdict
+    return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
 
 
 _Call = tuple[str, int, int | None, str | None, str | None]
@@ -61,6 +65,17 @@ def _judged(
 ) -> Verdict:
     seen = Seen(family, type_, protocol, kern, cap_net_raw, errno, prot, _of_the_path(calls))
     return judge_seen(seen, profile)
+
+
+@lru_cache(maxsize=65536)
+def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protocol: int, sock: Sock) -> Verdict:
+    """The verdict on a trace whose calls are as predicted: is its sock?"""
+    entry = entry_of(prot, type_)
+    found = differences(sock, expected(entry, protocol or entry.protocol, profile))
+    if not found:
+        return verdict
+    said = "; ".join(f"sock.{field}: expected {wanted}, saw {seen}" for field, wanted, seen in found)
+    return Verdict("deviation", None, said)
 
 
 def _of_the_path(calls: tuple[_Call, ...]) -> tuple[Call, ...]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.sock import Sock
 from inetprobe.record import (
     CALL_NULL,
     CALL_POINTER,
@@ -11,6 +12,7 @@ from inetprobe.record import (
     RECORD_BARE,
     RECORD_RETURN_MISSED,
     RECORD_SOFTIRQ,
+    record_dtype,
 )
 from inetprobe.run import Run
 
@@ -109,3 +111,19 @@ def every_kind():
             record(accepted, seq=12, kind=0, prot=b"TCP", flags=RECORD_BARE | RECORD_SOFTIRQ, netns=0),
         ]
     )
+
+
+TCP_SOCK = Sock(1, 6, 0, 0, 0, 1, 0, 0, 1, -1, 1, 1, 1, 0, 0)
+
+
+def with_sock(records, *socks):
+    """The records as a run with --sock has them; a sock (or None) each."""
+    made = np.zeros(len(records), record_dtype(sock=True))
+    for name in records.dtype.names:
+        if name != "sock":
+            made[name] = records[name]
+    for place, sock in enumerate(socks):
+        if sock is not None:
+            present = sum((value is not None) << bit for bit, value in enumerate(sock))
+            made["sock"][place, 0] = (present, *(value or 0 for value in sock))
+    return made

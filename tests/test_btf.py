@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.errors import HostError
-from inetprobe.kernel.btf import OFFSETS, Btf, Prototype, offsets
+from inetprobe.kernel import sock
+from inetprobe.kernel.btf import OFFSETS, Btf, Field, Prototype, offsets
+from inetprobe.model.sock import Sock
 
 RECORDED = Path(__file__).parent / "btf"
 
@@ -82,6 +84,61 @@ def test_a_damaged_blob_never_raises_anything_else(data):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(HostError):
         Btf(bytes(blob)).offset("outer", "inner", "second")
+
+
+# As pahole prints them: a member, a bit field, a bit of flags.
+FIELDS = {
+    "5.10": [Field(538, 0, 16, False), Field(772, 0, 16, True), Field(800, 1, 1, False), Field(800, 7, 1, False)],
+    "6.1": [Field(514, 0, 16, False), Field(788, 0, 16, True), Field(810, 1, 1, False), Field(810, 7, 1, False)],
+    "6.12": [Field(572, 0, 16, False), Field(804, 0, 16, True), Field(794, 0, 1, False), Field(794, 1, 1, False)],
+    "7.2": [Field(542, 0, 16, False), Field(828, 0, 16, True), Field(818, 0, 1, False), Field(818, 1, 1, False)],
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_sock_s_fields_of_every_recorded_kernel(name):
+    types = recorded(name)
+    assert [sock.place(types, one) for one in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
+    assert sock.place(types, "sk_reuse") == Field(19, 0, 4, False)
+    assert sock.place(types, "inet_num") == Field(14, 0, 16, False)
+    assert all(sock.place(types, one) for one in Sock._fields)
+    assert sock.constants(types)["SOCK_PRESENT"] == "0x7fff"
+
+
+@pytest.mark.parametrize(("name", "bit"), [("5.10", None), ("6.1", None), ("6.12", 16), ("7.2", 16)])
+def test_an_enumerator_is_one_of_an_enum(name, bit):
+    # In so small a blob the offset of a name is also a size, a type's id and another's offset.
+    assert recorded(name).enumerator("INET_FLAGS_IS_ICSK") == bit
+    assert recorded(name).enumerator("IPPROTO_MAX") == 263
+    assert recorded(name).enumerator("sk_type") is None
+    assert recorded(name).enumerator("nonesuch") is None
+
+
+def test_a_field_that_a_kernel_does_not_have_is_left_out():
+    class Without(Btf):
+        def field(self, struct_name, *members):
+            if members[-1] in ("nodefrag", "inet_flags", "rcv_tos"):
+                raise HostError("no such member")
+            return super().field(struct_name, *members)
+
+    constants = sock.constants(Without.of_kernel(RECORDED / "6.1"))
+    assert constants["SOCK_PRESENT"] == f"{0x7FFF & ~(1 << 7 | 1 << 14):#x}"
+    assert "nodefrag" not in constants["SOCK_FIELDS(X)"]
+
+
+@pytest.mark.parametrize("path", [("sock", "__sk_common"), ("socket", "sk"), ("sock", "nonesuch"), ("nonesuch", "x")])
+def test_what_is_no_integer_is_no_field(path):
+    with pytest.raises(HostError):
+        recorded().field(*path)
+
+
+@given(st.data())
+def test_a_damaged_blob_never_raises_anything_else_of_a_field(data):
+    blob = bytearray((RECORDED / "6.12").read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(HostError):
+        sock.constants(Btf(bytes(blob)))
 
 
 def miniature():

@@ -4,29 +4,36 @@ import subprocess
 import pytest
 
 from inetprobe.errors import InetprobeError
-from inetprobe.record import RECORD, bpf_folder, decode, define, parse_structs, record_dtype
+from inetprobe.model.sock import Sock
+from inetprobe.record import RECORD, SLOTS, SLOTS_ALSO, bpf_folder, decode, define, parse_structs, record_dtype
 
 HEADER = bpf_folder() / "record.h"
 
 
-def compiled(tmp_path, body):
-    """What a C compiler makes of record.h: the numbers that ``body`` prints."""
+def compiled(tmp_path, body, **sizes):
+    """What a C compiler makes of record.h, built with ``sizes``: the numbers that ``body`` prints."""
     source = tmp_path / "layout.c"
     source.write_text(
         "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n"
         f'#include "{HEADER}"\nint main(void) {{ {body} return 0; }}\n'
     )
-    subprocess.run(["gcc", "-o", tmp_path / "layout", source], check=True)
+    flags = [f"-D{name}={value}" for name, value in sizes.items()]
+    subprocess.run(["gcc", *flags, "-o", tmp_path / "layout", source], check=True)
     out = subprocess.run([tmp_path / "layout"], check=True, capture_output=True, text=True).stdout
     return [int(word) for word in out.split()]
 
 
-@pytest.mark.parametrize(("struct", "dtype"), [("inetprobe_record", RECORD), ("inetprobe_call", RECORD["calls"].base)])
-def test_every_offset_and_size_is_the_compiler_s(tmp_path, struct, dtype):
+@pytest.mark.parametrize("sock", [False, True])
+@pytest.mark.parametrize("calls", [SLOTS, SLOTS_ALSO])
+@pytest.mark.parametrize("struct", ["record", "call", "sock"])
+def test_every_offset_and_size_is_the_compiler_s(tmp_path, struct, calls, sock):
+    record = record_dtype(calls, sock=sock)
+    dtype = {"record": record, "call": record["calls"].base, "sock": record["sock"].base}[struct]
+    struct = f"inetprobe_{struct}"
     body = f'printf("%zu\\n", sizeof(struct {struct}));'
     for name in dtype.names:
         body += f'printf("%zu %zu\\n", offsetof(struct {struct}, {name}), sizeof(((struct {struct} *)0)->{name}));'
-    size, *pairs = compiled(tmp_path, body)
+    size, *pairs = compiled(tmp_path, body, INETPROBE_CALLS=calls, INETPROBE_SOCKS=int(sock))
     assert dtype.itemsize == size
     assert pairs == [n for name in dtype.names for n in (dtype.fields[name][1], dtype.fields[name][0].itemsize)]
 
@@ -40,7 +47,12 @@ def test_every_constant_is_the_compiler_s(tmp_path):
 
 def test_samples_need_no_padding_in_the_ring():
     assert RECORD.itemsize % 8 == 0
-    assert record_dtype(32).itemsize % 8 == 0
+    assert record_dtype(SLOTS_ALSO).itemsize % 8 == 0
+    assert record_dtype(sock=True).itemsize % 8 == 0
+
+
+def test_the_sock_s_members_are_the_model_s_fields():
+    assert record_dtype(sock=True)["sock"].base.names == ("present", *Sock._fields)
 
 
 def test_a_declaration_it_cannot_read_is_refused():

@@ -49,6 +49,7 @@ def live_options(function: F) -> F:
         click.option(
             "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
         ),
+        click.option("--sock", is_flag=True, help="Show the fields of each inet_sock that was made, too."),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
         click.argument("command", nargs=-1, type=click.UNPROCESSED),
     ]
@@ -72,6 +73,7 @@ def run_live(
     maxactive: int | None,
     ring_size: int,
     also: tuple[str, ...],
+    sock: bool,
     quiet: bool,
 ) -> None:
     """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0."""
@@ -82,7 +84,7 @@ def run_live(
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user)
     tell = say(quiet)
-    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds)
+    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock)
     try:
         with _interruptible() as stop, LiveSource(options, child, tell) as source:
             stop.calls = lambda number: _stop(source, child, number)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, probes, ring, syscall
 from inetprobe.kernel.also import AlsoFunction
@@ -46,7 +48,8 @@ class Options:
     ``ring_size`` is in bytes, a power of two and whole pages; ``maxactive`` is how many threads may be inside one
     function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
     ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
-    ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes.
+    ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
+    constants of ``kernel.sock``, none where the fields of the sock are not asked for.
     """
 
     offsets: Mapping[str, int]
@@ -58,6 +61,7 @@ class Options:
     follow: bool = False
     also: tuple[AlsoFunction, ...] = ()
     bare: bool = False
+    sock: Mapping[str, str] = field(default_factory=dict)
 
 
 class Program:
@@ -82,7 +86,7 @@ class Program:
         self._bpf = self._build_and_attach(say)
         self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
         self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
-        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, record_dtype(self._slots()), say)
+        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
@@ -207,6 +211,7 @@ class Program:
         constants: dict[str, object] = {
             **options.offsets,
             **options.filters,
+            **options.sock,
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
@@ -232,6 +237,9 @@ class Program:
 
     def _slots(self) -> int:
         return SLOTS_ALSO if self._options.also else SLOTS
+
+    def _record(self) -> np.dtype[np.void]:
+        return record_dtype(self._slots(), sock=bool(self._options.sock))
 
     def attach(self) -> None:
         """Sets every probe, once more after ``detach``; what fentry refuses raises."""

@@ -7,7 +7,8 @@ searching the type section for its header instead of parsing everything before i
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from bisect import bisect
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inetprobe.errors import HostError
@@ -19,6 +20,8 @@ _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
 _KIND_INT, _KIND_POINTER, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_FUNC, _KIND_PROTO = 1, 2, 4, 5, 6, 12, 13
 _KIND_ENUM64 = 19
+# typedef, volatile, const, restrict, type_tag: another type by the same size.
+_NAMES_ANOTHER = frozenset({8, 9, 10, 11, 18})
 # Bytes that follow a type's 12-byte header: (fixed, for each of its vlen entries).
 _TAIL = {
     1: (4, 0),  # int
@@ -33,6 +36,8 @@ _TAIL = {
     19: (0, 12),  # enum64
 }
 _LAST_KIND = 19
+# Bytes of an enumerator, and what stands behind its name.
+_ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.Struct("<q"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,23 @@ class Prototype:
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """An integer member: ``bits`` wide, its lowest ``shift`` bits above that of the byte at ``offset``."""
+
+    offset: int
+    shift: int
+    bits: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Member:
+    """``bits`` is a bit field's size, 0 where the type tells it."""
+
     name: int
     type_id: int
     bit_offset: int
+    bits: int
 
 
 class Btf:
@@ -85,25 +103,64 @@ class Btf:
         Members of anonymous structs and unions are found as C finds them. Raises HostError if there is no such
         structure or member, if it is a bit field that does not start on a byte, or if the blob is damaged.
         """
-        try:
-            return self._offset(struct_name, members)
-        except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
-            raise HostError(f"{self._where} is damaged: it does not describe struct {struct_name}") from None
-
-    def _offset(self, struct_name: str, members: tuple[str, ...]) -> int:
-        position = self._find_struct(struct_name)
-        total = 0
-        for index, member in enumerate(members):
-            found = self._find_member(position, member)
-            if found is None:
-                raise HostError(f"this kernel's struct {struct_name} has no member {'.'.join(members[: index + 1])}")
-            bit_offset, type_id = found
-            total += bit_offset
-            if index + 1 < len(members):
-                position = self._resolve(type_id)
-        if total % 8:
+        bit_offset = self._member(struct_name, members).bit_offset
+        if bit_offset % 8:
             raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field")
-        return total // 8
+        return bit_offset // 8
+
+    def field(self, struct_name: str, *members: str) -> Field:
+        """The integer or enum member at the end of a path, bit fields too (little-endian, as x86-64 lays them out).
+
+        Raises HostError as ``offset`` does, and for a member that is no integer.
+        """
+        member = self._member(struct_name, members)
+        try:
+            bit_offset, bits, signed = self._integer(member)
+        except (struct.error, IndexError):
+            raise self._damaged(struct_name) from None
+        if not bits:
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is no integer")
+        return Field(bit_offset // 8, bit_offset % 8, bits, signed)
+
+    def _integer(self, member: _Member) -> tuple[int, int, bool]:
+        """(bit offset, bits, signed?); 0 bits for what is no integer."""
+        type_id = member.type_id
+        for _ in range(32):
+            position = self._position(type_id)
+            _, info, size_or_type = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if kind == _KIND_INT:
+                (encoding,) = struct.unpack_from("<I", self._types, position + _TYPE.size)
+                # Before kind_flag a bit field had an int type of its own, with its place in the upper bits.
+                within, bits = (0, member.bits) if member.bits else (encoding >> 16 & 0xFF, encoding & 0xFF)
+                return member.bit_offset + within, bits, bool(encoding >> 24 & 1)
+            if kind in (_KIND_ENUM, _KIND_ENUM64):
+                return member.bit_offset, member.bits or 8 * size_or_type, bool(info >> 31)
+            if kind not in _NAMES_ANOTHER or not type_id:
+                break
+            type_id = size_or_type
+        return 0, 0, False
+
+    def _member(self, struct_name: str, members: tuple[str, ...]) -> _Member:
+        """The member at the end of a path, its bit offset from the structure's start."""
+        try:
+            position = self._find_struct(struct_name)
+            found, total = None, 0
+            for index, name in enumerate(members):
+                if found is not None:
+                    position = self._resolve(found.type_id)
+                found = self._find_member(position, name)
+                if found is None:
+                    path = ".".join(members[: index + 1])
+                    raise HostError(f"this kernel's struct {struct_name} has no member {path}")
+                total += found.bit_offset
+        except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
+            raise self._damaged(struct_name) from None
+        assert found is not None, "a path has a member"
+        return replace(found, bit_offset=total)
+
+    def _damaged(self, struct_name: str) -> HostError:
+        return HostError(f"{self._where} is damaged: it does not describe struct {struct_name}")
 
     def has_member(self, struct_name: str, *members: str) -> bool:
         """Is there such a structure with such a member? False for a bit field, too."""
@@ -114,12 +171,40 @@ class Btf:
         return True
 
     def enumerator(self, name: str) -> int | None:
-        """The value of a C enumerator, None where there is none of that name."""
+        """The value of a C enumerator, None where there is none of that name.
+
+        Raises HostError if the blob is damaged.
+        """
         name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        place = self._types.find(struct.pack("<I", name_off)) if name_off else -1
-        while place >= 0 and place % 4:
-            place = self._types.find(struct.pack("<I", name_off), place + 1)
-        return None if place < 0 else int(struct.unpack_from("<i", self._types, place + 4)[0])
+        if not name_off:
+            return None
+        needle = struct.pack("<I", name_off)
+        place = self._types.find(needle)
+        while place >= 0:
+            value = self._enumerator(place)
+            if value is not None:
+                return value
+            place = self._types.find(needle, place + 1)
+        return None
+
+    def _enumerator(self, place: int) -> int | None:
+        """The value of the enumerator whose entry is at ``place``; None if what is there is none."""
+        position = self._containing(place)
+        within = place - position - _TYPE.size
+        try:
+            _, info, _ = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if within >= 0 and kind in _ENUMERATORS:
+                size, value = _ENUMERATORS[kind]
+                return int(value.unpack_from(self._types, place + 4)[0]) if within % size == 0 else None
+        except struct.error:
+            raise HostError(f"{self._where} is damaged: an enum is cut short") from None
+        return None
+
+    def _containing(self, place: int) -> int:
+        """Where the type starts that has the byte at ``place``."""
+        positions = self._positions()
+        return positions[bisect(positions, place) - 1]
 
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
@@ -158,9 +243,13 @@ class Btf:
         return "VOID"
 
     def _position(self, type_id: int) -> int:
+        return self._positions()[type_id]
+
+    def _positions(self) -> list[int]:
+        """Where each type stands, by its id."""
         if self._by_id is None:
             self._by_id = self._index()
-        return self._by_id[type_id]
+        return self._by_id
 
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
@@ -191,20 +280,21 @@ class Btf:
         members = []
         for i in range(info & 0xFFFF):
             name, type_id, offset = _TYPE.unpack_from(self._types, position + _TYPE.size * (i + 1))
-            members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset))
+            bits = offset >> 24 if sized_bits else 0
+            members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset, bits))
         return members
 
-    def _find_member(self, position: int, name: str) -> tuple[int, int] | None:
+    def _find_member(self, position: int, name: str) -> _Member | None:
         members = self._members(position)
         for member in members:
             if self._string(member.name) == name:
-                return member.bit_offset, member.type_id
+                return member
         for member in members:
             if not member.name:
                 inner = self._resolve(member.type_id)
                 found = self._find_member(inner, name)
                 if found is not None:
-                    return member.bit_offset + found[0], found[1]
+                    return replace(found, bit_offset=member.bit_offset + found.bit_offset)
         return None
 
     def _string(self, offset: int) -> str:
@@ -229,6 +319,8 @@ class Btf:
         positions, position, end = [0], 0, len(self._types)
         while position < end:
             positions.append(position)
+            if position + _TYPE.size > end:
+                raise HostError(f"{self._where} is damaged: its last type is cut short")
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = (info >> 24) & 0x1F
             if kind > _LAST_KIND or not kind:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, TextIO
 
 from inetprobe.model.judge import Verdict
+from inetprobe.model.sock import Sock
 from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
@@ -77,6 +78,7 @@ def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
         "reason": verdict.reason,
         "complete": trace.incomplete is None,
         "calls": [_call_dict(call) for call in trace.calls],
+        **({"sock": None if trace.sock is None else trace.sock.known()} if run.sock else {}),
     }
 
 
@@ -125,8 +127,13 @@ def _line(trace: CallTrace, run: Run) -> str:
         f"{_request(trace.family, trace.type, trace.protocol, trace.kernel_socket, trace.softirq)}, "
         f'"prot": {_json(trace.prot)}, "errno": {_json(trace.errno)}, "duration_ns": {_number(trace.duration_ns)}, '
         f"{_outcome(judge(trace, run.profile), trace.incomplete is None)}, "
-        f'"calls": [{", ".join(map(_call, trace.calls))}]}}\n'
+        f'"calls": [{", ".join(map(_call, trace.calls))}]{_sock(trace.sock) if run.sock else ""}}}\n'
     )
+
+
+@lru_cache(maxsize=4096)
+def _sock(sock: Sock | None) -> str:
+    return f', "sock": {json.dumps(None if sock is None else sock.known())}'
 
 
 def _number(value: int | None) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from inetprobe import __version__
-from inetprobe.columns import SCHEMA, to_arrow
+from inetprobe.columns import schema, to_arrow
 from inetprobe.errors import InetprobeError
-from inetprobe.record import RECORD, Batch, Loss, Records, record_dtype
+from inetprobe.record import Batch, Loss, Records, record_dtype
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import OutputFile, cannot_write
 
@@ -36,9 +36,10 @@ class RecordingSink:
         self._losses: list[Loss] = []
         self._rows = 0
         self._run: Run | None = None
+        self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock))
         self._flushed = time.monotonic()
         try:
-            self._writer = pa.ipc.new_stream(self._file, SCHEMA.with_metadata(_metadata(run, redact)))
+            self._writer = pa.ipc.new_stream(self._file, schema(sock=run.sock).with_metadata(_metadata(run, redact)))
         except OSError as error:
             raise self._failed(error) from None
 
@@ -60,7 +61,7 @@ class RecordingSink:
         """See Sink: writes what is left and the accounting, and closes the file."""
         if self._run is not None:
             self._flush(self._run)
-        self._write(to_arrow(np.zeros(0, RECORD), Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
+        self._write(to_arrow(self._nothing, Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
         try:
             self._writer.close()
             self._file.close()
@@ -77,7 +78,7 @@ class RecordingSink:
         self._flushed = time.monotonic()
         if not self._rows and not self._losses:
             return
-        records = np.concatenate(self._pending) if self._pending else np.zeros(0, record_dtype(run.slots))
+        records = np.concatenate(self._pending) if self._pending else self._nothing
         if "comm" in self._redact:
             records["comm"] = b"redacted"
         shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
@@ -105,6 +106,7 @@ def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
         "mechanism": run.mechanism,
         "filters": list(run.filters),
         "slots": run.slots,
+        "sock": run.sock,
         "profile": None if run.profile is None else run.profile.to_dict(),
         "functions": {str(number): name for number, name in run.functions.items()},
         "host": None if "host" in redact else run.host,

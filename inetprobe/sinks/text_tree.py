@@ -48,6 +48,9 @@ class TreeSink:
             lines.append(self._paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
         lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
         lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
+        if trace.sock is not None:
+            fields = " ".join(f"{name}={value}" for name, value in trace.sock.known().items())
+            lines.append(self._paint("dim", f"  sock: {fields}"))
         verdict = judge(trace, run.profile)
         if verdict.verdict != "ok":
             lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))

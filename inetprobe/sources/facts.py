@@ -43,6 +43,13 @@ def word(value: Any, what: str) -> str:
     return value
 
 
+def truth(value: Any, what: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"its {what} is neither true nor false")
+    return value
+
+
 def integer(value: Any, what: str, low: int, high: int) -> int:
     """A whole number from ``low`` up to, not including, ``high``."""
     if type(value) is not int or not low <= value < high:

@@ -19,7 +19,7 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, probes, profile
+from inetprobe.kernel import also, bpf, btf, filters, probes, profile, sock
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
@@ -37,7 +37,8 @@ class LiveOptions:
     """What to trace and how.
 
     ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
-    between them allowed; ``duration_s`` is in seconds, None for until stopped.
+    between them allowed; ``sock``: read the fields of each sock that was made; ``duration_s`` is in seconds, None for
+    until stopped.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -46,6 +47,7 @@ class LiveOptions:
     mechanism: str = "auto"
     also: tuple[str, ...] = ()
     duration_s: float | None = None
+    sock: bool = False
 
 
 class LiveSource:
@@ -170,6 +172,7 @@ class LiveSource:
             follow=self._command is not None,
             also=self._also,
             bare=options.filters.beyond_inet,
+            sock=sock.constants(types) if options.sock else {},
         )
         return bpf.Program(program, symbols, say)
 
@@ -184,6 +187,7 @@ class LiveSource:
             filters=self._options.filters.describe(),
             functions=FUNCTIONS | {function.number: function.name for function in self._also},
             slots=SLOTS_ALSO if self._also else SLOTS,
+            sock=self._options.sock,
             profile=self._profile,
         )
 

@@ -58,7 +58,7 @@ class ReplaySource:
         while self._recorded is None and not self._stopping:
             try:
                 arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
-                check(arrow, self._messages.body)
+                check(arrow, self._messages.body, sock=self.run.sock)
                 losses, accounting = _batch_metadata(metadata or {})
             except StopIteration:
                 raise self._cut_short() from None
@@ -129,6 +129,7 @@ def _run(metadata: dict[str, Any]) -> Run:
         architecture=facts.string(metadata.get("architecture", ""), "architecture"),
         mechanism=facts.string(metadata.get("mechanism", ""), "mechanism"),
         filters=tuple(facts.string(one, "filter") for one in filters),
+        sock=facts.truth(metadata.get("sock", False), "mark of --sock"),
         slots=_slots(metadata.get("slots", SLOTS)),
         profile=None if metadata.get("profile") is None else Profile.from_dict(metadata["profile"]),
         functions=names,

@@ -56,6 +56,9 @@ def main():
     write(CORPUS / "cut-short", [Batch(kinds[:2])], accounting=None)
     record, run = long_trace()
     write(CORPUS / "also", [Batch(record)], run, Accounting(entries=1, complete=1))
+    run = builders.run()
+    run.sock = True
+    write(CORPUS / "sock", [Batch(builders.with_sock(kinds, builders.TCP_SOCK))], run)
 
 
 if __name__ == "__main__":
