@@ -21,6 +21,8 @@ PORTS = (CONTROL, STDIN, STDOUT, STDERR)
 
 FOLDER_TAG = "inetprobe.folder"
 """The 9p mount tag of the folder that is read-write in the guest."""
+SYSTEM_TAG = "inetprobe.system"
+"""That of the host's root file system, read-only."""
 
 
 class Job(NamedTuple):

@@ -77,6 +77,8 @@ def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> li
     options += ["-chardev", f"socket,id=monitor,fd={ports[MONITOR]}", "-mon", "chardev=monitor,mode=readline"]
     export = f"local,id=inetprobe,path={quote_option(str(folder))},security_model=none,multidevs=remap"
     options += ["-fsdev", export, "-device", f"virtio-9p-pci,fsdev=inetprobe,mount_tag={protocol.FOLDER_TAG}"]
+    system = "local,id=system,path=/,security_model=none,multidevs=remap,readonly=on"
+    options += ["-fsdev", system, "-device", f"virtio-9p-pci,fsdev=system,mount_tag={protocol.SYSTEM_TAG}"]
     if machine.kvm:
         options += ["-machine", "accel=kvm"]
     return options
