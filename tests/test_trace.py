@@ -80,7 +80,7 @@ def test_the_kinds_read_as_they_were_made():
         "EPROTONOSUPPORT",
         None,
         None,
-        "ENOBUFS",
+        "ENOMEM",
         *[None] * 4,
     ]
     assert [call.module for call in traces[3].calls] == [

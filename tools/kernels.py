@@ -62,6 +62,7 @@ def main() -> int:
         print(outcomes[-1].line(), flush=True)
     if len(outcomes) > 1:
         print("\n" + "\n".join(outcome.line() for outcome in outcomes))
+        print(f"the accounting of every run: {sys.executable} tools/books.py")
     return int(any(outcome.status for outcome in outcomes))
 
 
