@@ -1,0 +1,72 @@
+"""sk_alloc() that fails for real: for want of memory in a cgroup, and by a security hook's denial."""
+
+import os
+import sys
+
+import bcc
+import pytest
+from bcc import libbcc
+
+from inetprobe.record import bpf_folder
+
+from . import cgroup_denial
+from .conftest import HERE, accounted, inetprobe, shape
+
+FAILED = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
+DENIED = """
+#include <linux/types.h>
+int kmod_ret__security_sk_alloc(unsigned long long *ctx)
+{
+    char comm[16] = {};
+    bpf_get_current_comm(comm, sizeof(comm));
+    return comm[0] == 'd' && comm[1] == 'e' && comm[2] == 'n' && comm[3] == 'y' ? -12 : 0;
+}
+"""
+DENY_ME = """
+import contextlib, ctypes, socket
+ctypes.CDLL(None).prctl(15, b"deny-me")
+for family in (2, 10):
+    with contextlib.suppress(OSError): socket.socket(family, 1, 0)
+"""
+
+
+def judged(trace):
+    assert (trace["complete"], trace["verdict"]) == (True, "ok"), trace
+    assert "sk_prot_alloc returned NULL" in trace["reason"]
+    assert [call.get("pointer") for call in trace["calls"]] == [None, "NULL", "NULL"]
+
+
+def test_no_memory_in_the_cgroup():
+    with cgroup_denial.cgroup("inetprobe-starved") as cgroup:
+        result = inetprobe("trace", "--format", "json", "--", sys.executable, HERE / "starved.py", cgroup)
+    assert result.status == 0, (result.status, result.err)
+    assert accounted(result.summary)
+    starved = [trace for trace in result.traces if trace["errno"]]
+    assert starved, "memory ran out elsewhere every time: the test shows nothing"
+    for trace in starved:
+        assert shape(trace) == FAILED
+        assert trace["errno"] in ("ENOBUFS", "ENOMEM")
+        judged(trace)
+    print(f"{len(starved)} of {len(result.traces)} sockets found no memory in sk_prot_alloc()")
+
+
+@pytest.fixture
+def denial():
+    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
+    program = bcc.BPF(text=DENIED)
+    function = program.load_func(b"kmod_ret__security_sk_alloc", bcc.BPF.TRACING)
+    fd = libbcc.lib.bpf_attach_kfunc(function.fd)
+    assert fd >= 0
+    yield
+    os.close(fd)
+    program.cleanup()
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
+def test_a_security_hook_s_denial(mechanism, denial):
+    result = inetprobe("trace", "--format", "json", "--mechanism", mechanism, "--", sys.executable, "-c", DENY_ME)
+    assert [trace["family"] for trace in result.traces] == [2, 10]
+    assert result.traces[0]["errno"] in ("ENOBUFS", "ENOMEM")
+    assert result.traces[1]["errno"] == "ENOBUFS"
+    for trace in result.traces:
+        judged(trace)
