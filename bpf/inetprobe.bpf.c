@@ -235,6 +235,9 @@ static __always_inline void emit(struct thread *t, u32 producer)
 		if (i >= n)
 			break;
 		r->calls[i] = t->calls[i];
+#if INETPROBE_CALLS > 8
+		asm volatile("" : "+r"(i)); /* or clang unrolls a part, and the verifier no longer sees that it ends */
+#endif
 	}
 #if INETPROBE_SOCKS
 	__builtin_memset(r->sock, 0, sizeof(r->sock));
