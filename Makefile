@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup trace check vmtest live test-kernels soak test fuzz bench
+.PHONY: help setup trace check vmtest live test-kernels soak test fuzz bench mutants
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -49,3 +49,11 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 
 bench: setup ## measurements
 	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
+
+.venv/mutants-ready: .venv/ready
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[mutants]'
+	@touch $@
+
+mutants: setup .venv/mutants-ready ## break the model one rule at a time: how many of the breaks do the tests see?
+	.venv/bin/mutmut run
+	.venv/bin/mutmut results
