@@ -102,7 +102,9 @@ def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]
     for overlay in OVERLAYS:
         argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
     argv += ["--show-boot-console"]
-    for argument in ("loglevel=7", *machine.append):
+    # An emulated processor leaks nothing, and what guards against it costs a third of the speed.
+    unguarded = () if machine.kvm else ("mitigations=off",)
+    for argument in ("loglevel=7", *unguarded, *machine.append):
         argv += ["--kopt", argument]
     argv += ["--script-sh", guest_command()]
     return [*argv, "--qemu-opts", *qemu_options(machine, folder, ports)]
