@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -116,12 +118,17 @@ def booked(argv, result):
     summary = SUMMARY.search(result.err)
     if summary and argv[0] in ("trace", "record"):
         assert "UNACCOUNTED" not in summary[1], summary[1]
-        case = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
-        row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary[1]}
-        BOOKS.parent.mkdir(exist_ok=True)
-        with BOOKS.open("a") as books:
-            books.write(json.dumps(row) + "\n")
+        book(argv, summary[1])
     return result
+
+
+def book(argv, summary):
+    """One row of the table: the test that runs now, and what a run or a part of one came to."""
+    case = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
+    row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary}
+    BOOKS.parent.mkdir(exist_ok=True)
+    with BOOKS.open("a") as books:
+        books.write(json.dumps(row) + "\n")
 
 
 def accounted(summary):
@@ -139,14 +146,48 @@ class Tracer(Result):
     """A background `inetprobe trace --format json` of the whole machine."""
 
     process: Forked
+    path: Path  # what it prints
+
+    def read(self):
+        """What it has printed by now."""
+        lines = self.path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+class Shared:
+    """One tracer for many tests: ``run`` gives the traces of what one program did."""
+
+    def __init__(self, tracer, mechanism):
+        self._tracer = tracer
+        self._mechanism = mechanism
+
+    def run(self, program):
+        start = len(self._tracer.read())
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+        # Records come in the order in which creations end: once this one is there, so are all before it.
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        deadline = time.monotonic() + 60
+        lines = []
+        while not any(line.get("pid") == os.getpid() for line in lines):
+            assert time.monotonic() < deadline, "the tracer does not show this process's own socket"
+            time.sleep(0.1)
+            lines = self._tracer.read()[start:]
+        lost = sum(line["count"] for line in lines if line["kind"] == "lost")
+        traces = [line for line in lines if line["kind"] == "trace" and line["pid"] != os.getpid()]
+        missing = sum(not trace["complete"] for trace in traces)
+        counts = f"{len(traces)} sockets created, {len(traces) - missing} complete, {missing} incomplete, {lost} lost"
+        book(["trace", "--mechanism", self._mechanism], counts)
+        assert not missing
+        return traces
 
 
 @contextlib.contextmanager
 def tracing(*options):
     """Traces while the body runs; afterwards the result has everything, unless the body killed it."""
     argv = ("trace", "--format", "json", *options)
-    with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
+    with tempfile.NamedTemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
         tracer = Tracer(0, "", "")
+        tracer.path = Path(out.name)
         tracer.process = Forked(argv, out, err)
         deadline = time.monotonic() + 120
         while "tracing" not in Path(err.name).read_text():
@@ -159,8 +200,7 @@ def tracing(*options):
         finally:
             tracer.process.send_signal(signal.SIGINT)
             tracer.status = tracer.process.wait(60)
-        out.seek(0)
-        tracer.out, tracer.err = out.read(), Path(err.name).read_text()
+        tracer.out, tracer.err = tracer.path.read_text(), Path(err.name).read_text()
         booked(argv, tracer)
 
 

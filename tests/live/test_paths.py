@@ -1,0 +1,166 @@
+"""Paths that tracers get wrong, each with a truth that is known beforehand; one tracer a mechanism watches them all."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Shared, accounted, shape, tracing
+
+ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
+PLAIN = [(0, "inet_create"), *ALLOCATED]
+
+
+@pytest.fixture(scope="module", params=["kprobe", "fentry"])
+def shared(request):
+    with tracing("--mechanism", request.param) as tracer:
+        yield Shared(tracer, request.param)
+    summary = tracer.summary
+    assert accounted(summary), summary
+    assert not summary["lost"]
+    assert not summary["incomplete"]
+    assert not summary["probe_misses"]
+    assert not summary["program_skipped"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """The shared tracer's probes stay from test to test."""
+
+
+@pytest.fixture
+def modprobe(tmp_path):
+    """Puts a program in modprobe's place that sleeps so many seconds, then finds nothing."""
+    path = Path("/proc/sys/kernel/modprobe")
+    before = path.read_text()
+    helper = tmp_path / "modprobe"
+
+    def sleeping(seconds):
+        helper.write_text(f"#!/bin/busybox sh\nsleep {seconds}\nexit 1\n")
+        helper.chmod(0o755)
+        path.write_text(str(helper))
+
+    yield sleeping
+    path.write_text(before)
+
+
+def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modprobe):
+    modprobe(seconds=1)
+    program = (
+        "import socket, threading\n"
+        "def make():\n"
+        "    try: socket.socket(2, 1, 200)\n"
+        "    except OSError: pass\n"
+        "threads = [threading.Thread(target=make) for _ in range(300)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]"
+    )
+    traces = shared.run(program)
+    assert len(traces) == 300
+    assert all(shape(trace) == [(0, "inet_create"), *[(1, "__request_module")] * 2] for trace in traces)
+
+
+def test_mptcp_s_own_socket_nests(shared):
+    switch = Path("/proc/sys/net/mptcp/enabled")
+    built_in = switch.exists()  # not in Debian's 5.10
+    before = switch.read_text() if built_in else ""
+    if built_in:
+        switch.write_text("1")
+    try:
+        traces = shared.run(
+            "import socket, contextlib\nwith contextlib.suppress(OSError): socket.socket(2, 1, 262).close()"
+        )
+    finally:
+        if built_in:
+            switch.write_text(before)
+    (trace,) = traces
+    if not built_in:
+        assert trace["errno"] == "EPROTONOSUPPORT"
+        assert shape(trace) == [(0, "inet_create"), (1, "__request_module"), (1, "__request_module")]
+        return
+    assert trace["prot"] == "MPTCP"
+    nested = [(1, "inet_create"), (2, "sk_alloc"), (3, "sk_prot_alloc")]  # in mptcp_init_sock(), up to Linux 6.5
+    assert shape(trace) in (PLAIN, PLAIN + nested)
+
+
+def test_modprobe_s_own_sockets_are_traces_of_their_own(shared):
+    subprocess.run(["modprobe", "-r", "sctp"], check=True)
+    traces = shared.run("import socket; socket.socket(2, 1, 132)")
+    (mine,) = [trace for trace in traces if trace["comm"].startswith("python")]
+    requests = [(1, "__request_module")] * 2
+    assert shape(mine) == [(0, "inet_create"), *requests, *ALLOCATED]
+    assert [call["result"] for call in mine["calls"][1:3]] == [256, 0]
+    control = [trace for trace in traces if trace["comm"] == "modprobe"]
+    assert control, "sctp makes control sockets of its own when it is loaded"
+    assert all(trace["kernel_socket"] for trace in control)
+
+
+def test_sigkill_inside_request_module_still_returns(shared, modprobe):
+    modprobe(seconds=3)
+    program = (
+        "import os, signal, socket, time\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    socket.socket(2, 1, 201)\n"
+        "time.sleep(1)\n"
+        "os.kill(child, signal.SIGKILL)\n"
+        "_, status = os.wait()\n"
+        "assert os.WIFSIGNALED(status)"
+    )
+    (trace,) = shared.run(program)
+    assert trace["errno"] == "EPROTONOSUPPORT"
+    assert trace["calls"][1]["result"] < 0
+
+
+def test_processes_that_exit_at_once(shared):
+    program = (
+        "import os, socket\n"
+        "for _ in range(300):\n"
+        "    if not os.fork():\n"
+        "        socket.socket(2, 1, 0)\n"
+        "        os._exit(0)\n"
+        "for _ in range(300): os.wait()"
+    )
+    traces = shared.run(program)
+    assert len({trace["pid"] for trace in traces}) == len(traces) == 300
+    assert all(shape(trace) == PLAIN for trace in traces)
+
+
+def test_threads_of_one_process_keep_their_own_traces(shared):
+    program = (
+        "import socket, threading\n"
+        "def make(kind, protocol):\n"
+        "    for _ in range(200): socket.socket(2, kind, protocol).close()\n"
+        "threads = [threading.Thread(target=make, args=a) for a in [(1, 0), (2, 0), (3, 1), (2, 17)] * 2]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]"
+    )
+    traces = shared.run(program)
+    assert len(traces) == 1600
+    by_thread = {}
+    for trace in traces:
+        assert shape(trace) == PLAIN
+        by_thread.setdefault(trace["tid"], []).append((trace["type"], trace["protocol"], trace["prot"]))
+    assert len(by_thread) == 8
+    assert all(len(made) == 200 and len(set(made)) == 1 for made in by_thread.values())
+    assert len({trace["pid"] for trace in traces}) == 1
+
+
+def test_other_namespaces_are_reported_in_the_host_s_terms(shared, tmp_path):
+    inside = (
+        "import os, socket, sys; socket.socket(2, 1, 0)\n"
+        "print(os.getpid(), os.stat('/proc/self/ns/net').st_ino, flush=True); sys.stdin.read()"
+    )
+    program = (
+        "import subprocess, sys\n"
+        f"maker = subprocess.Popen(['unshare', '-n', '-p', '-f', sys.executable, '-c', {inside!r}],"
+        " stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
+        "said = maker.stdout.readline()\n"
+        "child = open(f'/proc/{maker.pid}/task/{maker.pid}/children').read()\n"
+        f"open({str(tmp_path / 'said')!r}, 'w').write(said + child)\n"
+        "maker.communicate()"
+    )
+    traces = shared.run(program)
+    own_pid, netns, host_pid = (tmp_path / "said").read_text().split()
+    (trace,) = [trace for trace in traces if not trace["kernel_socket"]]
+    assert own_pid == "1"
+    assert (trace["pid"], trace["netns"]) == (int(host_pid), int(netns))
+    assert trace["netns"] != Path("/proc/self/ns/net").stat().st_ino
