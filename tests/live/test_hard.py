@@ -12,8 +12,6 @@ import pytest
 from .conftest import HERE, accounted, command, inetprobe, shape, tracing
 
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
-ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
-PLAIN = [(0, "inet_create"), *ALLOCATED]
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
