@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -183,20 +182,17 @@ def _changes(question: Question, outcome: Outcome) -> Iterator[tuple[str, str | 
     """Each one thing that, changed alone, would give another errno: (what, the errno then)."""
     profile = question.profile
     loaded = profile.loaded if question.loaded is None else question.loaded
+    with_or_without = "without" if question.cap_net_raw else "with"
+    out_or_in = "outside ping_group_range" if question.ping_group_allowed else "with a group in ping_group_range"
+    enabled = not question.mptcp_enabled
     others = {
-        "without CAP_NET_RAW" if question.cap_net_raw else "with CAP_NET_RAW": replace(
-            question, cap_net_raw=not question.cap_net_raw
-        ),
-        "outside ping_group_range" if question.ping_group_allowed else "with a group in ping_group_range": replace(
-            question, ping_group_allowed=not question.ping_group_allowed
-        ),
-        f"with net.mptcp.enabled={int(not question.mptcp_enabled)}": replace(
-            question, mptcp_enabled=not question.mptcp_enabled
-        ),
+        f"{with_or_without} CAP_NET_RAW": question._replace(cap_net_raw=not question.cap_net_raw),
+        out_or_in: question._replace(ping_group_allowed=not question.ping_group_allowed),
+        f"with net.mptcp.enabled={int(enabled)}": question._replace(mptcp_enabled=enabled),
     }
     for module in (*profile.loaded, *profile.loadable, *profile.blocked):
         if module not in loaded:
-            others[f"with {module} loaded"] = replace(question, loaded=(*loaded, module))
+            others[f"with {module} loaded"] = question._replace(loaded=(*loaded, module))
     for what, other in others.items():
         errno = other.answer().errno
         if errno != outcome.errno:

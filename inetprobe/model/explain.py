@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from inetprobe.model.create import Call, Outcome
 from inetprobe.model.machine import LOADED
@@ -12,8 +13,7 @@ from inetprobe.model.units import AF_INET, BUILT_IN, SOCK_RAW, UNITS, Unit
 from inetprobe.names import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What was asked for; ``type`` without flags. ``seen``: the outcome is a real trace's, and what the rules looked at
     is inferred from it."""
 
@@ -91,20 +91,25 @@ def _found(results: Sequence[int | None]) -> str:
 
 
 def _remedy(request: Request, outcome: Outcome) -> str:
-    profile = request.profile
+    provider = _provider(request.family, request.type, request.protocol)
+    if provider is not None:
+        return _bring(UNITS[provider], request.profile, _requests(outcome.calls))
+    types = _types_of(request.family, request.protocol, request.profile)
+    if types and request.protocol:
+        return f"{_protocol(request.protocol)} goes with {types}"
+    if others := _protocols_of(request.family, request.type, request.profile):
+        return f"{_type(request)} has {others}"
+    return "no module of Linux registers it: check the type and the protocol"
+
+
+@lru_cache(maxsize=65536)
+def _provider(family: int, type_: int, protocol: int) -> str | None:
+    """The unit whose entry would match; None where there is none, or only one that matches everything."""
     for unit in UNITS.values():
         for entry in unit.entries:
-            if entry.family != request.family or entry.type != request.type:
-                continue
-            if request.protocol not in (entry.protocol, 0) or entry.protocol == 0:
-                continue
-            return _bring(unit, profile, _requests(outcome.calls))
-    types = _types_of(request.family, request.protocol, profile)
-    if types and request.protocol:
-        return f"{_protocol(request.protocol)} goes with {' or '.join(types)}"
-    if others := _protocols_of(request.family, request.type, profile):
-        return f"{_type(request)} has {_and(others)}"
-    return "no module of Linux registers it: check the type and the protocol"
+            if entry.family == family and entry.type == type_ and entry.protocol and protocol in (entry.protocol, 0):
+                return unit.name
+    return None
 
 
 def _bring(unit: Unit, profile: Profile, asked: Sequence[tuple[str, int | None]]) -> str:
@@ -119,21 +124,20 @@ def _bring(unit: Unit, profile: Profile, asked: Sequence[tuple[str, int | None]]
     return f"install or unblacklist {name}"
 
 
-def _types_of(family: int, protocol: int, profile: Profile) -> list[str]:
+@lru_cache(maxsize=65536)
+def _types_of(family: int, protocol: int, profile: Profile) -> str:
     units = {*profile.built_in, *profile.loaded, *profile.loadable}
     entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
     found = {e.type for e in entries if e.family == family and e.protocol == protocol}
-    return [_named(TYPES, kind) for kind in sorted(found)]
+    return " or ".join(_named(TYPES, kind) for kind in sorted(found))
 
 
-def _protocols_of(family: int, type_: int, profile: Profile) -> list[str]:
+@lru_cache(maxsize=4096)
+def _protocols_of(family: int, type_: int, profile: Profile) -> str:
     units = {*profile.built_in, *profile.loaded}
     entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
-    return [
-        _named(PROTOCOLS, entry.protocol)
-        for entry in entries
-        if entry.family == family and entry.type == type_ and entry.protocol
-    ]
+    found = [entry for entry in entries if entry.family == family and entry.type == type_ and entry.protocol]
+    return _and(_named(PROTOCOLS, entry.protocol) for entry in found)
 
 
 def _range(request: Request, outcome: Outcome) -> str:
@@ -233,8 +237,8 @@ def _requests(calls: Iterable[Call]) -> list[tuple[str, int | None]]:
 
 
 def _and(words: Iterable[str]) -> str:
-    listed = list(words)
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
+    *first, last = list(words) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 _RULES: Mapping[str, Callable[[Request, Outcome], str]] = {

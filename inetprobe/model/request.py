@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from inetprobe.errors import UsageError
 from inetprobe.model import create
@@ -23,8 +24,7 @@ _CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*
 _COMMENT = re.compile(r"/\*.*?\*/")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One request and all the model must know to answer it.
 
     ``loaded`` and ``loadable`` are None where the profile's hold. ``failures`` is as for ``Machine``.
@@ -41,7 +41,7 @@ class Question:
     initial_netns: bool = True
     loaded: tuple[str, ...] | None = None
     loadable: tuple[str, ...] | None = None
-    failures: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = MappingProxyType({})
 
     def answer(self) -> create.Outcome:
         """What the path comes to. Raises UsageError for a family the model does not know."""
