@@ -137,3 +137,7 @@ def test_a_full_reservoir_is_a_fair_sample_and_the_same_each_time():
     parts = np.histogram(one.values, bins=10, range=(0, 100_000))[0]
     assert parts.min() > 140
     assert parts.max() < 260
+
+
+def test_at_the_edge_failures_are_tested_as_successes_are():
+    assert proportions(434, 444, 444, 444).p == pytest.approx(proportions(10, 444, 0, 444).p)

@@ -53,9 +53,11 @@ def proportions(hits: int, n: int, other_hits: int, m: int) -> Proportions:
 
     The z-test where every count is large enough for it, else Fisher's exact test.
     """
-    share = (hits + other_hits) / (n + m)
-    if min(n, m) * min(share, 1 - share) < _EXPECTED:
+    total = hits + other_hits
+    # In whole numbers: a share of failures is exactly what is left of one of successes.
+    if min(n, m) * min(total, n + m - total) < _EXPECTED * (n + m):
         return Proportions(FISHER, _fisher(hits, n, other_hits, m))
+    share = total / (n + m)
     z = abs(hits / n - other_hits / m) / math.sqrt(share * (1 - share) * (1 / n + 1 / m))
     return Proportions(TWO_PROPORTIONS, math.erfc(z / math.sqrt(2)))
 
