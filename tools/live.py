@@ -12,7 +12,7 @@ from inetprobe.vm import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE_LOG = ROOT / "build" / "live-console.log"
-TIMEOUT_S = 1800.0
+TIMEOUT_S = 3600.0
 
 
 def say(what: str) -> None:
