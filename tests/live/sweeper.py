@@ -20,6 +20,8 @@ EXTREMES = (INT_MIN, -1000, 300, 511, 512, 65535, 65536, 65542, 1 << 20, INT_MAX
 ALL_TYPES, ALL_PROTOCOLS = range(-1, 16), (*range(-1, 265), *EXTREMES)
 # Those that some protosw, sysctl or capability is about.
 FEW_TYPES, FEW_PROTOCOLS = range(1, 7), (0, 1, 6, 17, 33, 58, 115, 132, 136, 255, 256, 262)
+# Those that some module is for: each may start modprobe twice.
+MODULE_TYPES, MODULE_PROTOCOLS = (1, 2, 5, 6), (0, 33, 115, 132, 256)
 
 MODULES = ("sctp", "l2tp_ip", "l2tp_ip6", "dccp_ipv4", "dccp_ipv6", "smc")
 MODPROBE, PING, MPTCP = (
@@ -41,6 +43,8 @@ class Case:
 
     def requests(self):
         types, protocols = (ALL_TYPES, ALL_PROTOCOLS) if self.full else (FEW_TYPES, FEW_PROTOCOLS)
+        if self.autoload:
+            types, protocols = MODULE_TYPES, MODULE_PROTOCOLS
         return [(family, type_, protocol) for family in (2, 10) for type_ in types for protocol in protocols]
 
 
