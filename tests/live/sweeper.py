@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -62,15 +63,18 @@ CASES = [
 ]
 
 
+@lru_cache
 def available():
     """Those modules that this kernel has, each after what it needs."""
     return tuple(m for m in MODULES if not subprocess.run(["modprobe", "-q", "-n", m], check=False).returncode)
 
 
-def prepare(case):
-    for module in reversed(MODULES):
-        subprocess.run(["modprobe", "-q", "-r", module], check=False)
-    if case.loaded:
+def prepare(case, before):
+    """Sysctls, and modules where the case before had others."""
+    if before is None or before.autoload or before.loaded > case.loaded:
+        for module in reversed(MODULES):
+            subprocess.run(["modprobe", "-q", "-r", module], check=False)
+    if case.loaded and not (before and before.loaded):
         for module in available():
             subprocess.run(["modprobe", module], check=True)
     for path, value in ((PING, case.ping), (MPTCP, case.mptcp)):
@@ -94,8 +98,8 @@ def sweep(case, out, cgroup):
     os.write(out, "\n".join(map(str, errnos)).encode())
 
 
-def run(case, folder, cgroup):
-    prepare(case)
+def run(case, before, folder, cgroup):
+    prepare(case, before)
     out = os.open(folder / case.name, os.O_WRONLY | os.O_CREAT)  # as root, written as whoever
     modprobe = MODPROBE.read_text()
     if not case.autoload:
@@ -123,8 +127,8 @@ def main(folder):
     try:
         with cgroup_denial.cgroup() as cgroup:
             cgroup_denial.deny(cgroup)
-            for case in CASES:
-                run(case, folder, cgroup)
+            for before, case in itertools.pairwise((None, *CASES)):
+                run(case, before, folder, cgroup)
     finally:
         for path, value in before.items():
             path.write_text(value)
