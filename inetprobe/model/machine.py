@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from inetprobe.model.features import Features
@@ -63,6 +64,14 @@ class World(Protocol):
         """From the cgroup's BPF program at sock_create."""
 
 
+@lru_cache(maxsize=256)
+def known_modules(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names``, each after what it needs, that register anything on this kernel: no SMC before 6.11, no DCCP
+    after 6.15."""
+    modules = {*profile.loaded, *profile.loadable, *profile.blocked}
+    return with_needs(tuple(name for name in names if name in modules))
+
+
 class Machine:
     """A world of which everything is known."""
 
@@ -78,12 +87,14 @@ class Machine:
         initial_netns: bool = True,
         failures: Mapping[str, str] | None = None,
     ) -> None:
-        """``loaded`` and ``loadable`` stand in for the profile's. ``failures``: ``alloc`` → one of
-        ALLOCATION_FAILURES; ``hash``, ``init``, ``cgroup`` → an errno's name."""
+        """``loaded`` and ``loadable`` stand in for the profile's; a module that this kernel does not have is left out.
+
+        ``failures``: ``alloc`` → one of ALLOCATION_FAILURES; ``hash``, ``init``, ``cgroup`` → an errno's name.
+        """
         self.features = profile.features
         self._built_in = profile.built_in
-        self._loaded = with_needs(profile.loaded if loaded is None else tuple(loaded))
-        self._loadable = profile.loadable if loadable is None else loadable
+        self._loaded = profile.loaded if loaded is None else known_modules(profile, tuple(loaded))
+        self._loadable = profile.loadable if loadable is None else known_modules(profile, tuple(loadable))
         self._aliases = profile.aliases
         self._autoloads = profile.modprobe != ""
         self._tables = tables((*self._built_in, *self._loaded))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from inetprobe.errors import UsageError
 from inetprobe.model import create
 from inetprobe.model.explain import Request, reason
-from inetprobe.model.machine import ALLOCATION_FAILURES, Machine
+from inetprobe.model.machine import ALLOCATION_FAILURES, Machine, known_modules
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.units import UNITS
 from inetprobe.names import errno_name, parse
@@ -47,8 +47,8 @@ class Question(NamedTuple):
         """What the path comes to. Raises UsageError for a family the model does not know."""
         machine = Machine(
             _with_aliases(self.profile, self.loadable or ()),
-            loaded=_known(self.profile, self.loaded),
-            loadable=_known(self.profile, self.loadable),
+            loaded=self.loaded,
+            loadable=self.loadable,
             cap_net_raw=self.cap_net_raw,
             ping_group_allowed=self.ping_group_allowed,
             mptcp_enabled=self.mptcp_enabled,
@@ -69,18 +69,9 @@ class Question(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _known(profile: Profile, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Those of ``names`` that this kernel has a module for: no SMC before 6.11, no DCCP after 6.15."""
-    if names is None:
-        return None
-    modules = {*profile.loaded, *profile.loadable, *profile.blocked}
-    return tuple(dict.fromkeys(name for name in names if name in modules))
-
-
-@lru_cache(maxsize=256)
 def _with_aliases(profile: Profile, loadable: tuple[str, ...]) -> Profile:
     """A module that is said to be loadable is found under upstream's names where this build's leave it none."""
-    missing = [name for name in _known(profile, loadable) or () if name not in profile.aliases.values()]
+    missing = [name for name in known_modules(profile, loadable) if name not in profile.aliases.values()]
     if not missing:
         return profile
     more = {alias: name for name in missing for alias in UNITS[name].aliases}

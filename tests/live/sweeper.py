@@ -9,6 +9,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -69,11 +70,19 @@ def available():
     return tuple(m for m in MODULES if not subprocess.run(["modprobe", "-q", "-n", m], check=False).returncode)
 
 
+def unload():
+    """A module goes once the last of its socks has, which is some time after they were closed."""
+    for module in reversed(available()):
+        deadline = time.monotonic() + 30
+        while Path("/sys/module", module).exists():
+            assert time.monotonic() < deadline, f"{module} stays"
+            subprocess.run(["modprobe", "-q", "-r", module], check=False)
+
+
 def prepare(case, before):
     """Sysctls, and modules where the case before had others."""
     if before is None or before.autoload or before.loaded > case.loaded:
-        for module in reversed(MODULES):
-            subprocess.run(["modprobe", "-q", "-r", module], check=False)
+        unload()
     if case.loaded and not (before and before.loaded):
         for module in available():
             subprocess.run(["modprobe", module], check=True)
