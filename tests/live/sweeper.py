@@ -71,12 +71,13 @@ def available():
 
 
 def unload():
-    """A module goes once the last of its socks has, which is some time after they were closed."""
-    for module in reversed(available()):
-        deadline = time.monotonic() + 30
+    """A module goes once the last of its socks and of the net namespaces that knew it has: some time later."""
+    for module in reversed(MODULES):
+        deadline = time.monotonic() + 150
         while Path("/sys/module", module).exists():
-            assert time.monotonic() < deadline, f"{module} stays"
-            subprocess.run(["modprobe", "-q", "-r", module], check=False)
+            done = subprocess.run(["modprobe", "-r", module], check=False, capture_output=True, text=True)
+            assert time.monotonic() < deadline, f"{module} stays: {done.stderr}"
+            time.sleep(0.5 * bool(done.returncode))
 
 
 def prepare(case, before):

@@ -1,10 +1,10 @@
 """Paths that tracers get wrong, each with a truth that is known beforehand; one tracer a mechanism watches them all."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from . import sweeper
 from .conftest import Shared, accounted, shape, tracing
 
 ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
@@ -83,7 +83,7 @@ def test_mptcp_s_own_socket_nests(shared):
 
 
 def test_modprobe_s_own_sockets_are_traces_of_their_own(shared):
-    subprocess.run(["modprobe", "-r", "sctp"], check=True)
+    sweeper.unload()
     traces = shared.run("import socket; socket.socket(2, 1, 132)")
     (mine,) = [trace for trace in traces if trace["comm"].startswith("python")]
     requests = [(1, "__request_module")] * 2
