@@ -1,4 +1,6 @@
-"""Makes every socket of a sweep, one process a case: ``sweeper.py FOLDER`` leaves each case's outcomes there.
+"""Makes every socket of a sweep, one process a case: ``sweeper.py FOLDER PART`` leaves each case's outcomes there.
+
+SCTP cannot be unloaded, since its control sockets hold it: so the parts come in the order ABSENT, AUTOLOAD, LOADED.
 
 Python's own socket module refuses what C lets through, so the C library is called.
 """
@@ -9,7 +11,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,18 +51,16 @@ class Case:
         return [(family, type_, protocol) for family in (2, 10) for type_ in types for protocol in protocols]
 
 
-CASES = [
-    Case("autoload", autoload=True),
-    *(
-        Case(f"full-{user}-{'loaded' if loaded else 'absent'}", full=True, user=user, loaded=loaded)
-        for loaded in (False, True)
-        for user in ("root", "nobody")
-    ),
+ABSENT = [Case(f"full-{user}-absent", full=True, user=user) for user in ("root", "nobody")]
+AUTOLOAD = [Case("autoload", autoload=True)]
+LOADED = [
+    *(Case(f"full-{user}-loaded", full=True, user=user, loaded=True) for user in ("root", "nobody")),
     *(
         Case(f"ping-{len(ping)}-mptcp-{mptcp}-denied-{denied}-{user}", False, user, True, False, ping, mptcp, denied)
         for ping, mptcp, denied, user in itertools.product((NO_ONE, EVERYONE), "01", (False, True), ("root", "nobody"))
     ),
 ]
+PARTS = {"absent": ABSENT, "autoload": AUTOLOAD, "loaded": LOADED}
 
 
 @lru_cache
@@ -70,26 +69,14 @@ def available():
     return tuple(m for m in MODULES if not subprocess.run(["modprobe", "-q", "-n", m], check=False).returncode)
 
 
-def unload():
-    """A module goes once the last of its socks and of the net namespaces that knew it has: some time later."""
-    for module in reversed(MODULES):
-        deadline = time.monotonic() + 150
-        while Path("/sys/module", module).exists():
-            done = subprocess.run(["modprobe", "-r", module], check=False, capture_output=True, text=True)
-            assert time.monotonic() < deadline, f"{module} stays: {done.stderr}"
-            time.sleep(0.5 * bool(done.returncode))
-
-
-def prepare(case, before):
-    """Sysctls, and modules where the case before had others."""
-    if before is None or before.autoload or before.loaded > case.loaded:
-        unload()
-    if case.loaded and not (before and before.loaded):
+def prepare(case):
+    """The modules of a part."""
+    if case.loaded:
         for module in available():
             subprocess.run(["modprobe", module], check=True)
-    for path, value in ((PING, case.ping), (MPTCP, case.mptcp)):
-        if path.exists():
-            path.write_text(value + "\n")
+    else:
+        here = [module for module in MODULES if Path("/sys/module", module).exists()]
+        assert not here, f"{here} are loaded already"
 
 
 def sweep(case, out, cgroup):
@@ -108,8 +95,7 @@ def sweep(case, out, cgroup):
     os.write(out, "\n".join(map(str, errnos)).encode())
 
 
-def run(case, before, folder, cgroup):
-    prepare(case, before)
+def run(case, folder, cgroup):
     out = os.open(folder / case.name, os.O_WRONLY | os.O_CREAT)  # as root, written as whoever
     modprobe = MODPROBE.read_text()
     if not case.autoload:
@@ -129,7 +115,7 @@ def run(case, before, folder, cgroup):
     (folder / f"{case.name}.pid").write_text(str(child))
 
 
-def main(folder):
+def main(folder, part):
     sys.path.insert(0, str(HERE))
     import cgroup_denial
 
@@ -137,12 +123,16 @@ def main(folder):
     try:
         with cgroup_denial.cgroup() as cgroup:
             cgroup_denial.deny(cgroup)
-            for before, case in itertools.pairwise((None, *CASES)):
-                run(case, before, folder, cgroup)
+            prepare(PARTS[part][0])
+            for case in PARTS[part]:
+                for path, value in ((PING, case.ping), (MPTCP, case.mptcp)):
+                    if path.exists():
+                        path.write_text(value + "\n")
+                run(case, folder, cgroup)
     finally:
         for path, value in before.items():
             path.write_text(value)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

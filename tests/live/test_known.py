@@ -7,7 +7,6 @@ import pytest
 
 from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
 
-from . import sweeper
 from .conftest import HERE, accounted, inetprobe
 from .known import REQUESTS
 
@@ -16,7 +15,6 @@ SOCKET = re.compile(r"^(\d+) +socket\((\w+), (\w+)(?:\|\w+)*, ([^)]+)\) = (-?\d+
 
 @pytest.fixture(scope="module", params=["kprobe", "fentry"])
 def run(request, tmp_path_factory):
-    sweeper.unload()  # of what is known is that SOCK_SEQPACKET has nothing
     folder = tmp_path_factory.mktemp(request.param)
     recording, log = folder / "known.arrows", folder / "strace.txt"
     result = inetprobe(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from . import sweeper
 from .conftest import Shared, accounted, shape, tracing
 
 ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
@@ -80,18 +79,6 @@ def test_mptcp_s_own_socket_nests(shared):
     assert trace["prot"] == "MPTCP"
     nested = [(1, "inet_create"), (2, "sk_alloc"), (3, "sk_prot_alloc")]  # in mptcp_init_sock(), up to Linux 6.5
     assert shape(trace) in (PLAIN, PLAIN + nested)
-
-
-def test_modprobe_s_own_sockets_are_traces_of_their_own(shared):
-    sweeper.unload()
-    traces = shared.run("import socket; socket.socket(2, 1, 132)")
-    (mine,) = [trace for trace in traces if trace["comm"].startswith("python")]
-    requests = [(1, "__request_module")] * 2
-    assert shape(mine) == [(0, "inet_create"), *requests, *ALLOCATED]
-    assert [call["result"] for call in mine["calls"][1:3]] == [256, 0]
-    control = [trace for trace in traces if trace["comm"] == "modprobe"]
-    assert control, "sctp makes control sockets of its own when it is loaded"
-    assert all(trace["kernel_socket"] for trace in control)
 
 
 def test_sigkill_inside_request_module_still_returns(shared, modprobe):

@@ -1,6 +1,8 @@
 """The model held against this kernel: every type and protocol under every setting, call for call."""
 
+import contextlib
 import os
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -14,25 +16,56 @@ from inetprobe.sources.replay import ReplaySource
 from inetprobe.trace import call_traces
 from inetprobe.verdict import judge
 
-from .conftest import HERE, inetprobe
-from .sweeper import CASES, EVERYONE, available
+from .conftest import HERE, inetprobe, tracing
+from .sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
+
+MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """(folder with the errnos of each case, its traces in order by process, the profile that the run probed)."""
-    folder = tmp_path_factory.mktemp("sweep")
-    recording = folder / "sweep.arrows"
-    options = ("--ring-size", 1 << 24, "--", sys.executable, HERE / "sweeper.py", folder)
-    done = inetprobe("record", "-o", recording, *options, timeout=1200)
-    assert done.status == 0, done.err
-    assert " 0 incomplete, 0 lost" in done.err, done.err
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """A fixture's tracers are gone when it is made."""
+
+
+def traces_of(recording):
+    """(traces by process, each in order; the profile that the run probed)."""
     source = ReplaySource(recording)
     traces = {}
     for batch in source.batches():
         for trace in call_traces(batch, source.run):
             traces.setdefault(trace.pid, []).append(trace)
-    return folder, traces, source.run.profile
+    return {pid: sorted(made, key=lambda trace: trace.start_ns) for pid, made in traces.items()}, source.run.profile
+
+
+def swept(part, folder):
+    recording = folder / f"{part}.arrows"
+    options = ("--ring-size", 1 << 24, "--", sys.executable, HERE / "sweeper.py", folder, part)
+    done = inetprobe("record", "-o", recording, *options, timeout=1200)
+    assert done.status == 0, done.err
+    assert " 0 incomplete, 0 lost" in done.err, done.err
+    return folder, *traces_of(recording)
+
+
+@pytest.fixture(scope="module")
+def absent(tmp_path_factory):
+    return swept("absent", tmp_path_factory.mktemp("absent"))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return swept("loaded", tmp_path_factory.mktemp("loaded"))
+
+
+@pytest.fixture(scope="module")
+def autoload(tmp_path_factory):
+    """SCTP loads once a boot: both mechanisms watch the one time, and the whole machine."""
+    folder = tmp_path_factory.mktemp("autoload")
+    recordings = {mechanism: folder / f"{mechanism}.arrows" for mechanism in ("kprobe", "fentry")}
+    with contextlib.ExitStack() as stack:
+        for mechanism, recording in recordings.items():
+            stack.enter_context(tracing("--mechanism", mechanism, "-o", recording))
+        subprocess.run([sys.executable, HERE / "sweeper.py", folder, "autoload"], check=True, timeout=600)
+    return {mechanism: (folder, *traces_of(recording)) for mechanism, recording in recordings.items()}
 
 
 def machine(case):
@@ -65,11 +98,10 @@ def differences(request, errno, want, trace, profile):
         yield f"{request}: judged {verdict}, predicted {want.rule}"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_trace_is_as_predicted(case, swept):
+def hold(case, swept):
     folder, traces, profile = swept
     pid = int((folder / f"{case.name}.pid").read_text())
-    mine = iter(sorted(traces.pop(pid), key=lambda trace: trace.start_ns))
+    mine = iter(traces[pid])
     errnos = [int(word) for word in (folder / case.name).read_text().split()]
     world, wrong, seen = machine(case), [], 0
     for request, errno in zip(case.requests(), errnos, strict=True):
@@ -81,3 +113,26 @@ def test_every_trace_is_as_predicted(case, swept):
     print(f"{case.name}: {len(errnos)} requests, {seen} traces, {len(wrong)} differences")
     assert not wrong, "\n".join(wrong[:20])
     assert next(mine, None) is None
+
+
+@pytest.mark.parametrize("case", ABSENT, ids=lambda case: case.name)
+def test_without_modules(case, absent):
+    hold(case, absent)
+
+
+@MECHANISMS
+def test_modules_are_loaded_on_demand(mechanism, autoload):
+    hold(AUTOLOAD[0], autoload[mechanism])
+
+
+@MECHANISMS
+def test_modprobe_s_own_sockets_are_traces_of_their_own(mechanism, autoload):
+    traces = [trace for made in autoload[mechanism][1].values() for trace in made if trace.comm == "modprobe"]
+    assert traces, "sctp makes control sockets of its own when it is loaded"
+    assert all(trace.kernel_socket and trace.incomplete is None for trace in traces)
+    assert {trace.prot for trace in traces} <= {"SCTP", "SCTPv6"}
+
+
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
+def test_with_modules(case, loaded):
+    hold(case, loaded)
