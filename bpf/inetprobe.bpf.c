@@ -62,7 +62,7 @@ struct cpu_counters {
 	u64 seq[PRODUCERS];
 	u64 runs[PROGRAMS];	/* of kprobe programs: what the kernel counts as a hit and did not run shows here */
 	u64 other[FAMILIES];	/* sk_alloc() outside every create, by family */
-	u64 accepted[FAMILIES];	/* sk_prot_alloc() outside every sk_alloc(): children of accepted connections */
+	u64 outside[FAMILIES];	/* sk_prot_alloc() outside every create: sk_alloc()'s own and those of accepted children */
 };
 
 /* First: bcc numbers maps from -1 down in order of declaration, and has no method of its own for ringbuf_query. */
@@ -107,15 +107,15 @@ static __always_inline void count_run(u32 program)
 		c->runs[program & (PROGRAMS - 1)]++; /* no kprobe program runs on top of another */
 }
 
-static __always_inline void count_family(u32 family, int accepted)
+static __always_inline void count_family(u32 family, int allocated)
 {
 	struct cpu_counters *c = this_cpu();
 	u32 slot = family < FAMILIES ? family : FAMILIES - 1;
 
 	if (!c)
 		return;
-	if (accepted)
-		lock_xadd(&c->accepted[slot & (FAMILIES - 1)], 1);
+	if (allocated)
+		lock_xadd(&c->outside[slot & (FAMILIES - 1)], 1);
 	else
 		lock_xadd(&c->other[slot & (FAMILIES - 1)], 1);
 }
@@ -548,10 +548,12 @@ static __always_inline int sk_prot_alloc_entry(u64 sp, void *frame, u64 prot, u6
 	struct thread *t = open_trace(sp, frame);
 
 	if (t && t->open & (1 << FUNCTION_SK_ALLOC)) {
+		if (t->flags & RECORD_BARE)
+			count_family(family, 1);
 		push(t, stack_of(t, sp, frame), FUNCTION_SK_PROT_ALLOC, bpf_ktime_get_boot_ns());
 		return 0;
 	}
-	/* sk_clone() of a connection being accepted. */
+	/* sk_clone() of a connection being accepted, or of an sk_alloc() that nobody follows. */
 	count_family(family, 1);
 	if (t && !(t->flags & RECORD_BARE)) {
 		/* In a softirq that PREEMPT_RT ran on this very stack. */

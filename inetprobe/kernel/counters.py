@@ -14,8 +14,8 @@ from inetprobe.record import PRODUCERS, Loss, define
 _RUNS = define("COUNTERS") + PRODUCERS
 _OTHER = _RUNS + define("PROGRAMS")
 _FAMILIES = define("FAMILIES")
-_ACCEPTED = _OTHER + _FAMILIES
-_SLOTS = _ACCEPTED + _FAMILIES
+_OUTSIDE = _OTHER + _FAMILIES
+_SLOTS = _OUTSIDE + _FAMILIES
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -53,8 +53,11 @@ class Counters:
         return self._by_family(_OTHER)
 
     def accepted(self) -> dict[str, int]:
-        """Socks cloned for accepted connections, by address family."""
-        return self._by_family(_ACCEPTED)
+        """Socks cloned for accepted connections, by address family: calls of sk_prot_alloc() outside every create that
+        sk_alloc(), which makes one each, does not account for."""
+        outside, allocated = self._by_family(_OUTSIDE), self.other_families()
+        cloned = {family: count - allocated.get(family, 0) for family, count in outside.items()}
+        return {family: count for family, count in cloned.items() if count > 0}
 
     def _by_family(self, first: int) -> dict[str, int]:
         sums = self._slots[:, first : first + _FAMILIES].sum(axis=0)

@@ -97,6 +97,9 @@ class Forked:
             time.sleep(0.02)
         return self.returncode
 
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
     def send_signal(self, number):
         os.kill(self.pid, number)
 

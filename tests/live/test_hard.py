@@ -157,6 +157,17 @@ def test_all_families_are_shown_and_never_taken_for_inet_sockets(mechanism):
 
 
 @MECHANISMS
+def test_what_is_not_shown_is_counted_by_family_all_the_same(mechanism):
+    Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    result = run_python(FAMILIES, mechanism=mechanism)
+    assert [trace["family_name"] for trace in result.traces] == ["AF_INET"] * 2 + ["AF_INET6"] * 2
+    assert result.summary["accepted"] == {"AF_INET": 1, "AF_INET6": 1}
+    assert result.summary["other_families"]["AF_PACKET"] == 1
+    assert result.summary["other_families"]["AF_NETLINK"] >= 1
+
+
+@MECHANISMS
 def test_also_splits_the_time_inside_inet_create(mechanism):
     program = "import socket\nfor _ in range(3): socket.socket(2, 1, 0).close()"
     also = "sock_init_data,tcp_v4_init_sock,security_sk_alloc"
