@@ -5,8 +5,8 @@
  *
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE, FOLLOW, BARE, ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES,
- * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names. No kernel structure header is included. All that touches a map is in this one file: bcc rewrites map
- * operations in no other.
+ * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names. No kernel structure header is included. All that
+ * touches a map is in this one file: bcc rewrites map operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
  * nest downwards, so the stack pointer says which frames can still be live: one at or below the pointer of a later
@@ -445,7 +445,8 @@ static __always_inline int wanted(u64 net)
 	return 1;
 }
 
-static __always_inline int create_entry(u64 sp, void *frame, u32 function, s16 family, u64 net, u64 sock, u64 protocol, u64 kern)
+static __always_inline int create_entry(u64 sp, void *frame, u32 function, s16 family, u64 net, u64 sock,
+					u64 protocol, u64 kern)
 {
 	u64 now = bpf_ktime_get_boot_ns();
 	struct thread *t = open_frames(sp, frame);

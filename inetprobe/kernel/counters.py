@@ -16,6 +16,8 @@ _OTHER = _RUNS + define("PROGRAMS")
 _FAMILIES = define("FAMILIES")
 _OUTSIDE = _OTHER + _FAMILIES
 _SLOTS = _OUTSIDE + _FAMILIES
+# Nobody but a create allocates these: outside one that is followed, it is one that the filters left out.
+_INET = frozenset({"AF_INET", "AF_INET6"})
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -49,13 +51,13 @@ class Counters:
         return int(self._slots[:, _RUNS + 2 * function + (side == "return")].sum())
 
     def other_families(self) -> dict[str, int]:
-        """Calls of sk_alloc() outside every create, by address family."""
-        return self._by_family(_OTHER)
+        """Calls of sk_alloc() that inet_create() and inet6_create() did not make, by address family."""
+        return {family: count for family, count in self._by_family(_OTHER).items() if family not in _INET}
 
     def accepted(self) -> dict[str, int]:
         """Socks cloned for accepted connections, by address family: calls of sk_prot_alloc() outside every create that
         sk_alloc(), which makes one each, does not account for."""
-        outside, allocated = self._by_family(_OUTSIDE), self.other_families()
+        outside, allocated = self._by_family(_OUTSIDE), self._by_family(_OTHER)
         cloned = {family: count - allocated.get(family, 0) for family, count in outside.items()}
         return {family: count for family, count in cloned.items() if count > 0}
 
