@@ -19,11 +19,9 @@ def kernel():
     fd = os.memfd_create("counters")
     os.ftruncate(fd, 1 << 16)
     read = counters.Counters(fd, CPUS)
-    memory, words = counters.map_array(fd, CPUS, counters._SLOTS, writable=True)
+    _, words = counters.map_array(fd, CPUS, counters._SLOTS, writable=True)
     yield read, words
     read.close()
-    del words
-    memory.close()
     os.close(fd)
 
 
