@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,15 @@ def profile(folder: Path) -> dict[str, tuple[int, int]]:
     return counts
 
 
+def _append(path: Path, line: bytes) -> None:
+    """Without Python's own append mode, which seeks to the end: tracefs refuses that."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
 def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
     """Takes away the probes of inetprobes that were killed; how many there were.
 
@@ -49,8 +59,7 @@ def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
         if (proc / pid).exists():
             continue
         try:
-            with events.open("a") as file:
-                file.write(f"-:kprobes/{name}\n")
+            _append(events, f"-:kprobes/{name}\n".encode())
             removed += 1
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.ENOENT):  # in use, or removed by another inetprobe just now
