@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from inetprobe.errors import HostError
 from inetprobe.kernel.btf import Btf
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.model.features import Features
@@ -22,21 +23,26 @@ from inetprobe.model.units import BUILT_IN, PROTS, UNITS
 _ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
 _MODPROBE_S = 10.0
 
-Modprobe = Callable[[Sequence[str]], str]
+Modprobe = Callable[[Sequence[str]], str | None]
 
 
 def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modprobe | None = None) -> Profile:
     """That of the kernel whose /proc, /sys and /lib/modules are below ``root``.
 
-    ``modprobe`` says what ``modprobe --show-depends`` prints for the names it is given; by default it is asked.
-    What cannot be read is taken to be unknown, never guessed.
+    ``modprobe`` says what ``modprobe --show-depends`` prints for the names it is given, None where it cannot be run; by
+    default it is asked. What cannot be read is taken to be unknown, never guessed. Raises HostError where not even the
+    registered protocols can be told.
     """
     release = (_read(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
     modules = root / "lib/modules" / release
-    built_in, loaded = _registered(_read(root / "proc/net/protocols") or "")
+    protocols = _read(root / "proc/net/protocols")
+    if protocols is None:
+        raise HostError(f"{root / 'proc/net/protocols'} cannot be read, so nobody can say what this machine registers")
+    built_in, loaded = _registered(protocols)
     aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
-    present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in _on_disk(modules)}
-    helper = (_read(root / "proc/sys/kernel/modprobe") or "").strip()
+    on_disk = _on_disk(modules)
+    present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
+    helper = _read(root / "proc/sys/kernel/modprobe")
     printed = (modprobe or _modprobe)(sorted(aliases)) if present else ""
     loadable, blocked = _sorted_out(present, aliases, printed)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
@@ -51,7 +57,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
         ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
-        modprobe=helper,
+        modprobe=None if helper is None else helper.strip(),
     )
 
 
@@ -90,10 +96,11 @@ def _on_disk(modules: Path) -> frozenset[str]:
 
 
 def _sorted_out(
-    present: Collection[str], aliases: dict[str, str], printed: str
+    present: Collection[str], aliases: dict[str, str], printed: str | None
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(loadable, blocked: why) of the modules that are present but not loaded."""
-    found = {name.replace("-", "_") for name in re.findall(r"^insmod \S*?([\w-]+)\.ko", printed, re.MULTILINE)}
+    listed = re.findall(r"^insmod \S*?([\w-]+)\.ko", printed or "", re.MULTILINE)
+    found = {name.replace("-", "_") for name in listed}
     loadable, blocked = [], {}
     for unit in UNITS:
         if unit not in present:
@@ -104,13 +111,15 @@ def _sorted_out(
             blocked[unit] = "no alias leads to it"
         elif unit in found:
             loadable.append(unit)
+        elif printed is None:
+            blocked[unit] = "modprobe could not be asked about it"
         else:
             blocked[unit] = "modprobe's configuration blacklists it or puts a command in its place"
     return tuple(loadable), blocked
 
 
-def _modprobe(names: Iterable[str]) -> str:
-    """What modprobe would do for ``names``; a blacklisted one is left out."""
+def _modprobe(names: Iterable[str]) -> str | None:
+    """What modprobe would do for ``names``; a blacklisted one is left out. None where modprobe cannot be run."""
     try:
         done = subprocess.run(
             ["modprobe", "--all", "--use-blacklist", "--show-depends", "--", *names],
@@ -121,7 +130,7 @@ def _modprobe(names: Iterable[str]) -> str:
             text=True,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
     return done.stdout
 
 

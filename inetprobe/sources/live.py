@@ -23,6 +23,7 @@ from inetprobe.kernel import also, bpf, btf, filters, probes, profile, sock
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
+from inetprobe.model.profile import Profile
 from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records
 from inetprobe.run import Accounting, Run
 
@@ -161,7 +162,7 @@ class LiveSource:
         self._also = also.resolve(options.also, symbols, types)
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
-        self._profile = profile.probe(types, symbols)
+        self._profile = _profile(types, symbols, say)
         program = bpf.Options(
             offsets=btf.offsets(types),
             fentry=bpf.fentry_functions(types, functions),
@@ -190,6 +191,14 @@ class LiveSource:
             sock=self._options.sock,
             profile=self._profile,
         )
+
+
+def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
+    try:
+        return profile.probe(types, symbols)
+    except HostError as error:
+        say(f"traces are not judged: {error}")
+        return None
 
 
 def _remove_leftovers(say: Say) -> None:

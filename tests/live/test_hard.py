@@ -242,23 +242,24 @@ def test_once_attached_no_capability_is_left():
 
 @pytest.fixture
 def preempted_scrapers():
-    """Two busy readers of a BPF map on a kernel that preempts them anywhere."""
+    """Two busy readers of a BPF map; are they preempted anywhere? A kernel with CONFIG_PREEMPT_DYNAMIC can."""
     preempt = Path("/sys/kernel/debug/sched/preempt")
     if not preempt.exists():
         subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=False)
-    if not preempt.exists():
-        pytest.skip("this kernel cannot be told to preempt (CONFIG_PREEMPT_DYNAMIC), and so does not skip programs")
-    text = preempt.read_text()
+    preempts = preempt.exists()
+    text = preempt.read_text() if preempts else "(none)"
     before = text[text.index("(") + 1 : text.index(")")]
-    preempt.write_text("full")
+    if preempts:
+        preempt.write_text("full")
     scrapers = [subprocess.Popen([sys.executable, HERE / "scraper.py"], stdout=subprocess.PIPE) for _ in range(2)]
     for scraper in scrapers:
         scraper.stdout.readline()
-    yield
+    yield preempts
     for scraper in scrapers:
         scraper.kill()
         scraper.communicate()
-    preempt.write_text(before)
+    if preempts:
+        preempt.write_text(before)
 
 
 @MECHANISMS
@@ -273,5 +274,5 @@ def test_what_the_kernel_skips_is_counted(mechanism, preempted_scrapers):
         if trace["complete"]:
             assert shape(trace)[0] == (0, "inet_create")
     print(f"{mechanism}: {len(result.traces)} of 10000 traces, skipped {summary['program_skipped']}")
-    if mechanism == "kprobe":
+    if mechanism == "kprobe" and preempted_scrapers:
         assert skipped, "nothing was skipped: the test shows nothing"
