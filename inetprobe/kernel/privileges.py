@@ -1,6 +1,6 @@
 """Least privilege: what a live run gives up once its probes are in place and its files are open.
 
-Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), CAP_SYSLOG for /proc/kallsyms, and root's access to tracefs.
+Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs.
 After that the ring and the counters are mapped, and root's user id alone, without a capability, is enough to take the
 probes away again. One exception: signals for a COMMAND that runs as another user need CAP_KILL.
 """
