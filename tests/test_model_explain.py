@@ -93,6 +93,13 @@ def test_what_matched():
     )
 
 
+def test_the_first_socket_of_a_classic_kernel_may_be_slow():
+    classic = BUILT_IN_PROFILES["3.x"]
+    secret = "; the first such socket also waits for the connection hash's secret"
+    assert why((2, 1, 6), classic) == f"TCP is registered for SOCK_STREAM{secret}"
+    assert secret not in why((2, 2, 17), classic) + why((2, 3, 1), classic)
+
+
 def test_the_capability():
     lacks = "a raw socket needs CAP_NET_RAW in the user namespace that owns the net namespace, which the caller lacks: "
     instead = ", or use SOCK_DGRAM where net.ipv4.ping_group_range allows it"

@@ -210,10 +210,6 @@ class Btf:
         """Does this kernel define ``struct name``?"""
         return self._search(name, _KIND_STRUCT) is not None
 
-    def has_function(self, name: str) -> bool:
-        """Does BTF describe the function ``name``? fentry needs that; some static functions are left out."""
-        return self._search(name, _KIND_FUNC) is not None
-
     def prototype(self, name: str) -> Prototype | None:
         """That of the function ``name``; None if BTF does not describe it, or describes several that differ.
 

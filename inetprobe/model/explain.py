@@ -9,7 +9,7 @@ from typing import NamedTuple
 from inetprobe.model.create import Call, Outcome
 from inetprobe.model.machine import LOADED
 from inetprobe.model.profile import Profile
-from inetprobe.model.units import AF_INET, BUILT_IN, SOCK_RAW, UNITS, Unit
+from inetprobe.model.units import AF_INET, BUILT_IN, SOCK_DGRAM, SOCK_RAW, UNITS, Unit
 from inetprobe.names import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 
 
@@ -56,7 +56,9 @@ def _created(request: Request, outcome: Outcome) -> str:
             f"{_and(name for name, _ in asked)}: the module has been loaded since"
         )
     checks = {"ping": "a group of the caller's is in ping_group_range", "mptcp": "net.mptcp.enabled is on"}
-    return what + (f"; {checks[entry.init]}" if entry.init in checks else "")
+    secret = request.profile.features.ehash_secret and request.type not in (SOCK_DGRAM, SOCK_RAW)
+    what += f"; {checks[entry.init]}" if entry.init in checks else ""
+    return what + ("; the first such socket also waits for the connection hash's secret" if secret else "")
 
 
 def _not_registered(request: Request, outcome: Outcome) -> str:
