@@ -123,14 +123,23 @@ def _question(
         ping_group_allowed=ping_group_allowed,
         mptcp_enabled=profile.mptcp_enabled is not False if mptcp_enabled is None else mptcp_enabled,
         initial_netns=initial_netns,
-        loaded=_names(loaded),
-        loadable=_names(loadable),
+        loaded=_modules("--loaded", loaded, profile),
+        loadable=_modules("--loadable", loadable, profile),
         failures=failures,
     )
 
 
-def _names(words: str | None) -> tuple[str, ...] | None:
-    return None if words is None else tuple(word.strip() for word in words.split(",") if word.strip())
+def _modules(option: str, words: str | None, profile: Profile) -> tuple[str, ...] | None:
+    """Raises UsageError for what would silently change nothing: no module of this kernel that has to do with inetsw."""
+    if words is None:
+        return None
+    names = tuple(word.strip() for word in words.split(",") if word.strip())
+    known = (*profile.loaded, *profile.loadable, *profile.blocked)
+    for name in names:
+        if name not in known:
+            there = ", ".join(known) or "no such module"
+            raise UsageError(f"{option}: {name!r} registers nothing in inetsw on {profile.kernel}, which has {there}")
+    return names
 
 
 def _groups() -> set[int]:
