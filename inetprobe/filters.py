@@ -153,7 +153,10 @@ def parse_duration(word: str) -> int:
     match = _DURATION.fullmatch(word.strip())
     if match is None:
         raise UsageError(f"{word!r} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
-    return round(float(match[1]) * _UNITS[match[2]])
+    ns = float(match[1]) * _UNITS[match[2]]
+    if ns >= 1 << 63:
+        raise UsageError(f"the duration {word[:20]}… is too long: 292 years is the most")
+    return round(ns)
 
 
 def is_glob(word: str) -> bool:
@@ -175,8 +178,9 @@ def _value(name: str, word: str) -> int | str:
         return _uid(word)
     if name == "netns" and not _is_number(word):
         return _netns(word)
-    if not _is_number(word) or int(word) >= 1 << 32:
-        raise UsageError(f"--{name}: {word!r} is not a number below 2^32")
+    # Ten digits at most: Python itself refuses to read thousands of them.
+    if not _is_number(word) or len(word) > 10 or int(word) >= 1 << 32:
+        raise UsageError(f"--{name}: {word[:40]!r} is not a number below 2^32")
     return int(word)
 
 

@@ -66,9 +66,13 @@ def parse(kind: str, text: str) -> int:
     """
     word = text.strip()
     try:
-        return int(word, 0)
+        number = int(word, 0)
     except ValueError:
         pass
+    else:
+        if not -(1 << 31) <= number < 1 << 31:
+            raise UsageError(f"{kind} {word[:20]}… is beyond a C int")
+        return number
     known = {name.upper(): number for number, name in _TABLES[kind].items()} | _ALIASES
     for prefix in _PREFIXES[kind]:
         bare = word.upper().removeprefix(prefix)

@@ -111,3 +111,23 @@ def test_families_beyond_inet_are_traced_only_where_asked():
     for words, beyond in {"inet": False, "!inet": False, "inet6,unix": True, "all": True, "netlink": True}.items():
         assert build({"family": [words]}).beyond_inet == beyond
     assert not build({}).beyond_inet
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--pid={}", "--uid={}", "--netns={}", "--type={}", "--protocol={}", "--family={}", "--errno={}",
+        "--min-duration={}s", "--min-duration=1{}.5ms",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_a_number_of_any_length_is_refused_in_one_sentence(option, digits, monkeypatch, capsys):
+    from inetprobe.cli import main
+
+    argv = ["inetprobe", "replay", "none.arrows", option.format("9" * digits)]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert len(said.splitlines()) == 1

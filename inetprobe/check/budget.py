@@ -161,8 +161,6 @@ def _understood(where: str, read: Callable[[], T], prefix: str = "") -> T:
         return read()
     except UsageError as error:
         raise UsageError(f"{where}: {str(error).removeprefix(prefix)}") from None
-    except (ValueError, OverflowError):  # thousands of digits
-        raise UsageError(f"{where}: a number is too large") from None
 
 
 def _known(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
