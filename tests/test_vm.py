@@ -15,12 +15,20 @@ def test_software_emulation_says_so_to_virtme_run():
     assert "--disable-kvm" in argv
     assert argv[argv.index("--cpus") + 1] == "3"
     assert argv[argv.index("--kimg") + 1] == "/k/vmlinuz"
+    assert "mitigations=off" in argv
 
 
 def test_kvm_never_falls_back_in_silence():
     argv = command.build(command.Machine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
     assert "--disable-kvm" not in argv
     assert "accel=kvm" in argv
+    assert "mitigations=off" not in argv
+
+
+def test_the_host_s_root_is_shown_read_only():
+    options = command.qemu_options(command.Machine(Path("/k")), Path("/folder"), PORTS)
+    (root,) = [option for option in options if "path=/," in option]
+    assert root.endswith("readonly=on")
 
 
 def test_a_comma_in_a_folder_s_name_stays_in_it():
