@@ -77,7 +77,7 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
         ("[[budget]]\nname = 'b'\nforbid_errno = ['EPERN']", "forbid_errno: unknown errno 'EPERN': did you mean EPERM"),
         ("[[budget]]\nname = 'b'\nmax_duration = 5", "max_duration is '5': give a duration in quotes"),
         ("[[budget]]\nname = 'b'\nmax_duration = '5 parsecs'", "max_duration: '5 parsecs' is not a duration"),
-        ("[[budget]]\nname = 'b'\nmax_duration = '" + "9" * 400 + "s'", "max_duration: the duration 99999999999999999999… is too long"),
+        ("[[budget]]\nname = 'b'\nmax_duration = '" + "9" * 400 + "s'", "too long: 292 years is the most"),
         ("[[budget]]\nname = 'b'\np99 = '5ms'", "p99 is '5ms': give { function ="),
         ("[[budget]]\nname = 'b'\np99 = { function = 'sk_alloc' }", "p99.at_most is missing: give a duration"),
         ("[[budget]]\nname = 'b'\np99 = { at_most = '1s' }", "p99.function is missing: give a kernel function"),
