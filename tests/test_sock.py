@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inetprobe.check.judged import Judged
 from inetprobe.columns import check, from_arrow, schema, to_arrow
 from inetprobe.errors import RecordingError
 from inetprobe.filters import Filters
@@ -153,3 +154,10 @@ def test_another_net_namespace_may_discover_path_mtus_otherwise():
     assert not differences(TCP._replace(pmtudisc=0), TCP)
     (found,) = differences(TCP._replace(pmtudisc=3), TCP)
     assert found == ("pmtudisc", 1, 3)
+
+
+def test_check_does_not_take_two_socks_for_one():
+    """Traces that differ in their sock alone have verdicts of their own."""
+    judged = Judged()
+    judged.batch(Batch(records(TCP, TCP._replace(uc_ttl=64), TCP)), run())
+    assert judged.verdicts == {"ok": 2, "deviation": 1}

@@ -16,7 +16,7 @@ from inetprobe.verdict import judge
 #: Distinct (request, errno, reason) kept for a verdict: memory must not grow with what a recording makes up.
 EXAMPLES = 5
 # All that a verdict depends on; of the calls everything but their times.
-_SHAPE = ("family", "type", "protocol", "flags", "ncalls", "prot", "calls")
+_SHAPE = ("family", "type", "protocol", "flags", "ncalls", "prot", "calls", "sock")
 _TIMES = ("start_ns", "duration_ns")
 
 
