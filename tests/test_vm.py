@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from inetprobe import emulator
 from inetprobe.errors import VmError
 from inetprobe.guest import protocol
 from inetprobe.vm import accel, command
@@ -29,6 +30,14 @@ def test_the_host_s_root_is_shown_read_only():
     options = command.qemu_options(command.Machine(Path("/k")), Path("/folder"), PORTS)
     (root,) = [option for option in options if "path=/," in option]
     assert root.endswith("readonly=on")
+
+
+def test_a_newer_qemu_comes_with_its_firmware():
+    own = emulator.Emulator(Path("/q/qemu"), (Path("/q/share"),))
+    argv = command.build(command.Machine(Path("/k/vmlinuz"), emulator=own), Path("/folder"), PORTS)
+    assert argv[argv.index("--qemu-bin") + 1] == "/q/qemu"
+    assert argv[argv.index("-L") + 1] == "/q/share"
+    assert "--qemu-bin" not in command.build(command.Machine(Path("/k/vmlinuz")), Path("/folder"), PORTS)
 
 
 def test_a_comma_in_a_folder_s_name_stays_in_it():

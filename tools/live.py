@@ -26,7 +26,9 @@ def main() -> int:
     argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
-        status = run_in_vm(argv, kernel=kernel, timeout_s=TIMEOUT_S, console_log=CONSOLE_LOG)
+        # A kernel that stumbled cannot be trusted with the tests that follow: it ends the VM, and its console is shown.
+        options = {"append": ["oops=panic"], "timeout_s": TIMEOUT_S, "console_log": CONSOLE_LOG}
+        status = run_in_vm(argv, kernel=kernel, **options)
     except InetprobeError as error:
         say(f"{error}")
         status = error.exit_code

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import inetprobe
+from inetprobe.emulator import Emulator
 from inetprobe.errors import VmError
 from inetprobe.guest import protocol
 
@@ -37,6 +38,8 @@ class Machine:
     memory: str = "3G"
     kvm: bool = False
     append: tuple[str, ...] = ()
+    emulator: Emulator | None = None
+    """What emulates where not the system's own QEMU does."""
 
 
 def find_virtme_run() -> Path:
@@ -70,7 +73,8 @@ def quote_option(value: str) -> str:
 
 def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
-    options = ["-device", "virtio-serial-pci,id=inetprobe"]
+    # By default there is a DVD drive, empty, that newer firmware waits half a minute for.
+    options = ["-nodefaults", "-device", "virtio-serial-pci,id=inetprobe"]
     for number, name in enumerate(protocol.PORTS, start=1):
         options += ["-chardev", f"socket,id=inetprobe{number},fd={ports[name]}"]
         options += ["-device", f"virtserialport,bus=inetprobe.0,nr={number},name={name},chardev=inetprobe{number}"]
@@ -81,6 +85,8 @@ def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> li
     options += ["-fsdev", system, "-device", f"virtio-9p-pci,fsdev=system,mount_tag={protocol.SYSTEM_TAG}"]
     if machine.kvm:
         options += ["-machine", "accel=kvm"]
+    for firmware in machine.emulator.firmware if machine.emulator else ():
+        options += ["-L", str(firmware)]
     return options
 
 
@@ -99,6 +105,7 @@ def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]
     argv = [str(virtme_run), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
     argv += ["--name", "inetprobe-vm", "--cpus", str(machine.cpus), "--memory", machine.memory]
     argv += [] if machine.kvm else ["--disable-kvm"]
+    argv += ["--qemu-bin", str(machine.emulator.program)] if machine.emulator else []
     for overlay in OVERLAYS:
         argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
     argv += ["--show-boot-console"]

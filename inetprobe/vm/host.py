@@ -10,9 +10,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+from inetprobe import emulator
+from inetprobe.debian import cache_folder
 from inetprobe.errors import UsageError, VmError
 from inetprobe.guest import protocol
-from inetprobe.kernels import cache_folder
 from inetprobe.vm import accel as accelerators
 from inetprobe.vm import command
 from inetprobe.vm.accel import Attempt
@@ -90,7 +91,8 @@ def run_in_vm(
     progress = Progress(quiet)
     failed_trial = False
     for attempt in attempts:
-        machine = command.Machine(kernel, cpus, memory, attempt.kvm, tuple(append))
+        emulated_by = None if attempt.kvm else emulator.resolve(progress.say)
+        machine = command.Machine(kernel, cpus, memory, attempt.kvm, tuple(append), emulated_by)
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
