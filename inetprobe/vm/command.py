@@ -73,8 +73,9 @@ def quote_option(value: str) -> str:
 
 def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
-    # By default there is a DVD drive, empty, that newer firmware waits half a minute for.
-    options = ["-nodefaults", "-device", "virtio-serial-pci,id=inetprobe"]
+    # By default there is a DVD drive, empty, that newer firmware waits half a minute for, and room for 31 ports in each
+    # serial device, whose 400 descriptors qemu polls thousands of times a second.
+    options = ["-nodefaults", "-global", "virtio-serial-pci.max_ports=8", "-device", "virtio-serial-pci,id=inetprobe"]
     for number, name in enumerate(protocol.PORTS, start=1):
         options += ["-chardev", f"socket,id=inetprobe{number},fd={ports[name]}"]
         options += ["-device", f"virtserialport,bus=inetprobe.0,nr={number},name={name},chardev=inetprobe{number}"]
