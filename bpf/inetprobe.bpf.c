@@ -24,6 +24,7 @@
 #endif
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
+#define ANCESTORS 2 /* of a process not known to be followed: does one say that it is? */
 #define NO_PRODUCER (~0u)
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
 
@@ -166,15 +167,29 @@ static __always_inline int is_followed(void)
 {
 	u32 pid = WHO_PID;
 
+	u64 task = bpf_get_current_task();
+	u8 yes = 1;
+
 	if (followed.lookup(&pid))
 		return 1;
+	/* Where the kernel preempts programs, a fork that comes in between runs none: then an ancestor tells. */
+	for (u32 i = 0; i < ANCESTORS; i++) {
+		u32 ancestor = 0;
+
+		READ(task, task, OFF_TASK_REAL_PARENT);
+		READ(ancestor, task, OFF_TASK_TGID);
+		if (!followed.lookup(&ancestor))
+			continue;
+		if (followed.update(&pid, &yes))
+			count(COUNT_UNFOLLOWED);
+		return 1;
+	}
 #ifdef PIDNS_INO
 	{
 		/* COMMAND's first call: only here are its process ids in both namespaces known. */
 		struct bpf_pidns_info ns = {};
 		u32 one = 1;
 		u64 *wanted = control.lookup(&one);
-		u8 yes = 1;
 
 		if (wanted && !bpf_get_ns_current_pid_tgid(PIDNS_DEV, PIDNS_INO, &ns, sizeof(ns)) && ns.tgid == *wanted) {
 			followed.update(&pid, &yes);

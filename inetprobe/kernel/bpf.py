@@ -80,7 +80,7 @@ class Program:
         self._task_storage = _TASK_STORAGE_HELPER in symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
-        self._tracepoints: list[bytes] = []
+        self._tracepoints: list[tuple[bytes, int]] = []
         self._skips_before: dict[str, int] = {}
         self.mechanisms = _plan(options, self._functions)
         self._bpf = self._build_and_attach(say)
@@ -109,9 +109,10 @@ class Program:
     def probe_counts(self) -> dict[str, ProbeCount]:
         """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
 
-        A kprobe's skips are its hits less its program's runs, a fentry program's those the kernel counts itself. Hits
-        and runs cannot be read at one instant, so under load what comes in between may hide as many skips: never is
-        one counted that was none.
+        A kprobe's skips are its hits less its program's runs. Those of fentry, and of the tracepoints that follow
+        threads (``sched_process_fork:entry``, where there are any), the kernel counts itself: while a program is
+        preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so under load
+        what comes in between may hide as many skips: never is one counted that was none.
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
@@ -120,6 +121,9 @@ class Program:
                 counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
         if len(counts) < len(self._fentries):
             self._say("this kernel does not tell how often fentry programs were skipped")
+        for event, fd in self._tracepoints:
+            if misses := syscall.recursion_misses(fd):
+                counts[f"{event.decode()}:entry"] = ProbeCount(None, 0, misses)
         for probe, (hits, misses, least, _) in self._kprobe_counts().items():
             counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
         return counts
@@ -150,7 +154,7 @@ class Program:
     def detach(self) -> None:
         """Takes every probe away. Idempotent."""
         while self._tracepoints:
-            self._bpf.detach_raw_tracepoint(tp=self._tracepoints.pop())
+            self._bpf.detach_raw_tracepoint(tp=self._tracepoints.pop()[0])
         while self._fentries:
             os.close(self._fentries.pop()[3])
         for _, _, _, fd in self._kprobes:
@@ -293,7 +297,7 @@ class Program:
             self._bpf.attach_raw_tracepoint(tp=event, fn_name=program)
         except Exception as error:  # bcc raises nothing narrower
             raise HostError(f"the kernel refuses the tracepoint {event.decode()}: {error}") from error
-        self._tracepoints.append(event)
+        self._tracepoints.append((event, self._bpf.load_func(program, self._bcc.BPF.RAW_TRACEPOINT).fd))
 
 
 class _LoadError(InetprobeError):

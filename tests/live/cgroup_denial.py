@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import struct
 import subprocess
 from pathlib import Path
@@ -21,6 +22,8 @@ def bpf(command, attributes):
 
 
 def program(instructions, type_, attach):
+    # Before 5.11 programs and maps count as the user's locked memory, and inetprobe's are the same user's.
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     code = ctypes.create_string_buffer(b"".join(struct.pack("<BBhi", *i) for i in instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     head = struct.pack("<IIQQ", type_, len(instructions), ctypes.addressof(code), ctypes.addressof(licence))

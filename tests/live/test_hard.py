@@ -41,8 +41,13 @@ def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
         "grow(7)"
     )
     result = run_python(program, mechanism=mechanism)
-    assert result.summary["complete"] == sum(2**n for n in range(1, 8))
-    assert not result.summary["unfollowed"]
+    summary = result.summary
+    made, skipped = sum(2**n for n in range(1, 8)), sum(summary["program_skipped"].values())
+    # A kernel that preempts itself (7.2) skips a fentry program that another thread on the CPU is in the middle of.
+    assert made - skipped <= summary["complete"] <= made, summary
+    assert mechanism == "fentry" or not skipped, summary
+    assert not summary["unfollowed"]
+    assert not summary["filtered"]
 
 
 def test_inside_a_pid_namespace_the_command_is_followed_too():
