@@ -53,12 +53,12 @@ def test_arguments_are_bytes(capfd):
     assert protocol.messages(bytearray(capfd.readouterr().out.encode() + b"\n")) == [hostile]
 
 
-@pytest.mark.parametrize("limit", [{"boot_timeout_s": 0.5}, {"silence_s": 0.5}])
+@pytest.mark.parametrize("limit", [{"boot_timeout_s": 2.0}, {"silence_s": 2.0}])
 def test_a_boot_that_hangs_is_ended_and_its_console_shown(limit):
     started = time.monotonic()
     with pytest.raises(BootError, match=r"had not booted after[\s\S]*the kernel says hello"):
         session(GUEST + "until_quit()", **limit).run()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_a_boot_that_fails_is_told_from_a_guest_that_dies():
