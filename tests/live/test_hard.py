@@ -118,9 +118,12 @@ def test_two_busy_threads_lose_nothing(mechanism, tmp_path):
     assert done.status == 0, done.err
     summary = inetprobe("replay", recording, "--format", "json", "--type", "raw").summary
     assert accounted(summary), summary
-    assert not summary["lost"]
-    assert not summary["incomplete"]
-    assert summary["filtered"] >= 40000
+    assert "ring_full" not in summary["lost"], summary
+    # What a preemptible kernel skips of fentry spoils no more than as many traces.
+    skipped = sum(summary["program_skipped"].values())
+    assert mechanism == "fentry" or not skipped, summary
+    assert sum(summary["lost"].values()) + sum(summary["incomplete"].values()) <= skipped, summary
+    assert summary["filtered"] >= 40000 - skipped, summary
 
 
 # What each makes: two AF_UNIX of a pair, one AF_NETLINK, one AF_PACKET, and a connection accepted on each family.
