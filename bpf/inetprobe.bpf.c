@@ -145,7 +145,10 @@ static __always_inline struct thread *thread_create(void)
 
 	if (!t || threads.update(&tid, t))
 		return 0;
-	return threads.lookup(&tid);
+	t = threads.lookup(&tid);
+	if (t)
+		t->owner = bpf_get_current_task(); /* also where a softirq on top of it keeps its frames elsewhere */
+	return t;
 #endif
 }
 
