@@ -7,15 +7,15 @@ import threading
 import numpy as np
 import pytest
 
+from inetprobe import verdict
 from inetprobe.exporter.stream import Example, Selected, Slot, Stream, Told, needs_explaining
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
-from inetprobe.record import Batch, Loss
+from inetprobe.record import RECORD_ENTRY_MISSED, Batch, Loss
 from inetprobe.run import Accounting
-from inetprobe.sinks import Style, open_format
+from inetprobe.sinks import Style, jsonl, open_format
 from inetprobe.snapshot import Outcome
 from inetprobe.trace import call_traces
-from inetprobe.verdict import judge
 
 from . import builders
 
@@ -51,7 +51,7 @@ def test_verdicts_are_those_of_each_trace():
         stream.batch(Batch(np.tile(KINDS, 2)), builders.run())
     expected = {}
     for trace in call_traces(Batch(KINDS), builders.run()):
-        word = judge(trace, builders.run().profile).verdict
+        word = verdict.judge(trace, builders.run().profile).verdict
         expected[word] = expected.get(word, 0) + 6
     assert stream.told().verdicts == expected
     assert set(expected) >= {"ok", "incomplete", "unmodelled"}
@@ -142,9 +142,21 @@ def test_a_recordings_stream_is_what_needs_explaining():
     assert np.flatnonzero(needs_explaining(KINDS, 90_000)).tolist() == [2, 3, 4, 5, 7, 8]
     assert needs_explaining(KINDS, 0).all()
     assert np.flatnonzero(needs_explaining(KINDS, 1 << 63)).tolist() == [2, 3, 4, 7, 8]
+    assert needs_explaining(builders.created(flags=RECORD_ENTRY_MISSED), 10**7).all()
     stream = Stream(BOUNDS, None, refuse)
     pump(Once(KINDS), Filters(), [Selected(stream, 10**7)])
     assert sum(stream.told().verdicts.values()) == 5
+
+
+def test_made_up_protocols_cannot_fill_the_memory():
+    stream = Stream(BOUNDS, open_format("json", io.StringIO(), Style()), refuse)
+    records = np.tile(KINDS[4:5], 9000)
+    records["protocol"] = np.arange(1000, 10_000)
+    records["calls"]["module_protocol"] = records["protocol"][:, None]
+    stream.batch(Batch(records), builders.run())
+    for cached in (verdict._judged, jsonl._outcome, jsonl._call_parts, jsonl._json):
+        assert 4000 < cached.cache_info().currsize <= 8192
+    assert sum(stream.told().verdicts.values()) == 9000
 
 
 def test_told_may_be_asked_while_batches_arrive():
