@@ -229,6 +229,17 @@ def test_buckets_are_cumulative_and_in_seconds():
     assert values(samples, f"{name}_sum") == 9e-6
 
 
+def test_histograms_under_one_label_are_added_up():
+    odd = {(2, type_): Histogram((1, 0, type_), 1000) for type_ in (20, 21, 22)}
+    calls = {f"f{number}": Histogram((0, 1, 0), 10**9) for number in range(30)}
+    samples = scraped(page_of(Fixed(Snapshot(BOUNDS, creation_durations=odd, call_durations=calls))))
+    name = "inetprobe_socket_creation_duration_seconds"
+    assert values(samples, f"{name}_bucket", by=("socket_type", "le"))["other", "+Inf"] == 3 + 20 + 21 + 22
+    assert values(samples, f"{name}_sum", by=("socket_type",)) == {("other",): 3e-6}
+    assert values(samples, "inetprobe_call_duration_seconds_sum", by=("function",))[("other",)] == 3
+    assert values(samples, "inetprobe_label_overflows_total", by=("label",))[("function",)] == 3
+
+
 def every_combination():
     return {
         Outcome(family, type_, protocol, errno): 1 + (errno == 93)

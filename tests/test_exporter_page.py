@@ -58,6 +58,7 @@ def test_openmetrics_for_who_prefers_it(accept):
         "application/openmetrics-text;version=2.0.0",
         "text/plain,application/openmetrics-text;q=0.9",
         "application/openmetrics-text;q=nan",
+        "application/openmetrics-text;q=7,text/plain",
     ],
 )
 def test_text_for_everyone_else(accept):

@@ -49,7 +49,7 @@ class Labels:
         # The names of the C headers have a place each, so that numbers tried by a stranger displace no protocol in use.
         self._values = {
             "family": Values(8, ("AF_INET", "AF_INET6")),
-            "socket_type": Values(16, TYPES.values()),
+            "socket_type": Values(16, [_name(TYPES, number) for number in range(16)]),  # SOCK_TYPE_MASK
             "protocol": Values(64, PROTOCOLS.values()),
             "errno": Values(32, _PATH_ERRNOS),
             "module": Values(64),
