@@ -48,6 +48,6 @@ def open_live(options: ServeOptions, say: Say) -> ServeSource:
     """Compiles, loads, attaches, and gives up every capability that ``options`` do not need later on.
 
     It must be called before another thread begins, since that would keep its capabilities. Raises HostError where this
-    machine cannot be traced.
+    machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
     """
     raise HostError("this inetprobe cannot count live: give a recording with --replay FILE")
