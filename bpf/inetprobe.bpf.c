@@ -169,7 +169,6 @@ static __always_inline void thread_free(struct thread *t)
 static __always_inline int is_followed(void)
 {
 	u32 pid = WHO_PID;
-
 	u64 task = bpf_get_current_task();
 	u8 yes = 1;
 
@@ -183,8 +182,7 @@ static __always_inline int is_followed(void)
 		READ(ancestor, task, OFF_TASK_TGID);
 		if (!followed.lookup(&ancestor))
 			continue;
-		if (followed.update(&pid, &yes))
-			count(COUNT_UNFOLLOWED);
+		followed.update(&pid, &yes); /* where it is full, the next call asks the ancestors again */
 		return 1;
 	}
 #ifdef PIDNS_INO

@@ -83,10 +83,12 @@ class Program:
         self._tracepoints: list[tuple[bytes, int]] = []
         self._skips_before: dict[str, int] = {}
         self.mechanisms = _plan(options, self._functions)
-        self._bpf = self._build_and_attach(say)
-        self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
-        self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
-        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+        with contextlib.ExitStack() as undo:
+            self._bpf = self._build_and_attach(undo, say)
+            self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
+            self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
+            self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+            undo.pop_all()
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
@@ -172,21 +174,18 @@ class Program:
         self._control_memory.close()
         self._bpf.cleanup()
 
-    def _build_and_attach(self, say: Callable[[str], None]) -> Any:
+    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Any:
         """The BPF object with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
         while True:
             self._bpf = self._compile()
+            undo.callback(self._bpf.cleanup)
+            undo.callback(self.detach)
             try:
                 self.attach()
             except _FentryRefused as refused:
-                self.detach()
-                self._bpf.cleanup()
+                undo.close()
                 say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
-            except BaseException:
-                self.detach()
-                self._bpf.cleanup()
-                raise
             else:
                 return self._bpf
 

@@ -7,6 +7,7 @@ ring is emptied once more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -60,16 +61,15 @@ class LiveSource:
         self._command = command
         self._stopping = False
         self._cgroups = Cgroups.of_host()
-        self._program = self._build(say)
         self._probes: dict[str, ProbeCount] = {}
         self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
-        self.run = self._describe()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._program = self._build(say)
+            undo.callback(self._program.close)
+            self.run = self._describe()
             if command is not None:
                 self._program.follow(command.pid)
-        except BaseException:
-            self._program.close()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> LiveSource:
         return self

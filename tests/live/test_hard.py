@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from inetprobe.errors import HostError
+from inetprobe.kernel import bpf, btf
+from inetprobe.kernel.symbols import Symbols
+
 from .conftest import HERE, accounted, command, inetprobe, shape, tracing
 
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
@@ -48,6 +52,14 @@ def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
     assert mechanism == "fentry" or not skipped, summary
     assert not summary["unfollowed"]
     assert not summary["filtered"]
+
+
+def test_who_forks_unseen_is_followed_all_the_same():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.live.unseen_fork"], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 followed, 0 not" in done.stdout
 
 
 def test_inside_a_pid_namespace_the_command_is_followed_too():
@@ -250,7 +262,7 @@ def test_once_attached_no_capability_is_left():
 
 @pytest.fixture
 def preempted_scrapers():
-    """Two busy readers of a BPF map; are they preempted anywhere? A kernel with CONFIG_PREEMPT_DYNAMIC can."""
+    """A busy reader of a BPF map on each CPU; are they preempted anywhere? A kernel with CONFIG_PREEMPT_DYNAMIC can."""
     preempt = Path("/sys/kernel/debug/sched/preempt")
     if not preempt.exists():
         subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=False)
@@ -259,7 +271,11 @@ def preempted_scrapers():
     before = text[text.index("(") + 1 : text.index(")")]
     if preempts:
         preempt.write_text("full")
-    scrapers = [subprocess.Popen([sys.executable, HERE / "scraper.py"], stdout=subprocess.PIPE) for _ in range(2)]
+    # One on each CPU: both on one would leave the other CPU, and whatever makes sockets there, in peace.
+    scrapers = [
+        subprocess.Popen([sys.executable, HERE / "scraper.py", str(cpu)], stdout=subprocess.PIPE)
+        for cpu in sorted(os.sched_getaffinity(0))
+    ]
     for scraper in scrapers:
         scraper.stdout.readline()
     yield preempts
@@ -268,6 +284,17 @@ def preempted_scrapers():
         scraper.communicate()
     if preempts:
         preempt.write_text(before)
+
+
+def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
+    def refuse(*_):
+        raise HostError("no ring today")
+
+    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    monkeypatch.setattr(bpf.ring, "open_ring", refuse)
+    with pytest.raises(HostError, match="no ring today"):
+        bpf.Program(bpf.Options(btf.offsets(types), mechanism="kprobe"), symbols, print)
+    assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
 @MECHANISMS
