@@ -1,4 +1,4 @@
-"""`scraper.py CPU` reads a large BPF hash map in a loop: while its bpf() is preempted, that CPU runs no kprobe program."""
+"""`scraper.py CPU` reads a large BPF hash map in a loop: while bpf() is preempted, that CPU runs no kprobe program."""
 
 import ctypes
 import os
