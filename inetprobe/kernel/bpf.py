@@ -19,9 +19,11 @@ from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, probes, ring, syscall
 from inetprobe.kernel.also import AlsoFunction
 from inetprobe.kernel.btf import Btf
+from inetprobe.kernel.cells import Cells, Counting
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
+from inetprobe.snapshot import ProgramCost
 
 #: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)
@@ -49,7 +51,8 @@ class Options:
     function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
     ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
     ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
-    constants of ``kernel.sock``, none where the fields of the sock are not asked for.
+    constants of ``kernel.sock``, none where the fields of the sock are not asked for. With ``counting`` the kernel
+    keeps the tables of ``kernel.cells`` and sends only what needs an explanation, each as soon as there is one.
     """
 
     offsets: Mapping[str, int]
@@ -62,6 +65,7 @@ class Options:
     also: tuple[AlsoFunction, ...] = ()
     bare: bool = False
     sock: Mapping[str, str] = field(default_factory=dict)
+    counting: Counting | None = None
 
 
 class Program:
@@ -82,12 +86,18 @@ class Program:
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[bytes, int]] = []
         self._skips_before: dict[str, int] = {}
+        self._programs: dict[str, int] = {}
+        self._told = False
         self.mechanisms = _plan(options, self._functions)
         with contextlib.ExitStack() as undo:
             self._bpf = self._build_and_attach(undo, say)
             self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
             self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
             self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+            counting = options.counting
+            self.cells: Cells | None = None
+            if counting is not None:
+                self.cells = Cells(self._bpf["cells"].map_fd, possible_cpus(), len(counting.bounds_ns))
             undo.pop_all()
 
     def follow(self, pid: int) -> None:
@@ -118,17 +128,28 @@ class Program:
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
-            misses = syscall.recursion_misses(fd)
+            misses = syscall.program_info(fd).recursion_misses
             if misses is not None:
                 counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
-        if len(counts) < len(self._fentries):
+        if len(counts) < len(self._fentries) and not self._told:
+            self._told = True
             self._say("this kernel does not tell how often fentry programs were skipped")
         for event, fd in self._tracepoints:
-            if misses := syscall.recursion_misses(fd):
+            if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event.decode()}:entry"] = ProbeCount(None, 0, misses)
         for probe, (hits, misses, least, _) in self._kprobe_counts().items():
             counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
         return counts
+
+    def costs(self) -> dict[str, ProgramCost]:
+        """What the kernel keeps of each program's run time, by its name."""
+        infos = {name: syscall.program_info(fd) for name, fd in self._programs.items()}
+        return {name: ProgramCost(info.run_time_ns, info.runs) for name, info in infos.items()}
+
+    def runs(self) -> dict[tuple[str, str], int]:
+        """How often each probe's program ran, by function and side; with ``counting`` those of fentry too."""
+        sides = ("entry", "return")
+        return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
     def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
         """(hits, misses, least skips, most skips) of each kprobe: the tightest bounds of a few readings."""
@@ -170,6 +191,8 @@ class Program:
         self.detach()
         self.ring.close()
         self.counters.close()
+        if self.cells is not None:
+            self.cells.close()
         del self._control
         self._control_memory.close()
         self._bpf.cleanup()
@@ -220,7 +243,7 @@ class Program:
             "RING_PAGES": options.ring_size // page,
             "CPUS": possible_cpus(),
             # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room.
-            "WAKEUP_BYTES": options.ring_size // 8,
+            "WAKEUP_BYTES": 0 if options.counting else options.ring_size // 8,
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),
         }
@@ -230,6 +253,8 @@ class Program:
                 constants |= {"PIDNS_INO": f"{_pidns()}ULL", "PIDNS_DEV": Path("/proc/self/ns/pid").stat().st_dev}
         if options.bare:
             constants["BARE"] = 1
+        if options.counting is not None:
+            constants |= options.counting.constants()
         if options.also:
             constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
         return [
@@ -262,9 +287,11 @@ class Program:
         name = f"{_FENTRY_PREFIX[side]}{function}" if fentry else f"{side}_{function}"
         with _captured_stderr() as log:
             try:
-                return bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
+                program = bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
             except Exception as error:  # bcc raises nothing narrower
                 raise _LoadError(f"{name}: {_telling(log() or str(error))}") from error
+        self._programs[name] = program.fd
+        return program
 
     def _attach_fentry(self, function: str, side: str) -> None:
         try:

@@ -21,6 +21,7 @@ from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
 from inetprobe.kernel import also, bpf, btf, filters, probes, profile, sock
+from inetprobe.kernel.cells import Counting
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
@@ -40,7 +41,7 @@ class LiveOptions:
 
     ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
     between them allowed; ``sock``: read the fields of each sock that was made; ``duration_s`` is in seconds, None for
-    until stopped.
+    until stopped. ``counting`` is how the kernel counts for ``sources.counting``, None for a trace of every socket.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -50,6 +51,7 @@ class LiveOptions:
     also: tuple[str, ...] = ()
     duration_s: float | None = None
     sock: bool = False
+    counting: Counting | None = None
 
 
 class LiveSource:
@@ -80,6 +82,7 @@ class LiveSource:
     def stop(self) -> None:
         """Asks ``batches`` to end soon."""
         self._stopping = True
+        self._program.ring.wake()
 
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
@@ -95,13 +98,16 @@ class LiveSource:
             self._program.ring.wait(_POLL_S)
             yield self._drain()
         self._program.deactivate()
+        yield from self._let_them_end()
+        self._probes = self._program.probe_counts()
+        self._program.detach()
+        yield self._drain()
+
+    def _let_them_end(self) -> Iterator[Batch]:
         grace = time.monotonic() + _GRACE_S
         while self._in_flight() and time.monotonic() < grace:
             self._program.ring.wait(_POLL_S / 10)
             yield self._drain()
-        self._probes = self._program.probe_counts()
-        self._program.detach()
-        yield self._drain()
 
     def accounting(self) -> Accounting:
         """Where every entry went; complete once ``batches`` has ended."""
@@ -127,6 +133,11 @@ class LiveSource:
     def close(self) -> None:
         """Takes the probes away and frees everything; to be called once."""
         self._program.close()
+
+    @property
+    def program(self) -> bpf.Program:
+        """What runs in the kernel."""
+        return self._program
 
     def _over(self, deadline: float | None) -> bool:
         ended = self._command is not None and self._command.poll() is not None
@@ -174,6 +185,7 @@ class LiveSource:
             also=self._also,
             bare=options.filters.beyond_inet,
             sock=sock.constants(types) if options.sock else {},
+            counting=options.counting,
         )
         return bpf.Program(program, symbols, say)
 

@@ -25,6 +25,7 @@ import inetprobe.sinks.recording
 from inetprobe.cli import main
 
 HERE = Path(__file__).parent
+MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
 BOOKS = HERE.parents[1] / "build" / f"books-{os.uname().release}.jsonl"
 
 
@@ -208,6 +209,37 @@ def tracing(*options):
             tracer.status = tracer.process.wait(60)
         tracer.out, tracer.err = tracer.path.read_text(), Path(err.name).read_text()
         booked(argv, tracer)
+
+
+@pytest.fixture
+def preempting():
+    """The kernel preempts itself wherever it can; can it at all? With CONFIG_PREEMPT_DYNAMIC."""
+    preempt = Path("/sys/kernel/debug/sched/preempt")
+    if not preempt.exists():
+        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=False)
+    if not preempt.exists():
+        yield False
+        return
+    before = preempt.read_text().partition("(")[2].partition(")")[0]
+    preempt.write_text("full")
+    yield True
+    preempt.write_text(before)
+
+
+@pytest.fixture
+def preempted_scrapers(preempting):
+    """A busy reader of a BPF map on each CPU; are they preempted anywhere?"""
+    # One on each CPU: both on one would leave the other CPU, and whatever makes sockets there, in peace.
+    scrapers = [
+        subprocess.Popen([sys.executable, HERE / "scraper.py", str(cpu)], stdout=subprocess.PIPE)
+        for cpu in sorted(os.sched_getaffinity(0))
+    ]
+    for scraper in scrapers:
+        scraper.stdout.readline()
+    yield preempting
+    for scraper in scrapers:
+        scraper.kill()
+        scraper.communicate()
 
 
 @pytest.fixture(autouse=True)

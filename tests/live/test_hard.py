@@ -13,9 +13,7 @@ from inetprobe.errors import HostError
 from inetprobe.kernel import bpf, btf
 from inetprobe.kernel.symbols import Symbols
 
-from .conftest import HERE, accounted, command, inetprobe, shape, tracing
-
-MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
+from .conftest import MECHANISMS, accounted, command, inetprobe, shape, tracing
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
@@ -258,32 +256,6 @@ def test_once_attached_no_capability_is_left():
     assert [trace for trace in tracer.traces if trace["comm"].startswith("python")]
     assert accounted(tracer.summary)
     assert os.geteuid() == 0
-
-
-@pytest.fixture
-def preempted_scrapers():
-    """A busy reader of a BPF map on each CPU; are they preempted anywhere? A kernel with CONFIG_PREEMPT_DYNAMIC can."""
-    preempt = Path("/sys/kernel/debug/sched/preempt")
-    if not preempt.exists():
-        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=False)
-    preempts = preempt.exists()
-    text = preempt.read_text() if preempts else "(none)"
-    before = text[text.index("(") + 1 : text.index(")")]
-    if preempts:
-        preempt.write_text("full")
-    # One on each CPU: both on one would leave the other CPU, and whatever makes sockets there, in peace.
-    scrapers = [
-        subprocess.Popen([sys.executable, HERE / "scraper.py", str(cpu)], stdout=subprocess.PIPE)
-        for cpu in sorted(os.sched_getaffinity(0))
-    ]
-    for scraper in scrapers:
-        scraper.stdout.readline()
-    yield preempts
-    for scraper in scrapers:
-        scraper.kill()
-        scraper.communicate()
-    if preempts:
-        preempt.write_text(before)
 
 
 def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
