@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import numpy as np
 
 from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, probes, ring, syscall
-from inetprobe.kernel.also import AlsoFunction
-from inetprobe.kernel.btf import Btf
-from inetprobe.kernel.cells import Cells, Counting
+from inetprobe.kernel.cells import Cells
+from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
@@ -28,44 +26,13 @@ from inetprobe.snapshot import ProgramCost
 #: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)
 _FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
-# fentry takes no function with variable arguments.
-_VARIADIC = frozenset({"__request_module"})
 # THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
 _STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _PROGRAM = "inetprobe.bpf.c"
 _READINGS = 5
-# The most returns the kernel lets a kretprobe wait for (KRETPROBE_MAXACTIVE_MAX of kernel/trace/trace_kprobe.c).
-_MAXACTIVE_MAX = 4096
 # The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
 _INITIAL_PIDNS = 0xEFFFFFFC
-# fentry hands over at most so many arguments (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
-_FENTRY_ARGUMENTS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a program is built for.
-
-    ``ring_size`` is in bytes, a power of two and whole pages; ``maxactive`` is how many threads may be inside one
-    function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
-    ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
-    ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
-    constants of ``kernel.sock``, none where the fields of the sock are not asked for. With ``counting`` the kernel
-    keeps the tables of ``kernel.cells`` and sends only what needs an explanation, each as soon as there is one.
-    """
-
-    offsets: Mapping[str, int]
-    fentry: frozenset[str] = frozenset()
-    mechanism: str = "auto"
-    ring_size: int = 1 << 22
-    maxactive: int = _MAXACTIVE_MAX
-    filters: Mapping[str, str] = field(default_factory=dict)
-    follow: bool = False
-    also: tuple[AlsoFunction, ...] = ()
-    bare: bool = False
-    sock: Mapping[str, str] = field(default_factory=dict)
-    counting: Counting | None = None
 
 
 class Program:
@@ -88,7 +55,7 @@ class Program:
         self._skips_before: dict[str, int] = {}
         self._programs: dict[str, int] = {}
         self._told = False
-        self.mechanisms = _plan(options, self._functions)
+        self.mechanisms = options.mechanisms(self._functions)
         with contextlib.ExitStack() as undo:
             self._bpf = self._build_and_attach(undo, say)
             self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
@@ -335,30 +302,6 @@ class _FentryRefused(InetprobeError):
         super().__init__(log)
         self.function = function
         self.log = log
-
-
-def fentry_functions(types: Btf, functions: Iterable[str]) -> frozenset[str]:
-    """Those of ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
-
-    Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
-    """
-    if not types.has_struct("bpf_tramp_image"):
-        return frozenset()
-    prototypes = {name: types.prototype(name) for name in functions if name not in _VARIADIC}
-    return frozenset(name for name, found in prototypes.items() if found and found.arguments <= _FENTRY_ARGUMENTS)
-
-
-def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) -> int:
-    """Room for every thread this machine can have, as far as the kernel goes: a slot costs it some 100 bytes."""
-    return min(int(threads_max.read_text()), _MAXACTIVE_MAX)
-
-
-def _plan(options: Options, functions: tuple[str, ...]) -> dict[str, str]:
-    """The mechanism for each function. Raises HostError when fentry is demanded of a kernel without it."""
-    if options.mechanism == "fentry" and not options.fentry:
-        raise HostError("this kernel has no usable fentry (BPF trampolines): use --mechanism kprobe or auto")
-    wanted = options.fentry if options.mechanism != "kprobe" else frozenset()
-    return {name: "fentry" if name in wanted else "kprobe" for name in functions}
 
 
 def _deferred(base: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, probes, profile, sock
+from inetprobe.kernel import also, bpf, btf, filters, plan, probes, profile, sock
 from inetprobe.kernel.cells import Counting
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
@@ -174,12 +174,12 @@ class LiveSource:
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
         self._profile = _profile(types, symbols, say)
-        program = bpf.Options(
+        program = plan.Options(
             offsets=btf.offsets(types),
-            fentry=bpf.fentry_functions(types, functions),
+            fentry=plan.fentry_functions(types, functions),
             mechanism=options.mechanism,
             ring_size=options.ring_size,
-            maxactive=options.maxactive or bpf.default_maxactive(),
+            maxactive=options.maxactive or plan.default_maxactive(),
             filters=filters.constants(options.filters, self._cgroups, follow=self._command is not None),
             follow=self._command is not None,
             also=self._also,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inetprobe.errors import HostError
-from inetprobe.kernel import bpf, btf
+from inetprobe.kernel import bpf, btf, plan
 from inetprobe.kernel.symbols import Symbols
 
 from .conftest import MECHANISMS, accounted, command, inetprobe, shape, tracing
@@ -265,7 +265,7 @@ def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     monkeypatch.setattr(bpf.ring, "open_ring", refuse)
     with pytest.raises(HostError, match="no ring today"):
-        bpf.Program(bpf.Options(btf.offsets(types), mechanism="kprobe"), symbols, print)
+        bpf.Program(plan.Options(btf.offsets(types), mechanism="kprobe"), symbols, print)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 
 from inetprobe.filters import Filters
-from inetprobe.kernel import bpf, btf, filters
+from inetprobe.kernel import bpf, btf, filters, plan
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.symbols import Symbols
 
@@ -24,8 +24,8 @@ def make():
 def main():
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     constants = filters.constants(Filters(), Cgroups.of_host(), follow=True)
-    options = bpf.Options(
-        btf.offsets(types), bpf.fentry_functions(types, symbols.present()), filters=constants, follow=True
+    options = plan.Options(
+        btf.offsets(types), plan.fentry_functions(types, symbols.present()), filters=constants, follow=True
     )
     program = bpf.Program(options, symbols, print)
     program.follow(os.getpid())
