@@ -50,6 +50,13 @@ class ProgramCost(NamedTuple):
     runs: int
 
 
+class MapFill(NamedTuple):
+    """Entries of a BPF map that are in use, and how many it has room for."""
+
+    entries: int
+    capacity: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every count since the start, none of which ever falls.
@@ -61,8 +68,8 @@ class Snapshot:
     ``bounds_ns`` are the histograms' upper bounds, at most 14. ``call_durations`` are by the kernel function's name,
     ``creation_durations`` by family and type. ``module_requests`` are by the name that was asked for, None for the rest
     beyond what the kernel's table holds. ``lost`` are records of the stream by reason. ``probes`` are by function and
-    side (``entry``, ``return``); ``programs`` are by the BPF program's name. ``maps`` are the kernel's tables: places
-    used (on the CPU that uses most), and places there are.
+    side (``entry``, ``return``); ``programs`` are by the BPF program's name. ``maps`` are by the name of the kernel's
+    table, its use on the CPU that uses most of it; one of which that is not known is left out.
     """
 
     bounds_ns: tuple[int, ...]
@@ -77,7 +84,7 @@ class Snapshot:
     lost: Mapping[str, int] = field(default_factory=dict)
     probes: Mapping[tuple[str, str], Probe] = field(default_factory=dict)
     programs: Mapping[str, ProgramCost] = field(default_factory=dict)
-    maps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    maps: Mapping[str, MapFill] = field(default_factory=dict)
     up: bool = True
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def decode(raw: bytes) -> str:
     """``raw`` as text; invalid UTF-8 as ``\\xNN``, a backslash as two. Never fails."""
     return raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
@@ -33,7 +33,7 @@ def encode(text: str) -> bytes:
     return b"".join(parts)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def printable(text: str) -> str:
     """``text`` with every character that is not plainly visible as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``."""
     if text.isprintable():

@@ -48,10 +48,11 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
     return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
 
 
+# A stranger may make up as many shapes as there are protocol numbers, a kilobyte each: caches must end well before.
 _Call = tuple[str, int, int | None, str | None, str | None]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _judged(
     profile: Profile,
     family: int,
@@ -67,7 +68,7 @@ def _judged(
     return judge_seen(seen, profile)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protocol: int, sock: Sock) -> Verdict:
     """The verdict on a trace whose calls are as predicted: is its sock?"""
     entry = entry_of(prot, type_)

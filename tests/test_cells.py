@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inetprobe.buckets import MAX_BOUNDS
 from inetprobe.kernel import cells
-from inetprobe.record import bpf_folder, define
+from inetprobe.record import bpf_folder, define, parse_defines
 from inetprobe.snapshot import Histogram, ModuleRequests, Outcome
 
 BOUNDS = (500, 1000, 25_000, 10**10)
@@ -196,6 +197,10 @@ def test_module_requests_are_told_apart_as_long_as_there_is_room(kernel, table):
     assert sum(found.failures for found in requests.values()) == 502
     assert requests[None].requests > 800
     assert requests["net-pf-2-proto-132"].requests >= 1
+
+
+def test_there_is_room_for_as_many_bounds_as_the_command_line_takes():
+    assert parse_defines((bpf_folder() / "cells.h").read_text())["BUCKETS"] == MAX_BOUNDS + 1
 
 
 def test_constants_are_what_the_program_takes():

@@ -29,7 +29,7 @@ def recorded(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["trace", "record", "replay", "check", "doctor", "vm"])
+@pytest.mark.parametrize("command", ["trace", "record", "replay", "check", "serve", "doctor", "vm"])
 def test_help_has_two_examples(command):
     done = run(command, "--help")
     assert done.returncode == 0

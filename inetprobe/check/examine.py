@@ -103,14 +103,15 @@ def _predicate(path: Path, error: RecordingError) -> str:
 
 def _soundness(judged: Judged, accounting: Accounting, plan: Plan) -> list[Case]:
     """Is there enough in a recording that was read to its end, and all that there was?"""
-    return [_whole(judged, accounting), _lossless(accounting), _enough(judged, plan), _held(judged)]
+    return [whole(judged.sockets, accounting), lossless(accounting), _enough(judged, plan), _held(judged)]
 
 
-def _whole(judged: Judged, accounting: Accounting) -> Case:
+def whole(sockets: int, accounting: Accounting) -> Case:
+    """Are the ``sockets`` of a recording all that its accounting says, and does that add up?"""
     told = accounting.complete + sum(accounting.incomplete.values())
     odd = accounting.unaccounted()
-    if told != judged.sockets:
-        message = f"is damaged: it has {counted(judged.sockets, 'socket')}, and its accounting says {told:,}"
+    if told != sockets:
+        message = f"is damaged: it has {counted(sockets, 'socket')}, and its accounting says {told:,}"
     elif odd:
         message = f"is damaged: its accounting does not add up, by {odd:+,} sockets"
     else:
@@ -118,7 +119,8 @@ def _whole(judged: Judged, accounting: Accounting) -> Case:
     return Case("recording", "whole", "unjudged", message)
 
 
-def _lossless(accounting: Accounting) -> Case:
+def lossless(accounting: Accounting) -> Case:
+    """Is there no socket of which the recording knows nothing?"""
     missing = {reason: count for reason, count in accounting.lost.items() if count}
     for what, counts in (("probe missed", accounting.probe_misses), ("probe skipped", accounting.program_skipped)):
         unseen = sum(counts.get(probe, 0) for probe in _CREATES)

@@ -10,23 +10,23 @@ import numpy.typing as npt
 
 from inetprobe.kernel.counters import map_memory
 from inetprobe.record import FUNCTIONS, Records, bpf_folder, define, parse_defines, parse_structs
-from inetprobe.snapshot import Histogram, ModuleRequests, Outcome
+from inetprobe.snapshot import Histogram, MapFill, ModuleRequests, Outcome
 from inetprobe.trace import module_name
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
 CPU_CELLS = parse_structs(_HEADER, _DEFINES)["cpu_cells"]
-#: The most bounds a histogram has room for.
-MAX_BOUNDS = _DEFINES["BUCKETS"] - 1
 # The address family of each create, by its place in cpu_cells.create.
 _FAMILIES = {define("FUNCTION_INET_CREATE"): 2, define("FUNCTION_INET6_CREATE"): 10}
 
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """How the kernel counts and what it sends: ``bounds_ns`` are the histograms' upper bounds, ascending, at most
-    ``MAX_BOUNDS``; successes slower than ``slow_ns`` are sent as failures are, at most ``rate_limit`` records a second
-    from each CPU."""
+    """How the kernel counts and what it sends.
+
+    ``bounds_ns`` are the histograms' upper bounds, ascending, at most ``buckets.MAX_BOUNDS``. Successes slower than
+    ``slow_ns`` are sent as failures are, at most ``rate_limit`` records a second from each CPU.
+    """
 
     bounds_ns: tuple[int, ...]
     slow_ns: int
@@ -46,7 +46,7 @@ class Tables:
     creation_durations: dict[tuple[int, int], Histogram]
     call_durations: dict[str, Histogram]
     module_requests: dict[str | None, ModuleRequests]
-    fill: dict[str, tuple[int, int]]
+    fill: dict[str, MapFill]
 
 
 class Cells:
@@ -82,7 +82,7 @@ class Cells:
             durations,
             {FUNCTIONS[number]: self._histogram(row) for number, row in enumerate(calls) if number in FUNCTIONS},
             {name: ModuleRequests(*counts) for name, counts in requests.items()},
-            {table: (count, _DEFINES[table.upper()]) for table, count in used.items()},
+            {table: MapFill(count, _DEFINES[table.upper()]) for table, count in used.items()},
         )
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def _remedy(request: Request, outcome: Outcome) -> str:
     return "no module of Linux registers it: check the type and the protocol"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _provider(family: int, type_: int, protocol: int) -> str | None:
     """The unit whose entry would match; None where there is none, or only one that matches everything."""
     for unit in UNITS.values():
@@ -126,7 +126,7 @@ def _bring(unit: Unit, profile: Profile, asked: Sequence[tuple[str, int | None]]
     return f"install or unblacklist {name}"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _types_of(family: int, protocol: int, profile: Profile) -> str:
     units = {*profile.built_in, *profile.loaded, *profile.loadable}
     entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]

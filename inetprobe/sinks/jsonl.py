@@ -145,7 +145,7 @@ def _call(call: Call) -> str:
     return f'{head}{call.start_ns}, "duration_ns": {_number(call.duration_ns)}{tail}'
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _call_parts(
     function: str, depth: int, result: int | None, pointer: str | None, module: str | None
 ) -> tuple[str, str]:
@@ -167,13 +167,13 @@ def _request(family: int, kind: int | None, protocol: int | None, kernel_socket:
     )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _outcome(verdict: Verdict, complete: bool) -> str:
     said = f'"verdict": {_json(verdict.verdict)}, "reason": {_json(verdict.reason)}'
     return f'{said}, "complete": {_json(complete)}'
 
 
 # typed, since True and 1 are one key otherwise.
-@lru_cache(maxsize=65536, typed=True)
+@lru_cache(maxsize=8192, typed=True)
 def _json(value: str | int | None) -> str:
     return json.dumps(value)

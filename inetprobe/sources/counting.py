@@ -79,10 +79,13 @@ class CountingSource(LiveSource):
         self._changing = threading.Lock()  # probes come and go in one thread and are looked at in another
         super().__init__(options, None, say)
 
+    def start(self) -> None:
+        """From now on creations are counted."""
+        self._activate()
+
     def batches(self) -> Iterator[Batch]:
         """The stream; see LiveSource. Without a limit of the rate it blocks until the kernel or ``stop`` wakes it."""
         program = self._program
-        self._activate()
         while not self._stopping:
             program.ring.wait(_SECOND if self._breaker else None)
             yield self._drain()

@@ -1,0 +1,1 @@
+"""From the counts of a moment to a Prometheus page."""

@@ -1,0 +1,149 @@
+"""What the stream of records adds to the counts: verdicts, exemplars, a log of what needs an explanation."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.aggregate import errnos
+from inetprobe.check.judged import shapes
+from inetprobe.check.measure import failed, module_requests, seen
+from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE, Batch, Records
+from inetprobe.run import Accounting, Run
+from inetprobe.sinks import Sink
+from inetprobe.snapshot import Outcome
+from inetprobe.trace import call_traces
+from inetprobe.verdict import judge
+
+K = TypeVar("K", bound=Hashable)
+
+#: The verdicts of a trace.
+VERDICTS = ("ok", "deviation", "incomplete", "unmodelled")
+# Exemplars kept of each kind: the newest.
+_MOST = 256
+
+
+class Slot(NamedTuple):
+    """A bucket of a creation-duration histogram; ``bucket`` counts from 0, the last is beyond all bounds."""
+
+    family: int
+    type: int
+    bucket: int
+
+
+class Example(NamedTuple):
+    """A streamed creation. ``ended_ns`` is nanoseconds since the Unix epoch."""
+
+    trace_id: str
+    ended_ns: int
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the stream has told so far: counts since the start, and the newest examples."""
+
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    malformed: int = 0
+    durations: Mapping[Slot, Example] = field(default_factory=dict)
+    failures: Mapping[Outcome, Example] = field(default_factory=dict)
+
+
+class Stream:
+    """A sink for records that need an explanation; ``told`` may be called by another thread at any time.
+
+    With ``log`` every record goes there too. When the log's reader has gone, ``say`` is told and the counting goes on.
+    """
+
+    def __init__(self, bounds_ns: tuple[int, ...], log: Sink | None, say: Callable[[str], None]) -> None:
+        self._bounds_ns = bounds_ns
+        self._log = log
+        self._say = say
+        self._lock = threading.Lock()
+        self._verdicts: Counter[str] = Counter()
+        self._malformed = 0
+        self._durations: OrderedDict[Slot, Example] = OrderedDict()
+        self._failures: OrderedDict[Outcome, Example] = OrderedDict()
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        verdicts: Counter[str] = Counter()
+        first, counts = shapes(batch.records)
+        for trace, count in zip(call_traces(Batch(batch.records[first]), run), counts, strict=True):
+            verdicts[judge(trace, run.profile).verdict] += count
+        with self._lock:
+            self._verdicts.update(verdicts)
+            self._malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")
+            self._keep(batch.records, run.clock_offset_ns)
+        self._write(lambda log: log.batch(batch, run))
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        self._write(lambda log: log.summary(accounting))
+
+    def told(self) -> Told:
+        """A copy, of this moment."""
+        with self._lock:
+            return Told(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
+
+    def _keep(self, records: Records, clock_offset_ns: int) -> None:
+        records = records[seen(records) & ((records["flags"] & RECORD_BARE) == 0)]
+        names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
+        columns = [records[name].tolist() for name in names]
+        durations = records["calls"]["duration_ns"][:, 0].tolist()
+        for family, type_, protocol, cpu, seq, start_ns, duration_ns, errno in zip(
+            *columns, durations, errnos(records), strict=True
+        ):
+            example = Example(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
+            _newest(self._durations, Slot(family, type_, bisect_left(self._bounds_ns, duration_ns)), example)
+            if errno != 0:
+                _newest(self._failures, Outcome(family, type_, protocol, errno), example)
+
+    def _write(self, write: Callable[[Sink], None]) -> None:
+        if self._log is None:
+            return
+        try:
+            write(self._log)
+        except OSError as error:
+            self._log = None
+            self._say(f"the log of failures ends here, since it cannot be written: {error.strerror or error}")
+
+
+class Selected:
+    """A sink that passes on what the live stream would carry, of records that were not chosen by the kernel."""
+
+    def __init__(self, stream: Stream, slow_ns: int) -> None:
+        self._stream = stream
+        self._slow_ns = slow_ns
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        self._stream.batch(Batch(batch.records[needs_explaining(batch.records, self._slow_ns)], batch.losses), run)
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        self._stream.summary(accounting)
+
+
+def needs_explaining(records: Records, slow_ns: int) -> npt.NDArray[np.bool_]:
+    """Which failed, asked for a module, took at least ``slow_ns``, or were not seen whole?"""
+    incomplete = (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
+    slow = records["calls"][:, 0]["duration_ns"] >= np.uint64(slow_ns)
+    result: npt.NDArray[np.bool_] = (
+        failed(records) | (module_requests(records) > 0) | slow | incomplete | ~seen(records)
+    )
+    return result
+
+
+def _newest(kept: OrderedDict[K, Example], key: K, example: Example) -> None:
+    kept[key] = example
+    kept.move_to_end(key)
+    if len(kept) > _MOST:
+        kept.popitem(last=False)

@@ -1,0 +1,65 @@
+"""The live side of ``serve``: the kernel's own counts, and a stream of what needs an explanation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from inetprobe.buckets import DEFAULT_BOUNDS_NS
+from inetprobe.filters import Filters
+from inetprobe.kernel import privileges
+from inetprobe.kernel.cells import Counting
+from inetprobe.snapshot import Counts
+from inetprobe.sources import Source
+from inetprobe.sources.counting import CountingSource
+from inetprobe.sources.live import LiveOptions
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What to count and how.
+
+    ``bounds_ns`` are the histograms' bounds; the stream carries creations of at least ``slow_ns``, and at most
+    ``rate_limit`` records a second and CPU. Above ``max_rate`` creations a second the probes are detached; None: never.
+    ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for.
+    """
+
+    filters: Filters = field(default_factory=Filters)
+    bounds_ns: tuple[int, ...] = DEFAULT_BOUNDS_NS
+    slow_ns: int = 10_000_000
+    rate_limit: int = 1000
+    max_rate: int | None = None
+    mechanism: str = "auto"
+    maxactive: int | None = None
+    ring_size: int = 1 << 22
+
+
+class ServeSource(Source, Counts, Protocol):
+    """Counts since ``open_live`` returned, and the stream as a Source.
+
+    ``snapshot`` is called while another thread is in ``batches``; ``stop`` by a third. ``batches`` ends after ``stop``.
+    """
+
+    def close(self) -> None:
+        """Takes the probes away and frees everything; to be called once, after ``batches`` has ended."""
+
+
+def open_live(options: ServeOptions, say: Say) -> ServeSource:
+    """Compiles, loads, attaches, and gives up every capability that ``options`` do not need later on.
+
+    It must be called before another thread begins, since that would keep its capabilities. Raises HostError where this
+    machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
+    """
+    counting = Counting(options.bounds_ns, options.slow_ns, options.rate_limit)
+    live = LiveOptions(options.filters, options.ring_size, options.maxactive, options.mechanism, counting=counting)
+    source = CountingSource(live, options.max_rate, say)
+    with contextlib.ExitStack() as undo:
+        undo.callback(source.close)
+        privileges.drop(frozenset() if options.max_rate is None else privileges.ATTACHING)
+        source.start()
+        undo.pop_all()
+    return source

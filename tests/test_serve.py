@@ -1,0 +1,274 @@
+"""The command: a recording's page, bad input, and a service from its first signal to its last."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from inetprobe.cli import serve
+from inetprobe.errors import HostError, RecordingError, UsageError
+from inetprobe.exporter.stream import Stream
+from inetprobe.filters import Filters
+from inetprobe.record import Batch, Loss
+from inetprobe.run import Accounting
+from inetprobe.snapshot import Outcome, Snapshot
+from inetprobe.sources.serve import ServeOptions
+
+from . import builders, recorded
+
+WEB = serve.WebOptions("127.0.0.1:0", None, "/metrics")
+
+
+def run(*argv):
+    return subprocess.run(
+        [sys.executable, "-m", "inetprobe", "serve", *map(str, argv)], capture_output=True, text=True, check=False
+    )
+
+
+def total(page, name):
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
+@pytest.fixture(name="recording")
+def every_kind(tmp_path):
+    return recorded.every_kind(tmp_path / "r.arrows")
+
+
+def test_once_prints_the_page_and_ends(recording):
+    done = run("--replay", recording, "--once", "--buckets", "1us,1s")
+    assert done.returncode == 0
+    assert done.stderr == "inetprobe: 12 sockets created, 11 complete, 1 incomplete (return_missed 1), 0 lost\n"
+    assert total(done.stdout, "inetprobe_socket_creations_total") == 9
+    assert total(done.stdout, "inetprobe_records_total") == 5
+    bounds = {line.split('le="')[1].split('"')[0] for line in done.stdout.splitlines() if "_bucket{" in line}
+    assert bounds == {"1e-06", "1.0", "+Inf"}
+
+
+def test_filters_leave_out_and_that_is_counted(recording):
+    done = run("--replay", recording, "--once", "-q", "--type", "raw,dgram", "--slow", "0ns")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert total(done.stdout, "inetprobe_socket_creations_total") == 2
+    assert total(done.stdout, "inetprobe_socket_creations_filtered_total") == 10
+    assert total(done.stdout, "inetprobe_socket_creation_entries_total") == 12
+    assert total(done.stdout, "inetprobe_records_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--replay", "/no/such/file", "--once"], 4, "cannot be read"),
+        (["--replay", "/dev/null", "--once"], 4, "is empty"),
+        (["--replay", __file__, "--max-rate", "5"], 2, "--max-rate is for counting live, and --replay reads"),
+        (["--replay", __file__, "--ring-size", "4194304"], 2, "--ring-size is for counting live"),
+        (["--replay", __file__, "--once", "--log-failures"], 2, "give one of them"),
+        (["--ring-size", "5000"], 2, "not a power of two"),
+        (["--buckets", "5us,1us"], 2, "--buckets: '1us' does not exceed"),
+        (["--slow", "soon"], 2, "'soon' is not a duration"),
+        (["--max-rate", "0"], 2, "--max-rate"),
+        (["--family", "inett"], 2, "unknown family"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_its_status(options, status, says):
+    done = run(*options)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def replayed(path, filters=None):
+    options = ServeOptions(filters=filters or Filters())
+    serve._Service(options, Stream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
+
+
+def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
+    cut = tmp_path / "cut.arrows"
+    cut.write_bytes(recording.read_bytes()[:-600])
+    one = builders.created()
+    lossy = recorded.write(tmp_path / "lossy", one, Accounting(entries=4, complete=1, lost={"ring_full": 3}))
+    missed = Accounting(entries=1, complete=1, program_skipped={"inet_create:entry": 5})
+    skipped = recorded.write(tmp_path / "skipped", one, missed)
+    odd = recorded.write(tmp_path / "odd", one, Accounting(entries=2, complete=2))
+    unbalanced = recorded.write(tmp_path / "unbalanced", one, Accounting(entries=9, complete=1))
+    broken = builders.created()
+    broken["calls"]["depth"][0, 1] = 7
+    malformed = recorded.write(tmp_path / "malformed", broken)
+    empty = recorded.write(tmp_path / "empty", one[:0])
+    for path, says in (
+        (cut, "is cut short after"),
+        (lossy, r"is lossy \(ring_full 3\)"),
+        (skipped, r"is lossy \(probe skipped 5\)"),
+        (odd, "is damaged: it has 1 socket, and its accounting says 2"),
+        (unbalanced, r"is damaged: its accounting does not add up, by \+8"),
+        (malformed, r"is lossy \(malformed 1\)"),
+        (empty, "is empty: no socket was recorded"),
+    ):
+        with pytest.raises(RecordingError, match=says):
+            replayed(path)
+
+
+class Web:
+    """A server that is told what to do: each of ``steps`` is done after it started."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+        self.heard = []
+
+    def open(self, web, page, ready, tell):
+        self.ready_before = ready()
+        self.page, self.ready = page, ready
+        return self
+
+    def start(self):
+        self.heard.append("start")
+        for step in self.steps:
+            step(self)
+
+    def reload(self):
+        self.heard.append("reload")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self):
+        self.heard.append("stop")
+
+
+class Live:
+    """A source that counts what it was given, and streams it until stopped."""
+
+    def __init__(self, records, error=None):
+        self.run = builders.run()
+        self.records, self.error = records, error
+        self.streamed, self.stopped = threading.Event(), threading.Event()
+        self.closed = 0
+
+    def snapshot(self):
+        return Snapshot((1000,), entries=9, outcomes={Outcome(2, 1, 0, 0): 9})
+
+    def batches(self):
+        yield Batch(self.records, (Loss("ring_full", 2),))
+        self.streamed.set()
+        if self.error is not None:
+            raise self.error
+        self.stopped.wait(20)
+
+    def stop(self):
+        self.stopped.set()
+
+    def accounting(self):
+        return Accounting(entries=len(self.records), complete=len(self.records))
+
+    def close(self):
+        assert self.stopped.is_set()
+        self.closed += 1
+
+
+def signalled(number):
+    return lambda web: os.kill(os.getpid(), number)
+
+
+def asked(web):
+    web.shown = web.page("").body.decode()
+
+
+def service(monkeypatch, web, source=None):
+    said = []
+    monkeypatch.setattr(serve, "open_web", web.open)
+    monkeypatch.setattr(serve, "open_live", lambda options, tell: source)
+    return serve._Service(ServeOptions(), Stream((1000,), None, said.append), said.append), said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, number):
+    web = Web(asked, signalled(number))
+    before = signal.getsignal(number)
+    served, said = service(monkeypatch, web)
+    served.replay(recording, WEB)
+    assert web.heard == ["start", "stop"]
+    assert (web.ready_before, web.ready()) == (False, True)
+    assert total(web.shown, "inetprobe_socket_creations_total") == 9
+    assert len(said) == 1
+    assert signal.getsignal(number) is before
+
+
+def test_sighup_reloads_the_web_configuration(recording, monkeypatch):
+    web = Web(signalled(signal.SIGHUP))
+    service(monkeypatch, web)[0].replay(recording, WEB)
+    assert web.heard == ["start", "reload", "stop"]
+
+
+def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
+    source = Live(np.tile(builders.created(prot=b"TCP"), 3))
+    web = Web(lambda _: source.streamed.wait(20), asked, signalled(signal.SIGTERM))
+    served, said = service(monkeypatch, web, source)
+    served.live(WEB)
+    assert total(web.shown, "inetprobe_socket_creations_total") == 9
+    assert total(web.shown, "inetprobe_records_total") == 3
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+    assert said == ["3 sockets created, 3 complete, 0 incomplete, 0 lost"]
+
+
+def test_what_ends_the_stream_ends_the_service(monkeypatch):
+    source = Live(builders.created(), HostError("the ring is gone"))
+    web = Web()
+    with pytest.raises(HostError, match="the ring is gone"):
+        service(monkeypatch, web, source)[0].live(WEB)
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+
+
+def test_a_server_that_does_not_start_leaves_nothing_attached(monkeypatch):
+    def fails(web):
+        raise UsageError("no")
+
+    source, web = Live(builders.created()), Web(fails)
+    with pytest.raises(UsageError):
+        service(monkeypatch, web, source)[0].live(WEB)
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+
+
+def test_a_bad_address_is_told_before_anything_is_read_or_attached(monkeypatch):
+    def refuse(*_):
+        raise UsageError("the address is in use")
+
+    served, _ = service(monkeypatch, Web(), None)
+    monkeypatch.setattr(serve, "open_web", refuse)
+    monkeypatch.setattr(serve, "open_live", pytest.fail)
+    with pytest.raises(UsageError):
+        served.live(WEB)
+    with pytest.raises(UsageError):
+        served.replay("/no/such/file", WEB)
+
+
+def test_stopped_while_it_attaches(monkeypatch):
+    source = Live(builders.created())
+    source.stop()
+    web = Web()
+    served, _ = service(monkeypatch, web, source)
+
+    def slow(options, tell):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return source
+
+    monkeypatch.setattr(serve, "open_live", slow)
+    with pytest.raises(SystemExit) as stopped:
+        served.live(WEB)
+    assert (stopped.value.code, web.heard, source.closed) == (130, [], 1)
+
+
+def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, capsys):
+    web = Web(signalled(signal.SIGTERM))
+    monkeypatch.setattr(serve, "open_web", web.open)
+    serve.serve_command.main(["--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["kind"] for line in lines] == ["trace"] * 5 + ["summary"]
+    assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}
