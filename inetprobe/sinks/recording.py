@@ -22,7 +22,7 @@ from inetprobe.sinks import OutputFile, cannot_write
 
 FORMAT = "1.0"
 _FLUSH_S = 1.0
-_ROWS = 65536
+_ROWS = 8192
 
 
 class RecordingSink:

@@ -87,15 +87,14 @@ class CountingSource(LiveSource):
         """The stream; see LiveSource. Without a limit of the rate it blocks until the kernel or ``stop`` wakes it."""
         program = self._program
         while not self._stopping:
-            program.ring.wait(_SECOND if self._breaker else None)
-            yield self._drain()
+            yield self._next(_SECOND if self._breaker else None)
             if self._breaker is not None:
                 self._breaker.look(time.monotonic(), program.counters.read("entries"))
                 self._obey(self._breaker)
         self._deactivate()
         yield from self._let_them_end()
         self._detach()
-        yield self._drain()
+        yield from self._rest()
 
     def snapshot(self) -> Snapshot:
         """Every count now, without a system call into BPF's maps."""

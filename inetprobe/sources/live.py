@@ -26,8 +26,9 @@ from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.model.profile import Profile
-from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records
+from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records, record_dtype
 from inetprobe.run import Accounting, Run
+from inetprobe.sources.backlog import Backlog
 
 _POLL_S = 0.1
 _GRACE_S = 0.5
@@ -69,6 +70,7 @@ class LiveSource:
             self._program = self._build(say)
             undo.callback(self._program.close)
             self.run = self._describe()
+            self._backlog = Backlog(record_dtype(self.run.slots, sock=self.run.sock))
             if command is not None:
                 self._program.follow(command.pid)
             undo.pop_all()
@@ -95,19 +97,23 @@ class LiveSource:
         if self._command is not None:
             self._command.release()
         while not self._over(deadline):
-            self._program.ring.wait(_POLL_S)
-            yield self._drain()
+            yield self._next(_POLL_S)
         self._program.deactivate()
         yield from self._let_them_end()
         self._probes = self._program.probe_counts()
         self._program.detach()
-        yield self._drain()
+        yield from self._rest()
 
     def _let_them_end(self) -> Iterator[Batch]:
         grace = time.monotonic() + _GRACE_S
         while self._in_flight() and time.monotonic() < grace:
-            self._program.ring.wait(_POLL_S / 10)
-            yield self._drain()
+            yield self._next(_POLL_S / 10)
+
+    def _rest(self) -> Iterator[Batch]:
+        """Everything that is still pending, in the ring and here."""
+        self._drain()
+        while self._backlog:
+            yield self._next(0)
 
     def accounting(self) -> Accounting:
         """Where every entry went; complete once ``batches`` has ended."""
@@ -143,7 +149,14 @@ class LiveSource:
         ended = self._command is not None and self._command.poll() is not None
         return self._stopping or ended or (deadline is not None and time.monotonic() >= deadline)
 
-    def _drain(self) -> Batch:
+    def _next(self, timeout_s: float | None) -> Batch:
+        """The next batch, empty where nothing came in time; what waits here goes first."""
+        self._program.ring.wait(0 if self._backlog else timeout_s)
+        if not self._backlog.full:
+            self._drain()
+        return self._backlog.take()
+
+    def _drain(self) -> None:
         # Counters first: a loss counted here is older than any record that was not yet in the ring.
         losses = self._program.counters.new_losses()
         records = self._program.ring.drain()
@@ -151,7 +164,7 @@ class LiveSource:
         for identity in np.unique(records["cgroup_id"]).tolist():
             if identity not in self.run.cgroups:
                 self.run.cgroups[identity] = self._cgroups.path(identity)
-        return Batch(records, losses)
+        self._backlog.put(Batch(records, losses))
 
     def _count(self, records: Records) -> None:
         left = np.ones(len(records), bool)
