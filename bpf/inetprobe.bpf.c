@@ -5,8 +5,9 @@
  *
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE, FOLLOW, BARE, ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES,
- * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names. No kernel structure header is included. All that
- * touches a map is in this one file: bcc rewrites map operations in no other.
+ * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what
+ * bpf/cells.h names. No kernel structure header is included. All that touches a map is in this one file: bcc rewrites
+ * map operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
  * nest downwards, so the stack pointer says which frames can still be live: one at or below the pointer of a later
@@ -19,6 +20,9 @@
 #include "record.h"
 #include "caller.h"
 #include "pair.h"
+#ifdef BOUNDS
+#include "cells.h"
+#endif
 #if INETPROBE_SOCKS
 #include "sock.h"
 #endif
@@ -70,6 +74,9 @@ struct cpu_counters {
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
 #define RECORDS ((void *)bpf_pseudo_fd(1, -1))
 BPF_F_TABLE("array", u32, struct cpu_counters, counters, CPUS, 1024 /* BPF_F_MMAPABLE */);
+#ifdef BOUNDS
+BPF_F_TABLE("array", u32, struct cpu_cells, cells, CPUS, 1024);
+#endif
 /* [0]: do traces begin? [1]: COMMAND's process id in inetprobe's own pid namespace, where that is not the host's. */
 BPF_F_TABLE("array", u32, u64, control, 2, 1024);
 #ifdef FOLLOW
@@ -106,6 +113,17 @@ static __always_inline void count_run(u32 program)
 
 	if (c)
 		c->runs[program & (PROGRAMS - 1)]++; /* no kprobe program runs on top of another */
+}
+
+/* fentry programs may be interrupted by others, and where the kernel has no guard (before 5.12) by themselves. */
+static __always_inline void count_fentry_run(u32 program)
+{
+#ifdef BOUNDS
+	struct cpu_counters *c = this_cpu();
+
+	if (c)
+		lock_xadd(&c->runs[program & (PROGRAMS - 1)], 1);
+#endif
 }
 
 static __always_inline void count_family(u32 family, int allocated)
@@ -169,7 +187,6 @@ static __always_inline void thread_free(struct thread *t)
 static __always_inline int is_followed(void)
 {
 	u32 pid = WHO_PID;
-
 	u64 task = bpf_get_current_task();
 	u8 yes = 1;
 
@@ -183,8 +200,7 @@ static __always_inline int is_followed(void)
 		READ(ancestor, task, OFF_TASK_TGID);
 		if (!followed.lookup(&ancestor))
 			continue;
-		if (followed.update(&pid, &yes))
-			count(COUNT_UNFOLLOWED);
+		followed.update(&pid, &yes); /* where it is full, the next call asks the ancestors again */
 		return 1;
 	}
 #ifdef PIDNS_INO
@@ -210,13 +226,58 @@ static __always_inline u64 wakeup(void)
 	return bpf_ringbuf_query(RECORDS, 0) >= WAKEUP_BYTES ? 2 : 1;
 }
 
+#ifdef BOUNDS
+/* Counts all that is to be known of a trace that is over. Is it one to send, too? */
+static __always_inline int count_trace(struct thread *t, struct cpu_counters *c, u32 cpu, u32 outcome)
+{
+	struct inetprobe_call *create = &t->calls[0];
+	struct create_cells *its;
+	struct cpu_cells *all = cells.lookup(&cpu);
+	u64 second = bpf_ktime_get_boot_ns() >> 30; /* about one */
+
+	if (!all)
+		return 0;
+	if (!(create->flags & CALL_RETURNED)) {
+		outcome = COUNT_OUTCOME_MISSED;
+	} else {
+		its = &all->create[create->function & (CREATES - 1)];
+		count_outcome(its, t->type, t->protocol, create->result);
+		count_duration(&its->durations[t->type & (CELL_TYPES - 1)], create->duration_ns);
+		for (u32 i = 0; i < INETPROBE_CALLS; i++) {
+			struct inetprobe_call *call = &t->calls[i];
+
+			if (i >= t->ncalls)
+				break;
+			if (!(call->flags & CALL_RETURNED))
+				continue;
+			count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
+			if (call->module)
+				count_module(its, call);
+		}
+	}
+	lock_xadd(&c->value[outcome], 1);
+	if (outcome == COUNT_COMPLETE && !t->modules && !create->result && create->duration_ns < SLOW_NS)
+		return 0;
+	if (all->second != second) {
+		all->second = second;
+		all->sent = 0;
+	}
+	if (all->sent++ < RATE_LIMIT)
+		return 1;
+	lock_xadd(&c->value[COUNT_RATE_LIMITED], 1);
+	return 0;
+}
+#endif
+
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
 static __always_inline void emit(struct thread *t, u32 producer)
 {
 	struct cpu_counters *c = this_cpu();
 	u32 cpu = bpf_get_smp_processor_id();
 	struct inetprobe_record *r;
-	u32 n = t->ncalls, outcome;
+	u32 n = t->ncalls, outcome = t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
+		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED
+		: t->flags & RECORD_TRUNCATED ? COUNT_TRUNCATED : COUNT_COMPLETE;
 	u64 seq;
 
 	t->depth = 0;
@@ -228,6 +289,10 @@ static __always_inline void emit(struct thread *t, u32 producer)
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 		return;
 	}
+#endif
+#ifdef BOUNDS
+	if (!count_trace(t, c, cpu, outcome))
+		return;
 #endif
 	seq = c->seq[producer & (PRODUCERS - 1)]++;
 	r = records.ringbuf_reserve(sizeof(*r));
@@ -262,10 +327,9 @@ static __always_inline void emit(struct thread *t, u32 producer)
 	if (t->socket && t->calls[0].flags & CALL_RETURNED && !t->calls[0].result)
 		fill_sock(r->sock, t->socket);
 #endif
-	outcome = t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
-		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED
-		: t->flags & RECORD_TRUNCATED ? COUNT_TRUNCATED : COUNT_COMPLETE;
+#ifndef BOUNDS
 	lock_xadd(&c->value[outcome], 1);
+#endif
 	records.ringbuf_submit(r, wakeup());
 }
 

@@ -29,12 +29,14 @@
 	{                                                                                                             \
 		u64 sp = 0, a0 = ctx[0], a1 = ctx[1], a2 = ctx[2], a3 = ctx[3], a4 = ctx[4];                          \
 		void *frame = ctx;                                                                                    \
+		count_fentry_run((id) * 2);                                                                           \
 		return entry;                                                                                         \
 	}                                                                                                             \
 	int kretfunc__##fn(unsigned long long *ctx)                                                                   \
 	{                                                                                                             \
 		u64 sp = 0, result = ctx[nargs];                                                                      \
 		void *frame = ctx;                                                                                    \
+		count_fentry_run((id) * 2 + 1);                                                                       \
 		return exit;                                                                                          \
 	}
 #define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)

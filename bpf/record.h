@@ -73,7 +73,10 @@
 /* Traces begun and ended: the difference is in flight. */
 #define COUNT_BEGUN 14
 #define COUNT_ENDED 15
-#define COUNTERS 16
+/* With serve: traces whose outermost return was not seen, and records that went beyond the rate limit. */
+#define COUNT_OUTCOME_MISSED 16
+#define COUNT_RATE_LIMITED 17
+#define COUNTERS 18
 
 /* Programs that may emit; each numbers its own records on each CPU, since none runs twice at once on one. */
 #define PRODUCERS 32

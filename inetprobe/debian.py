@@ -77,9 +77,6 @@ def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
 
 def _fetch(wanted: Wanted, work: Path, target: Path, progress: Progress) -> None:
     """Download and unpack in ``work``, then put the finished folder into place."""
-    for tool in ("apt-get", "dpkg", "depmod"):
-        if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-            raise VmError(f"fetching {wanted.what} needs {tool}")
     mirror = aptsources.debian_mirror(aptsources.read(), codename())
     if mirror is None:
         raise VmError(f"no mirror of Debian in this system's apt sources to fetch {wanted.what} from")
@@ -182,7 +179,10 @@ def sources_text(uri: str, suite: str, signed_by: str) -> str:
 
 def run(command: list[str], cwd: Path | None = None) -> str:
     """Run to its end; its stdout. Raises VmError with the tool's own last words."""
-    environment = os.environ | {"LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if shutil.which(command[0], path=path) is None:
+        raise VmError(f"Debian's packages are fetched with {command[0]}, which is not here")
+    environment = os.environ | {"LC_ALL": "C", "PATH": path}
     done = subprocess.run(
         command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )

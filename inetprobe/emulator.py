@@ -1,13 +1,15 @@
 """The QEMU for software emulation: a newer one than the system's where the system's is known to be unsound.
 
-Before 8.2, QEMU with a thread for each CPU could keep a translation of code that another CPU was replacing at that
-moment (mended by "accel/tcg: Always lock pages before translation"). Linux sets a kprobe by replacing code while all
-CPUs run, so a VM's kernel may meet a breakpoint that is no longer there, and oops: seen with QEMU 7.2 and Debian's 6.1
-after a few dozen attachments under load. A kprobe is then dead on that CPU until the next boot.
+QEMU 7.2 with a thread for each CPU can keep a translation of code that another CPU is replacing at that moment. Linux
+sets a kprobe by replacing code while all CPUs run, so a VM's kernel may meet a breakpoint that is no longer there, and
+oops: seen with Debian's 6.1 after a few attachments under load, and never with QEMU 10.0. A kprobe is then dead on that
+CPU until the next boot. That 8.2 is the first sound one is taken from QEMU's history ("accel/tcg: Always lock pages
+before translation"); it was not tried.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +40,7 @@ def resolve(progress: Progress) -> Emulator | None:
     Where the system's is unsound, Debian's backport for the same release is fetched into the cache (13 MB, once) and
     uses the libraries that the system's QEMU came with. Where there is none, one line says so.
     """
-    found = shutil.which(PROGRAM)
+    found = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/bin")
     own = version(Path(found)) if found else None
     if own is None or own >= SOUND:
         return None

@@ -68,8 +68,8 @@ class Snapshot:
     ``bounds_ns`` are the histograms' upper bounds, at most 14. ``call_durations`` are by the kernel function's name,
     ``creation_durations`` by family and type. ``module_requests`` are by the name that was asked for, None for the rest
     beyond what the kernel's table holds. ``lost`` are records of the stream by reason. ``probes`` are by function and
-    side (``entry``, ``return``); ``programs`` are by the BPF program's name, ``maps`` by the BPF map's; a map of which
-    that is not known is left out.
+    side (``entry``, ``return``); ``programs`` are by the BPF program's name. ``maps`` are by the name of the kernel's
+    table, its use on the CPU that uses most of it; one of which that is not known is left out.
     """
 
     bounds_ns: tuple[int, ...]

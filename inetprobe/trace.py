@@ -141,7 +141,7 @@ def problems(records: Records, run: Run) -> npt.NDArray[np.uint8]:
     ends = np.full((n, slots + 1), limit, np.uint64)
     depth_before = np.zeros(n, np.int64)
     start_before = np.zeros(n, np.uint64)
-    for slot in range(slots):
+    for slot in range(min(slots, int(ncalls.max(initial=0)))):  # mostly three
         call = calls[:, slot]
         used = slot < ncalls
         depth = call["depth"].astype(np.int64)

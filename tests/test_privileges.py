@@ -3,27 +3,32 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from inetprobe.kernel import privileges
 
 CHILD = """
 import sys
 from inetprobe.kernel import privileges
-privileges.drop(keep_kill=sys.argv[1] == "1")
+privileges.drop(frozenset(map(int, sys.argv[1:])))
 print(open("/proc/self/status").read())
 """
 
 
-def status(keep_kill):
-    argv = [sys.executable, "-c", CHILD, str(int(keep_kill))]
+def status(keep):
+    argv = [sys.executable, "-c", CHILD, *map(str, keep)]
     out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     return dict(line.split(":\t", 1) for line in out.splitlines() if ":\t" in line)
 
 
-@pytest.mark.parametrize("keep_kill", [False, True])
-def test_nothing_is_left_but_what_was_asked_for(keep_kill):
-    left = status(keep_kill)
-    kept = 1 << 5 if keep_kill and not os.geteuid() else 0
+@pytest.mark.parametrize("keep", [frozenset(), privileges.SIGNALS, privileges.ATTACHING])
+def test_nothing_is_left_but_what_was_asked_for(keep):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    had = int(next(line for line in lines if line.startswith("CapPrm")).split()[1], 16)
+    left = status(keep)
+    kept = had & sum(1 << number for number in keep)
     assert [int(left[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [kept, kept, 0, 0]
     assert left["NoNewPrivs"] == "1"
     if not os.geteuid():

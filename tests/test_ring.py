@@ -6,6 +6,7 @@ would show it.
 
 import mmap
 import os
+import select
 import struct
 
 import numpy as np
@@ -17,6 +18,7 @@ from inetprobe.kernel import ring
 from inetprobe.record import RECORD
 
 SIZE = 4 * mmap.PAGESIZE
+REAL_EPOLL = select.epoll
 STRIDE = RECORD.itemsize + 8
 BUSY, DISCARD = 1 << 31, 1 << 30
 
@@ -112,6 +114,17 @@ def test_records_do_not_change_when_the_kernel_writes_over_them(poll):
         kernel.put()
         reader.drain()
     assert kept["seq"].tolist() == [0]
+
+
+def test_waiting_ends_when_it_is_woken(poll):
+    _, reader = open_both()
+    with REAL_EPOLL() as real:
+        real.register(reader._wake, select.EPOLLIN)
+        reader._poll = real
+        assert not real.poll(0)
+        reader.wake()
+        reader.wait(None)
+        assert not real.poll(0), "one wake ends one wait"
 
 
 @settings(max_examples=20, deadline=None)

@@ -32,6 +32,10 @@ def test_the_host_s_root_is_shown_read_only():
     assert root.endswith("readonly=on")
 
 
+def test_no_device_comes_that_nobody_asked_for():
+    assert "-nodefaults" in command.qemu_options(command.Machine(Path("/k")), Path("/folder"), PORTS)
+
+
 def test_a_newer_qemu_comes_with_its_firmware():
     own = emulator.Emulator(Path("/q/qemu"), (Path("/q/share"),))
     argv = command.build(command.Machine(Path("/k/vmlinuz"), emulator=own), Path("/folder"), PORTS)

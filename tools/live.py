@@ -27,8 +27,7 @@ def main() -> int:
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
         # A kernel that stumbled cannot be trusted with the tests that follow: it ends the VM, and its console is shown.
-        options = {"append": ["oops=panic"], "timeout_s": TIMEOUT_S, "console_log": CONSOLE_LOG}
-        status = run_in_vm(argv, kernel=kernel, **options)
+        status = run_in_vm(argv, kernel=kernel, append=["oops=panic"], timeout_s=TIMEOUT_S, console_log=CONSOLE_LOG)
     except InetprobeError as error:
         say(f"{error}")
         status = error.exit_code

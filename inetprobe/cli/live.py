@@ -91,7 +91,7 @@ def run_live(
             if stop.early:
                 sys.exit(EXIT_INTERRUPTED)
             file = None if output is None else OutputFile.create(Path(output))
-            privileges.drop(keep_kill=user is not None)
+            privileges.drop(frozenset() if user is None else privileges.SIGNALS)
             sinks = open_sinks(source.run, file)
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
             accounting = pump(source, filters, sinks, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ _REPEATED = {
 def filter_options(function: F) -> F:
     """The contract's filters; the command gets them as one ``filters``."""
 
+    @functools.wraps(function)  # what click has hung on it too
     def wrapped(**values: Any) -> Any:
         repeated = {name: values.pop(f"filter_{name}") for name in _REPEATED}
         filters = build(
@@ -41,8 +43,6 @@ def filter_options(function: F) -> F:
         )
         return function(filters=filters, **values)
 
-    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
-    wrapped.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click's own way
     decorate: Any = wrapped
     decorate = click.option("--min-duration", metavar="TIME", help="At least this long: 5ms, 10us, 1s.")(decorate)
     decorate = click.option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)

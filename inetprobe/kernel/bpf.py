@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +16,23 @@ import numpy as np
 
 from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, probes, ring, syscall
-from inetprobe.kernel.also import AlsoFunction
-from inetprobe.kernel.btf import Btf
+from inetprobe.kernel.cells import Cells
+from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
+from inetprobe.snapshot import ProgramCost
 
 #: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)
 _FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
-# fentry takes no function with variable arguments.
-_VARIADIC = frozenset({"__request_module"})
 # THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
 _STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _PROGRAM = "inetprobe.bpf.c"
 _READINGS = 5
-# The most returns the kernel lets a kretprobe wait for (KRETPROBE_MAXACTIVE_MAX of kernel/trace/trace_kprobe.c).
-_MAXACTIVE_MAX = 4096
 # The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
 _INITIAL_PIDNS = 0xEFFFFFFC
-# fentry hands over at most so many arguments (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
-_FENTRY_ARGUMENTS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a program is built for.
-
-    ``ring_size`` is in bytes, a power of two and whole pages; ``maxactive`` is how many threads may be inside one
-    function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
-    ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
-    ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
-    constants of ``kernel.sock``, none where the fields of the sock are not asked for.
-    """
-
-    offsets: Mapping[str, int]
-    fentry: frozenset[str] = frozenset()
-    mechanism: str = "auto"
-    ring_size: int = 1 << 22
-    maxactive: int = _MAXACTIVE_MAX
-    filters: Mapping[str, str] = field(default_factory=dict)
-    follow: bool = False
-    also: tuple[AlsoFunction, ...] = ()
-    bare: bool = False
-    sock: Mapping[str, str] = field(default_factory=dict)
 
 
 class Program:
@@ -82,11 +53,19 @@ class Program:
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[bytes, int]] = []
         self._skips_before: dict[str, int] = {}
-        self.mechanisms = _plan(options, self._functions)
-        self._bpf = self._build_and_attach(say)
-        self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
-        self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
-        self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+        self._programs: dict[str, int] = {}
+        self._told = False
+        self.mechanisms = options.mechanisms(self._functions)
+        with contextlib.ExitStack() as undo:
+            self._bpf = self._build_and_attach(undo, say)
+            self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
+            self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
+            self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+            counting = options.counting
+            self.cells: Cells | None = None
+            if counting is not None:
+                self.cells = Cells(self._bpf["cells"].map_fd, possible_cpus(), len(counting.bounds_ns))
+            undo.pop_all()
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
@@ -116,17 +95,28 @@ class Program:
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
-            misses = syscall.recursion_misses(fd)
+            misses = syscall.program_info(fd).recursion_misses
             if misses is not None:
                 counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
-        if len(counts) < len(self._fentries):
+        if len(counts) < len(self._fentries) and not self._told:
+            self._told = True
             self._say("this kernel does not tell how often fentry programs were skipped")
         for event, fd in self._tracepoints:
-            if misses := syscall.recursion_misses(fd):
+            if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event.decode()}:entry"] = ProbeCount(None, 0, misses)
         for probe, (hits, misses, least, _) in self._kprobe_counts().items():
             counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
         return counts
+
+    def costs(self) -> dict[str, ProgramCost]:
+        """What the kernel keeps of each program's run time, by its name."""
+        infos = {name: syscall.program_info(fd) for name, fd in self._programs.items()}
+        return {name: ProgramCost(info.run_time_ns, info.runs) for name, info in infos.items()}
+
+    def runs(self) -> dict[tuple[str, str], int]:
+        """How often each probe's program ran, by function and side; with ``counting`` those of fentry too."""
+        sides = ("entry", "return")
+        return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
     def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
         """(hits, misses, least skips, most skips) of each kprobe: the tightest bounds of a few readings."""
@@ -168,25 +158,24 @@ class Program:
         self.detach()
         self.ring.close()
         self.counters.close()
+        if self.cells is not None:
+            self.cells.close()
         del self._control
         self._control_memory.close()
         self._bpf.cleanup()
 
-    def _build_and_attach(self, say: Callable[[str], None]) -> Any:
+    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Any:
         """The BPF object with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
         while True:
             self._bpf = self._compile()
+            undo.callback(self._bpf.cleanup)
+            undo.callback(self.detach)
             try:
                 self.attach()
             except _FentryRefused as refused:
-                self.detach()
-                self._bpf.cleanup()
+                undo.close()
                 say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
-            except BaseException:
-                self.detach()
-                self._bpf.cleanup()
-                raise
             else:
                 return self._bpf
 
@@ -221,7 +210,7 @@ class Program:
             "RING_PAGES": options.ring_size // page,
             "CPUS": possible_cpus(),
             # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room.
-            "WAKEUP_BYTES": options.ring_size // 8,
+            "WAKEUP_BYTES": 0 if options.counting else options.ring_size // 8,
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),
         }
@@ -231,6 +220,8 @@ class Program:
                 constants |= {"PIDNS_INO": f"{_pidns()}ULL", "PIDNS_DEV": Path("/proc/self/ns/pid").stat().st_dev}
         if options.bare:
             constants["BARE"] = 1
+        if options.counting is not None:
+            constants |= options.counting.constants()
         if options.also:
             constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
         return [
@@ -263,9 +254,11 @@ class Program:
         name = f"{_FENTRY_PREFIX[side]}{function}" if fentry else f"{side}_{function}"
         with _captured_stderr() as log:
             try:
-                return bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
+                program = bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
             except Exception as error:  # bcc raises nothing narrower
                 raise _LoadError(f"{name}: {_telling(log() or str(error))}") from error
+        self._programs[name] = program.fd
+        return program
 
     def _attach_fentry(self, function: str, side: str) -> None:
         try:
@@ -309,30 +302,6 @@ class _FentryRefused(InetprobeError):
         super().__init__(log)
         self.function = function
         self.log = log
-
-
-def fentry_functions(types: Btf, functions: Iterable[str]) -> frozenset[str]:
-    """Those of ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
-
-    Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
-    """
-    if not types.has_struct("bpf_tramp_image"):
-        return frozenset()
-    prototypes = {name: types.prototype(name) for name in functions if name not in _VARIADIC}
-    return frozenset(name for name, found in prototypes.items() if found and found.arguments <= _FENTRY_ARGUMENTS)
-
-
-def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) -> int:
-    """Room for every thread this machine can have, as far as the kernel goes: a slot costs it some 100 bytes."""
-    return min(int(threads_max.read_text()), _MAXACTIVE_MAX)
-
-
-def _plan(options: Options, functions: tuple[str, ...]) -> dict[str, str]:
-    """The mechanism for each function. Raises HostError when fentry is demanded of a kernel without it."""
-    if options.mechanism == "fentry" and not options.fentry:
-        raise HostError("this kernel has no usable fentry (BPF trampolines): use --mechanism kprobe or auto")
-    wanted = options.fentry if options.mechanism != "kprobe" else frozenset()
-    return {name: "fentry" if name in wanted else "kprobe" for name in functions}
 
 
 def _deferred(base: Any) -> Any:

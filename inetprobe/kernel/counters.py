@@ -27,11 +27,15 @@ LOST = {
 }
 
 
+def map_memory(fd: int, size: int, *, writable: bool = False) -> mmap.mmap:
+    """The memory of a BPF array made with BPF_F_MMAPABLE, ``size`` bytes in whole pages. Raises OSError."""
+    pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    return mmap.mmap(fd, pages, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+
+
 def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> tuple[mmap.mmap, npt.NDArray[np.uint64]]:
-    """The memory of a BPF array made with BPF_F_MMAPABLE, as ``[entries, words]`` of u64. Raises OSError."""
-    size = -(-entries * words * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
-    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    memory = mmap.mmap(fd, size, mmap.MAP_SHARED, protection)
+    """Such an array as ``[entries, words]`` of u64. Raises OSError."""
+    memory = map_memory(fd, entries * words * 8, writable=writable)
     return memory, np.frombuffer(memory, "<u8", entries * words).reshape(entries, words)
 
 

@@ -2,7 +2,8 @@
 
 Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs.
 After that the ring and the counters are mapped, and root's user id alone, without a capability, is enough to take the
-probes away again. One exception: signals for a COMMAND that runs as another user need CAP_KILL.
+probes away again. Two exceptions: signals for a COMMAND that runs as another user need CAP_KILL, and probes that are to
+come back need what attaching takes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from inetprobe.errors import InetprobeError
 
 # include/uapi/linux/capability.h and prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
-_CAP_KILL, _CAP_SETGID = 5, 6
+_CAP_SETGID = 6
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+
+
+#: Capabilities that ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF.
+SIGNALS = frozenset({5})
+ATTACHING = frozenset({38, 39})
 
 
 class _Header(ctypes.Structure):
@@ -26,8 +32,8 @@ class _Sets(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def drop(*, keep_kill: bool) -> None:
-    """Gives up the supplementary groups and every capability (but CAP_KILL, if asked) of the calling thread for good.
+def drop(keep: frozenset[int] = frozenset()) -> None:
+    """Gives up the supplementary groups and every capability of the calling thread but those of ``keep``, for good.
 
     Threads begun later have none either; there must be no other yet. Raises InetprobeError if the kernel refuses.
     """
@@ -38,9 +44,9 @@ def drop(*, keep_kill: bool) -> None:
         raise _refused()
     if sets[0].effective >> _CAP_SETGID & 1:
         os.setgroups([])
-    kept = sets[0].permitted & (1 << _CAP_KILL if keep_kill else 0)
-    sets[0] = _Sets(kept, kept, 0)
-    sets[1] = _Sets(0, 0, 0)
+    for word, one in enumerate(sets):
+        kept = one.permitted & sum(1 << number % 32 for number in keep if number // 32 == word)
+        sets[word] = _Sets(kept, kept, 0)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0):
         raise _refused()
     if libc.capset(ctypes.byref(header), sets):

@@ -12,6 +12,7 @@ pending data is an array of (header, record).
 from __future__ import annotations
 
 import mmap
+import os
 import platform
 import select
 from collections.abc import Callable
@@ -28,8 +29,11 @@ _DISCARD = 1 << 30
 class Ring(Protocol):
     """A source of records. Neither method may be called from two threads at once."""
 
-    def wait(self, timeout_s: float) -> None:
-        """Blocks until the kernel wakes us, which it does when much is pending, or until the time is up."""
+    def wait(self, timeout_s: float | None) -> None:
+        """Blocks until the kernel wakes us, which it does when much is pending, until ``wake``, or the time is up."""
+
+    def wake(self) -> None:
+        """Ends ``wait``, now or the next time; may be called from another thread or a signal handler."""
 
     def drain(self) -> Records:
         """All complete records that are pending, oldest first; never blocks."""
@@ -55,10 +59,17 @@ class MappedRing:
         self._data = np.frombuffer(self._data_map, np.uint8, 2 * size, page)
         self._poll = select.epoll()
         self._poll.register(fd, select.EPOLLIN)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, select.EPOLLIN)
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float | None) -> None:
         """See Ring."""
-        self._poll.poll(timeout_s)
+        if any(fd == self._wake for fd, _ in self._poll.poll(timeout_s)):
+            os.eventfd_read(self._wake)
+
+    def wake(self) -> None:
+        """See Ring."""
+        os.eventfd_write(self._wake, 1)
 
     def drain(self) -> Records:
         """See Ring. The records are a copy: the kernel may write over the ring as soon as this returns."""
@@ -77,6 +88,7 @@ class MappedRing:
     def close(self) -> None:
         """See Ring."""
         self._poll.close()
+        os.close(self._wake)
         # numpy holds the buffers; they must go before the maps can.
         del self._consumer, self._producer, self._data
         self._consumer_map.close()
@@ -99,9 +111,12 @@ class CallbackRing:
         self._pending += ctypes.string_at(data, size)
         return 0
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float | None) -> None:
+        """See Ring; ``wake`` shows after a second at the latest."""
+        self._bpf.ring_buffer_poll(int(min(1.0, 1.0 if timeout_s is None else timeout_s) * 1000))
+
+    def wake(self) -> None:
         """See Ring."""
-        self._bpf.ring_buffer_poll(int(timeout_s * 1000))
 
     def drain(self) -> Records:
         """See Ring."""

@@ -1,4 +1,4 @@
-"""The bpf() system call, for the two questions bcc has no method for."""
+"""The bpf() system call, for what bcc has no method for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import ctypes
 import errno
 import os
 import platform
+import struct
+from typing import NamedTuple
 
 # include/uapi/linux/bpf.h
 _PROG_LOAD, _OBJ_GET_INFO_BY_FD = 5, 15
 _PROG_TYPE_KPROBE = 2
 _NUMBER = {"x86_64": 321}
-# struct bpf_prog_info: where recursion_misses (Linux 5.12) stands, and how much of it there is to read.
-_RECURSION_MISSES, _INFO_SIZE = 208, 216
+# struct bpf_prog_info from run_time_ns on (Linux 5.1): run_cnt follows, then recursion_misses (Linux 5.12).
+_RUN_TIME, _INFO_SIZE, _INFO_SIZE_BEFORE_5_12 = 192, 216, 208
 
 
 class _LoadAttributes(ctypes.Structure):
@@ -40,14 +42,26 @@ def load_nothing() -> int:
     return error
 
 
-def recursion_misses(program_fd: int) -> int | None:
-    """How often the kernel did not run a program because it ran already on that CPU; None where it does not count."""
+class ProgramInfo(NamedTuple):
+    """What the kernel counts of a program; ``run_time_ns`` and ``runs`` only while kernel.bpf_stats_enabled is 1.
+
+    ``recursion_misses`` is how often it was not run because it ran already on that CPU; None where that is not counted.
+    """
+
+    run_time_ns: int
+    runs: int
+    recursion_misses: int | None
+
+
+def program_info(program_fd: int) -> ProgramInfo:
+    """The kernel's counts of a program; nothing is known where it refuses to tell (before 5.19 without CAP_BPF)."""
     info = ctypes.create_string_buffer(_INFO_SIZE)
     attributes = _InfoAttributes(program_fd, _INFO_SIZE, ctypes.addressof(info))
     _, error = _bpf(_OBJ_GET_INFO_BY_FD, attributes)
-    if error or attributes.info_len < _INFO_SIZE:
-        return None
-    return int.from_bytes(info.raw[_RECURSION_MISSES:_INFO_SIZE], "little")
+    if error or attributes.info_len < _INFO_SIZE_BEFORE_5_12:
+        return ProgramInfo(0, 0, None)
+    run_time_ns, runs, misses = struct.unpack_from("<QQQ", info, _RUN_TIME)
+    return ProgramInfo(run_time_ns, runs, misses if attributes.info_len >= _INFO_SIZE else None)
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from inetprobe.sinks import OutputFile, cannot_write
 
 FORMAT = "1.0"
 _FLUSH_S = 1.0
-_ROWS = 65536
+_ROWS = 4096
 
 
 class RecordingSink:
@@ -37,6 +37,8 @@ class RecordingSink:
         self._rows = 0
         self._run: Run | None = None
         self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock))
+        # The first time takes pyarrow a while, among other things to look for a pandas: better before there is traffic.
+        to_arrow(np.zeros(1, self._nothing.dtype), run)
         self._flushed = time.monotonic()
         try:
             self._writer = pa.ipc.new_stream(self._file, schema(sock=run.sock).with_metadata(_metadata(run, redact)))

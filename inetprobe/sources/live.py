@@ -7,6 +7,7 @@ ring is emptied once more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -19,13 +20,15 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, probes, profile, sock
+from inetprobe.kernel import also, bpf, btf, filters, plan, probes, profile, sock
+from inetprobe.kernel.cells import Counting
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.model.profile import Profile
-from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records
+from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records, record_dtype
 from inetprobe.run import Accounting, Run
+from inetprobe.sources.backlog import Backlog
 
 _POLL_S = 0.1
 _GRACE_S = 0.5
@@ -39,7 +42,7 @@ class LiveOptions:
 
     ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
     between them allowed; ``sock``: read the fields of each sock that was made; ``duration_s`` is in seconds, None for
-    until stopped.
+    until stopped. ``counting`` is how the kernel counts for ``sources.counting``, None for a trace of every socket.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -49,6 +52,7 @@ class LiveOptions:
     also: tuple[str, ...] = ()
     duration_s: float | None = None
     sock: bool = False
+    counting: Counting | None = None
 
 
 class LiveSource:
@@ -60,16 +64,16 @@ class LiveSource:
         self._command = command
         self._stopping = False
         self._cgroups = Cgroups.of_host()
-        self._program = self._build(say)
         self._probes: dict[str, ProbeCount] = {}
         self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
-        self.run = self._describe()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._program = self._build(say)
+            undo.callback(self._program.close)
+            self.run = self._describe()
+            self._backlog = Backlog(record_dtype(self.run.slots, sock=self.run.sock))
             if command is not None:
                 self._program.follow(command.pid)
-        except BaseException:
-            self._program.close()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> LiveSource:
         return self
@@ -80,6 +84,7 @@ class LiveSource:
     def stop(self) -> None:
         """Asks ``batches`` to end soon."""
         self._stopping = True
+        self._program.ring.wake()
 
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
@@ -92,16 +97,23 @@ class LiveSource:
         if self._command is not None:
             self._command.release()
         while not self._over(deadline):
-            self._program.ring.wait(_POLL_S)
-            yield self._drain()
+            yield self._next(_POLL_S)
         self._program.deactivate()
-        grace = time.monotonic() + _GRACE_S
-        while self._in_flight() and time.monotonic() < grace:
-            self._program.ring.wait(_POLL_S / 10)
-            yield self._drain()
+        yield from self._let_them_end()
         self._probes = self._program.probe_counts()
         self._program.detach()
-        yield self._drain()
+        yield from self._rest()
+
+    def _let_them_end(self) -> Iterator[Batch]:
+        grace = time.monotonic() + _GRACE_S
+        while self._in_flight() and time.monotonic() < grace:
+            yield self._next(_POLL_S / 10)
+
+    def _rest(self) -> Iterator[Batch]:
+        """Everything that is still pending, in the ring and here."""
+        self._drain()
+        while self._backlog:
+            yield self._next(0)
 
     def accounting(self) -> Accounting:
         """Where every entry went; complete once ``batches`` has ended."""
@@ -128,11 +140,23 @@ class LiveSource:
         """Takes the probes away and frees everything; to be called once."""
         self._program.close()
 
+    @property
+    def program(self) -> bpf.Program:
+        """What runs in the kernel."""
+        return self._program
+
     def _over(self, deadline: float | None) -> bool:
         ended = self._command is not None and self._command.poll() is not None
         return self._stopping or ended or (deadline is not None and time.monotonic() >= deadline)
 
-    def _drain(self) -> Batch:
+    def _next(self, timeout_s: float | None) -> Batch:
+        """The next batch, empty where nothing came in time; what waits here goes first."""
+        self._program.ring.wait(0 if self._backlog else timeout_s)
+        if not self._backlog.full:
+            self._drain()
+        return self._backlog.take()
+
+    def _drain(self) -> None:
         # Counters first: a loss counted here is older than any record that was not yet in the ring.
         losses = self._program.counters.new_losses()
         records = self._program.ring.drain()
@@ -140,7 +164,7 @@ class LiveSource:
         for identity in np.unique(records["cgroup_id"]).tolist():
             if identity not in self.run.cgroups:
                 self.run.cgroups[identity] = self._cgroups.path(identity)
-        return Batch(records, losses)
+        self._backlog.put(Batch(records, losses))
 
     def _count(self, records: Records) -> None:
         left = np.ones(len(records), bool)
@@ -163,17 +187,18 @@ class LiveSource:
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
         self._profile = _profile(types, symbols, say)
-        program = bpf.Options(
+        program = plan.Options(
             offsets=btf.offsets(types),
-            fentry=bpf.fentry_functions(types, functions),
+            fentry=plan.fentry_functions(types, functions),
             mechanism=options.mechanism,
             ring_size=options.ring_size,
-            maxactive=options.maxactive or bpf.default_maxactive(),
+            maxactive=options.maxactive or plan.default_maxactive(),
             filters=filters.constants(options.filters, self._cgroups, follow=self._command is not None),
             follow=self._command is not None,
             also=self._also,
             bare=options.filters.beyond_inet,
             sock=sock.constants(types) if options.sock else {},
+            counting=options.counting,
         )
         return bpf.Program(program, symbols, say)
 

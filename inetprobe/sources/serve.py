@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
-from inetprobe.errors import HostError
 from inetprobe.filters import Filters
+from inetprobe.kernel import privileges
+from inetprobe.kernel.cells import Counting
 from inetprobe.snapshot import Counts
 from inetprobe.sources import Source
+from inetprobe.sources.counting import CountingSource
+from inetprobe.sources.live import LiveOptions
 
 Say = Callable[[str], None]
 
@@ -50,4 +54,12 @@ def open_live(options: ServeOptions, say: Say) -> ServeSource:
     It must be called before another thread begins, since that would keep its capabilities. Raises HostError where this
     machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
     """
-    raise HostError("this inetprobe cannot count live: give a recording with --replay FILE")
+    counting = Counting(options.bounds_ns, options.slow_ns, options.rate_limit)
+    live = LiveOptions(options.filters, options.ring_size, options.maxactive, options.mechanism, counting=counting)
+    source = CountingSource(live, options.max_rate, say)
+    with contextlib.ExitStack() as undo:
+        undo.callback(source.close)
+        privileges.drop(frozenset() if options.max_rate is None else privileges.ATTACHING)
+        source.start()
+        undo.pop_all()
+    return source

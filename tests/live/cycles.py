@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from inetprobe.kernel import bpf, btf
+from inetprobe.kernel import bpf, btf, plan
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE
 from inetprobe.trace import problems
@@ -17,7 +17,7 @@ def main(times):
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     from inetprobe.run import Run
 
-    options = bpf.Options(btf.offsets(types), bpf.fentry_functions(types, symbols.present()), "kprobe")
+    options = plan.Options(btf.offsets(types), plan.fentry_functions(types, symbols.present()), "kprobe")
     program = bpf.Program(options, symbols, print)
     run, total = Run("", 0), 0
     for cycle in range(times):

@@ -1,8 +1,9 @@
-"""Reads a large BPF hash map in a loop: while a bpf() call is preempted, no kprobe program runs on that CPU."""
+"""`scraper.py CPU` reads a large BPF hash map in a loop: while bpf() is preempted, that CPU runs no kprobe program."""
 
 import ctypes
 import os
 import struct
+import sys
 
 SYS_BPF, MAP_CREATE, MAP_UPDATE, LOOKUP_BATCH = 321, 0, 2, 24
 ENTRIES = 16384
@@ -15,6 +16,7 @@ def bpf(command, attributes):
 
 
 def main():
+    os.sched_setaffinity(0, {int(sys.argv[1])})
     fd = bpf(MAP_CREATE, struct.pack("<IIII", 1, 4, 8, ENTRIES))
     if fd < 0:
         raise OSError(ctypes.get_errno(), "BPF_MAP_CREATE")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HERE, accounted, command, inetprobe, shape, tracing
+from inetprobe.errors import HostError
+from inetprobe.kernel import bpf, btf, plan
+from inetprobe.kernel.symbols import Symbols
 
-MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
+from .conftest import MECHANISMS, accounted, command, inetprobe, shape, tracing
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
@@ -48,6 +50,14 @@ def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
     assert mechanism == "fentry" or not skipped, summary
     assert not summary["unfollowed"]
     assert not summary["filtered"]
+
+
+def test_who_forks_unseen_is_followed_all_the_same():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.live.unseen_fork"], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 followed, 0 not" in done.stdout
 
 
 def test_inside_a_pid_namespace_the_command_is_followed_too():
@@ -248,26 +258,15 @@ def test_once_attached_no_capability_is_left():
     assert os.geteuid() == 0
 
 
-@pytest.fixture
-def preempted_scrapers():
-    """Two busy readers of a BPF map; are they preempted anywhere? A kernel with CONFIG_PREEMPT_DYNAMIC can."""
-    preempt = Path("/sys/kernel/debug/sched/preempt")
-    if not preempt.exists():
-        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=False)
-    preempts = preempt.exists()
-    text = preempt.read_text() if preempts else "(none)"
-    before = text[text.index("(") + 1 : text.index(")")]
-    if preempts:
-        preempt.write_text("full")
-    scrapers = [subprocess.Popen([sys.executable, HERE / "scraper.py"], stdout=subprocess.PIPE) for _ in range(2)]
-    for scraper in scrapers:
-        scraper.stdout.readline()
-    yield preempts
-    for scraper in scrapers:
-        scraper.kill()
-        scraper.communicate()
-    if preempts:
-        preempt.write_text(before)
+def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
+    def refuse(*_):
+        raise HostError("no ring today")
+
+    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    monkeypatch.setattr(bpf.ring, "open_ring", refuse)
+    with pytest.raises(HostError, match="no ring today"):
+        bpf.Program(plan.Options(btf.offsets(types), mechanism="kprobe"), symbols, print)
+    assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
 @MECHANISMS

@@ -13,13 +13,16 @@ PLAIN = [(0, "inet_create"), *ALLOCATED]
 @pytest.fixture(scope="module", params=["kprobe", "fentry"])
 def shared(request):
     with tracing("--mechanism", request.param) as tracer:
-        yield Shared(tracer, request.param)
+        shared = Shared(tracer, request.param)
+        yield shared
     summary = tracer.summary
     assert accounted(summary), summary
-    assert not summary["lost"]
-    assert not summary["incomplete"]
     assert not summary["probe_misses"]
-    assert not summary["program_skipped"]
+    # A kernel that preempts itself (7.2) skips fentry programs: each skip spoils at most one trace, and is counted.
+    skipped = sum(summary["program_skipped"].values())
+    assert request.param == "fentry" or not skipped, summary
+    assert shared.spoilt <= skipped, summary
+    assert sum(summary["lost"].values()) + sum(summary["incomplete"].values()) <= skipped, summary
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +56,8 @@ def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modpr
         "threads = [threading.Thread(target=make) for _ in range(300)]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]"
     )
-    traces = shared.run(program)
-    assert len(traces) == 300
+    traces = shared.run(program, expected=300)
+    assert len(traces) <= 300
     assert all(shape(trace) == [(0, "inet_create"), *[(1, "__request_module")] * 2] for trace in traces)
 
 
@@ -66,7 +69,8 @@ def test_mptcp_s_own_socket_nests(shared):
         switch.write_text("1")
     try:
         traces = shared.run(
-            "import socket, contextlib\nwith contextlib.suppress(OSError): socket.socket(2, 1, 262).close()"
+            "import socket, contextlib\nwith contextlib.suppress(OSError): socket.socket(2, 1, 262).close()",
+            expected=1,
         )
     finally:
         if built_in:
@@ -93,7 +97,7 @@ def test_sigkill_inside_request_module_still_returns(shared, modprobe):
         "_, status = os.wait()\n"
         "assert os.WIFSIGNALED(status)"
     )
-    (trace,) = shared.run(program)
+    (trace,) = shared.run(program, expected=1)
     assert trace["errno"] == "EPROTONOSUPPORT"
     assert trace["calls"][1]["result"] < 0
 
@@ -107,8 +111,8 @@ def test_processes_that_exit_at_once(shared):
         "        os._exit(0)\n"
         "for _ in range(300): os.wait()"
     )
-    traces = shared.run(program)
-    assert len({trace["pid"] for trace in traces}) == len(traces) == 300
+    traces = shared.run(program, expected=300)
+    assert len({trace["pid"] for trace in traces}) == len(traces)
     assert all(shape(trace) == PLAIN for trace in traces)
 
 
@@ -120,14 +124,13 @@ def test_threads_of_one_process_keep_their_own_traces(shared):
         "threads = [threading.Thread(target=make, args=a) for a in [(1, 0), (2, 0), (3, 1), (2, 17)] * 2]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]"
     )
-    traces = shared.run(program)
-    assert len(traces) == 1600
+    traces = shared.run(program, expected=1600)
     by_thread = {}
     for trace in traces:
         assert shape(trace) == PLAIN
         by_thread.setdefault(trace["tid"], []).append((trace["type"], trace["protocol"], trace["prot"]))
     assert len(by_thread) == 8
-    assert all(len(made) == 200 and len(set(made)) == 1 for made in by_thread.values())
+    assert all(len(set(made)) == 1 for made in by_thread.values())
     assert len({trace["pid"] for trace in traces}) == 1
 
 
@@ -145,7 +148,7 @@ def test_other_namespaces_are_reported_in_the_host_s_terms(shared, tmp_path):
         f"open({str(tmp_path / 'said')!r}, 'w').write(said + child)\n"
         "maker.communicate()"
     )
-    traces = shared.run(program)
+    traces = shared.run(program, expected=1)
     own_pid, netns, host_pid = (tmp_path / "said").read_text().split()
     (trace,) = [trace for trace in traces if not trace["kernel_socket"]]
     assert own_pid == "1"

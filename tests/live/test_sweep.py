@@ -16,10 +16,8 @@ from inetprobe.sources.replay import ReplaySource
 from inetprobe.trace import call_traces
 from inetprobe.verdict import judge
 
-from .conftest import HERE, inetprobe, tracing
+from .conftest import HERE, MECHANISMS, inetprobe, tracing
 from .sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
-
-MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
 
 
 @pytest.fixture(autouse=True)

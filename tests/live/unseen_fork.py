@@ -1,0 +1,45 @@
+"""Forks while no program follows forks, as where the kernel skips it: who is followed then? Prints the counts."""
+
+import os
+import socket
+
+from inetprobe.filters import Filters
+from inetprobe.kernel import bpf, btf, filters, plan
+from inetprobe.kernel.cgroups import Cgroups
+from inetprobe.kernel.symbols import Symbols
+
+
+def in_a_child(body):
+    child = os.fork()
+    if not child:
+        body()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def make():
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0).close()
+
+
+def main():
+    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    constants = filters.constants(Filters(), Cgroups.of_host(), follow=True)
+    options = plan.Options(
+        btf.offsets(types), plan.fentry_functions(types, symbols.present()), filters=constants, follow=True
+    )
+    program = bpf.Program(options, symbols, print)
+    program.follow(os.getpid())
+    program._bpf.detach_raw_tracepoint(tp=b"sched_process_fork")
+    program._tracepoints = [event for event in program._tracepoints if event[0] != b"sched_process_fork"]
+    program.activate()
+    in_a_child(make)
+    in_a_child(lambda: in_a_child(make))
+    program.deactivate()
+    records = program.ring.drain()
+    assert os.getpid() not in records["pid"]
+    print(len(set(records["pid"].tolist())), "followed,", program.counters.read("unfollowed"), "not")
+    program.close()
+
+
+if __name__ == "__main__":
+    main()
