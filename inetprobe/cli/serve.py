@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import queue
 import signal
 import sys
@@ -29,6 +28,7 @@ from inetprobe.pipeline import pump
 from inetprobe.sinks import Sink, Style, open_format
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.serve import Say, ServeOptions, ServeSource, open_live
+from inetprobe.web import Response, Server
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ class WebServer(Protocol):
     def start(self) -> None:
         """Begins to answer, in threads of its own."""
 
-    def reload(self) -> None:
+    def reload(self) -> object:
         """Reads the web configuration again."""
 
     def stop(self) -> None:
@@ -279,8 +279,13 @@ def open_web(web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[
 
     Raises UsageError for a bad address or configuration, InetprobeError for an address that is in use.
     """
-    # The one place that knows inetprobe.web.
-    server: WebServer = importlib.import_module("inetprobe.web").Server(
-        web.address, web.config, web.telemetry_path, page, ready, tell
+    server = Server(
+        web.address,
+        page=lambda accept, _query: Response(*page(accept)),
+        ready=ready,
+        say=tell,
+        config=web.config,
+        telemetry_path=web.telemetry_path,
     )
+    server.bind()
     return server
