@@ -109,6 +109,8 @@ class Connection:
             head = await self._head()
             if head is None:
                 return False
+            if head.http_version not in (b"1.0", b"1.1"):
+                raise h11.RemoteProtocolError("not HTTP/1", error_status_hint=505)
             # A body is of no use to any route: it is not read, and the connection ends with the answer.
             whole = isinstance(self._http.next_event(), h11.EndOfMessage)
         except h11.RemoteProtocolError as error:

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 from inetprobe.errors import UsageError
+from inetprobe.text import printable
 from inetprobe.web.section import Section
 
 _KEYS = (
@@ -169,7 +170,7 @@ def _file(options: Section, key: str, folder: Path) -> Path:
             file.read(1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{options.where}: {key} {path} cannot be read: {reason}") from None
+        raise UsageError(f"{options.where}: {key} {printable(str(path))} cannot be read: {reason}") from None
     return path
 
 
