@@ -34,7 +34,8 @@ def values(stage, instruction):
 
 def installed(stage):
     (line,) = [value for value in values(stage, "RUN") if "apt-get install" in value]
-    assert "--no-install-recommends" in line and "rm -rf /var/lib/apt/lists/*" in line
+    assert "--no-install-recommends" in line
+    assert "rm -rf /var/lib/apt/lists/*" in line
     assert line.index("apt-get update") < line.index("apt-get install") < line.index("rm -rf")
     return set(re.search(r"--no-install-recommends ([\w\- ]+?) *&&", line)[1].split())
 

@@ -16,4 +16,4 @@ def test_every_file_is_tested_and_documented():
         # The Kubernetes tests go through what the kustomization names.
         assert path.name in tests + manifests, path
         relative = str(path.relative_to(DEPLOY.parent))
-        assert relative in document or f"{Path(relative).parent}/`" in document, path
+        assert relative in document or f"{Path(relative).parent}/" in document, path

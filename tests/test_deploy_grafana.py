@@ -35,7 +35,8 @@ def test_panels_have_places_of_their_own():
 
 def test_every_panel_asks_the_chosen_prometheus_in_a_unit():
     for panel in PANELS:
-        assert panel["targets"] and panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["targets"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
         for asked in (panel, *panel["targets"]):
             assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])

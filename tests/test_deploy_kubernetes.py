@@ -15,7 +15,7 @@ from inetprobe.web.routes import HEALTH, READINESS
 
 FOLDER = Path(__file__).parents[1] / "deploy/kubernetes"
 #: appArmorProfile came with 1.30.
-VERSIONS = ["1.30", kubernetes_validate.major_minor(kubernetes_validate.latest_version())]
+VERSIONS = ["1.30", ".".join(kubernetes_validate.latest_version().split(".")[:2])]
 
 _TEXT = {"type": "string"}
 _LABELS = {"type": "object", "additionalProperties": _TEXT}

@@ -81,7 +81,8 @@ def test_names_tell_the_labels_that_are_left():
     short = {"type": "socket_type"}
     for rule in rules("recording.yml"):
         level, metric, operation = rule["record"].split(":")
-        assert metric.startswith("inetprobe_") and operation
+        assert metric.startswith("inetprobe_")
+        assert operation
         words = [short.get(word, word) for word in level.split("_")]
         labels = set(words) | ({"job"} if "instance" in words else set())
         for by in re.findall(r"\b(?:sum|count) by \(([^)]*)\)", rule["expr"]):
@@ -92,8 +93,14 @@ def test_what_goes_up_to_the_fleet_is_without_hosts():
     (federate,) = read(FOLDER / "federate.yml")["scrape_configs"]
     (keep,) = read(FOLDER / "remote_write.yml")["remote_write"][0]["write_relabel_configs"]
     (pattern, _) = federate["params"]["match[]"]
-    assert federate["honor_labels"] and keep["action"] == "keep"
+    assert federate["honor_labels"]
+    assert keep["action"] == "keep"
     assert pattern == f'{{__name__=~"{keep["regex"]}"}}'
     up = {name for name in RECORDS if re.fullmatch(keep["regex"], name)}
     assert up == {name for name in RECORDS if not name.startswith("instance")}
     assert len(up) >= 10
+
+
+def test_every_alert_is_documented():
+    document = (FOLDER.parents[1] / "docs/deploy.md").read_text()
+    assert set(re.findall(r"`(Inetprobe\w+)`", document)) == set(ALERTS)

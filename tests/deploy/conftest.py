@@ -1,10 +1,11 @@
-"""One Prometheus for all tests here: it scrapes a replayed workload that grows, and the exporter with counts made up."""
+"""One Prometheus for all tests here: it scrapes a replayed workload that grows, and an exporter of made-up counts."""
 
 import contextlib
 import http.client
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,11 +119,4 @@ def settled(prometheus):
 
 def all_evaluated_since(prometheus, when):
     groups = prometheus.get("rules")["groups"]
-    return all(seconds(group["lastEvaluation"]) > when for group in groups)
-
-
-def seconds(timestamp):
-    """Of RFC 3339 with nanoseconds, UTC or not."""
-    from datetime import datetime
-
-    return datetime.fromisoformat(timestamp).timestamp()
+    return all(datetime.fromisoformat(group["lastEvaluation"]).timestamp() > when for group in groups)
