@@ -23,7 +23,7 @@ def status(keep):
     return dict(line.split(":\t", 1) for line in out.splitlines() if ":\t" in line)
 
 
-@pytest.mark.parametrize("keep", [frozenset(), privileges.SIGNALS, privileges.ATTACHING])
+@pytest.mark.parametrize("keep", [frozenset(), privileges.SIGNALS, privileges.attaching()])
 def test_nothing_is_left_but_what_was_asked_for(keep):
     lines = Path("/proc/self/status").read_text().splitlines()
     had = int(next(line for line in lines if line.startswith("CapPrm")).split()[1], 16)
@@ -33,6 +33,13 @@ def test_nothing_is_left_but_what_was_asked_for(keep):
     assert left["NoNewPrivs"] == "1"
     if not os.geteuid():
         assert not left["Groups"].strip()
+
+
+@pytest.mark.parametrize(("paranoid", "wanted"), [("2\n", {38, 39}), ("3\n", {21, 38, 39}), ("-1\n", {38, 39})])
+def test_attaching_takes_what_the_kernel_s_own_setting_asks_for(tmp_path, paranoid, wanted):
+    setting = tmp_path / "perf_event_paranoid"
+    setting.write_text(paranoid)
+    assert privileges.attaching(setting) == wanted
 
 
 def test_a_command_brings_no_threads_that_would_keep_theirs():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -272,3 +273,20 @@ def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == ["trace"] * 5 + ["summary"]
     assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}
+
+
+def test_systemd_is_told_of_each_state(recording, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        service = subprocess.Popen(
+            [sys.executable, "-m", "inetprobe", "serve", "-q", "--replay", recording, "--listen", "127.0.0.1:0"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        assert systemd.recv(4096) == b"READY=1"
+        service.send_signal(signal.SIGHUP)
+        assert systemd.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.recv(4096) == b"READY=1"
+        service.send_signal(signal.SIGTERM)
+        assert systemd.recv(4096) == b"STOPPING=1"
+        assert service.wait(30) == 0

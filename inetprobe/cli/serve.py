@@ -29,6 +29,7 @@ from inetprobe.sinks import Sink, Style, open_format
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.serve import Say, ServeOptions, ServeSource, open_live
 from inetprobe.web import Response, Server
+from inetprobe.web.notify import READY, STOPPING, notify, reloading
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -245,11 +246,15 @@ class _Service:
         sys.stdout.buffer.flush()
 
     def _listen(self, server: WebServer) -> None:
-        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration."""
+        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is told of each."""
         try:
             server.start()
+            notify(READY)
             while self._events.get() != "stop":
+                notify(reloading())
                 server.reload()
+                notify(READY)
+            notify(STOPPING)
         finally:
             server.stop()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 from inetprobe.errors import InetprobeError
 
@@ -19,9 +20,10 @@ _CAP_SETGID = 6
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 
-#: Capabilities that ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF.
+_CAP_SYS_ADMIN = 21
+#: What ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF.
 SIGNALS = frozenset({5})
-ATTACHING = frozenset({38, 39})
+_ATTACHING = frozenset({38, 39})
 
 
 class _Header(ctypes.Structure):
@@ -30,6 +32,12 @@ class _Header(ctypes.Structure):
 
 class _Sets(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> frozenset[int]:
+    """What ``drop`` has to keep where probes are to come back. From 3 on, which Debian's and Ubuntu's kernels know and
+    others do not, perf_event_open() takes CAP_SYS_ADMIN."""
+    return _ATTACHING | ({_CAP_SYS_ADMIN} if int(paranoid.read_text()) > 2 else set())
 
 
 def drop(keep: frozenset[int] = frozenset()) -> None:

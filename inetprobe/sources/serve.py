@@ -59,7 +59,7 @@ def open_live(options: ServeOptions, say: Say) -> ServeSource:
     source = CountingSource(live, options.max_rate, say)
     with contextlib.ExitStack() as undo:
         undo.callback(source.close)
-        privileges.drop(frozenset() if options.max_rate is None else privileges.ATTACHING)
+        privileges.drop(frozenset() if options.max_rate is None else privileges.attaching())
         source.start()
         undo.pop_all()
     return source
