@@ -111,6 +111,23 @@ def test_a_lane_keeps_places_for_other_clients_and_none_for_who_hung_up():
     asyncio.run(asyncio.wait_for(crowd(), 10))
 
 
+def test_who_hangs_up_takes_the_result_from_nobody_who_shares_it():
+    async def pair():
+        lane = Lane("test", most=3, most_per_client=3)
+        go_on = threading.Event()
+        busy = asyncio.create_task(lane.run("a", 0, lambda: go_on.wait(10)))
+        first, second = (asyncio.create_task(lane.run("a", 1, lambda: "shared")) for _ in range(2))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await busy
+        assert await second == "shared"
+        lane.close()
+
+    asyncio.run(asyncio.wait_for(pair(), 10))
+
+
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -167,6 +184,11 @@ def asked(config, *headers, auth=None):
 def test_an_unknown_user_takes_the_time_of_the_slowest_known(config, checks):
     assert asked(config, basic("eve", "secret")) == [False]
     assert [hashed[:7] for hashed in checks] == [b"$2b$05$"]
+
+
+def test_an_unknown_user_is_refused_even_if_they_met_the_decoys_password(config, monkeypatch):
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
+    assert asked(config, basic("eve", "x"), basic("eve", "x"), basic("alice", "x")) == [False, False, True]
 
 
 def test_a_success_is_remembered_a_failure_is_not(config, checks):

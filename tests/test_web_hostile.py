@@ -242,6 +242,15 @@ def test_a_body_is_not_waited_for_nor_taken_for_a_request(raw, status):
     assert b"\r\nConnection: close\r\n" in answer
 
 
+def test_who_still_sends_a_body_is_heard_out_for_a_while():
+    with serving() as server, connect(server) as client:
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+        assert to_the_end(client).startswith(b"HTTP/1.1 405 ")
+        for _ in range(6):  # an RST, which could overtake the answer, would end this with EPIPE
+            client.sendall(b"x" * 10_000)
+            time.sleep(0.02)
+
+
 def test_pipelined_requests_are_answered_in_order():
     targets = [b"/healthz", b"/nothing", b"/metrics", b"/readyz"] * 25
     with serving() as server:

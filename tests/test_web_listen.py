@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inetprobe.errors import UsageError
 from inetprobe.web.listen import listen, written
 
-from .web_server import curl, serving
+from .web_server import connect, curl, serving, to_the_end
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,15 @@ def test_a_port_in_use_is_one_sentence():
         address = written(listener.getsockname())
         with pytest.raises(UsageError, match=f"'{address}' cannot be taken: another program listens there"):
             listen(address)
-    listen(address).close()  # and a port that was, is free at once
+
+
+def test_a_port_is_free_as_soon_as_the_server_stopped():
+    with serving() as server:
+        address = server.url.rpartition("/")[2]
+        with connect(server) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert to_the_end(client)
+    listen(address).close()  # although the connection it ended is in TIME_WAIT
 
 
 @given(st.text("0:[]%-x", max_size=8))

@@ -362,6 +362,7 @@ def test_requests_wait_between_bind_and_start():
 def test_tls_clients_that_end_in_order_get_an_end_in_order(authority, web_config):
     with serving(config=web_config()) as server, connect(server) as raw:
         context = ssl.create_default_context(cafile=authority.file)
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         client = context.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert to_the_end(client).endswith(b"ok\n")  # without close_notify this would raise

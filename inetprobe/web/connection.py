@@ -53,8 +53,8 @@ class State(IntEnum):
 class Connection:
     """Serves one client until either has enough; ``run`` is its task.
 
-    ``config`` tells what holds now: what held when the client connected holds for its TLS, and another one since then
-    makes the next answer the last. ``entered`` is called after every change of state.
+    ``config`` tells what holds now, at the start for TLS and at each request for passwords and headers. ``entered`` is
+    called after every change of state.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Connection:
             config = self._config()
             if config.tls is not None and not await self._secured(config.tls, config.allowed_sans):
                 return
-            while await self._exchange(config):
+            while await self._exchange():
                 self._http.start_next_cycle()
                 self._enter(State.IDLE)
             self._enter(State.IDLE)
@@ -103,7 +103,7 @@ class Connection:
             certificate = await self._stream.handshake(context)
         return allowed_sans is None or bool(subject_alternative_names(certificate) & allowed_sans)
 
-    async def _exchange(self, config: WebConfig) -> bool:
+    async def _exchange(self) -> bool:
         """One request and its answer; False if they were the last."""
         try:
             head = await self._head()
@@ -121,9 +121,8 @@ class Connection:
         self._enter(State.ANSWERING)
         method = head.method.decode("ascii")
         request = Request(method, head.target.decode("ascii"), _headers(head), self._client)
-        current = self._config()
-        answer = await self._routes.answer(request, current)
-        last = self.ending or not whole or current is not config
+        answer = await self._routes.answer(request, self._config())
+        last = self.ending or not whole
         await self._send(answer, with_body=method != "HEAD", last=last)
         return not self.ending and self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
