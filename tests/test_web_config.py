@@ -1,7 +1,6 @@
 """The web configuration file: what exporters' files have is accepted (promtool agrees), all else is one sentence."""
 
 import ssl
-import subprocess
 
 import bcrypt
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from inetprobe.errors import UsageError
 from inetprobe.web.config import WebConfig
 
+from .prometheus import promtool
 from .web_server import SECRET, Authority
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -38,11 +38,9 @@ def read(folder, text):
     return WebConfig.read(path)
 
 
-def promtool(folder):
+def judged_by_promtool(folder):
     """Does Prometheus' own reader of such files accept the one just read?"""
-    done = subprocess.run(
-        ["promtool", "check", "web-config", folder / "web.yml"], capture_output=True, text=True, timeout=30
-    )
+    done = promtool("check", "web-config", folder / "web.yml")
     return done.returncode == 0, done.stdout + done.stderr
 
 
@@ -86,13 +84,13 @@ basic_auth_users:
 def test_what_exporters_have_is_accepted_here_and_by_promtool(folder, name):
     config = read(folder, ACCEPTED[name])
     assert (config.tls is not None) == (name not in ("nothing", "comments", "empty sections", "no http2"))
-    accepted, said = promtool(folder)
+    accepted, said = judged_by_promtool(folder)
     assert accepted, said
 
 
 def test_promtool_refuses_what_it_should(folder):
     (folder / "web.yml").write_text(TLS.replace("server.pem", "gone.pem"))
-    accepted, said = promtool(folder)
+    accepted, said = judged_by_promtool(folder)
     assert not accepted
     assert "gone.pem" in said
 

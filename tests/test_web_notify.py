@@ -50,18 +50,3 @@ def test_a_socket_that_cannot_be_reached_is_one_sentence(monkeypatch, address):
         notify.notify(notify.READY)
     assert address[:60] in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("microseconds", "process", "expected"),
-    [
-        ("30000000", "self", 15.0), ("30000000", None, 15.0), ("30000000", "1", None), ("0", "self", None),
-        ("", "self", None), (None, None, None), ("soon", "self", None),
-    ],
-)  # fmt: skip
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(monkeypatch, microseconds, process, expected):
-    for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", process)):
-        monkeypatch.delenv(name, raising=False)
-        if value is not None:
-            monkeypatch.setenv(name, str(os.getpid()) if value == "self" else value)
-    assert notify.watchdog_interval() == expected

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from inetprobe import kernels
+from inetprobe import debian, kernels
 from inetprobe.errors import InetprobeError
 from inetprobe.vm import run_in_vm
 
@@ -23,6 +23,7 @@ def say(what: str) -> None:
 def main() -> int:
     """The tests' own exit status, or 125 when the VM itself failed."""
     os.chdir(ROOT)
+    os.environ["INETPROBE_CACHE"] = str(debian.cache_folder())  # where Prometheus is; the guest's home is another
     argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)

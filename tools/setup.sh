@@ -4,8 +4,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # python3-bpfcc is BCC, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng asks
-# it for a kernel's version), iproute2 (loopback). The live tests' independent witnesses: strace, bpftrace.
-packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace"
+# it for a kernel's version), iproute2 (loopback). The tests' independent witnesses: strace, bpftrace, curl, and systemd
+# for systemd-analyze.
+packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd"
 python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -65,6 +66,8 @@ make_venv() {
 
 install_packages
 make_venv
+# Prometheus, the tests' scraper, is unpacked into the cache: an installed one would begin to serve.
+.venv/bin/python -m tests.prometheus >/dev/null || fail "Prometheus could not be fetched"
 .venv/bin/python -c 'import bcc, inetprobe' || fail "bcc or inetprobe cannot be imported from .venv"
 touch .venv/ready
 say "done: .venv/bin/inetprobe"

@@ -8,7 +8,7 @@ import time
 
 from inetprobe.errors import InetprobeError
 
-READY, STOPPING, WATCHDOG = "READY=1", "STOPPING=1", "WATCHDOG=1"
+READY, STOPPING = "READY=1", "STOPPING=1"
 
 
 def reloading() -> str:
@@ -34,12 +34,3 @@ def notify(*states: str) -> bool:
     except OSError as error:
         raise InetprobeError(f"systemd cannot be told through {address[:60]!r}: {error.strerror or error}") from None
     return True
-
-
-def watchdog_interval() -> float | None:
-    """Seconds between two WATCHDOG that keep systemd content, half of what it allows; None where it asks for none."""
-    microseconds = os.environ.get("WATCHDOG_USEC", "")
-    process = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not microseconds.isdigit() or int(microseconds) == 0 or process != str(os.getpid()):
-        return None
-    return int(microseconds) / 2e6

@@ -65,7 +65,7 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Does the thread serve? For a watchdog."""
+        """Does the thread serve?"""
         return self._thread is not None and self._thread.is_alive()
 
     def bind(self) -> None:

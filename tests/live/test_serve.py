@@ -205,8 +205,8 @@ def test_the_web_configuration_is_read_again_on_sighup(tmp_path):
     config = tmp_path / "web.yml"
     config.write_text("{}\n")
     with serving("--web.config.file", str(config)) as served:
-        # "secret", by htpasswd -B
-        config.write_text("basic_auth_users:\n  sre: $2y$05$cBUY3qCb7eCHxGuMnmzSWuxpgBzLqxSIpIKmYp5LJpVCyo0RrqHwK\n")
+        # the hash of "secret"
+        config.write_text("basic_auth_users:\n  sre: $2b$05$1doHGMEQ8ksTHMIBNDsSC.dtaseKIGR4jJxzsUFlvv/ifewjoTfSO\n")
         served.process.send_signal(signal.SIGHUP)
         wait(lambda: "the web configuration is that of" in served.err, served)
         with pytest.raises(urllib.error.HTTPError, match="401"):
