@@ -10,8 +10,8 @@ from inetprobe.record import Batch
 
 #: Records in a batch: what any sink does with so many takes far less time than it takes to fill a ring.
 STEP = 2048
-#: Records that wait, some 100 MB: beyond that the ring fills, and the kernel counts what is lost.
-MOST = 1 << 18
+#: Records that wait, some 50 MB: beyond that the ring fills, and the kernel counts what is lost.
+MOST = 1 << 17
 
 
 class Backlog:
