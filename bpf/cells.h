@@ -95,7 +95,7 @@ static __always_inline void count_module(struct create_cells *cells, struct inet
 {
 	u64 key = KEY_USED | (call->module & 3) << KEY_FORM | (call->module_type & (CELL_TYPES - 1)) << KEY_TYPE |
 		(u32)(u16)call->module_family << KEY_FAMILY | (u64)(u32)call->module_protocol << KEY_NUMBER;
-	int failed = call->result != 0;
+	int failed = call->result != 0; /* 0 where the return was not seen, too */
 	struct cell *cell = cell_of(cells->modules, MODULES, failed ? key | KEY_FAILED : key);
 
 	if (cell)

@@ -248,11 +248,10 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 
 			if (i >= t->ncalls)
 				break;
-			if (!(call->flags & CALL_RETURNED))
-				continue;
-			count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
 			if (call->module)
 				count_module(its, call);
+			if (call->flags & CALL_RETURNED)
+				count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
 		}
 	}
 	lock_xadd(&c->value[outcome], 1);

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.options import PROBE_OPTIONS
 from inetprobe.command import Command, end_like
 from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.filters import Filters, parse_duration
@@ -25,27 +26,13 @@ from inetprobe.sources.live import LiveOptions, LiveSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PAGE = 4096
-
 
 def live_options(function: F) -> F:
     """The options of every live command; they arrive as keywords of ``run_live``."""
     options = [
         click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
         click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
-        click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
-        click.option(
-            "--maxactive",
-            type=click.IntRange(1, 4096),
-            help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
-        ),
-        click.option(
-            "--ring-size",
-            type=click.IntRange(_PAGE, 1 << 30),
-            default=1 << 22,
-            show_default=True,
-            help="Bytes of the ring buffer: a power of two.",
-        ),
+        *PROBE_OPTIONS,
         click.option(
             "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
         ),
@@ -79,8 +66,6 @@ def run_live(
     """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0."""
     if user is not None and not command:
         raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
-    if ring_size & (ring_size - 1):
-        raise UsageError(f"--ring-size {ring_size} is not a power of two")
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user)
     tell = say(quiet)

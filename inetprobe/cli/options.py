@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from inetprobe.errors import UsageError
 from inetprobe.filters import build
 from inetprobe.run import Run
 from inetprobe.sinks import OutputFile, Sink, Style, open_format
@@ -27,6 +28,34 @@ _REPEATED = {
     "protocol": (("--protocol",), "tcp, udp, icmp, sctp, … or a number"),
     "errno": (("--errno",), "EPERM, EPROTONOSUPPORT, …"),
 }
+
+
+_PAGE = 4096
+
+
+def _power_of_two(_context: click.Context, _option: click.Parameter, value: int) -> int:
+    if value & (value - 1):
+        raise UsageError(f"--ring-size {value} is not a power of two")
+    return value
+
+
+#: How the probes are set, for whatever sets some.
+PROBE_OPTIONS = (
+    click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
+    click.option(
+        "--maxactive",
+        type=click.IntRange(1, 4096),
+        help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
+    ),
+    click.option(
+        "--ring-size",
+        type=click.IntRange(_PAGE, 1 << 30),
+        default=1 << 22,
+        show_default=True,
+        callback=_power_of_two,
+        help="Bytes of the ring buffer: a power of two.",
+    ),
+)
 
 
 def filter_options(function: F) -> F:

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.cli import say
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import PROBE_OPTIONS, filter_options
 from inetprobe.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.exporter.collector import SnapshotCollector
 from inetprobe.exporter.page import Page, Rendered
@@ -33,7 +33,6 @@ from inetprobe.web.notify import READY, STOPPING, notify, reloading
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PAGE_SIZE = 4096
 #: Options of a live run: a recording was made with its own.
 _LIVE_ONLY = ("max_rate", "rate_limit", "mechanism", "maxactive", "ring_size")
 
@@ -102,19 +101,7 @@ def _serve_options(function: F) -> F:
             metavar="TIME[,…]",
             help="Bounds of the histograms, at most 14, ascending.  [default: 500ns to 10s]",
         ),
-        click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
-        click.option(
-            "--maxactive",
-            type=click.IntRange(1, 4096),
-            help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
-        ),
-        click.option(
-            "--ring-size",
-            type=click.IntRange(_PAGE_SIZE, 1 << 30),
-            default=1 << 22,
-            show_default=True,
-            help="Bytes of the ring buffer: a power of two.",
-        ),
+        *PROBE_OPTIONS,
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
     ]
     decorated: Any = function
@@ -151,8 +138,6 @@ def serve_command(
       inetprobe serve --web.listen-address 0.0.0.0:10924 --web.config.file web.yml
       inetprobe serve --replay boot.arrows --once > boot.prom
     """
-    if ring_size & (ring_size - 1):
-        raise UsageError(f"--ring-size {ring_size} is not a power of two")
     if once and log_failures:
         raise UsageError("--once prints the page on stdout, where --log-failures prints, too: give one of them")
     if recording is not None:
