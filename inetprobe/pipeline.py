@@ -61,6 +61,8 @@ def _keep(batch: Batch, source: Source, filters: Filters, dropped: Dropped, left
     mask = filters.mask(batch.records, source.run)
     if left is not None:
         mask &= np.cumsum(mask) <= left
+    if mask.all():
+        return batch  # as most are where the kernel has filtered: a copy would cost more than all else here
     _tally(dropped, batch.records["flags"][~mask], malformed=False)
     return Batch(batch.records[mask], batch.losses)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from inetprobe.cli import say
-from inetprobe.cli.options import PROBE_OPTIONS
+from inetprobe.cli.options import probe_options
 from inetprobe.command import Command, end_like
 from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.filters import Filters, parse_duration
@@ -22,7 +22,7 @@ from inetprobe.pipeline import pump
 from inetprobe.run import Run
 from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
-from inetprobe.sources.live import LiveOptions, LiveSource
+from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ def live_options(function: F) -> F:
     options = [
         click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
         click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
-        *PROBE_OPTIONS,
+        *probe_options(RING_SIZE),
         click.option(
             "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
         ),

@@ -39,23 +39,24 @@ def _power_of_two(_context: click.Context, _option: click.Parameter, value: int)
     return value
 
 
-#: How the probes are set, for whatever sets some.
-PROBE_OPTIONS = (
-    click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
-    click.option(
-        "--maxactive",
-        type=click.IntRange(1, 4096),
-        help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
-    ),
-    click.option(
-        "--ring-size",
-        type=click.IntRange(_PAGE, 1 << 30),
-        default=1 << 22,
-        show_default=True,
-        callback=_power_of_two,
-        help="Bytes of the ring buffer: a power of two.",
-    ),
-)
+def probe_options(ring_size: int) -> list[Callable[[F], F]]:
+    """How the probes are set, for whatever sets some; ``ring_size`` is the default, in bytes."""
+    return [
+        click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
+        click.option(
+            "--maxactive",
+            type=click.IntRange(1, 4096),
+            help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
+        ),
+        click.option(
+            "--ring-size",
+            type=click.IntRange(_PAGE, 1 << 30),
+            default=ring_size,
+            show_default=True,
+            callback=_power_of_two,
+            help="Bytes of the ring buffer: a power of two.",
+        ),
+    ]
 
 
 def filter_options(function: F) -> F:

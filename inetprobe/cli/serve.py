@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.cli import say
-from inetprobe.cli.options import PROBE_OPTIONS, filter_options
+from inetprobe.cli.options import filter_options, probe_options
 from inetprobe.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.exporter.collector import SnapshotCollector
 from inetprobe.exporter.page import Page, Rendered
@@ -27,7 +27,7 @@ from inetprobe.filters import Filters, parse_duration
 from inetprobe.pipeline import pump
 from inetprobe.sinks import Sink, Style, open_format
 from inetprobe.sinks.summary import summary_line
-from inetprobe.sources.serve import Say, ServeOptions, ServeSource, open_live
+from inetprobe.sources.serve import RING_SIZE, Say, ServeOptions, ServeSource, open_live
 from inetprobe.web import Response, Server
 from inetprobe.web.notify import READY, STOPPING, notify, reloading
 
@@ -101,7 +101,7 @@ def _serve_options(function: F) -> F:
             metavar="TIME[,…]",
             help="Bounds of the histograms, at most 14, ascending.  [default: 500ns to 10s]",
         ),
-        *PROBE_OPTIONS,
+        *probe_options(RING_SIZE),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
     ]
     decorated: Any = function

@@ -34,7 +34,7 @@ class Options:
     offsets: Mapping[str, int]
     fentry: frozenset[str] = frozenset()
     mechanism: str = "auto"
-    ring_size: int = 1 << 22
+    ring_size: int = 1 << 23
     maxactive: int = _MAXACTIVE_MAX
     filters: Mapping[str, str] = field(default_factory=dict)
     follow: bool = False

@@ -80,7 +80,9 @@ class MappedRing:
         lengths = samples["length"]
         busy = np.flatnonzero(lengths & _BUSY)
         ready = int(busy[0]) if busy.size else pending
-        records: Records = samples["record"][:ready][(lengths[:ready] & _DISCARD) == 0]
+        discarded = (lengths[:ready] & _DISCARD) != 0
+        records: Records = samples["record"][:ready]
+        records = records[~discarded] if discarded.any() else records.copy()
         # Only now may the kernel reuse the space: an aligned 8-byte store after the copy above.
         self._consumer[0] = consumer + ready * self._sample.itemsize
         return records

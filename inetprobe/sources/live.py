@@ -30,6 +30,8 @@ from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Bat
 from inetprobe.run import Accounting, Run
 from inetprobe.sources.backlog import Backlog
 
+#: Bytes: two busy threads take a second or more to fill it.
+RING_SIZE = 1 << 23
 _POLL_S = 0.1
 _GRACE_S = 0.5
 
@@ -46,7 +48,7 @@ class LiveOptions:
     """
 
     filters: Filters = field(default_factory=Filters)
-    ring_size: int = 1 << 22
+    ring_size: int = RING_SIZE
     maxactive: int | None = None
     mechanism: str = "auto"
     also: tuple[str, ...] = ()

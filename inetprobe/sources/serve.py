@@ -16,6 +16,8 @@ from inetprobe.sources import Source
 from inetprobe.sources.counting import CountingSource
 from inetprobe.sources.live import LiveOptions
 
+#: Bytes: the stream has a rate limit, and its reader wakes up for every record.
+RING_SIZE = 1 << 20
 Say = Callable[[str], None]
 
 
@@ -35,7 +37,7 @@ class ServeOptions:
     max_rate: int | None = None
     mechanism: str = "auto"
     maxactive: int | None = None
-    ring_size: int = 1 << 22
+    ring_size: int = RING_SIZE
 
 
 class ServeSource(Source, Counts, Protocol):

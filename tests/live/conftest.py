@@ -142,6 +142,11 @@ def accounted(summary):
     return summary["entries"] == ended + summary["filtered"] + summary["in_flight"]
 
 
+def skipped(summary):
+    """Programs of traced functions that the kernel did not run. Threads are followed all the same."""
+    return sum(count for probe, count in summary["program_skipped"].items() if not probe.startswith("sched_"))
+
+
 def shape(trace):
     """(depth, function) of each call."""
     return [(call["depth"], call["function"]) for call in trace["calls"]]
