@@ -21,7 +21,6 @@ from inetprobe.cli.options import filter_options, probe_options
 from inetprobe.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.exporter.collector import SnapshotCollector
 from inetprobe.exporter.page import Page, Rendered
-from inetprobe.exporter.replayed import ReplayedCounts
 from inetprobe.exporter.stream import Stream
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.pipeline import pump
@@ -181,6 +180,8 @@ class _Service:
 
     def replay(self, path: Path, web: WebOptions | None) -> None:
         """A recording's counts, until stopped; without ``web`` its page, once."""
+        from inetprobe.exporter.replayed import ReplayedCounts  # and Arrow, which counting live is spared
+
         server = None if web is None else self._bind(web)
         options = self._options
         counts = ReplayedCounts(path, options.filters, options.bounds_ns, self._stream, options.slow_ns)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from inetprobe.errors import HostError, InetprobeError
-from inetprobe.kernel import counters, probes, ring, syscall
+from inetprobe.kernel import counters, memory, probes, ring, syscall
 from inetprobe.kernel.cells import Cells
 from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
@@ -66,6 +66,7 @@ class Program:
             if counting is not None:
                 self.cells = Cells(self._bpf["cells"].map_fd, possible_cpus(), len(counting.bounds_ns))
             undo.pop_all()
+        memory.give_back()
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
@@ -282,6 +283,7 @@ class Program:
         with _captured_stderr() as log:
             fd = self._bcc.lib.bpf_attach_kprobe(program.fd, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
+                self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
                 raise HostError(f"cannot attach to {function}: {_telling(log()) or 'the kernel refused the kprobe'}")
         self._kprobes.append((function, side, name, fd))
 

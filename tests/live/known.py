@@ -41,28 +41,33 @@ AS_NOBODY = [
 REQUESTS = AS_ROOT + AS_NOBODY
 
 
-def create(requests):
-    """Prints (family, type, protocol, errno) of each, as the kernel answered: with SCTP loaded, one more succeeds."""
+def create(requests, tell):
+    """Tells (family, type, protocol, errno) of each, as the kernel answered: with SCTP loaded, one more succeeds."""
     for family, kind, protocol, _ in requests:
         error = 0
         try:
             socket.socket(family, kind, protocol).close()
         except OSError as refused:
             error = refused.errno
-        print(json.dumps((family, kind, protocol, error)))
+        tell(json.dumps((family, kind, protocol, error)))
+
+
+def create_all(tell):
+    """First as root, then as nobody."""
+    create(AS_ROOT, tell)
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    create(AS_NOBODY, tell)
 
 
 def make_known(prologue=""):
-    """Has another process, which begins with ``prologue``, make them; what it printed."""
-    program = f"{prologue}\nimport runpy; runpy.run_path({__file__!r}, run_name='__main__')"
+    """Has another process, which begins with ``prologue``, make them; what each came to."""
+    program = f"{prologue}\nimport runpy; runpy.run_path({__file__!r})['create_all'](print)"
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=300)
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 if __name__ == "__main__":
     assert len(REQUESTS) == 23
-    create(AS_ROOT)
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-    create(AS_NOBODY)
+    create_all(lambda line: None)

@@ -38,11 +38,11 @@ class Served:
 
     @property
     def out(self):
-        return Path(self._out.name).read_text()
+        return self._out.read_text()
 
     @property
     def err(self):
-        return Path(self._err.name).read_text()
+        return self._err.read_text()
 
     def get(self, path, **headers):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
@@ -63,8 +63,10 @@ class Served:
 def serving(*options):
     port = free_port()
     argv = command("serve", "--listen", f"127.0.0.1:{port}", "--comm", NAME, *options)
-    with tempfile.NamedTemporaryFile("w") as out, tempfile.NamedTemporaryFile("w") as err:
-        served = Served(subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL), port, out, err)
+    folder = Path(tempfile.mkdtemp())
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
+        served = Served(process, port, folder / "out", folder / "err")
         try:
             wait(served.ready, served)
             yield served
