@@ -6,6 +6,7 @@ half a percent. In the VM (``bench_cost.py guest LOOP``) one run after another m
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -91,7 +92,9 @@ def main() -> int:
         if newer is not None:
             firmware = " ".join(f"-L {part}" for part in newer.firmware)
             argv += [f"--qemu={newer.program}", f"--qemu-opts={firmware}"]
-        return subprocess.run([*argv, "--", command], stdin=subprocess.DEVNULL, check=False).returncode
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # vng looks there for its own tools
+        done = subprocess.run([*argv, "--", command], env=os.environ | {"PATH": path}, stdin=subprocess.DEVNULL)
+        return done.returncode
 
 
 if __name__ == "__main__":
