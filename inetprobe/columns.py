@@ -196,7 +196,7 @@ def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.ui
 
 def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa.DictionaryArray:
     """Each distinct value's name once; a value without one is null."""
-    values, inverse = np.unique(column, return_inverse=True)
+    values, inverse = _distinct(column)
     names = [name_of(value) for value in values.tolist()]
     nameless = np.array([name is None for name in names], bool)
     index = inverse.astype(np.int32)
@@ -204,6 +204,17 @@ def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa
     return pa.DictionaryArray.from_arrays(
         pa.array(index, mask=mask), pa.array([name or "" for name in names], pa.utf8())
     )
+
+
+def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+    """The values of a column, and which of them each row has; sorted only where it must be, which takes longest."""
+    if len(column) and (column == column[0]).all():
+        return column[:1], np.zeros(len(column), np.intp)
+    if column.dtype == np.uint8:
+        there = np.bincount(column, minlength=256) > 0
+        return np.flatnonzero(there), (np.cumsum(there) - 1)[column]
+    values, inverse = np.unique(column, return_inverse=True)
+    return values, inverse
 
 
 def _until_nul(raw: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -24,6 +25,8 @@ from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
 
+# Of a few per cent of one CPU, at most times.
+_NICE = -10
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -76,6 +79,7 @@ def run_live(
             if stop.early:
                 sys.exit(EXIT_INTERRUPTED)
             file = None if output is None else OutputFile.create(Path(output))
+            _go_first(tell)
             privileges.drop(frozenset() if user is None else privileges.SIGNALS)
             sinks = open_sinks(source.run, file)
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
@@ -123,6 +127,15 @@ def _stop(source: LiveSource, child: Command | None, number: int) -> None:
     child.signalled = True
     if number != signal.SIGINT or not sys.stdin.isatty():  # a terminal has sent Ctrl-C to COMMAND already
         child.send(number)
+
+
+def _go_first(tell: Callable[[str], None]) -> None:
+    """Ahead of what is traced, which COMMAND's processes do not inherit: a reader that waits for busy threads loses
+    what they do."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), _NICE))
+    except PermissionError:
+        tell("no CAP_SYS_NICE: on a busy machine the reader has to wait, and may lose traces")
 
 
 def _hold(command: Sequence[str], user: str | None) -> Command | None:

@@ -1,12 +1,13 @@
 """The live commands as a user meets them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
-from .conftest import accounted, command, inetprobe
+from .conftest import accounted, command, inetprobe, tracing
 
 FAMILY_TREE = """
 import os, socket, subprocess, sys, threading
@@ -61,6 +62,14 @@ def test_as_another_user_a_raw_socket_is_refused_before_sk_alloc():
     assert trace["errno"] == "EPERM"
     assert trace["uid"] == 65534
     assert [call["function"] for call in trace["calls"]] == ["inet_create"]
+
+
+def test_the_reader_goes_first_and_the_command_as_it_would():
+    result = inetprobe("trace", "-q", "--format", "line", "--", "nice")
+    assert result.out.splitlines()[-1].strip() == "0"
+    with tracing() as tracer:
+        time.sleep(0.3)
+        assert os.getpriority(os.PRIO_PROCESS, tracer.process.pid) == -10
 
 
 def test_the_command_s_signal_is_ours():
