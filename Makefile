@@ -53,7 +53,7 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 
 bench: setup ## measurements
 	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
-	PYTHONPATH=. $(PYTHON) tests/bench/bench_cost.py
+	$(PYTHON) -m tests.bench.bench_cost
 
 .venv/mutants-ready: .venv/ready
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[mutants]'

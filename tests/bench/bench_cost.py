@@ -1,31 +1,28 @@
-"""What counting costs the counted, in guest instructions a socket()+close(): ``bench_cost.py`` boots a VM for it.
+"""What watching costs the watched: CPU time of socket()+close(), nothing attached and with each way of counting.
 
-Under QEMU's -icount one nanosecond of the guest is one instruction, so that its CPU times are counts, repeatable to
-half a percent. In the VM (``bench_cost.py guest LOOP``) one run after another measures the same loop.
+``bench_cost.py`` boots a VM, in which ``bench_cost.py guest LOOP`` measures the same loop in one run after another. An
+emulated VM's times are distorted: the ratios count.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
-from inetprobe import emulator, kernels
+from inetprobe import kernels
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.filters import build
 from inetprobe.kernel.cells import Counting
 from inetprobe.sources.counting import CountingSource
 from inetprobe.sources.live import LiveOptions, LiveSource
-
-ICOUNT = "-accel tcg,thread=single -icount shift=0,sleep=off"
+from inetprobe.vm import run_in_vm
 
 
 def measured(loop: str) -> int:
-    """The loop's own median."""
+    """The loop's own median, in nanoseconds."""
     return int(subprocess.run([loop], capture_output=True, text=True, check=True).stdout)
 
 
@@ -52,18 +49,18 @@ def beside(source: LiveSource, loop: str) -> int:
 def guest(loop: str) -> None:
     """Prints the table."""
     counting = Counting(DEFAULT_BOUNDS_NS, slow_ns=10**12, rate_limit=1000)
+    measured(loop)
     base = measured(loop)
-    print(f"nothing attached: {base}", flush=True)
+    print("nothing attached: 1.00", flush=True)
     for mechanism in ("fentry", "kprobe"):
-        plain = LiveOptions(mechanism=mechanism)
-        none_of_its = LiveOptions(filters=build({"pid": ("1",)}), mechanism=mechanism)
-        counted = LiveOptions(mechanism=mechanism, counting=counting)
-        print(
-            f"{mechanism}, counted, as by serve: +{beside(CountingSource(counted, None, print), loop) - base}",
-            flush=True,
-        )
-        print(f"{mechanism}, filtered out: +{beside(LiveSource(none_of_its, None, print), loop) - base}", flush=True)
-        print(f"{mechanism}, a record each: +{beside(LiveSource(plain, None, print), loop) - base}", flush=True)
+        for way in ("counted, as by serve", "filtered out", "a record each"):
+            if way.startswith("counted"):
+                source: LiveSource = CountingSource(LiveOptions(mechanism=mechanism, counting=counting), None, print)
+            else:
+                filters = build({"pid": ("1",)} if way == "filtered out" else {})
+                source = LiveSource(LiveOptions(filters=filters, mechanism=mechanism), None, print)
+            print(f"{mechanism}, {way}: {beside(source, loop) / base:.2f}", flush=True)
+    print(f"nothing attached, again: {measured(loop) / base:.2f}")
 
 
 def main() -> int:
@@ -71,30 +68,11 @@ def main() -> int:
     if sys.argv[1:2] == ["guest"]:
         guest(sys.argv[2])
         return 0
-    kernel = kernels.resolve(None, lambda line: print(line, file=sys.stderr))
-    newer = emulator.resolve(lambda line: print(line, file=sys.stderr))
-    root = Path(__file__).resolve().parents[2]
-    with tempfile.TemporaryDirectory(dir=root / "build") as folder:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         loop = f"{folder}/loop"
         subprocess.run(["gcc", "-O2", "-o", loop, str(Path(__file__).with_name("loop.c"))], check=True)
-        command = shlex.join(["env", f"PYTHONPATH={root}", sys.executable, __file__, "guest", loop])
-        argv = [
-            f"{Path(sys.executable).parent}/vng",
-            "-r",
-            str(kernel),
-            "--disable-kvm",
-            "--cpus",
-            "1",
-            "--memory",
-            "3G",
-        ]
-        argv += ["--rwdir", str(root), f"--qemu-opts={ICOUNT}"]
-        if newer is not None:
-            firmware = " ".join(f"-L {part}" for part in newer.firmware)
-            argv += [f"--qemu={newer.program}", f"--qemu-opts={firmware}"]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # vng looks there for its own tools
-        done = subprocess.run([*argv, "--", command], env=os.environ | {"PATH": path}, stdin=subprocess.DEVNULL)
-        return done.returncode
+        kernel = kernels.resolve(None, lambda line: print(line, file=sys.stderr))
+        return run_in_vm([sys.executable, "-m", "tests.bench.bench_cost", "guest", loop], kernel=kernel)
 
 
 if __name__ == "__main__":
