@@ -66,7 +66,7 @@ def test_as_another_user_a_raw_socket_is_refused_before_sk_alloc():
 
 def test_the_reader_goes_first_and_the_command_as_it_would():
     result = inetprobe("trace", "-q", "--format", "line", "--", "nice")
-    assert result.out.splitlines()[-1].strip() == "0"
+    assert "0" in result.out.splitlines()
     with tracing() as tracer:
         time.sleep(0.3)
         assert os.getpriority(os.PRIO_PROCESS, tracer.process.pid) == -10
