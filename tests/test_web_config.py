@@ -214,6 +214,22 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (r'basic_auth_users: {"\x1f": 5}', r"\x1f is a number"),
+        (r'basic_auth_users: {"\uD800": "$2b$04$HASH"}', "half a character"),
+        (r'tls_server_config: {cert_file: "\uD800", key_file: a}', "cannot be read"),
+    ],
+)
+def test_names_that_no_terminal_should_see_are_one_sentence(folder, text, says):
+    hashed = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
+    with pytest.raises(UsageError) as caught:
+        read(folder, text.replace("$2b$04$HASH", hashed))
+    assert says in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 @given(st.dictionaries(_KEYS, _VALUES, max_size=3))
 def test_any_yaml_is_a_configuration_or_one_sentence(tmp_path_factory, value):
     only_sentences(tmp_path_factory, yaml.safe_dump(value).encode())

@@ -97,6 +97,8 @@ def _users(where: str, table: object) -> tuple[dict[bytes, bytes], bytes]:
         cost = int(match[1])
         if cost not in _COSTS:
             raise UsageError(f"{where}: the hash of {name!r} has the cost {cost}: make one of 4 to 18, 10 is usual")
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+            raise UsageError(f"{where}: {name!r} is half a character, which no client can send: take another name")
         if ":" in name:
             raise UsageError(
                 f"{where}: {name!r} has a colon, which basic authentication cannot send: take another name"

@@ -104,7 +104,7 @@ class Section:
         """Every key and its value, all of them strings. Raises UsageError without the value, which may be a secret."""
         for key, value in self._table.items():
             if not isinstance(value, str):
-                raise UsageError(f"{self.where}: {key} is {_kind(value)}: give a string (in quotes)")
+                raise UsageError(f"{self.where}: {printable(str(key))} is {_kind(value)}: give a string (in quotes)")
         return dict(self._table)
 
 
