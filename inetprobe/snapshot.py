@@ -35,11 +35,12 @@ class ModuleRequests(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """One probe of a function. ``hits`` counts what its program saw, ``misses`` what it is known not to have seen."""
+    """One probe of a function. ``hits`` counts what its program saw, ``misses`` what it is known not to have seen;
+    ``hits`` is None where nobody counts them."""
 
     mechanism: str
     attached: bool
-    hits: int
+    hits: int | None
     misses: int
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import yaml
@@ -81,11 +81,10 @@ class Prometheus(AbstractContextManager):
         ]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
-        try:
+        with ExitStack() as undo:
+            undo.push(self)
             self.wait(self._ready, "Prometheus to be ready", _START_S)
-        except BaseException:
-            self.__exit__()
-            raise
+            undo.pop_all()
 
     def __exit__(self, *_):
         self._process.terminate()

@@ -354,3 +354,10 @@ def test_the_scrapes_own_duration_is_measured():
     ticks = iter((10.0, 10.25))
     page = Page(SnapshotCollector(Fixed(Snapshot(BOUNDS)), Told, clock=lambda: next(ticks)))
     assert values(scraped(page), "inetprobe_scrape_duration_seconds") == 0.25
+
+
+def test_a_probe_whose_hits_nobody_counts_has_its_misses_and_no_hits():
+    probes = {("sched_process_exit", "entry"): Probe("tracepoint", True, None, 3)}
+    samples = scraped(page_of(Fixed(Snapshot(BOUNDS, probes=probes))))
+    assert sum(values(samples, "inetprobe_probe_misses_total").values()) == 3
+    assert not values(samples, "inetprobe_probe_hits_total")

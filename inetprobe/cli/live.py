@@ -25,7 +25,7 @@ from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
 
-# Of a few per cent of one CPU, at most times.
+# Ahead of ordinary processes.
 _NICE = -10
 F = TypeVar("F", bound=Callable[..., Any])
 

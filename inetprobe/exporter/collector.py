@@ -18,7 +18,7 @@ from inetprobe.snapshot import Counts, Outcome, Snapshot
 
 INCOMPLETE_REASONS = ("outcome_missed", "thread_died", "no_state", "return_missed", "entry_missed", "truncated")
 LOST_REASONS = ("ring_full", "rate_limited", "malformed")
-MECHANISMS = ("kprobe", "fentry", "model")
+MECHANISMS = ("kprobe", "fentry", "tracepoint", "model")
 
 _CREATION = ("family", "socket_type", "protocol")
 
@@ -201,7 +201,8 @@ class _Scrape:
         attached: dict[Values, int] = {}
         for (function, side), probe in self._snapshot.probes.items():
             labels = self._labels.function(function), side
-            hits[labels] += probe.hits
+            if probe.hits is not None:
+                hits[labels] += probe.hits
             misses[labels] += probe.misses
             how = (*labels, fixed(probe.mechanism, MECHANISMS))
             attached[how] = min(attached.get(how, 1), int(probe.attached))

@@ -101,7 +101,7 @@ class CountingSource(LiveSource):
         assert self._program.cells is not None  # with options.counting it is there
         read, mechanisms = self._program.counters.read, self._program.mechanisms
         with self._changing:
-            attached, missed = self._attached, self._missed()
+            attached, missed = self._attached, dict(self._missed())
         runs, tables = self._program.runs(), self._program.cells.read()
         return Snapshot(
             bounds_ns=self._bounds_ns,
@@ -114,14 +114,19 @@ class CountingSource(LiveSource):
                 **{reason: read(reason) for reason in ("return_missed", "entry_missed", "truncated")},
             },
             filtered=read("filtered"),
-            in_flight=max(0, self._in_flight()),
+            in_flight=self._in_flight(),
             call_durations=tables.call_durations,
             creation_durations=tables.creation_durations,
             module_requests=tables.module_requests,
             lost={"ring_full": read("lost_ring_full"), "rate_limited": read("rate_limited")},
             probes={
-                (function, side): Probe(mechanisms[function], attached, hits, missed.get(f"{function}:{side}", 0))
+                (function, side): Probe(mechanisms[function], attached, hits, missed.pop(f"{function}:{side}", 0))
                 for (function, side), hits in runs.items()
+            }
+            # Tracepoints: a thread's end that is not seen leaves its creation in flight.
+            | {
+                (event.partition(":")[0], "entry"): Probe("tracepoint", attached, None, n)
+                for event, n in missed.items()
             },
             programs=self._program.costs(),
             maps=tables.fill,

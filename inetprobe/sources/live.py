@@ -30,7 +30,7 @@ from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Bat
 from inetprobe.run import Accounting, Run
 from inetprobe.sources.backlog import Backlog
 
-#: Bytes: two busy threads take a second or more to fill it.
+#: Bytes: some 22,000 records.
 RING_SIZE = 1 << 23
 _POLL_S = 0.1
 _GRACE_S = 0.5
@@ -177,7 +177,8 @@ class LiveSource:
         self._received[None] += int(np.count_nonzero(left))
 
     def _in_flight(self) -> int:
-        return self._program.counters.read("begun") - self._program.counters.read("ended")
+        ended = self._program.counters.read("ended")  # first: what ends between the two began before
+        return self._program.counters.read("begun") - ended
 
     def _build(self, say: Say) -> bpf.Program:
         options = self._options

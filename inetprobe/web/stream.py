@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Stream:
         """All of it, to the kernel."""
         view = memoryview(data)
         while view:
-            sent = await self._until(lambda: self._socket.send(view[:_CHUNK]), writes=True)  # noqa: B023 # called at once
+            sent = await self._until(partial(self._socket.send, view[:_CHUNK]), writes=True)
             view = view[sent:]
 
     async def finish(self, most: int) -> None:

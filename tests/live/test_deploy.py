@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import command
+from .conftest import MECHANISMS, command
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
@@ -44,18 +44,11 @@ def set_paranoid():
     PARANOID.write_text(before)
 
 
-@pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
-def test_the_units_capabilities_are_enough(mechanism, paranoid):
-    paranoid(3)
-    done = page_with(of_the_unit(), mechanism)
-    assert done.returncode == 0, done.stderr
-    assert attached(done.stdout)
-
-
-@pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
-def test_the_daemon_sets_capabilities_are_enough_where_perf_is_not_shut(mechanism, paranoid):
-    paranoid(2)
-    done = page_with(of_the_daemon_set(), mechanism)
+@MECHANISMS
+@pytest.mark.parametrize(("value", "capabilities"), [(3, of_the_unit), (2, of_the_daemon_set)])
+def test_its_capabilities_are_enough(mechanism, value, capabilities, paranoid):
+    paranoid(value)
+    done = page_with(capabilities(), mechanism)
     assert done.returncode == 0, done.stderr
     assert attached(done.stdout)
 
