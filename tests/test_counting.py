@@ -1,10 +1,18 @@
+import threading
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.errors import UsageError
 from inetprobe.filters import build
-from inetprobe.kernel.cells import Counting
+from inetprobe.kernel.cells import Counting, Tables
+from inetprobe.kernel.probes import ProbeCount
+from inetprobe.record import RECORD, Batch
+from inetprobe.snapshot import Outcome, Probe
+from inetprobe.sources.backlog import MOST, STEP, Backlog
 from inetprobe.sources.counting import Breaker, CountingSource
 from inetprobe.sources.live import LiveOptions
 
@@ -73,3 +81,43 @@ def test_what_the_kernel_cannot_count_is_refused(given, said):
     options = LiveOptions(filters=build(given), counting=Counting((500,), 1, 1))
     with pytest.raises(UsageError, match=said):
         CountingSource(options, None, print)
+
+
+def stand_in(counts, outcomes, backlog=None):
+    """A CountingSource whose program counts what it is told."""
+    source = CountingSource.__new__(CountingSource)
+    source._bounds_ns, source._attached, source._active = (500,), True, True
+    source._missed_before, source._probes, source._received = {}, {}, {None: 0}
+    source._changing, source._backlog = threading.Lock(), backlog
+    source._program = SimpleNamespace(
+        counters=SimpleNamespace(read=lambda name: counts.get(name, 0), lost=dict, other_families=dict, accepted=dict),
+        cells=SimpleNamespace(read=lambda: Tables(outcomes, {}, {}, {}, {})),
+        mechanisms={"inet_create": "kprobe"},
+        probe_counts=lambda: {
+            "inet_create:entry": ProbeCount(9, 1, 2),
+            "sched_process_exit:entry": ProbeCount(None, 0, 4),
+        },
+        runs=lambda: {("inet_create", "entry"): 7},
+        costs=dict,
+        ring=SimpleNamespace(wait=lambda timeout_s: None, drain=lambda: pytest.fail("the ring was drained")),
+    )
+    return source
+
+
+def test_the_accounting_is_the_kernel_s_and_adds_up():
+    counts = {"entries": 30, "return_missed": 2, "outcome_missed": 3, "lost_return_missed": 1, "lost_no_state": 4,
+              "filtered": 5, "begun": 20, "ended": 13}  # fmt: skip
+    source = stand_in(counts, {Outcome(2, 1, 0, 0): 9, Outcome(2, 1, 0, 1): 1})
+    accounting = source.accounting()
+    assert (accounting.complete, accounting.incomplete) == (8, {"return_missed": 2})
+    assert accounting.lost == {"outcome_missed": 4, "no_state": 4}
+    assert accounting.unaccounted() == 0
+    probes = source.snapshot().probes
+    assert probes["inet_create", "entry"] == Probe("kprobe", True, 7, 3)
+    assert probes["sched_process_exit", "entry"] == Probe("tracepoint", True, None, 4)
+
+
+def test_what_does_not_fit_here_stays_in_the_ring():
+    backlog = Backlog(RECORD)
+    backlog.put(Batch(np.zeros(MOST, RECORD)))
+    assert len(stand_in({}, {}, backlog)._next(0)) == STEP
