@@ -15,7 +15,8 @@ from inetprobe.errors import InetprobeError
 
 
 class Output:
-    """Bytes on their way into ``path``; ``-`` is stdout. What is no regular file (a pipe, ``/dev/null``) gets them at once.
+    """Bytes on their way into ``path``; ``-`` is stdout. What is no regular file (a pipe, ``/dev/null``) gets them as
+    they come.
 
     Raises InetprobeError, one sentence, wherever it cannot be written.
     """

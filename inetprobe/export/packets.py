@@ -51,9 +51,7 @@ class Packets:
     def event(self, time: int, track: bytes, event: bytes, own: bytes = b"") -> None:
         """A track event at ``time`` of an encoded ``track`` (see ``on_track``), ``event`` and ``own`` arguments."""
         size = varint(len(track) + len(event) + len(own))
-        self._write(
-            b"".join((self._time_tag, varint(time), self._head, self._event_tag, size, track, event, own))
-        )
+        self._write(b"".join((self._time_tag, varint(time), self._head, self._event_tag, size, track, event, own)))
 
     def repeated(self, kind: int, name: str | None, arguments: tuple[tuple[str, Any], ...] = ()) -> bytes:
         """The part of an event that others have too, kept for the next one."""
@@ -68,7 +66,7 @@ class Packets:
     def argument(self, name: str, value: str) -> bytes:
         """One argument of an event that no other event has."""
         note = pb.TrackEvent(debug_annotations=[pb.DebugAnnotation(name=name, string_value=value)])
-        return note.SerializeToString()
+        return bytes(note.SerializeToString())
 
     def _encode(self, kind: int, name: str | None, arguments: tuple[tuple[str, Any], ...]) -> bytes:
         event = pb.TrackEvent(type=kind)
@@ -83,7 +81,7 @@ class Packets:
                 note.int_value = value
             else:
                 note.string_value_iid = self._intern("value", value)
-        return event.SerializeToString()
+        return bytes(event.SerializeToString())
 
     def _intern(self, table: str, word: str) -> int:
         key = table, word

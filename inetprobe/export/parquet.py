@@ -116,7 +116,9 @@ class ParquetExport:
 def open_export(run: Run, options: Options) -> ParquetExport:
     """See inetprobe.export: ``-o FOLDER/``, or a folder that is there, asks for all three tables."""
     if options.output == "-":
-        raise UsageError("Parquet cannot be written to stdout: give -o a file's name, or a folder's for all three tables")
+        raise UsageError(
+            "Parquet cannot be written to stdout: give -o a file's name, or a folder's for all three tables"
+        )
     out = Path(options.output)
     if not options.output.endswith("/") and not out.is_dir():
         return ParquetExport({"traces": options.output}, run, options.recording)

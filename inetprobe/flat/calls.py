@@ -24,13 +24,18 @@ SCHEMA = pa.schema(
 def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
     """The calls of the sockets in ``rows``, which are ``batch`` as ``traces.to_arrow`` has it.
 
-    ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not seen.
+    ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
+    seen.
     """
     row, position = np.nonzero(traces.used_calls(batch.records))
     parent = pa.array(row)
     calls = rows.column("calls").flatten()
     own = self_times(batch.records)[row, position]
-    columns = [rows.column("recording").take(parent), rows.column("id").take(parent), pa.array(position.astype(np.int32))]
+    columns = [
+        rows.column("recording").take(parent),
+        rows.column("id").take(parent),
+        pa.array(position.astype(np.int32)),
+    ]
     columns += [calls.field(place) for place in range(calls.type.num_fields)]
     columns.append(pa.array(own, mask=own < 0))
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
