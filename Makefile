@@ -23,13 +23,13 @@ check: setup ## linters, types and the fast tests: under a minute
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm --ignore=tests/soak \
-	    --ignore=tests/deploy --ignore=tests/spark
+	    --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers
 
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
 	$(PYTHON) -m pytest -q tests/deploy
 
-sparktest: setup ## the ready questions on Apache Spark over an export give DuckDB's answers
-	$(PYTHON) -m pytest -q tests/spark
+sparktest: setup ## the ready questions on Apache Spark over an export give DuckDB's answers; Perfetto's UI opens a trace
+	$(PYTHON) -m pytest -q tests/spark tests/viewers
 
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/vm
