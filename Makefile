@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup trace check deploytest vmtest live test-kernels soak test fuzz bench mutants
+.PHONY: help setup trace check deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -23,10 +23,13 @@ check: setup ## linters, types and the fast tests: under a minute
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm --ignore=tests/soak \
-	    --ignore=tests/deploy
+	    --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers
 
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
 	$(PYTHON) -m pytest -q tests/deploy
+
+sparktest: setup ## the ready questions on Apache Spark over an export give DuckDB's answers; Perfetto's UI opens a trace
+	$(PYTHON) -m pytest -q tests/spark tests/viewers
 
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/vm
@@ -40,7 +43,7 @@ test-kernels: setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boo
 soak: setup ## a million sockets in the VM, by both mechanisms (not part of test)
 	$(PYTHON) tools/live.py -q -s tests/soak
 
-test: check deploytest vmtest live ## everything
+test: check deploytest sparktest vmtest live ## everything
 
 .venv/fuzz-ready: .venv/ready
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'

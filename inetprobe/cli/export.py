@@ -1,0 +1,71 @@
+"""``inetprobe export``: a recording for the tools people already use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from inetprobe.cli import say
+from inetprobe.cli.options import filter_options
+from inetprobe.cli.progress import Progress
+from inetprobe.errors import RecordingError, UsageError
+from inetprobe.export import FORMATS, Options, open_export, same_file
+from inetprobe.filters import Filters
+from inetprobe.pipeline import pump
+from inetprobe.sinks.summary import summary_line
+from inetprobe.sources.replay import ReplaySource
+
+_STDOUT = ("folded",)
+
+
+@click.command("export")
+@filter_options
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option(
+    "-o", "--output", metavar="OUT", help="Where to; - is stdout, as it is without -o for folded. FOLDER/: see parquet."
+)
+@click.option(
+    "--by",
+    default="comm",
+    show_default=True,
+    help="folded: what stands at the root: comm, pid, cgroup, container, pod or unit.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No summary and no progress.")
+@click.argument("recording", metavar="FILE")
+def export_command(filters: Filters, form: str, output: str | None, by: str, quiet: bool, recording: str) -> None:
+    """Write a recording for other tools.
+
+    \b
+    perfetto  a trace for ui.perfetto.dev and trace_processor: a track per thread
+    folded    stacks by self time in nanoseconds, for flamegraph.pl and speedscope
+    parquet   a row a socket; into FOLDER/ a folder each of traces, calls and
+              recordings, the tables of `inetprobe query`, for Spark and others
+
+    \b
+    Examples:
+      inetprobe export traces.arrows --to perfetto -o traces.pftrace
+      inetprobe export traces.arrows --to folded --failed | flamegraph.pl > failed.svg
+      inetprobe export traces.arrows --to parquet -o lake/
+    """
+    if output is None:
+        if form not in _STDOUT:
+            raise UsageError(f"--to {form} needs -o: the name of the file to write")
+        output = "-"
+    if same_file(Path(output), Path(recording)):
+        raise UsageError("-o names the recording that is exported: give another file")
+    source = ReplaySource(Path(recording))
+    export = open_export(form, source.run, Options(output, recording, by))
+    progress = Progress([Path(recording)], quiet)
+    try:
+        accounting = pump(source, filters, [export, progress])
+    except RecordingError as error:
+        # What came before the damage is what there is of it: it is kept, and said not to be the whole.
+        progress.done()
+        export.cut_short(source.accounting(), str(error))
+        where = "stdout" if output == "-" else output
+        raise RecordingError(f"{error}; {where} has what came before") from None
+    finally:
+        progress.done()
+        export.discard()
+    say(quiet)(summary_line(accounting))

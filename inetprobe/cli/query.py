@@ -1,0 +1,109 @@
+"""``inetprobe query``: SQL over recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pyarrow as pa
+
+from inetprobe.cli import say
+from inetprobe.cli.progress import Progress
+from inetprobe.errors import RecordingError, UsageError
+from inetprobe.query import engine, questions
+from inetprobe.query.scan import Recordings
+from inetprobe.query.show import FORMATS
+
+
+@click.command("query")
+@click.option("--sql", metavar="SQL", help="The query, over the tables traces, calls and recordings.")
+@click.option("-f", "--file", "file", metavar="FILE", help="Read the query from there; - is stdin.")
+@click.option("--ask", metavar="NAME", help="A ready question; --questions lists them.")
+@click.option("--questions", "listed", is_flag=True, help="List the ready questions and end.")
+@click.option("--format", "form", type=click.Choice(tuple(FORMATS)), default="table", show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress, and nothing about losses.")
+@click.argument("recordings", metavar="FILE...", nargs=-1)
+def query_command(
+    sql: str | None,
+    file: str | None,
+    ask: str | None,
+    listed: bool,
+    form: str,
+    quiet: bool,
+    recordings: tuple[str, ...],
+) -> None:
+    """Ask recordings in SQL, with DuckDB inside.
+
+    The tables: traces (a row a socket), calls (a row a call), recordings (a row a file, with what it lost). The query
+    reaches nothing else: no file, no network. docs/queries.md has the columns.
+
+    \b
+    Examples:
+      inetprobe query *.arrows --ask slowest
+      inetprobe query traces.arrows --sql "select comm, errno, count(*) from traces group by all"
+    """
+    if listed:
+        for one in questions.questions().values():
+            click.echo(f"{one.name:<20} {' '.join(one.words.split())}")
+        return
+    if not recordings:
+        raise UsageError("give the recordings to ask: inetprobe query traces.arrows --ask slowest")
+    text = _query(sql, file, ask)
+    progress = Progress([Path(name) for name in recordings], quiet)
+    read = Recordings(recordings, progress.add)
+    # A path or a comm may hold what stdout's encoding lacks.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    with engine.opened(read.tables()) as connection:
+        try:
+            answer = engine.ask(connection, text)
+            with engine.sql_errors():
+                FORMATS[form](_Cleared(answer, progress), sys.stdout)
+        finally:
+            progress.done()
+        sys.stdout.flush()
+    _say_what_is_missing(read, quiet)
+
+
+class _Cleared:
+    """An answer whose progress line goes away before the first row is printed."""
+
+    def __init__(self, answer: pa.RecordBatchReader, progress: Progress) -> None:
+        self.schema = answer.schema
+        self._answer = answer
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._answer:
+            self._progress.done()
+            yield batch
+
+
+def _query(sql: str | None, file: str | None, ask: str | None) -> str:
+    given = [option for option, value in (("--sql", sql), ("--file", file), ("--ask", ask)) if value is not None]
+    if len(given) != 1:
+        raise UsageError("give one of --sql, --file and --ask" + (f", not {' and '.join(given)}" if given else ""))
+    if ask is not None:
+        return questions.question(ask).sql
+    if file is not None:
+        try:
+            sql = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the query {file} cannot be read: {error}") from None
+    assert sql is not None
+    if not sql.strip():
+        raise UsageError("the query is empty")
+    return sql
+
+
+def _say_what_is_missing(read: Recordings, quiet: bool) -> None:
+    """Losses as a line each; a recording that is not whole as this command's error."""
+    for name, lost in read.lost.items():
+        if lost:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+            say(quiet)(f"{name} lost {sum(lost.values()):,} sockets ({reasons}): the answer is without them")
+    if read.problems:
+        raise RecordingError("; ".join(read.problems.values()) + "; the answer is of what came before")

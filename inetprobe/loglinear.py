@@ -1,0 +1,133 @@
+"""Histograms of durations whose buckets grow with the value: any quantile to 1.6 %, of any number of values.
+
+A value below 64 ns has a bucket of its own. Above, each power of two is split into 32 buckets of one width, so that a
+bucket's middle is at most 1/64 of itself away from any value in it. All of 64 bits takes 1,920 buckets, 15 kB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_SPLIT = 5  # bits: 32 buckets an octave
+BUCKETS = (64 - _SPLIT) * (1 << _SPLIT) + (1 << _SPLIT)
+_LOW = np.uint64(0xFFFFFFFF)
+_HIGH = np.uint64(32)
+
+Ns = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
+
+
+class Latency(NamedTuple):
+    """Durations in nanoseconds; ``p50_ns`` and ``p99_ns`` to 1.6 %, everything else exact."""
+
+    calls: int
+    p50_ns: int
+    p99_ns: int
+    min_ns: int
+    max_ns: int
+    sum_ns: int
+
+
+def bucket(values: Ns) -> Rows:
+    """The number of the bucket of each value."""
+    # The float's exponent is that of the highest bit, once the bit below it is clear: then nothing rounds up to it.
+    _, exponent = np.frexp((values & ~(values >> np.uint64(1))).astype(np.float64))
+    shift = np.maximum(exponent - (_SPLIT + 1), 0)
+    result: Rows = (values >> shift.astype(np.uint64)).astype(np.int64) + (shift.astype(np.int64) << _SPLIT)
+    return result
+
+
+def bounds(number: int) -> tuple[int, int]:
+    """The least and the greatest value of a bucket."""
+    shift = max((number >> _SPLIT) - 1, 0)
+    least = number - (shift << _SPLIT) << shift
+    return least, least + (1 << shift) - 1
+
+
+def sums(groups: Rows, values: Ns, most: int) -> list[int]:
+    """The exact sum of the values of each group below ``most``; at most 2^20 values."""
+    # In halves: floats hold sums of so many of 32 bits exactly.
+    high, low = (
+        np.bincount(groups, half.astype(np.float64), minlength=most).tolist()
+        for half in (values >> _HIGH, values & _LOW)
+    )
+    return [(int(one) << 32) + int(other) for one, other in zip(high, low, strict=True)]
+
+
+class Histograms:
+    """Histograms by row, from 0; there are as many rows as were ever named."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((0, BUCKETS), np.int64)
+        self._sums = np.zeros(0, object)
+        self._min: Ns = np.zeros(0, np.uint64)
+        self._max: Ns = np.zeros(0, np.uint64)
+
+    def add(self, rows: Rows, values: Ns) -> None:
+        """One value for each row named; a row may be named often. At most 2^20 values."""
+        if not len(rows):
+            return
+        self._grow(int(rows.max()) + 1)
+        places, counts = np.unique(rows * BUCKETS + bucket(values), return_counts=True)
+        self._counts.reshape(-1)[places] += counts
+        named, groups = np.unique(rows, return_inverse=True)
+        self._sums[named] += np.array(sums(groups, values, len(named)), object)
+        np.minimum.at(self._min, rows, values)
+        np.maximum.at(self._max, rows, values)
+
+    def latency(self, row: int) -> Latency | None:
+        """What one row comes to; None where nothing was added."""
+        counts = self._row(row)
+        total = int(counts.sum())
+        if not total:
+            return None
+        least, most = int(self._min[row]), int(self._max[row])
+        upto = np.cumsum(counts)
+        middles = []
+        for percent in (50, 99):
+            # The nearest rank, as everywhere here.
+            low, high = bounds(int(np.searchsorted(upto, -(-total * percent // 100))))
+            middles.append(min(max((low + high) // 2, least), most))
+        return Latency(total, middles[0], middles[1], least, most, int(self._sums[row]))
+
+    def buckets(self, row: int) -> Iterator[tuple[int, int, int]]:
+        """(least, greatest, count) of each bucket of a row that is not empty, ascending."""
+        counts = self._row(row)
+        for number in np.flatnonzero(counts).tolist():
+            yield *bounds(number), int(counts[number])
+
+    def merge(self, row: int, other: Histograms, theirs: int) -> None:
+        """Adds another's row to one of these."""
+        if theirs >= len(other._counts):
+            return
+        self._grow(row + 1)
+        self._counts[row] += other._counts[theirs]
+        self._sums[row] += other._sums[theirs]
+        self._min[row] = min(self._min[row], other._min[theirs])
+        self._max[row] = max(self._max[row], other._max[theirs])
+
+    def keep(self, rows: list[int]) -> Histograms:
+        """A copy: its row i has what ``rows[i - 1]`` had, its row 0 what all others had together."""
+        kept = Histograms()
+        for row in sorted(set(range(len(self._counts))) - set(rows)):
+            kept.merge(0, self, row)
+        for place, row in enumerate(rows, 1):
+            kept.merge(place, self, row)
+        return kept
+
+    def _row(self, row: int) -> Rows:
+        return self._counts[row] if row < len(self._counts) else np.zeros(BUCKETS, np.int64)
+
+    def _grow(self, rows: int) -> None:
+        more = rows - len(self._counts)
+        if more <= 0:
+            return
+        more = max(more, len(self._counts))  # doubled, so that growing costs little
+        self._counts = np.concatenate([self._counts, np.zeros((more, BUCKETS), np.int64)])
+        self._sums = np.concatenate([self._sums, np.zeros(more, object)])
+        self._min = np.concatenate([self._min, np.full(more, np.iinfo(np.uint64).max, np.uint64)])
+        self._max = np.concatenate([self._max, np.zeros(more, np.uint64)])

@@ -1,0 +1,1 @@
+"""SQL over recordings with DuckDB, embedded."""

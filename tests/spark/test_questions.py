@@ -1,0 +1,56 @@
+"""Every ready question on Apache Spark, over the Parquet export, answers as DuckDB does over the recordings."""
+
+import datetime
+import json
+import math
+
+import pytest
+from click.testing import CliRunner
+from pyspark.sql import SparkSession
+
+from inetprobe.cli import cli
+from inetprobe.query.questions import questions
+from tests import recorded
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    return [recorded.every_kind(folder / "kinds.arrows"), recorded.timed(folder / "timed.arrows", failing=7)]
+
+
+@pytest.fixture(scope="module")
+def spark(recordings, tmp_path_factory):
+    lake = tmp_path_factory.mktemp("lake")
+    for recording in recordings:
+        done = CliRunner().invoke(cli, ["export", str(recording), "--to", "parquet", "-o", f"{lake}/"])
+        assert done.exit_code == 0, done.output
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
+    session = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    session = session.getOrCreate()
+    for table in ("traces", "calls", "recordings"):
+        session.read.parquet(f"{lake}/{table}").createOrReplaceTempView(table)
+    yield session
+    session.stop()
+
+
+@pytest.mark.parametrize("name", questions())
+def test_spark_answers_as_duckdb_does(name, spark, recordings):
+    asked = CliRunner().invoke(cli, ["query", *map(str, recordings), "--ask", name, "--format", "json"])
+    assert asked.exit_code == 0, asked.output
+    expected = [json.loads(line) for line in asked.stdout.splitlines()]
+    found = [row.asDict() for row in spark.sql(questions()[name].sql).collect()]
+    assert len(found) == len(expected) > 0
+    for ours, theirs in zip(expected, found, strict=True):
+        assert ours.keys() == theirs.keys()
+        for column, value in ours.items():
+            assert _same(value, theirs[column]), (column, value, theirs[column])
+
+
+def _same(ours, theirs):
+    if isinstance(theirs, float):
+        return math.isclose(ours, theirs)
+    if isinstance(theirs, datetime.datetime):
+        return datetime.datetime.fromisoformat(ours).timestamp() == theirs.timestamp()
+    return ours == theirs
