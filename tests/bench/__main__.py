@@ -1,0 +1,77 @@
+"""All measurements in one table: ``python -m tests.bench [a b c d e]``.
+
+(a) and (b) run in a VM that counts instructions, (c) in an ordinary one, (d) and (e) on this machine; (e) in the VM,
+too, for what this machine's kernel refuses. Nothing here is a test.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from inetprobe import kernels
+from inetprobe.vm import run_in_vm
+
+_HERE = Path(__file__).parent
+_GUEST_S = 3000.0
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def guest(module: str, *arguments: str, counted: bool) -> int:
+    """Runs ``tests.bench.<module>`` in the VM."""
+    argv = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
+    kernel = kernels.resolve(None, say)
+    if counted:
+        return run_in_vm(argv, kernel=kernel, cpus=1, accel="icount", timeout_s=_GUEST_S, quiet=True)
+    return run_in_vm(argv, kernel=kernel, timeout_s=_GUEST_S, quiet=True)
+
+
+def build(folder: Path, source: str, *flags: str) -> str:
+    """Compiles one of the C files beside this one; where it is then."""
+    target = folder / Path(source).stem
+    subprocess.run(["gcc", "-O2", *flags, "-o", str(target), str(_HERE / source)], check=True)
+    return str(target)
+
+
+def title(text: str) -> None:
+    """Between the parts."""
+    print(f"\n{text}", flush=True)
+
+
+def main() -> int:
+    """The first exit status that is not 0."""
+    wanted = sys.argv[1:] or list("abcde")
+    statuses = []
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
+        if "a" in wanted:
+            title("(a) instructions that each tool adds to socket() and close()")
+            statuses.append(guest("guest_probe", build(folder, "loop.c"), counted=True))
+        if "b" in wanted:
+            title("(b) the drain")
+            library = build(folder, "callback.c", "-shared", "-fPIC")
+            statuses.append(guest("guest_drain", build(folder, "loop.c"), library, counted=True))
+        if "c" in wanted:
+            title("(c) two threads make sockets as fast as nothing is lost")
+            statuses.append(guest("guest_rate", build(folder, "pace.c"), counted=False))
+    if "d" in wanted:
+        title("(d) replay, on this machine")
+        statuses.append(subprocess.run([sys.executable, "-m", "tests.bench.bench_replay"], check=False).returncode)
+    if "e" in wanted:
+        title("(e) from start to attached: on this machine, without loading and attaching")
+        statuses.append(
+            subprocess.run([sys.executable, "-m", "tests.bench.guest_start", "native"], check=False).returncode
+        )
+        title("    and in the VM, where a second is 10⁹ instructions")
+        statuses.append(guest("guest_start", counted=True))
+    return next((status for status in statuses if status), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

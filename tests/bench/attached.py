@@ -1,0 +1,196 @@
+"""In the guest: what can be attached to the three functions, ours and the peers'. Each is a context in which it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from inetprobe.buckets import DEFAULT_BOUNDS_NS
+from inetprobe.filters import build
+from inetprobe.kernel import bpf
+from inetprobe.kernel.cells import Counting
+from inetprobe.record import bpf_folder
+from inetprobe.sources.counting import CountingSource
+from inetprobe.sources.live import LiveOptions, LiveSource
+
+FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
+TRACEFS = Path("/sys/kernel/tracing")
+_READY_S, _SETTLE_S = 240.0, 2.0
+
+
+def silent(_line: str) -> None:
+    """Nobody reads it."""
+
+
+@contextlib.contextmanager
+def nothing() -> Iterator[None]:
+    """The base."""
+    yield
+
+
+@contextlib.contextmanager
+def empty(mechanism: str) -> Iterator[None]:
+    """Programs that return at once: the floor."""
+    bcc = bpf._import_bcc()
+    names = {"fentry": ("kfunc__", "kretfunc__"), "kprobe": ("entry_", "return_")}[mechanism]
+    context = "unsigned long long *ctx" if mechanism == "fentry" else "struct pt_regs *ctx"
+    head = "#include <linux/types.h>\n#include <asm/ptrace.h>\n"
+    text = head + "".join(f"int {prefix}{f}({context}) {{ return 0; }}\n" for f in FUNCTIONS for prefix in names)
+    program = bpf._deferred(bcc.BPF)(text=text.encode(), cflags=["-Wno-everything"])
+    with contextlib.ExitStack() as undo:
+        undo.callback(program.cleanup)
+        for function in FUNCTIONS:
+            for returns, prefix in enumerate(names):
+                if mechanism == "fentry":
+                    loaded = program.load_func(f"{prefix}{function}".encode(), bcc.BPF.TRACING)
+                    undo.callback(os.close, bcc.lib.bpf_attach_kfunc(loaded.fd))
+                else:
+                    attach = program.attach_kretprobe if returns else program.attach_kprobe
+                    attach(event=function.encode(), fn_name=f"{prefix}{function}".encode())
+        yield
+
+
+@contextlib.contextmanager
+def ours(mechanism: str, way: str) -> Iterator[LiveSource]:
+    """inetprobe itself: ``record``, ``counted`` or ``filtered``; nobody reads the ring meanwhile, which has room."""
+    if way == "counted":
+        counting = Counting(DEFAULT_BOUNDS_NS, slow_ns=10**12, rate_limit=1000)
+        source: LiveSource = CountingSource(LiveOptions(mechanism=mechanism, counting=counting), None, silent)
+    else:
+        filters = build({"pid": ("1",)} if way == "filtered" else {})
+        source = LiveSource(LiveOptions(filters=filters, mechanism=mechanism, ring_size=1 << 24), None, silent)
+    with source:
+        source.program.activate()
+        yield source
+        source.program.deactivate()
+        if source.program.counters.lost():
+            raise RuntimeError(f"records were lost: {source.program.counters.lost()}")
+
+
+@contextlib.contextmanager
+def running(argv: list[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A peer as its users run it, from when its probes are there until they are gone. Raises RuntimeError."""
+    if shutil.which(argv[0]) is None:
+        raise RuntimeError(f"{argv[0]} is not installed")
+    with tempfile.TemporaryFile() as log:
+        peer = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, env=os.environ | (env or {}))
+        try:
+            _wait(lambda: all(f in _hooked() for f in FUNCTIONS), peer, log)
+            time.sleep(_SETTLE_S)
+            yield peer
+        finally:
+            if peer.poll() is None:
+                peer.send_signal(signal.SIGINT)
+            peer.wait(_READY_S)
+            _wait(lambda: not any(f in _hooked() for f in FUNCTIONS), None, log)
+
+
+def _hooked() -> set[str]:
+    return {line.split()[0] for line in (TRACEFS / "enabled_functions").read_text().splitlines() if line.strip()}
+
+
+def _wait(done: Callable[[], bool], peer: subprocess.Popen[bytes] | None, log: object) -> None:
+    deadline = time.monotonic() + _READY_S
+    while not done():
+        if (peer is not None and peer.poll() is not None) or time.monotonic() > deadline:
+            log.seek(0)  # type: ignore[attr-defined]
+            raise RuntimeError("it did not attach: " + log.read().decode(errors="replace")[-300:])  # type: ignore[attr-defined]
+        time.sleep(0.2)
+
+
+def bpftrace_hist(mechanism: str) -> AbstractContextManager[object]:
+    """A histogram of durations for each function."""
+    entry, leave = {"kprobe": ("kprobe", "kretprobe"), "fentry": ("kfunc", "kretfunc")}[mechanism]
+    script = " ".join(
+        f"{entry}:{f} {{ @s{i}[tid] = nsecs; }} "
+        f"{leave}:{f} /@s{i}[tid]/ {{ @d{i} = hist(nsecs - @s{i}[tid]); delete(@s{i}[tid]); }}"
+        for i, f in enumerate(FUNCTIONS)
+    )
+    return running(["bpftrace", "-e", script])
+
+
+PRINTF = (
+    "kprobe:inet_create { @s0[tid] = nsecs; } kprobe:sk_alloc { @s1[tid] = nsecs; } "
+    "kprobe:sk_prot_alloc { @s2[tid] = nsecs; } "
+    "kretprobe:sk_prot_alloc { @d2[tid] = nsecs - @s2[tid]; } kretprobe:sk_alloc { @d1[tid] = nsecs - @s1[tid]; } "
+    'kretprobe:inet_create /@s0[tid]/ { printf("%s %d %d %d %d %d\\n", comm, tid, (int32)retval, '
+    "nsecs - @s0[tid], @d1[tid], @d2[tid]); delete(@s0[tid]); }"
+)
+
+
+def bpftrace_printf() -> AbstractContextManager[object]:
+    """A line a socket, with the three durations."""
+    return running(["bpftrace", "-e", PRINTF])
+
+
+def funclatency() -> AbstractContextManager[object]:
+    """bcc's, with a pattern; our stub headers and one more stand in for the kernel's."""
+    headers = Path(tempfile.mkdtemp())
+    shutil.copytree(bpf_folder() / "include", headers / "include")
+    (headers / "include/uapi/linux/ptrace.h").write_text("#include <linux/types.h>\n#include <asm/ptrace.h>\n")
+    pattern = "^(" + "|".join(FUNCTIONS) + ")$"
+    return running(["funclatency-bpfcc", "-r", pattern], {"BCC_KERNEL_SOURCE": str(headers)})
+
+
+@contextlib.contextmanager
+def function_graph() -> Iterator[None]:
+    """ftrace's, limited to the three, as ``trace-cmd start -p function_graph -l …`` sets it."""
+    (TRACEFS / "set_ftrace_filter").write_text("\n".join(FUNCTIONS) + "\n")
+    (TRACEFS / "current_tracer").write_text("function_graph\n")
+    try:
+        yield
+    finally:
+        (TRACEFS / "current_tracer").write_text("nop\n")
+        (TRACEFS / "set_ftrace_filter").write_text("\n")
+
+
+@contextlib.contextmanager
+def kprobe_events(group: str = "bench") -> Iterator[list[str]]:
+    """tracefs' own kprobe events, made and not enabled; their names."""
+    events = [f"{kind}_{f}" for f in FUNCTIONS for kind in ("p", "r")]
+    with (TRACEFS / "kprobe_events").open("a") as file:
+        for event in events:
+            file.write(f"{event[0]}:{group}/{event} {event[2:]}\n")
+            file.flush()
+    try:
+        yield [f"{group}:{event}" for event in events]
+    finally:
+        with (TRACEFS / "kprobe_events").open("a") as file:
+            for event in events:
+                file.write(f"-:{group}/{event}\n")
+                file.flush()
+
+
+@contextlib.contextmanager
+def perf_record(data: Path = Path("/dev/null")) -> Iterator[None]:
+    """perf record of the three functions' kprobe events, on all CPUs."""
+    with kprobe_events() as events:
+        picked = [word for event in events for word in ("-e", event)]
+        with running(["perf", "record", "-a", "-q", "-o", str(data), *picked]):
+            yield
+
+
+@contextlib.contextmanager
+def reading(source: LiveSource, take: Callable[[object], None] = silent) -> Iterator[None]:  # type: ignore[assignment]
+    """``source``'s batches are taken in a thread of their own."""
+
+    def run() -> None:
+        for batch in source.batches():
+            take(batch)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        source.stop()
+        thread.join()

@@ -1,0 +1,98 @@
+"""(b) In the guest, where a nanosecond is an instruction: what it takes to get a record out of the ring."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+import time
+
+from inetprobe.kernel import bpf
+from inetprobe.sources.live import LiveOptions, LiveSource
+from tests.bench.attached import silent
+
+_RECORDS, _ROUNDS = 2800, 5  # about an eighth of the default ring, at which its reader is woken
+
+
+def main() -> None:
+    """Prints instructions a record for each consumer."""
+    loop, library = sys.argv[1:]
+    figures = {
+        "inetprobe, the drain and what live adds": _ours,
+        "the same, 64 records at a time": lambda source: _ours(source, 64),
+        "libbpf's consumer, a callback in C": lambda source: _libbpf(source, library),
+        "bcc's callback with event()": _bcc,
+    }
+    results = {}
+    for what, consume in figures.items():
+        with LiveSource(LiveOptions(mechanism="fentry"), None, silent) as source:
+            source.program.activate()
+            results[what] = consume_all(source, loop, consume(source))
+        print(f"{what:42}{results[what]:>8.0f} instructions a record", flush=True)
+    ours, callback = (
+        results[name] for name in ("inetprobe, the drain and what live adds", "bcc's callback with event()")
+    )
+    print(f"{'bcc / inetprobe':42}{callback / ours:>8.1f}")
+
+
+def consume_all(source, loop, consumer):  # type: ignore[no-untyped-def]
+    """The least of a few rounds, each of as many records."""
+    prepare, take, at_a_time = consumer
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        took, seen = 0, 0
+        for _ in range(_RECORDS // at_a_time):
+            subprocess.run([loop, str(at_a_time), "1"], stdout=subprocess.DEVNULL, check=True)
+            prepare()
+            before = time.process_time_ns()
+            seen += take()
+            took += time.process_time_ns() - before
+        if seen < _RECORDS // at_a_time * at_a_time:
+            raise RuntimeError(f"{seen} records came out of {_RECORDS}")
+        best = min(best, took / seen)
+    return best
+
+
+def _ours(source, at_a_time=_RECORDS):  # type: ignore[no-untyped-def]
+    def take() -> int:
+        source._drain()
+        return len(source._backlog.take())
+
+    return (lambda: None), take, at_a_time
+
+
+def _libbpf(source, library):  # type: ignore[no-untyped-def]
+    lib, ours = bpf._import_bcc().lib, ctypes.CDLL(library)
+    copied = ctypes.c_size_t.in_dll(ours, "records")
+    new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("bpf_new_ringbuf", lib))
+    consume = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("bpf_consume_ringbuf", lib))
+    ring = new(source.program._bpf["records"].map_fd, ctypes.cast(ours.copy, ctypes.c_void_p), None)
+
+    def take() -> int:
+        before = copied.value
+        consume(ring)
+        return copied.value - before
+
+    return (lambda: None), take, _RECORDS
+
+
+def _bcc(source):  # type: ignore[no-untyped-def]
+    program, seen = source.program._bpf, []
+    table = program["records"]
+
+    def callback(_context, data, _size):  # type: ignore[no-untyped-def]
+        seen.append(table.event(data).pid)
+
+    table.open_ring_buffer(callback)
+
+    def take() -> int:
+        program.ring_buffer_consume()
+        count = len(seen)
+        seen.clear()
+        return count
+
+    return (lambda: None), take, _RECORDS
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""(e) From start to attached, split; ``native`` leaves out what this machine's kernel refuses: loading and attaching."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+BEGUN = time.perf_counter()
+
+
+def main() -> None:
+    """Prints seconds by stage; where instructions are counted, a second is 10⁹ of them."""
+    native = sys.argv[1:] == ["native"]
+    stages: dict[str, float] = {}
+    last = BEGUN
+
+    def done(stage: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        stages[stage] = now - last
+        last = now
+
+    from inetprobe.kernel import bpf, btf, plan
+    from inetprobe.kernel.symbols import Symbols
+    from inetprobe.sources import live  # noqa: F401 — its imports are a part of the start
+
+    done("import inetprobe and numpy")
+    bpf._import_bcc()
+    done("import bcc")
+    types = btf.Btf.of_kernel()
+    offsets = btf.offsets(types)
+    symbols = Symbols.of_kernel()
+    functions = symbols.present()
+    options = plan.Options(offsets=offsets, fentry=plan.fentry_functions(types, functions))
+    done("BTF and symbols")
+    if native:
+        program = bpf.Program.__new__(bpf.Program)
+        program._bcc, program._options = bpf._import_bcc(), options
+        program.mechanisms = options.mechanisms(functions)
+        program._compile_with(["-DTASK_STORAGE"])
+        done("compile")
+    else:
+        compile_s = 0.0
+        inner = bpf.Program._compile_with
+
+        def compile_with(self: bpf.Program, flags: list[str]) -> object:
+            nonlocal compile_s
+            before = time.perf_counter()
+            try:
+                return inner(self, flags)
+            finally:
+                compile_s += time.perf_counter() - before
+
+        bpf.Program._compile_with = compile_with  # type: ignore[method-assign]
+        program = bpf.Program(options, symbols, print)
+        done("load and attach")
+        stages["load and attach"] -= compile_s
+        stages["compile"] = compile_s
+    for stage, seconds in stages.items():
+        print(f"{stage:38}{seconds:>8.3f} s")
+    print(f"{'in all':38}{sum(stages.values()):>8.3f} s")
+    if not native:
+        program.close()
+
+
+if __name__ == "__main__":
+    main()
