@@ -55,7 +55,7 @@ def report_command(
     changes = None
     if now.sample is not None and before is not None and before.sample is not None:
         changes = compare(now.sample, now.recordings[0].run, Baseline(before.recordings[0].run, before.sample))
-    _write(render(now, before, changes, slowest), output)
+    _write(render(now, before, changes, slowest=slowest, filters=filters.describe()), output)
     damaged = [one.damage for one in [*now.recordings, *(before.recordings if before else [])] if one.damage]
     if damaged:
         raise RecordingError("; ".join(damaged))

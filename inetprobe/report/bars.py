@@ -81,4 +81,6 @@ def _result(call: Call) -> str:
         return ""
     if call.result < 0:
         return f"−{ERRNOS.get(-call.result, -call.result)}"
+    if call.module is not None:
+        return "0, found" if call.result == 0 else f"{call.result}, not found"
     return str(call.result)

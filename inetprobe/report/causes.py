@@ -50,10 +50,11 @@ class Found:
 @dataclass(slots=True)
 class Causes:
     """A sink of one run. It judges every socket, and tells the causes of those that failed, deviated from the model or
-    were not seen whole; ``verdicts`` counts them all."""
+    were not seen whole; ``verdicts`` counts them all, ``bare`` those of the unmodelled that no create made."""
 
     examples: int
     verdicts: Counter[str] = field(default_factory=Counter)
+    bare: int = 0
     _causes: Table[Cause] = field(default_factory=lambda: Table(MOST_CAUSES, 1))
     _askers: Table[tuple[Cause, str]] = field(default_factory=lambda: Table(MOST_ASKERS, 1))
     _kept: dict[Cause, list[CallTrace]] = field(default_factory=dict)
@@ -71,6 +72,8 @@ class Causes:
         ):
             cause = _cause(trace, fails, run)
             self.verdicts[cause.verdict] += count
+            if trace.bare and cause.verdict == "unmodelled":
+                self.bare += count
             wanted = fails or (cause.verdict != "ok" and not trace.bare)
             causes.append(cause if wanted else None)
         troubled = np.array([cause is not None for cause in causes], bool)

@@ -12,17 +12,19 @@ from inetprobe.report.distribution import Distribution
 from inetprobe.report.gather import Gathered
 from inetprobe.report.timeline import Timeline
 from inetprobe.report.units import took
-from inetprobe.report.words import stage
+from inetprobe.report.words import STAGES, stage
 from inetprobe.tables import Other
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One distribution: of a function's calls, or of a stage's sockets. ``before`` is the baseline's."""
+    """One distribution: of a function's calls, or of the sockets in a stage, which then is ``what`` and ``made_of``.
+    ``before`` is the baseline's."""
 
     chart: str
     name: str
     what: str
+    made_of: str
     latency: Latency
     times: Distribution
     before: Distribution | None
@@ -35,7 +37,7 @@ class Row:
     def label(self) -> str:
         """The chart in words, for those who do not see it."""
         half, most = took(self.quantile(500)), took(self.quantile(990))
-        said = f"{self.name}: {self.latency.calls:,}, half at most {half}, 99 % at most {most}"
+        said = f"{self.what or self.name}: {self.latency.calls:,}, half at most {half}, 99 % at most {most}"
         if self.before is not None:
             said += f"; before, half at most {took(self.before.quantile(500))}"
         return f"{said}; the longest {took(self.latency.max_ns)}"
@@ -50,7 +52,7 @@ def functions(now: Gathered, before: Gathered | None) -> list[Row]:
         return Distribution.of(before.stats.buckets(name)) if before is not None and name in other else None
 
     return [
-        Row(f"function-{place}", name, "calls", latencies[name], Distribution.of(now.stats.buckets(name)), old(name))
+        Row(f"function-{place}", name, "", "", latencies[name], Distribution.of(now.stats.buckets(name)), old(name))
         for place, name in enumerate(_in_order(latencies))
     ]
 
@@ -63,10 +65,12 @@ def stages(now: Gathered, before: Gathered | None) -> list[Row]:
     def old(name: str) -> Distribution | None:
         return Distribution.of(before.stages.buckets(name)) if before is not None and name in other else None
 
-    return [
-        Row(f"stage-{place}", name, stage(name), latencies[name], Distribution.of(now.stages.buckets(name)), old(name))
-        for place, name in enumerate(_in_order(latencies))
-    ]
+    rows = []
+    for place, name in enumerate(_in_order(latencies)):
+        made_of = STAGES[name][1] if name in STAGES else ""
+        times = Distribution.of(now.stages.buckets(name))
+        rows.append(Row(f"stage-{place}", name, stage(name), made_of, latencies[name], times, old(name)))
+    return rows
 
 
 def data(now: Gathered, before: Gathered | None, rows: Sequence[Row]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from inetprobe.report import charts, listings, words
 from inetprobe.report.bars import Shown, shown
 from inetprobe.report.causes import Cause
 from inetprobe.report.gather import Gathered
-from inetprobe.report.units import NBSP, share, took
+from inetprobe.report.units import NBSP, sentence, share, took
 from inetprobe.text import printable
 
 #: Causes that are told one by one; the rest is one line.
@@ -30,8 +30,13 @@ CAUSES = 40
 _LIBRARIES = (("d3.min.js", "LICENSE.d3"), ("plot.umd.min.js", "LICENSE.plot"))
 
 
-def render(now: Gathered, before: Gathered | None, changes: Sequence[Case] | None, slowest: int) -> str:
-    """The page of ``now``; ``before`` and ``changes`` where there is a baseline. ``slowest`` is how many to show."""
+def render(
+    now: Gathered, before: Gathered | None, changes: Sequence[Case] | None, *, slowest: int, filters: Sequence[str] = ()
+) -> str:
+    """The page of ``now``; ``before`` and ``changes`` where there is a baseline.
+
+    ``slowest`` is how many to show, ``filters`` what all of this passed.
+    """
     found, rest = words.together(now.recordings)
     functions, stages = charts.functions(now, before), charts.stages(now, before)
     scripts = _scripts()
@@ -43,6 +48,7 @@ def render(now: Gathered, before: Gathered | None, changes: Sequence[Case] | Non
         style=Markup(_file("style.css")),  # ours
         charts=charts.data(now, before, [*functions, *stages]),
         now=now,
+        filters=filters,
         before=before,
         view=view,
         ended=view.sockets - view.unseen,
@@ -86,7 +92,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        n=lambda number: f"{number:,}", took=took, day=_day, clock=_clock, measured=_measured, tally=by_reason
+        n=lambda number: f"{number:,}",
+        took=took,
+        day=_day,
+        clock=_clock,
+        measured=_measured,
+        tally=by_reason,
+        sentence=sentence,
+        capital=_capital,
     )
     environment.globals.update(share=share, counted=counted)
     return environment
@@ -102,6 +115,10 @@ def _harmless(value: Any) -> Any:
 def _day(ns: int) -> str:
     """UTC to the second of nanoseconds since the epoch."""
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _clock(us: int) -> str:

@@ -10,7 +10,7 @@
   };
   const number = new Intl.NumberFormat("en-US");
   const look = (height, width) => ({
-    width, height, marginTop: 14, marginRight: 14, marginBottom: 30, marginLeft: 52,
+    width, height, marginTop: 16, marginRight: 32, marginBottom: 24, marginLeft: 52,
     style: { background: "transparent", color: "inherit", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
   });
 
@@ -37,7 +37,7 @@
     });
     return Plot.plot({
       ...look(170, width),
-      x: { type: "utc", label: null, domain: span(chart) },
+      x: times(chart, width),
       y: { label: null, grid: true, tickFormat: (value) => (Number.isInteger(value) ? number.format(value) : ""), ticks: 4 },
       marks: [
         Plot.rect(rows, {
@@ -53,6 +53,17 @@
     });
   }
 
+  // Each tick says when by itself, as far as it differs from the others.
+  const clock = ([from, to]) => {
+    const long = to - from;
+    const form = long < 20e3 ? "%H:%M:%S.%L" : long < 86400e3 ? "%H:%M:%S" : "%Y-%m-%d";
+    return d3.utcFormat(form);
+  };
+  const times = (chart, width) => {
+    const domain = span(chart);
+    return { type: "utc", label: null, domain, ticks: Math.max(2, Math.floor(width / 130)), tickFormat: clock(domain) };
+  };
+
   const span = (chart) => {
     const bins = chart.bins;
     return [new Date(bins[0][0]), new Date(bins[bins.length - 1][0] + chart.width_ms)];
@@ -67,7 +78,7 @@
     const domain = [low / 1.5, high * 1.5];
     return Plot.plot({
       ...look(170, width),
-      x: { type: "utc", label: null, domain: span(chart) },
+      x: times(chart, width),
       y: { type: "log", label: null, grid: true, domain, ticks: ticks(...domain, 300), tickFormat: duration },
       marks: [
         Plot.ruleX(rows, { x: "x", y1: domain[0], y2: "y", stroke: "var(--faint)" }),
@@ -80,6 +91,15 @@
     });
   }
 
+  // The upper edge of bars side by side, down to nothing where there is none.
+  const outline = (rows) => rows.flatMap((row, place) => {
+    const before = rows[place - 1], after = rows[place + 1];
+    const points = [[row.low, row.share], [row.high, row.share]];
+    if (!before || before.high < row.low) points.unshift([row.low, 0]);
+    if (!after || after.low > row.high) points.push([row.high, 0]);
+    return points;
+  });
+
   function latency(chart, width) {
     const rows = chart.bins.map(([low, high, share]) => ({ low: Math.max(low, 1), high: Math.max(high, 2), share }));
     const before = (chart.before || []).map(([low, high, share]) => ({ low: Math.max(low, 1), high: Math.max(high, 2), share }));
@@ -91,14 +111,15 @@
     return Plot.plot({
       ...look(150, width),
       x: { type: "log", label: null, domain: [low, high], ticks: ticks(low, high, width), tickFormat: duration },
-      y: { label: null, grid: true, domain: [0, most * 1.15], ticks: 3, tickFormat: percent },
+      y: { type: "sqrt", label: null, grid: true, domain: [0, most * 1.15], ticks: 4, tickFormat: percent },
       marks: [
         Plot.rect(rows, { x1: "low", x2: "high", y1: 0, y2: "share", fill: "var(--ok)", insetLeft: 0.2, insetRight: 0.2 }),
-        Plot.rect(before, { x1: "low", x2: "high", y1: 0, y2: "share", fill: "none", stroke: "var(--before)", strokeWidth: 1.3 }),
+        Plot.line(outline(before), { x: (point) => point[0], y: (point) => point[1], stroke: "var(--before)", strokeWidth: 1.4 }),
         Plot.ruleX(chart.marks, { x: (mark) => mark[1], stroke: "var(--ink)", strokeDasharray: "3,2" }),
-        Plot.text(chart.marks, {
-          x: (mark) => mark[1], y: most * 1.15, text: (mark) => mark[0], dy: -6, fill: "var(--soft)", textAnchor: "middle",
-        }),
+        // One to the left of its line and one to the right, so that they never meet.
+        ...["end", "start"].map((anchor, place) => Plot.text([chart.marks[place]], {
+          x: (mark) => mark[1], y: most * 1.15, text: (mark) => mark[0], dy: -7, fill: "var(--soft)", textAnchor: anchor,
+        })),
         Plot.ruleY([0], { stroke: "var(--line)" }),
         Plot.tip(rows, Plot.pointerX({
           x1: "low", x2: "high", y: "share", title: (row) => `${percent(row.share)} from ${duration(row.low)} to ${duration(row.high)}`,

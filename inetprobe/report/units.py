@@ -6,15 +6,26 @@ import re
 
 from inetprobe.sinks import show
 
-_APART = re.compile(r"(?<=[0-9])(?=[a-zµ])")
+_DURATION = re.compile(r"\b([0-9.]+)(ns|µs|ms|s)\b")
 #: Between a number and its unit, so that no line ends there.
 NBSP = "\u00a0"
+
+
+def apart(text: str) -> str:
+    """``6.3µs → 9.01µs`` as ``6.3 µs → 9.01 µs``."""
+    return _DURATION.sub(rf"\1{NBSP}\2", text)
+
+
+def sentence(text: str) -> str:
+    """A reason as a sentence: begun with a capital, unless with a name, and ended."""
+    first = text.partition(" ")[0]
+    return f"{text[:1].upper() if first.isalpha() and first.islower() else text[:1]}{text[1:]}."
 
 
 def took(ns: int | None) -> str:
     """``676 ms``, ``2 min 5 s``; ``?`` where the end was not seen."""
     if ns is None or ns < 60 * 10**9:
-        return _APART.sub(NBSP, show.duration(ns))
+        return apart(show.duration(ns))
     minutes, seconds = divmod(round(ns / 10**9), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

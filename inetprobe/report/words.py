@@ -14,7 +14,7 @@ from inetprobe.report.causes import Cause
 from inetprobe.report.distribution import Distribution
 from inetprobe.report.gather import Gathered, Recording
 from inetprobe.report.stages import own_of
-from inetprobe.report.units import share, took
+from inetprobe.report.units import apart, sentence, share, took
 from inetprobe.run import Run
 from inetprobe.stats import Asker, Process, Requests
 from inetprobe.tables import OTHER, Other
@@ -24,13 +24,13 @@ from inetprobe.who import who
 Mark = Literal["bad", "warn", "good", "note"]
 _SAID, _NAMED = 5, 3
 
-#: Where the time of a socket can go, by the function whose own time it is.
-STAGES: Mapping[str, str] = {
-    "__request_module": "waiting for modprobe",
-    "sk_prot_alloc": "getting the memory of the sock",
-    "sk_alloc": "in sk_alloc itself",
-    "inet_create": "in inet_create itself: the look-up in inetsw, sock_init_data, the protocol's init",
-    "inet6_create": "in inet6_create itself: the look-up in inetsw6, sock_init_data, the protocol's init",
+#: What a socket does in a function's own time: in a few words, and what that is made of.
+STAGES: Mapping[str, tuple[str, str]] = {
+    "__request_module": ("waiting for modprobe", "modprobe is started, looks for the alias and loads the module"),
+    "sk_prot_alloc": ("getting memory for the sock", "slab or kmalloc, the security blob, the protocol's module"),
+    "sk_alloc": ("in sk_alloc itself", "the net namespace and the cgroup of the sock"),
+    "inet_create": ("in inet_create itself", "the walk through inetsw, sock_init_data, the protocol's init"),
+    "inet6_create": ("in inet6_create itself", "the walk through inetsw6, sock_init_data, the protocol's init"),
 }
 _LOST = {
     "ring_full": "the reader was slower than the sockets: record with a larger --ring-size",
@@ -79,7 +79,8 @@ def summary(now: Gathered, changes: Sequence[Case] | None = None) -> list[Chapte
 
 
 def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], int]:
-    """The causes of all recordings, the most frequent first, and how many sockets had causes beyond what is kept."""
+    """The causes of all recordings, failures first and of these the most frequent; and how many sockets had causes
+    beyond what is kept."""
     found: dict[Cause, Together] = {}
     rest = 0
     for recording in recordings:
@@ -89,7 +90,8 @@ def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], in
             kept = found.setdefault(cause, Together(0, Counter(), []))
             examples = [*kept.examples, *((trace, recording) for trace in one.examples)][: recording.causes.examples]
             found[cause] = Together(kept.count + one.count, kept.comms + one.comms, examples)
-    return dict(sorted(found.items(), key=lambda item: -item[1].count)), rest
+    order = sorted(found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count))
+    return dict(order), rest
 
 
 def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
@@ -121,7 +123,7 @@ def mostly(trace: CallTrace) -> str | None:
 
 def stage(function: str) -> str:
     """What a socket does while in this function alone."""
-    return STAGES.get(function, f"in {function} itself")
+    return STAGES[function][0] if function in STAGES else f"in {function} itself"
 
 
 def module_of(alias: str, runs: Iterable[Run]) -> str | None:
@@ -144,14 +146,14 @@ def _failed(now: Gathered) -> Iterable[Said]:
         yield Said("note", "No socket was seen to its end.")
     failed = {cause: found for cause, found in causes.items() if cause.failed}
     for cause, found in list(failed.items())[:_SAID]:
-        yield Said("bad", _what(cause, found), f"{cause.reason}. Asked for by {names(found.comms)}.")
+        yield Said("bad", _what(cause, found), f"{sentence(cause.reason)} Asked for by {names(found.comms)}.")
     left = sum(found.count for found in list(failed.values())[_SAID:]) + rest
     if left:
         yield Said("bad", f"{left:,} more", "failed in other ways: see the table of failures.")
     odd = {cause: found for cause, found in causes.items() if cause.verdict == "deviation"}
     for cause, found in list(odd.items())[:_SAID]:
-        if not cause.failed:
-            yield Said("warn", _what(cause, found), f"not as the model predicts: {cause.reason}.")
+        if not cause.failed:  # else it has been said
+            yield Said("warn", _what(cause, found), f"not as the model predicts. {sentence(cause.reason)}")
 
 
 def _what(cause: Cause, found: Together) -> str:
@@ -240,7 +242,7 @@ def _changed(changes: Sequence[Case]) -> Iterable[Said]:
             yield Said("warn", "The two were not recorded alike:", f"{case.message}.")
     for case in told:
         mark: Mark = "bad" if case.status == "failed" else "good"
-        yield Said(mark, f"{case.name}:", f"{case.message}.")
+        yield Said(mark, f"{case.name}:", f"{apart(case.message)}.")
     if not told:
         tested = sum("p_holm" in case.facts for case in changes)
         if tested:
@@ -259,7 +261,9 @@ def _trust(recordings: Sequence[Recording]) -> Iterable[Said]:
     if whole:
         shown = sum(r.accounting.complete + sum(r.accounting.incomplete.values()) for r in recordings)
         kept = " that passed the filters" if any(r.accounting.filtered for r in recordings) else ""
-        yield Said("good", "Nothing was lost:", f"all {counted(shown, 'socket')}{kept} are in this page's numbers.")
+        yield Said(
+            "good", "Nothing was lost:", f"{counted(shown, 'record')}{kept}, all of them in this page's numbers."
+        )
 
 
 def _problems(recording: Recording, of: str) -> Iterable[Said]:
@@ -284,9 +288,13 @@ def _problems(recording: Recording, of: str) -> Iterable[Said]:
             yield Said(mark, f"{counted(total, 'probe hit')} {what}{of}:", f"{names(Counter(counts))}.")
     if books.unfollowed:
         yield Said("warn", f"{counted(books.unfollowed, 'child')} of COMMAND not followed{of}.")
-    unknown = recording.causes.verdicts["unmodelled"]
+    unknown = recording.causes.verdicts["unmodelled"] - recording.causes.bare
     if unknown:
         yield Said("note", f"On {counted(unknown, 'socket')} the model has no say{of}.")
+    bare = recording.stats.view().bare
+    if bare:
+        what = "another family's, or of an accepted connection: they count in the latency of functions alone"
+        yield Said("note", f"{counted(bare, 'sock')} came to be without inet_create{of}:", f"{what}.")
     if books.in_flight:
         yield Said("note", f"{counted(books.in_flight, 'socket')} had not returned{of}", "when the recording ended.")
     if books.filtered:
