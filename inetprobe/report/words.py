@@ -97,6 +97,8 @@ def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], in
 def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
     """``nginx (112), curl (36) and 5 others``: the most first."""
     known = [(name, count) for name, count in Counter(counts).most_common() if name is not OTHER]
+    if len(counts) == 1 and known:
+        return str(known[0][0] or "(no name)")
     shown = [f"{name or '(no name)'} ({count:,})" for name, count in known[:most]]
     more = len(known) - len(shown)
     if OTHER in counts:
@@ -180,12 +182,13 @@ def _slow(now: Gathered) -> Iterable[Said]:
         mark: Mark = "warn" if function == "__request_module" else "note"
         head = f"{share(latency.sum_ns, total)} of all their time was spent {stage(function)}:"
         yield Said(mark, head, f"{took(latency.sum_ns)} of {took(total)}, by {counted(latency.calls, 'socket')}.")
-    where = Counter(function for function in map(mostly, slowest) if function is not None)
+    # Those of its own magnitude: of few sockets the twentieth slowest is not slow.
+    slow = [trace for trace in slowest if 10 * (trace.duration_ns or 0) >= (longest or 0)]
+    where = Counter(function for function in map(mostly, slow) if function is not None)
     for function, count in where.most_common(_NAMED):
-        of = f"The slowest {counted(len(slowest), 'socket')}" if count == len(slowest) else (
-            f"{count:,} of the {counted(len(slowest), 'slowest socket')}"
-        )  # fmt: skip
-        yield Said("note", of, f"spent most of {'its' if len(slowest) == 1 else 'their'} time {stage(function)}.")
+        all_of = f"The {len(slow)} slowest sockets" if len(slow) > 1 else "The slowest socket"
+        of = all_of if count == len(slow) else f"{count:,} of the {len(slow)} slowest sockets"
+        yield Said("note", of, f"spent most of {'its' if count == 1 else 'their'} time {stage(function)}.")
 
 
 def _autoloaded(now: Gathered) -> Iterable[Said]:
