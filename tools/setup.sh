@@ -4,9 +4,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # python3-bpfcc is BCC, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng asks
-# it for a kernel's version), iproute2 (loopback). The tests' independent witnesses: strace, bpftrace, curl, and systemd
-# for systemd-analyze.
-packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd"
+# it for a kernel's version), iproute2 (loopback). The tests' independent witnesses: strace, bpftrace, curl, systemd for
+# systemd-analyze, Chromium for the report's page and poppler-utils for what it prints.
+packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd
+    chromium poppler-utils"
 python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -154,6 +154,7 @@
     waiting = requestAnimationFrame(drawAll);
   }).observe(document.querySelector("main"));
 
+  document.getElementById("scriptless").remove();
   const theme = document.getElementById("theme");
   const themes = { "": "as the system", light: "light", dark: "dark" };
   theme.hidden = false;

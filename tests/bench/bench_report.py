@@ -33,7 +33,7 @@ def main() -> None:
             page = browser.new_page()
             before = time.monotonic()
             page.goto(page_path.as_uri())
-            page.wait_for_function("document.documentElement.dataset.drawn === 'yes'")
+            page.wait_for_selector("html[data-drawn=yes]")
             print(f"  opened and drawn in {time.monotonic() - before:.2f} s")
             page.close()
         browser.close()
