@@ -25,6 +25,7 @@ from inetprobe.check.baseline import Baseline, compare
 from inetprobe.cli import main
 from inetprobe.filters import Filters, build
 from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.pipeline import pump
 from inetprobe.record import Batch, Loss
 from inetprobe.report import causes as causes_module
 from inetprobe.report import page, units, words
@@ -35,6 +36,8 @@ from inetprobe.report.slowest import Slowest
 from inetprobe.report.stages import Stages, own_of, own_times
 from inetprobe.report.timeline import MOST_BINS, Timeline
 from inetprobe.run import Accounting
+from inetprobe.sinks import OutputFile
+from inetprobe.sinks.recording import RecordingSink
 from inetprobe.sources.model import EVERY_PATH, ModelSource
 from inetprobe.trace import call_traces
 
@@ -135,6 +138,13 @@ def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
     now, old = gathered(after, sample=True), gathered(before, sample=True)
     changes = compare(now.sample, now.recordings[0].run, Baseline(old.recordings[0].run, old.sample))
     golden("report-baseline.txt", spoken(words.summary(now, changes)), update_goldens)
+
+
+def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens):
+    source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
+    sink = RecordingSink(OutputFile.create(tmp_path / "model.arrows"), source.run)
+    pump(source, Filters(), [sink])
+    golden("report-model.txt", spoken(words.summary(gathered(tmp_path / "model.arrows"))), update_goldens)
 
 
 def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):
@@ -275,9 +285,10 @@ def test_the_slowest_are_the_slowest(batches, most):
 def test_quantiles_are_the_nearest_rank_to_a_64th(values, per_mille):
     histograms = loglinear.Histograms()
     histograms.add(np.zeros(len(values), np.int64), np.array(values, np.uint64))
-    times = Distribution.of(histograms.buckets(0))
+    times = Distribution.of([histograms.buckets(0)], [histograms.latency(0)])
     exact = sorted(values)[-(-len(values) * per_mille // 1000) - 1]
     assert abs(times.quantile(per_mille) - exact) <= exact / 64
+    assert min(values) <= times.quantile(per_mille) <= max(values)
     assert sum(share for *_, share in times.bins()) == pytest.approx(1)
     assert all(_number(value) == loglinear.bucket(np.array([value], np.uint64))[0] for value in values[:5])
     assert all(any(low <= value < high for low, high, _ in times.bins()) for value in values[:5])

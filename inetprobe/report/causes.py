@@ -50,11 +50,13 @@ class Found:
 @dataclass(slots=True)
 class Causes:
     """A sink of one run. It judges every socket, and tells the causes of those that failed, deviated from the model or
-    were not seen whole; ``verdicts`` counts them all, ``bare`` those of the unmodelled that no create made."""
+    were not seen whole; ``verdicts`` counts them all, ``bare`` those of the unmodelled that no create made, and
+    ``beyond`` says why the model has no say on the first of the others."""
 
     examples: int
     verdicts: Counter[str] = field(default_factory=Counter)
     bare: int = 0
+    beyond: str = ""
     _causes: Table[Cause] = field(default_factory=lambda: Table(MOST_CAUSES, 1))
     _askers: Table[tuple[Cause, str]] = field(default_factory=lambda: Table(MOST_ASKERS, 1))
     _kept: dict[Cause, list[CallTrace]] = field(default_factory=dict)
@@ -74,8 +76,9 @@ class Causes:
             self.verdicts[cause.verdict] += count
             if trace.bare and cause.verdict == "unmodelled":
                 self.bare += count
-            wanted = fails or (cause.verdict != "ok" and not trace.bare)
-            causes.append(cause if wanted else None)
+            elif cause.verdict == "unmodelled":
+                self.beyond = self.beyond or cause.reason
+            causes.append(cause if fails or cause.verdict in ("deviation", "incomplete") else None)
         troubled = np.array([cause is not None for cause in causes], bool)
         rows = np.flatnonzero(troubled[shapes])
         if len(rows):

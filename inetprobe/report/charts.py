@@ -29,14 +29,10 @@ class Row:
     times: Distribution
     before: Distribution | None
 
-    def quantile(self, per_mille: int) -> int:
-        """Nanoseconds, within the exact least and greatest."""
-        return min(max(self.times.quantile(per_mille), self.latency.min_ns), self.latency.max_ns)
-
     @property
     def label(self) -> str:
         """The chart in words, for those who do not see it."""
-        half, most = took(self.quantile(500)), took(self.quantile(990))
+        half, most = took(self.times.quantile(500)), took(self.times.quantile(990))
         said = f"{self.what or self.name}: {self.latency.calls:,}, half at most {half}, 99 % at most {most}"
         if self.before is not None:
             said += f"; before, half at most {took(self.before.quantile(500))}"
@@ -45,32 +41,12 @@ class Row:
 
 def functions(now: Gathered, before: Gathered | None) -> list[Row]:
     """Each function's calls, with all that they called."""
-    latencies = {key: one for key, one in now.stats.view().functions.items() if not isinstance(key, Other)}
-    other = {} if before is None else before.stats.view().functions
-
-    def old(name: str) -> Distribution | None:
-        return Distribution.of(before.stats.buckets(name)) if before is not None and name in other else None
-
-    return [
-        Row(f"function-{place}", name, "", "", latencies[name], Distribution.of(now.stats.buckets(name)), old(name))
-        for place, name in enumerate(_in_order(latencies))
-    ]
+    return _rows("function", _of_functions(now), {} if before is None else _of_functions(before))
 
 
 def stages(now: Gathered, before: Gathered | None) -> list[Row]:
     """What each socket spent in each function alone."""
-    latencies = now.stages.latencies()
-    other = {} if before is None else before.stages.latencies()
-
-    def old(name: str) -> Distribution | None:
-        return Distribution.of(before.stages.buckets(name)) if before is not None and name in other else None
-
-    rows = []
-    for place, name in enumerate(_in_order(latencies)):
-        made_of = STAGES[name][1] if name in STAGES else ""
-        times = Distribution.of(now.stages.buckets(name))
-        rows.append(Row(f"stage-{place}", name, stage(name), made_of, latencies[name], times, old(name)))
-    return rows
+    return _rows("stage", _of_stages(now), {} if before is None else _of_stages(before))
 
 
 def data(now: Gathered, before: Gathered | None, rows: Sequence[Row]) -> dict[str, Any]:
@@ -83,9 +59,37 @@ def data(now: Gathered, before: Gathered | None, rows: Sequence[Row]) -> dict[st
             "kind": "latency",
             "bins": _bins(row.times),
             "before": None if row.before is None else _bins(row.before),
-            "marks": [["half", row.quantile(500)], ["99 %", row.quantile(990)]],
+            "marks": [["half", row.times.quantile(500)], ["99 %", row.times.quantile(990)]],
         }
     return drawn
+
+
+_Found = dict[str, tuple[Latency, Distribution]]
+
+
+def _of_functions(side: Gathered) -> _Found:
+    latencies = side.stats.view().functions
+    return {
+        name: (latency, Distribution.of([side.stats.buckets(name)], [latency]))
+        for name, latency in latencies.items()
+        if not isinstance(name, Other)
+    }
+
+
+def _of_stages(side: Gathered) -> _Found:
+    latencies = side.stages.latencies()
+    return {
+        name: (latency, Distribution.of([side.stages.buckets(name)], [latency])) for name, latency in latencies.items()
+    }
+
+
+def _rows(kind: str, found: _Found, before: _Found) -> list[Row]:
+    rows = []
+    for place, name in enumerate(_in_order(found)):
+        what, made_of = (stage(name), STAGES.get(name, ("", ""))[1]) if kind == "stage" else ("", "")
+        old = before[name][1] if name in before else None
+        rows.append(Row(f"{kind}-{place}", name, what, made_of, *found[name], old))
+    return rows
 
 
 def _in_order(found: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from inetprobe.loglinear import BUCKETS, bounds
+from inetprobe.loglinear import BUCKETS, Latency, bounds
 
 Bucket = tuple[int, int, int]
 # Eight bins an octave make a smooth curve; the histograms have 32.
@@ -15,19 +15,23 @@ _TOGETHER = 4
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Durations in nanoseconds. ``buckets`` are (least, greatest, count), ascending; the total is exact, quantiles are
-    to 1.6 %, as in inetprobe.loglinear, and ``longest_ns`` is at least the longest there was, to 1.6 %."""
+    """Durations in nanoseconds. ``buckets`` are (least, greatest, count), ascending; quantiles are to 1.6 %, as in
+    inetprobe.loglinear, and never beyond ``least_ns`` and ``most_ns``, which are exact."""
 
     buckets: tuple[Bucket, ...]
+    least_ns: int
+    most_ns: int
 
     @classmethod
-    def of(cls, *histograms: Iterable[Bucket]) -> Distribution:
-        """Several histograms together."""
+    def of(cls, histograms: Iterable[Iterable[Bucket]], latencies: Iterable[Latency]) -> Distribution:
+        """Several histograms together, and what else is known of each."""
         counts: Counter[tuple[int, int]] = Counter()
+        known = list(latencies)
+        least, most = min((one.min_ns for one in known), default=0), max((one.max_ns for one in known), default=0)
         for histogram in histograms:
             for low, high, count in histogram:
                 counts[low, high] += count
-        return cls(tuple((low, high, counts[low, high]) for low, high in sorted(counts)))
+        return cls(tuple((low, high, counts[low, high]) for low, high in sorted(counts)), least, most)
 
     @property
     def count(self) -> int:
@@ -42,7 +46,7 @@ class Distribution:
         for low, high, count in self.buckets:
             so_far += count
             if so_far >= rank:
-                return (low + high) // 2
+                return min(max((low + high) // 2, self.least_ns), self.most_ns)
         raise IndexError("there are no durations")
 
     def bins(self) -> list[tuple[int, int, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from inetprobe.check.examine import CREATES
@@ -110,7 +110,8 @@ def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
 
 def overall(gathered: Gathered) -> Distribution:
     """How long the sockets took, of every kind together."""
-    return Distribution.of(*(gathered.stats.buckets(key) for key in gathered.stats.view().latencies))
+    latencies = gathered.stats.view().latencies
+    return Distribution.of((gathered.stats.buckets(key) for key in latencies), latencies.values())
 
 
 def mostly(trace: CallTrace) -> str | None:
@@ -146,20 +147,45 @@ def _failed(now: Gathered) -> Iterable[Said]:
         yield Said("good", "Nothing failed.", f"All {counted(ended, 'socket')} whose end was seen were created.")
     else:
         yield Said("note", "No socket was seen to its end.")
-    failed = {cause: found for cause, found in causes.items() if cause.failed}
-    for cause, found in list(failed.items())[:_SAID]:
-        yield Said("bad", _what(cause, found), f"{sentence(cause.reason)} Asked for by {names(found.comms)}.")
-    left = sum(found.count for found in list(failed.values())[_SAID:]) + rest
+    reasons = _by_reason(item for item in causes.items() if item[0].failed)
+    for one in reasons[:_SAID]:
+        yield Said("bad", _what(one), f"{sentence(one.reason)} Asked for by {names(one.comms)}.")
+    left = sum(one.count for one in reasons[_SAID:]) + rest
     if left:
-        yield Said("bad", f"{left:,} more", "failed in other ways: see the table of failures.")
-    odd = {cause: found for cause, found in causes.items() if cause.verdict == "deviation"}
-    for cause, found in list(odd.items())[:_SAID]:
-        if not cause.failed:  # else it has been said
-            yield Said("warn", _what(cause, found), f"not as the model predicts. {sentence(cause.reason)}")
+        yield Said("bad", f"{left:,} more", "failed in other ways: see the failures below.")
+    # What failed so has been said.
+    odd = [item for item in causes.items() if item[0].verdict == "deviation" and not item[0].failed]
+    for one in _by_reason(odd)[:_SAID]:
+        yield Said("warn", _what(one), f"not as the model predicts. {sentence(one.reason)}")
 
 
-def _what(cause: Cause, found: Together) -> str:
-    return f"{found.count:,} × {cause.request} = {cause.outcome}:"
+@dataclass(slots=True)
+class _Reason:
+    """Causes that differ in the request alone."""
+
+    outcome: str
+    reason: str
+    requests: list[str] = field(default_factory=list)
+    count: int = 0
+    comms: Counter[str | Other] = field(default_factory=Counter)
+
+
+def _by_reason(causes: Iterable[tuple[Cause, Together]]) -> list[_Reason]:
+    """The most frequent first."""
+    found: dict[tuple[str, str], _Reason] = {}
+    for cause, one in causes:
+        key = cause.outcome, cause.reason
+        kept = found.setdefault(key, _Reason(*key))
+        kept.requests.append(cause.request)
+        kept.count += one.count
+        kept.comms.update(one.comms)
+    return sorted(found.values(), key=lambda one: -one.count)
+
+
+def _what(one: _Reason) -> str:
+    if len(one.requests) == 1:
+        return f"{one.count:,} × {one.requests[0]} = {one.outcome}:"
+    return f"{one.count:,} × {one.outcome} of {len(one.requests):,} kinds of socket, such as {one.requests[0]}:"
 
 
 def _slow(now: Gathered) -> Iterable[Said]:
@@ -293,7 +319,8 @@ def _problems(recording: Recording, of: str) -> Iterable[Said]:
         yield Said("warn", f"{counted(books.unfollowed, 'child')} of COMMAND not followed{of}.")
     unknown = recording.causes.verdicts["unmodelled"] - recording.causes.bare
     if unknown:
-        yield Said("note", f"On {counted(unknown, 'socket')} the model has no say{of}.")
+        why = f"{sentence(recording.causes.beyond)}"
+        yield Said("note", f"On {counted(unknown, 'socket')} the model has no say{of}.", why)
     bare = recording.stats.view().bare
     if bare:
         what = "another family's, or of an accepted connection: they count in the latency of functions alone"
