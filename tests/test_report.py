@@ -218,7 +218,7 @@ def test_a_timeline_has_few_bins_and_forgets_no_socket(batches):
         timeline.batch(Batch(records, (Loss("ring_full", 2),)), builders.run())
     bins = timeline.bins()
     assert bins[-1][0] // timeline.width_us - bins[0][0] // timeline.width_us < MOST_BINS
-    assert sum(one.created for _, one in bins) == sum(map(len, batches))
+    assert sum(one.asked for _, one in bins) == sum(map(len, batches))
     assert sum(one.lost for _, one in bins) == 2 * len(batches)
 
 
@@ -230,7 +230,7 @@ def test_a_timeline_puts_each_socket_where_it_was():
     timeline.batch(Batch(records), builders.run())
     offset = builders.run().clock_offset_ns // 1000
     assert timeline.width_us == 10**6
-    assert [(at - offset, one.created, one.failed) for at, one in timeline.bins()] == [
+    assert [(at - offset, one.asked, one.failed) for at, one in timeline.bins()] == [
         (0, 1, 0), (10**6, 2, 0), (10**8, 1, 1),
     ]  # fmt: skip
 

@@ -104,7 +104,12 @@ def _bins(times: Distribution) -> list[list[float]]:
 
 def _timeline(timeline: Timeline) -> dict[str, Any]:
     bins = [
-        [start / 1000, one.created - one.failed, one.failed, one.lost, one.requests, one.longest_ns]
+        [
+            start / 1000,
+            [one.asked - one.failed - one.unseen, one.failed, one.unseen, one.lost],
+            one.requests,
+            one.longest_ns,
+        ]
         for start, one in timeline.bins()
     ]
     return {"kind": "timeline", "width_ms": timeline.width_us / 1000, "bins": bins}

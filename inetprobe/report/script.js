@@ -25,15 +25,16 @@
     return found.filter((value) => value >= low && value <= high);
   };
 
+  const fates = [["created", "var(--ok)"], ["failed", "var(--failed)"], ["end not seen", "var(--unseen)"], ["lost", "var(--lost)"]];
+
   function counts(chart, width) {
-    const half = chart.width_ms;
-    const rows = chart.bins.flatMap(([start, ok, failed, lost]) => {
-      const at = { x1: new Date(start), x2: new Date(start + half), ok, failed, lost };
-      return [
-        { ...at, what: "ok", y1: 0, y2: ok },
-        { ...at, what: "failed", y1: ok, y2: ok + failed },
-        { ...at, what: "lost", y1: ok + failed, y2: ok + failed + lost },
-      ].filter((row) => row.y2 > row.y1);
+    const rows = chart.bins.flatMap(([start, numbers]) => {
+      const said = fates.flatMap(([word], fate) => (numbers[fate] || fate < 2 ? [`${number.format(numbers[fate])} ${word}`] : []));
+      let top = 0;
+      return numbers.flatMap((count, fate) => {
+        top += count;
+        return count ? [{ x1: new Date(start), x2: new Date(start + chart.width_ms), y1: top - count, y2: top, fate, said }] : [];
+      });
     });
     return Plot.plot({
       ...look(170, width),
@@ -42,12 +43,12 @@
       marks: [
         Plot.rect(rows, {
           x1: "x1", x2: "x2", y1: "y1", y2: "y2", insetLeft: 0.25, insetRight: 0.25,
-          fill: (row) => ({ ok: "var(--ok)", failed: "var(--failed)", lost: "var(--lost)" })[row.what],
+          fill: (row) => fates[row.fate][1],
         }),
         Plot.ruleY([0], { stroke: "var(--line)" }),
         Plot.tip(rows, Plot.pointerX({
           x1: "x1", x2: "x2", y: "y2",
-          title: (row) => `${number.format(row.ok)} created\n${number.format(row.failed)} failed` + (row.lost ? `\n${number.format(row.lost)} lost` : ""),
+          title: (row) => row.said.join("\n"),
         })),
       ],
     });
@@ -71,8 +72,8 @@
 
   function longest(chart, width) {
     const rows = chart.bins
-      .filter((bin) => bin[5] !== null && bin[5] > 0)
-      .map(([start, , , , requests, ns]) => ({ x: new Date(start + chart.width_ms / 2), y: ns, requests }));
+      .filter((bin) => bin[3] !== null && bin[3] > 0)
+      .map(([start, , requests, ns]) => ({ x: new Date(start + chart.width_ms / 2), y: ns, requests }));
     if (!rows.length) return null;
     const low = Math.min(...rows.map((row) => row.y)), high = Math.max(...rows.map((row) => row.y));
     const domain = [low / 1.5, high * 1.5];

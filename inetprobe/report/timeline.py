@@ -25,19 +25,22 @@ MOST_BINS = 240
 
 @dataclass(slots=True)
 class Bin:
-    """What happened in one bin. ``created`` are all sockets that were asked for, ``failed`` those of them that were
-    refused, ``lost`` the sockets without a trace; ``longest_ns`` is None where no end was seen."""
+    """What happened in one bin. ``asked`` are all sockets that were asked for, ``failed`` those of them that were
+    refused and ``unseen`` those whose end was not seen, ``lost`` the sockets without a trace; ``longest_ns`` is None
+    where no end was seen."""
 
-    created: int = 0
+    asked: int = 0
     failed: int = 0
+    unseen: int = 0
     requests: int = 0
     lost: int = 0
     longest_ns: int | None = None
 
     def add(self, other: Bin) -> None:
         """Takes in what another bin has."""
-        self.created += other.created
+        self.asked += other.asked
         self.failed += other.failed
+        self.unseen += other.unseen
         self.requests += other.requests
         self.lost += other.lost
         known = [value for value in (self.longest_ns, other.longest_ns) if value is not None]
@@ -86,8 +89,8 @@ class Timeline:
             longest.tolist(),
             strict=True,
         )
-        for place, created, refused, requests, ended, most in columns:
-            found = Bin(created, refused, requests, 0, most if ended else None)
+        for place, asked, refused, requests, ended, most in columns:
+            found = Bin(asked, refused, asked - ended, requests, 0, most if ended else None)
             self._bins.setdefault(place, Bin()).add(found)
 
     def summary(self, accounting: Accounting) -> None:
