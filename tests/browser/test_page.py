@@ -130,6 +130,18 @@ def test_every_chart_is_drawn_in_the_page_s_own_numbers(made, open_page):
     assert page.locator("#timeline-section [data-chart=timeline] rect").count() >= len(counted)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_chart_says_what_is_under_the_pointer(made, open_page, scheme):
+    page = open_page(made["mixed"], scheme).page
+    chart = page.locator("[data-chart=timeline]").first
+    chart.hover(position={"x": 400, "y": 60})
+    tip = chart.locator("[aria-label=tip] text")
+    tip.wait_for()
+    assert "created" in tip.text_content()
+    paper = chart.locator("[aria-label=tip] path").evaluate("(path) => getComputedStyle(path).fill")
+    assert paper == page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
 def test_without_scripts_everything_but_the_charts_is_there(made, open_page):
     page = open_page(made["mixed"], java_script_enabled=False).page
     page.locator("#slowest details.trace summary").nth(2).click()
