@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup trace check deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
+.PHONY: help setup trace check browsertest charts deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -23,7 +23,10 @@ check: setup ## linters, types and the fast tests: under a minute
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm --ignore=tests/soak \
-	    --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers
+	    --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers --ignore=tests/browser
+
+browsertest: setup ## the report's page in a real Chromium: opens alone, axe, dark and light, prints, a million sockets
+	$(PYTHON) -m pytest -q tests/browser
 
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
 	$(PYTHON) -m pytest -q tests/deploy
@@ -43,7 +46,7 @@ test-kernels: setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boo
 soak: setup ## a million sockets in the VM, by both mechanisms (not part of test)
 	$(PYTHON) tools/live.py -q -s tests/soak
 
-test: check deploytest sparktest vmtest live ## everything
+test: check browsertest deploytest sparktest vmtest live ## everything
 
 .venv/fuzz-ready: .venv/ready
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
@@ -54,8 +57,12 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 	$(PYTHON) -m tests.fuzz.fuzz_recording -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 \
 	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
 
+charts: ## the newest chart libraries into the report's page (npm), to be looked at and committed
+	tools/charts.sh
+
 bench: setup ## measurements
 	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
+	$(PYTHON) -m tests.bench.bench_report
 	$(PYTHON) -m tests.bench.bench_cost
 
 .venv/mutants-ready: .venv/ready

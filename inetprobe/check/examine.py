@@ -26,8 +26,8 @@ FAILURES = {
     "unmodelled": "of which the model has no say",
     "lost": "without a trace",
 }
-# Probes whose misses are sockets that nothing else counts.
-_CREATES = ("inet_create:entry", "inet6_create:entry")
+#: Probes whose misses are sockets that nothing else counts.
+CREATES = ("inet_create:entry", "inet6_create:entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def lossless(accounting: Accounting) -> Case:
     """Is there no socket of which the recording knows nothing?"""
     missing = {reason: count for reason, count in accounting.lost.items() if count}
     for what, counts in (("probe missed", accounting.probe_misses), ("probe skipped", accounting.program_skipped)):
-        unseen = sum(counts.get(probe, 0) for probe in _CREATES)
+        unseen = sum(counts.get(probe, 0) for probe in CREATES)
         if unseen:
             missing[what] = unseen
     if accounting.unfollowed:

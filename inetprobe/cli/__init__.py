@@ -15,7 +15,9 @@ from inetprobe import __version__
 from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
 from inetprobe.text import printable
 
-_COMMANDS = ("trace", "record", "replay", "explain", "check", "export", "query", "serve", "doctor", "vm")
+_COMMANDS = (
+    "trace", "record", "replay", "explain", "check", "report", "export", "query", "serve", "doctor", "vm",
+)  # fmt: skip
 
 
 class _Lazy(click.Group):

@@ -1,0 +1,113 @@
+"""``inetprobe report``: recordings as one HTML page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from inetprobe.cli import say
+from inetprobe.cli.options import filter_options
+from inetprobe.errors import InetprobeError, RecordingError, UsageError
+from inetprobe.filters import Filters
+
+_SOON_S, _EVERY_S = 1.0, 0.2
+
+
+@click.command("report")
+@filter_options
+@click.option("-o", "--output", metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option("--baseline", metavar="FILE", help="A recording to put beside: what changed since, before and after.")
+@click.option(
+    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
+@click.argument("recordings", metavar="FILE...", nargs=-1, required=True)
+def report_command(
+    filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
+) -> None:
+    """Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, and why.
+
+    Several recordings become one page. A recording that is cut short or damaged is shown as far as it goes, and the
+    page says so; the exit status is then 4.
+
+    \b
+    Examples:
+      inetprobe report boot.arrows -o report.html
+      inetprobe report after.arrows --baseline before.arrows --comm nginx -o report.html
+    """
+    from inetprobe.check.baseline import Baseline, compare
+    from inetprobe.report.gather import Wanted, gather
+    from inetprobe.report.page import render
+
+    paths = [Path(name) for name in recordings]
+    old = [] if baseline is None else [Path(baseline)]
+    _writable(output, [*paths, *old])
+    wanted = Wanted(filters, slowest=slowest, sample=baseline is not None)
+    progress = _Progress(quiet)
+    try:
+        now = gather(paths, wanted, progress.told)
+        before = gather(old, wanted, progress.told) if old else None
+    finally:
+        progress.clear()
+    changes = None
+    if now.sample is not None and before is not None and before.sample is not None:
+        changes = compare(now.sample, now.recordings[0].run, Baseline(before.recordings[0].run, before.sample))
+    _write(render(now, before, changes, slowest=slowest, filters=filters.describe()), output)
+    damaged = [one.damage for one in [*now.recordings, *(before.recordings if before else [])] if one.damage]
+    if damaged:
+        raise RecordingError("; ".join(damaged))
+    sockets = sum(one.stats.view().sockets for one in now.recordings)
+    if output is not None:
+        say(quiet)(f"{output}: {sockets:,} sockets, {Path(output).stat().st_size / 1e6:.1f} MB: open it in a browser")
+
+
+def _writable(output: str | None, inputs: list[Path]) -> None:
+    """Whether it makes sense to begin. Raises UsageError or InetprobeError."""
+    if output is None:
+        if sys.stdout.isatty():
+            raise UsageError("a page is not for a terminal: give -o report.html, or redirect stdout")
+        return
+    path = Path(output)
+    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
+        raise UsageError("-o names a file that is read: give another one")
+    if path.is_dir():
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder")
+    if not path.parent.is_dir():
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}")
+
+
+def _write(page: str, output: str | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(page.encode())
+        sys.stdout.flush()
+        return
+    try:
+        Path(output).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InetprobeError(f"the page {output} cannot be written: {error.strerror or error}") from None
+
+
+class _Progress:
+    """How far the reading is, on a terminal's stderr, once it has taken a while."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+        self._due = time.monotonic() + _SOON_S
+        self._drawn = False
+
+    def told(self, path: Path, sockets: int) -> None:
+        """A batch of ``path`` was read."""
+        if self._shown and time.monotonic() >= self._due:
+            self._due = time.monotonic() + _EVERY_S
+            self._drawn = True
+            click.echo(
+                f"\r\x1b[Kreading {click.format_filename(path, shorten=True)}: {sockets:,} sockets", err=True, nl=False
+            )
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self._drawn:
+            click.echo("\r\x1b[K", err=True, nl=False)
