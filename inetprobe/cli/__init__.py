@@ -15,7 +15,7 @@ from inetprobe import __version__
 from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
 from inetprobe.text import printable
 
-_COMMANDS = ("trace", "record", "replay", "explain", "check", "serve", "doctor", "vm")
+_COMMANDS = ("trace", "top", "record", "replay", "explain", "check", "serve", "doctor", "vm")
 
 
 class _Lazy(click.Group):
