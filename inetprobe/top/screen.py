@@ -71,13 +71,12 @@ class TopScreen(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #head, #tabs, #foot { height: auto; width: 100%; }
+    #head, #tabs, #foot { height: auto; width: 100%; text-wrap: nowrap; text-overflow: ellipsis; }
     #head { padding: 0 1; background: $panel; }
     #tabs { height: 1; }
     #foot { height: 1; color: $text-muted; }
     DataTable { height: 1fr; scrollbar-size: 1 1; }
     #filter { display: none; height: 1; border: none; padding: 0 1; }
-    #filter.asked { display: block; }
     _Help { align: center middle; }
     #help { width: 66; height: auto; max-height: 100%; border: round $primary; background: $surface; padding: 0 1; }
     """
@@ -115,13 +114,13 @@ class TopScreen(App[None]):
 
     def on_mount(self) -> None:
         """Looks for a new frame often, and draws only where there is one."""
-        self.query_one(DataTable).focus()
+        self.screen.set_focus(self.query_one(DataTable))
         self._draw()
         self.set_interval(_LOOK_S, self._look)
 
     def on_resize(self) -> None:
         """The lines are cut to the width."""
-        self._draw_head()
+        self._draw()
 
     async def action_quit(self) -> None:
         """Ends it."""
@@ -164,14 +163,14 @@ class TopScreen(App[None]):
         """Asks for a filter."""
         field = self.query_one(Input)
         field.value = self._words
-        field.add_class("asked")
-        field.focus()
+        field.display = True
+        self.screen.set_focus(field)  # at once: what is typed ahead is for it
 
     def action_forget(self) -> None:
         """Leaves the filter as it was."""
         self._said = ""
-        self.query_one(Input).remove_class("asked")
-        self.query_one(DataTable).focus()
+        self.query_one(Input).display = False
+        self.screen.set_focus(self.query_one(DataTable))
         self._draw_head()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -223,7 +222,7 @@ class TopScreen(App[None]):
         seconds = int(frame.elapsed_s)
         line = Text(f"inetprobe top  {self._what}  {seconds // 60}:{seconds % 60:02}", style="bold")
         for mark in marks:
-            line.append(f"  {mark}", style="bold reverse")
+            line.append("  ").append(mark, style="bold reverse")
         if self._words:
             line.append(f"  filter: {printable(self._words)}")
         made, missing = head(frame)
