@@ -1,11 +1,16 @@
 """What ``top`` makes of a recording, printed once."""
 
-import numpy as np
+import asyncio
 
+import numpy as np
+from textual.widgets import DataTable
+
+from inetprobe.cli.top import _parse
 from inetprobe.filters import build
 from inetprobe.record import Batch, Loss
 from inetprobe.top.collect import Collector
 from inetprobe.top.once import lines
+from inetprobe.top.screen import Feed, TopScreen
 from inetprobe.top.tables import tables
 
 from . import builders
@@ -38,3 +43,22 @@ def test_every_kind_is_in_the_tables_and_harmless():
     assert text[0] == "sockets 10  failed 3 30%  modules asked 4, 900ms blocked  other socks 2"
     assert all(line.isprintable() for line in text)
     assert "… 4 more" in text
+
+
+def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():
+    collector = Collector(0.0, replayed=True)
+    comm = np.tile(builders.created(comm=b"[red]x"), 2)
+    collector.batch(Batch(comm), builders.run())
+
+    async def typed():
+        app = TopScreen(Feed(collector, collector.restart, _parse, lambda: False), tables(), "r.arrows")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("4")
+            assert str(app.query_one(DataTable).get_row_at(0)[1]) == "[red]x"
+            await pilot.press("slash", *"--errno EPERM", "enter")
+            assert collector.filters.describe() == ("errno=1",)
+            await pilot.press("slash", "ctrl+u", *"--family nosuch", "enter")
+            assert "unknown family" in app._said
+            assert collector.filters.describe() == ("errno=1",)
+
+    asyncio.run(typed())
