@@ -62,3 +62,19 @@ def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():
             assert collector.filters.describe() == ("errno=1",)
 
     asyncio.run(typed())
+
+
+def test_new_counts_while_the_keys_are_shown():
+    collector = Collector(0.0)
+
+    async def watched():
+        app = TopScreen(Feed(collector, collector.restart, _parse, lambda: False), tables(), "live")
+        async with app.run_test(size=(132, 50)) as pilot:
+            await pilot.press("question_mark")
+            collector.batch(Batch(builders.created()), builders.run())
+            await pilot.pause(0.3)
+            await pilot.press("escape")
+            await pilot.pause(0.1)
+            assert app.query_one(DataTable).row_count == 3
+
+    asyncio.run(watched())
