@@ -29,8 +29,9 @@ def find_user(name: str) -> pwd.struct_passwd:
 class Command:
     """One child process. Not thread-safe; made and waited for by the same thread."""
 
-    def __init__(self, argv: Sequence[str], user: str | None = None) -> None:
-        """Forks and holds the child. Raises UsageError for an unknown user."""
+    def __init__(self, argv: Sequence[str], user: str | None = None, *, silent: bool = False) -> None:
+        """Forks and holds the child; ``silent`` lets it read and write nothing of this terminal's. Raises UsageError
+        for an unknown user."""
         self._argv = list(argv)
         account = find_user(user) if user is not None else None
         self._status: int | None = None
@@ -41,7 +42,7 @@ class Command:
         if not self.pid:
             os.close(self._gate)
             os.close(self._failure)
-            _child(self._argv, account, gate, failure)
+            _child(self._argv, account, gate, failure, silent=silent)
         os.close(gate)
         os.close(failure)
 
@@ -100,11 +101,15 @@ def end_like(status: int) -> int:
     return 128 + number
 
 
-def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failure: int) -> NoReturn:
+def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failure: int, *, silent: bool) -> NoReturn:
     """Runs in the child: nothing here may return or raise."""
     try:
         if not os.read(gate, 1):
             os._exit(EXIT_FAILED)  # inetprobe gave up before it was ready
+        if silent:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):
+                os.dup2(nothing, number)
         environment = dict(os.environ)
         if account is not None:
             _become(account)

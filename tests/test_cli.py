@@ -29,7 +29,7 @@ def recorded(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["trace", "record", "replay", "check", "serve", "doctor", "vm"])
+@pytest.mark.parametrize("command", ["trace", "top", "record", "replay", "check", "serve", "doctor", "vm"])
 def test_help_has_two_examples(command):
     done = run(command, "--help")
     assert done.returncode == 0
@@ -70,6 +70,10 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["trace", "--user", "nobody"], 2, "--user goes with a COMMAND"),
         (["trace", "--ring-size", "5000"], 2, "not a power of two"),
         (["record"], 2, "Missing option"),
+        (["top"], 2, "use top --once"),
+        (["top", "--once", "--interval", "1ms"], 2, "too short"),
+        (["top", "--once", "--replay", "/no/such/file"], 4, "cannot be read"),
+        (["top", "--once", "--replay", "x", "--", "true"], 2, "no COMMAND"),
         (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
     ],
 )

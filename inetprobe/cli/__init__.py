@@ -16,7 +16,7 @@ from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
 from inetprobe.text import printable
 
 _COMMANDS = (
-    "trace", "record", "replay", "explain", "check", "report", "export", "query", "serve", "doctor", "vm",
+    "trace", "top", "record", "replay", "explain", "check", "report", "export", "query", "serve", "doctor", "vm",
 )  # fmt: skip
 
 

@@ -20,13 +20,14 @@ from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, 
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.kernel import privileges
 from inetprobe.pipeline import pump
-from inetprobe.run import Run
+from inetprobe.run import Accounting, Run
 from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
 
 # Ahead of ordinary processes.
 _NICE = -10
+Drive = Callable[[LiveSource, Filters, Sequence[Sink], int | None], Accounting]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -65,12 +66,17 @@ def run_live(
     also: tuple[str, ...],
     sock: bool,
     quiet: bool,
+    drive: Drive = pump,
+    silent: bool = False,
 ) -> None:
-    """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0."""
+    """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0.
+
+    ``drive`` takes the source's batches to the sinks; ``silent`` keeps COMMAND from this terminal.
+    """
     if user is not None and not command:
         raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
     seconds = None if duration is None else parse_duration(duration) / 1e9
-    child = _hold(command, user)
+    child = _hold(command, user, silent=silent)
     tell = say(quiet)
     options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock)
     try:
@@ -83,7 +89,7 @@ def run_live(
             privileges.drop(frozenset() if user is None else privileges.SIGNALS)
             sinks = open_sinks(source.run, file)
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
-            accounting = pump(source, filters, sinks, count)
+            accounting = drive(source, filters, sinks, count)
         tell(summary_line(accounting))
     finally:
         if child is not None:
@@ -138,7 +144,7 @@ def _go_first(tell: Callable[[str], None]) -> None:
         tell("no CAP_SYS_NICE: on a busy machine the reader has to wait, and may lose traces")
 
 
-def _hold(command: Sequence[str], user: str | None) -> Command | None:
+def _hold(command: Sequence[str], user: str | None, *, silent: bool) -> Command | None:
     if not command:
         return None
     # Known before seconds are spent on compiling; what only execve() can tell is told when it is let go.
@@ -146,4 +152,4 @@ def _hold(command: Sequence[str], user: str | None) -> Command | None:
         if Path(command[0]).exists():
             raise CommandError(f"{command[0]}: cannot be run: it is not an executable file", EXIT_CANNOT_RUN)
         raise CommandError(f"{command[0]}: not found: give a program on PATH or its path", EXIT_NOT_FOUND)
-    return Command(command, user)
+    return Command(command, user, silent=silent)
