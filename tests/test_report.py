@@ -65,7 +65,7 @@ def run(*argv):
 
 
 def gathered(*paths, filters=None, **wanted):
-    return gather(list(paths), Wanted(filters or Filters(), **wanted), lambda path, sockets: None)
+    return gather(list(paths), Wanted(filters or Filters(), **wanted))
 
 
 def rendered(*paths, **wanted):

@@ -8,11 +8,12 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.options import filter_options
-from inetprobe.cli.progress import Progress
+from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
-from inetprobe.export import FORMATS, Options, open_export, same_file
+from inetprobe.export import FORMATS, Export, Options, open_export, same_file
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
+from inetprobe.run import Accounting
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.replay import ReplaySource
 
@@ -54,18 +55,19 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
         output = "-"
     if same_file(Path(output), Path(recording)):
         raise UsageError("-o names the recording that is exported: give another file")
-    source = ReplaySource(Path(recording))
-    export = open_export(form, source.run, Options(output, recording, by))
-    progress = Progress([Path(recording)], quiet)
+    with reading([Path(recording)], quiet=quiet, printing=output == "-") as advance:
+        source = ReplaySource(Path(recording), on_read=advance)
+        accounting = _export(source, filters, open_export(form, source.run, Options(output, recording, by)), output)
+    say(quiet)(summary_line(accounting))
+
+
+def _export(source: ReplaySource, filters: Filters, export: Export, output: str) -> Accounting:
     try:
-        accounting = pump(source, filters, [export, progress])
+        return pump(source, filters, [export])
     except RecordingError as error:
         # What came before the damage is what there is of it: it is kept, and said not to be the whole.
-        progress.done()
         export.cut_short(source.accounting(), str(error))
         where = "stdout" if output == "-" else output
         raise RecordingError(f"{error}; {where} has what came before") from None
     finally:
-        progress.done()
         export.discard()
-    say(quiet)(summary_line(accounting))

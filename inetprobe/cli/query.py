@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import pyarrow as pa
 
 from inetprobe.cli import say
-from inetprobe.cli.progress import Progress
+from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.query import engine, questions
 from inetprobe.query.scan import Recordings
@@ -51,35 +49,18 @@ def query_command(
     if not recordings:
         raise UsageError("give the recordings to ask: inetprobe query traces.arrows --ask slowest")
     text = _query(sql, file, ask)
-    progress = Progress([Path(name) for name in recordings], quiet)
-    read = Recordings(recordings, progress.add)
     # A path or a comm may hold what stdout's encoding lacks.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
-    with engine.opened(read.tables()) as connection:
-        try:
+    with reading([Path(name) for name in recordings], quiet=quiet, printing=True) as advance:
+        read = Recordings(recordings, advance)
+        with engine.opened(read.tables()) as connection:
             answer = engine.ask(connection, text)
             with engine.sql_errors():
-                FORMATS[form](_Cleared(answer, progress), sys.stdout)
-        finally:
-            progress.done()
-        sys.stdout.flush()
+                FORMATS[form](answer, sys.stdout)
+            sys.stdout.flush()
     _say_what_is_missing(read, quiet)
-
-
-class _Cleared:
-    """An answer whose progress line goes away before the first row is printed."""
-
-    def __init__(self, answer: pa.RecordBatchReader, progress: Progress) -> None:
-        self.schema = answer.schema
-        self._answer = answer
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._answer:
-            self._progress.done()
-            yield batch
 
 
 def _query(sql: str | None, file: str | None, ask: str | None) -> str:

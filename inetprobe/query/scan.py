@@ -30,9 +30,9 @@ class Recordings:
     it lost by reason. Raises RecordingError for a file that is no recording at all.
     """
 
-    def __init__(self, names: Sequence[str], progress: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(self, names: Sequence[str], on_read: Callable[[int], None] | None = None) -> None:
         self._names = names
-        self._progress = progress
+        self._on_read = on_read
         self.problems: dict[str, str] = {}
         self.lost: dict[str, dict[str, int]] = {}
         for name in names:
@@ -48,24 +48,22 @@ class Recordings:
 
     def _rows(self, rows: Rows) -> Iterator[pa.RecordBatch]:
         for name in self._names:
-            source = ReplaySource(Path(name))
+            source = ReplaySource(Path(name), self._on_read)
             for batch in self._batches(name, source, {}):
                 try:
                     made = rows(batch, source.run, name)
                 except RecordingError as error:
                     self.problems[name] = f"{name}: {error}"
                     break
-                self._progress(len(batch))
                 yield made
 
     def _recordings(self) -> Iterator[pa.RecordBatch]:
         for name in self._names:
-            source = ReplaySource(Path(name))
+            source = ReplaySource(Path(name), self._on_read)
             span = recordings.Span()
             malformed: dict[str, int] = {}
             for batch in self._batches(name, source, malformed):
                 span.add(batch)
-                self._progress(len(batch))
             accounting = source.accounting()
             _set_aside(accounting, malformed)
             yield recordings.to_arrow(name, source.run, span, accounting, self.problems.get(name))
