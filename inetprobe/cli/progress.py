@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 from inetprobe.text import printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import ProgressColumn
 
 #: Called with how many more bytes have been read.
 Advance = Callable[[int], None]
 #: In seconds.
 PATIENCE_S = 1.0
+_EVERY_S = 0.1
 
 
 @contextlib.contextmanager
@@ -58,31 +59,28 @@ def reading(paths: Sequence[Path], *, quiet: bool = False, printing: bool = Fals
 
 
 class _Shown:
-    """A timer first; then, if it still goes on, a line that a thread of rich's redraws."""
+    """A thread that sleeps first; then, if it still goes on, one that redraws a line."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self._what, self._total, self._done = what, total, 0
-        self._bar: Progress | None = None
         # A terminal of its own: while bcc compiles, descriptor 2 is bent aside to catch what clang says.
         self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
-        self._timer = threading.Timer(PATIENCE_S, self._begin)
-        self._timer.daemon = True
-        self._timer.start()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+        self._thread.start()
 
     def advance(self, count: int) -> None:
         self._done += count
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
 
     def end(self) -> None:
         """Afterwards no thread is left: one that began with capabilities would keep them."""
-        self._timer.cancel()
-        self._timer.join()
-        if self._bar is not None:
-            self._bar.stop()
+        self._over.set()
+        self._thread.join()
         self._terminal.close()
 
-    def _begin(self) -> None:
+    def _show(self) -> None:
+        if self._over.wait(PATIENCE_S):
+            return
         from rich.console import Console
         from rich.progress import Progress
 
@@ -90,12 +88,16 @@ class _Shown:
             def show_cursor(self, show: bool = True) -> bool:
                 return False  # a signal that ends us would leave a terminal without one
 
+        # Redrawn from here: rich's own thread may outlive the bar.
         bar = Progress(*_columns(self._total), console=Terminal(file=self._terminal), transient=True,
-                       redirect_stdout=False)  # fmt: skip
-        bar.add_task(self._what, total=self._total, completed=self._done)
+                       redirect_stdout=False, redirect_stderr=False, auto_refresh=False)  # fmt: skip
+        task = bar.add_task(self._what, total=self._total)
         bar.tasks[0].start_time = bar.get_time() - PATIENCE_S  # it goes on for that long already
-        bar.start()
-        self._bar = bar
+        with bar:
+            while True:
+                bar.update(task, completed=self._done, refresh=True)
+                if self._over.wait(_EVERY_S):
+                    return
 
 
 def _columns(total: int | None) -> list[ProgressColumn | str]:

@@ -1,4 +1,4 @@
-"""(e) From start to attached, split; ``native`` leaves out what this machine's kernel refuses: loading and attaching."""
+"""(e) From start to attached, split; ``native`` leaves out loading and attaching, which this machine may refuse."""
 
 from __future__ import annotations
 
