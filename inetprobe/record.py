@@ -7,6 +7,7 @@ test compiles the header and compares every offset with the compiler's.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,13 @@ def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECO
     if size % dtype.itemsize:
         raise InetprobeError(f"{size} bytes are not a whole number of {dtype.itemsize}-byte records")
     return np.frombuffer(data, dtype=dtype)
+
+
+def joined(pieces: Sequence[Records]) -> Records:
+    """A copy of one or more arrays of records in a row; numpy by itself would copy member by member."""
+    dtype = pieces[0].dtype
+    opaque = np.dtype((np.void, dtype.itemsize))
+    return np.concatenate([piece.view(opaque) for piece in pieces]).view(dtype)
 
 
 def incomplete_reason(flags: int) -> str | None:

@@ -76,13 +76,15 @@ class MappedRing:
         consumer, producer = int(self._consumer[0]), int(self._producer[0])
         pending = (producer - consumer) // self._sample.itemsize
         start = consumer & (self._size - 1)
-        samples = self._data[start : start + pending * self._sample.itemsize].view(self._sample)
-        lengths = samples["length"]
+        lengths = self._data[start : start + pending * self._sample.itemsize].view(self._sample)["length"]
         busy = np.flatnonzero(lengths & _BUSY)
         ready = int(busy[0]) if busy.size else pending
-        discarded = (lengths[:ready] & _DISCARD) != 0
-        records: Records = samples["record"][:ready]
-        records = records[~discarded] if discarded.any() else records.copy()
+        # In one piece, headers and all: records alone numpy copies member by member.
+        samples = self._data[start : start + ready * self._sample.itemsize].copy().view(self._sample)
+        records: Records = samples["record"]
+        discarded = (samples["length"] & _DISCARD) != 0
+        if discarded.any():
+            records = records[~discarded]
         # Only now may the kernel reuse the space: an aligned 8-byte store after the copy above.
         self._consumer[0] = consumer + ready * self._sample.itemsize
         return records

@@ -16,7 +16,7 @@ import pyarrow as pa
 from inetprobe import __version__
 from inetprobe.columns import schema, to_arrow
 from inetprobe.errors import InetprobeError
-from inetprobe.record import Batch, Loss, Records, record_dtype
+from inetprobe.record import Batch, Loss, Records, joined, record_dtype
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import OutputFile, cannot_write
 
@@ -80,7 +80,7 @@ class RecordingSink:
         self._flushed = time.monotonic()
         if not self._rows and not self._losses:
             return
-        records = np.concatenate(self._pending) if self._pending else self._nothing
+        records = joined(self._pending) if self._pending else self._nothing
         if "comm" in self._redact:
             records["comm"] = b"redacted"
         shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run

@@ -26,7 +26,16 @@ from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.model.profile import Profile
-from inetprobe.record import FUNCTIONS, INCOMPLETE_FLAGS, SLOTS, SLOTS_ALSO, Batch, Records, record_dtype
+from inetprobe.record import (
+    FUNCTIONS,
+    INCOMPLETE_FLAGS,
+    SLOTS,
+    SLOTS_ALSO,
+    Batch,
+    Records,
+    incomplete_reason,
+    record_dtype,
+)
 from inetprobe.run import Accounting, Run
 from inetprobe.sources.backlog import Backlog
 
@@ -163,18 +172,18 @@ class LiveSource:
         losses = self._program.counters.new_losses()
         records = self._program.ring.drain()
         self._count(records)
-        for identity in np.unique(records["cgroup_id"]).tolist():
+        identities = records["cgroup_id"]
+        if (identities == identities[:1]).all():
+            identities = identities[:1]  # as it mostly is; else they are to be sorted
+        for identity in np.unique(identities).tolist():
             if identity not in self.run.cgroups:
                 self.run.cgroups[identity] = self._cgroups.path(identity)
         self._backlog.put(Batch(records, losses))
 
     def _count(self, records: Records) -> None:
-        left = np.ones(len(records), bool)
-        for flag, reason in INCOMPLETE_FLAGS.items():
-            here = left & ((records["flags"] & flag) != 0)
-            self._received[reason] += int(np.count_nonzero(here))
-            left &= ~here
-        self._received[None] += int(np.count_nonzero(left))
+        for flags, count in enumerate(np.bincount(records["flags"], minlength=1).tolist()):
+            if count:
+                self._received[incomplete_reason(flags)] += count
 
     def _in_flight(self) -> int:
         ended = self._program.counters.read("ended")  # first: what ends between the two began before

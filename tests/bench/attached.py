@@ -157,17 +157,22 @@ def function_graph() -> Iterator[None]:
 def kprobe_events(group: str = "bench") -> Iterator[list[str]]:
     """tracefs' own kprobe events, made and not enabled; their names."""
     events = [f"{kind}_{f}" for f in FUNCTIONS for kind in ("p", "r")]
-    with (TRACEFS / "kprobe_events").open("a") as file:
-        for event in events:
-            file.write(f"{event[0]}:{group}/{event} {event[2:]}\n")
-            file.flush()
     try:
+        for event in events:
+            _tell_tracefs(f"{event[0]}:{group}/{event} {event[2:]}")
         yield [f"{group}:{event}" for event in events]
     finally:
-        with (TRACEFS / "kprobe_events").open("a") as file:
-            for event in events:
-                file.write(f"-:{group}/{event}\n")
-                file.flush()
+        for event in events:
+            _tell_tracefs(f"-:{group}/{event}")
+
+
+def _tell_tracefs(line: str) -> None:
+    # Appended, or all others' events would go; and Python's own append mode looks for an end, which there is not.
+    file = os.open(TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(file, line.encode() + b"\n")
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
