@@ -12,6 +12,7 @@ from inetprobe.cli import say
 from inetprobe.cli.options import filter_options
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
 from inetprobe.filters import Filters
+from inetprobe.text import printable
 
 _SOON_S, _EVERY_S = 1.0, 0.2
 
@@ -103,9 +104,7 @@ class _Progress:
         if self._shown and time.monotonic() >= self._due:
             self._due = time.monotonic() + _EVERY_S
             self._drawn = True
-            click.echo(
-                f"\r\x1b[Kreading {click.format_filename(path, shorten=True)}: {sockets:,} sockets", err=True, nl=False
-            )
+            click.echo(f"\r\x1b[Kreading {printable(path.name)}: {sockets:,} sockets", err=True, nl=False)
 
     def clear(self) -> None:
         """Takes the line away."""
