@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,9 @@ FAILURES = {
 CREATES = ("inet_create:entry", "inet6_create:entry")
 
 
+OnRead = Callable[[int], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of each recording. ``fail_on`` is of ``FAILURES``; ``min_sockets`` is at least 1."""
@@ -41,17 +44,17 @@ class Plan:
     min_sockets: int = 1
 
 
-def examine(paths: Sequence[Path], plan: Plan) -> Report:
-    """Every recording, the baseline read once before them."""
-    baseline = None if plan.baseline is None else _read_baseline(plan.baseline, plan)
-    return Report(tuple(_file(path, plan, baseline) for path in paths))
+def examine(paths: Sequence[Path], plan: Plan, on_read: OnRead | None = None) -> Report:
+    """Every recording, the baseline read once before them; ``on_read`` is told how many more bytes were read."""
+    baseline = None if plan.baseline is None else _read_baseline(plan.baseline, plan, on_read)
+    return Report(tuple(_file(path, plan, baseline, on_read) for path in paths))
 
 
-def _read_baseline(path: Path, plan: Plan) -> Baseline | Case:
+def _read_baseline(path: Path, plan: Plan, on_read: OnRead | None) -> Baseline | Case:
     """The baseline, or the case that says why it is none."""
     sample, judged = Sample(), Judged()
     try:
-        source = ReplaySource(path)
+        source = ReplaySource(path, on_read)
         accounting = pump(source, plan.filters, [sample, judged])
     except RecordingError as error:
         return _no_baseline(path, _predicate(path, error))
@@ -65,11 +68,11 @@ def _no_baseline(path: Path, why: str) -> Case:
     return Case("baseline", "conditions", "unjudged", f"the baseline {_shown(path)} {why}")
 
 
-def _file(path: Path, plan: Plan, baseline: Baseline | Case | None) -> FileResult:
+def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnRead | None) -> FileResult:
     judged, sample = Judged(), Sample()
     spendings = [Spending(budget) for budget in plan.budgets]
     try:
-        source = ReplaySource(path)
+        source = ReplaySource(path, on_read)
     except RecordingError as error:
         return FileResult(_shown(path), None, judged, {}, (_broken(path, error),))
     sinks: list[Sink] = [judged, *spendings, *([sample] if isinstance(baseline, Baseline) else [])]

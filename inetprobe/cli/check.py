@@ -14,6 +14,7 @@ from inetprobe.check.examine import FAILURES, Plan, examine
 from inetprobe.check.result import Report, counted
 from inetprobe.cli import say
 from inetprobe.cli.options import coloured, filter_options
+from inetprobe.cli.progress import reading
 from inetprobe.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, InetprobeError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.sinks import Style
@@ -74,7 +75,9 @@ def check_command(
     inputs = [name for name in (*recordings, budget, baseline) if name is not None]
     if output is not None and any(_same(Path(output), Path(name)) for name in inputs):
         raise UsageError("-o names a file that is read: give another one")
-    report = examine([Path(name) for name in recordings], plan)
+    paths = [Path(name) for name in recordings]
+    with reading([*paths, *([] if plan.baseline is None else [plan.baseline])], quiet=quiet) as advance:
+        report = examine(paths, plan, advance)
     render = importlib.import_module(f"inetprobe.check.report_{form}").render
     style = Style(colour=coloured(color) if output is None else color == "always")
     _write(render(report, style, quiet=quiet), output)

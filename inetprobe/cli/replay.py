@@ -8,6 +8,7 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.options import filter_options, open_sinks, output_options
+from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
@@ -44,16 +45,17 @@ def replay_command(
     """
     if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
         raise UsageError("-o names the recording that is being replayed: give another file")
-    source = ReplaySource(Path(recording))
-    file = None if output is None else OutputFile.create(Path(output))
-    sinks = open_sinks(form, color, file, source.run, stable=stable)
-    try:
-        accounting = pump(source, filters, sinks, count)
-    except RecordingError:
-        # What came before the damage has been shown; a copy of it must not pass for whole.
-        sinks[-1].summary(source.accounting())
-        for sink in sinks:
-            if isinstance(sink, RecordingSink):
-                sink.cut_short()
-        raise
+    with reading([Path(recording)], quiet=quiet, printing=True) as advance:
+        source = ReplaySource(Path(recording), advance)
+        file = None if output is None else OutputFile.create(Path(output))
+        sinks = open_sinks(form, color, file, source.run, stable=stable)
+        try:
+            accounting = pump(source, filters, sinks, count)
+        except RecordingError:
+            # What came before the damage has been shown; a copy of it must not pass for whole.
+            sinks[-1].summary(source.accounting())
+            for sink in sinks:
+                if isinstance(sink, RecordingSink):
+                    sink.cut_short()
+            raise
     say(quiet)(summary_line(accounting))

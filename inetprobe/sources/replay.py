@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,14 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexErr
 class ReplaySource:
     """The batches of one recording. Everything before a damage is yielded, then RecordingError is raised."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads the metadata. Raises RecordingError for a file that is empty, foreign, damaged or too new."""
+    def __init__(self, path: Path, on_read: Callable[[int], None] | None = None) -> None:
+        """Reads the metadata. ``on_read`` is told, batch by batch, how many more bytes of the file were read.
+
+        Raises RecordingError for a file that is empty, foreign, damaged or too new.
+        """
         self._path = path
+        self._on_read = on_read
+        self._read = 0
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
@@ -75,6 +80,7 @@ class ReplaySource:
                 if self._stopping:
                     return
             self._recorded = accounting
+            self._tell_read()
 
     def stop(self) -> None:
         """Asks ``batches`` to end before the next one."""
@@ -87,6 +93,12 @@ class ReplaySource:
         incomplete = {reason: n for reason, n in self._seen.items() if reason is not None}
         total = self._count() + sum(self._lost.values())
         return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=self._lost)
+
+    def _tell_read(self) -> None:
+        read = self._file.tell()
+        if self._on_read is not None:
+            self._on_read(read - self._read)
+        self._read = read
 
     def _tally(self, batch: Batch) -> None:
         values, counts = np.unique(batch.records["flags"], return_counts=True)
