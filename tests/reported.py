@@ -9,7 +9,7 @@ from inetprobe.report.gather import Wanted, gather
 
 
 def gathered(*paths, filters=None, **wanted):
-    return gather(list(paths), Wanted(filters or Filters(), **wanted), lambda path, sockets: None)
+    return gather(list(paths), Wanted(filters or Filters(), **wanted))
 
 
 def rendered(*paths, **wanted):

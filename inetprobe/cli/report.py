@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import click
 
 from inetprobe.cli import say
 from inetprobe.cli.options import filter_options
+from inetprobe.cli.progress import reading
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
 from inetprobe.filters import Filters
-from inetprobe.text import printable
-
-_SOON_S, _EVERY_S = 1.0, 0.2
 
 
 @click.command("report")
@@ -47,12 +44,9 @@ def report_command(
     old = [] if baseline is None else [Path(baseline)]
     _writable(output, [*paths, *old])
     wanted = Wanted(filters, slowest=slowest, sample=baseline is not None)
-    progress = _Progress(quiet)
-    try:
-        now = gather(paths, wanted, progress.told)
-        before = gather(old, wanted, progress.told) if old else None
-    finally:
-        progress.clear()
+    with reading([*paths, *old], quiet=quiet) as advance:
+        now = gather(paths, wanted, advance)
+        before = gather(old, wanted, advance) if old else None
     changes = None
     if now.sample is not None and before is not None and before.sample is not None:
         changes = compare(now.sample, now.recordings[0].run, Baseline(before.recordings[0].run, before.sample))
@@ -89,24 +83,3 @@ def _write(page: str, output: str | None) -> None:
         Path(output).write_text(page, encoding="utf-8")
     except OSError as error:
         raise InetprobeError(f"the page {output} cannot be written: {error.strerror or error}") from None
-
-
-class _Progress:
-    """How far the reading is, on a terminal's stderr, once it has taken a while."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
-        self._due = time.monotonic() + _SOON_S
-        self._drawn = False
-
-    def told(self, path: Path, sockets: int) -> None:
-        """A batch of ``path`` was read."""
-        if self._shown and time.monotonic() >= self._due:
-            self._due = time.monotonic() + _EVERY_S
-            self._drawn = True
-            click.echo(f"\r\x1b[Kreading {printable(path.name)}: {sockets:,} sockets", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        if self._drawn:
-            click.echo("\r\x1b[K", err=True, nl=False)

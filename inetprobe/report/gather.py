@@ -67,10 +67,9 @@ class Gathered:
 class _Books:
     """A sink that counts what arrived, for a recording that does not say so itself because its end is missing."""
 
-    def __init__(self, progress: Callable[[int], None]) -> None:
+    def __init__(self) -> None:
         self.kept: Counter[str | None] = Counter()
         self.malformed = 0
-        self._progress = progress
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
@@ -78,7 +77,6 @@ class _Books:
         for flags, count in zip(values.tolist(), counts.tolist(), strict=True):
             self.kept[incomplete_reason(flags)] += count
         self.malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")
-        self._progress(self.kept.total())
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
@@ -96,23 +94,22 @@ class _Books:
         )
 
 
-def gather(paths: Sequence[Path], wanted: Wanted, progress: Callable[[Path, int], None]) -> Gathered:
-    """Reads every file; ``progress`` is told of each batch, with the sockets of that file so far.
+def gather(paths: Sequence[Path], wanted: Wanted, on_read: Callable[[int], None] | None = None) -> Gathered:
+    """Reads every file; ``on_read`` is told how many more bytes were read.
 
     Raises RecordingError for a file that is no recording, or of which nothing can be shown. One that ends too early is
     shown as far as it goes.
     """
     gathered = Gathered([], Stats(), Stages(), Timeline(), Sample() if wanted.sample else None)
     for path in paths:
-        recording = _read(path, wanted, gathered, lambda count, path=path: progress(path, count))  # type: ignore[misc]
+        recording = _read(ReplaySource(path, on_read), path, wanted, gathered)
         gathered.recordings.append(recording)
         gathered.stats.merge(recording.stats)
     return gathered
 
 
-def _read(path: Path, wanted: Wanted, gathered: Gathered, progress: Callable[[int], None]) -> Recording:
-    source = ReplaySource(path)
-    books, stats = _Books(progress), Stats()
+def _read(source: ReplaySource, path: Path, wanted: Wanted, gathered: Gathered) -> Recording:
+    books, stats = _Books(), Stats()
     causes, slowest = Causes(wanted.examples), Slowest(wanted.slowest)
     together: list[Sink] = [
         gathered.stages,
