@@ -95,7 +95,7 @@ class _Books:
 
 
 def gather(paths: Sequence[Path], wanted: Wanted, on_read: Callable[[int], None] | None = None) -> Gathered:
-    """Reads every file; ``on_read`` is told, batch by batch, how many more bytes were read.
+    """Reads every file; ``on_read`` is told how many more bytes were read.
 
     Raises RecordingError for a file that is no recording, or of which nothing can be shown. One that ends too early is
     shown as far as it goes.

@@ -54,7 +54,7 @@ def render(
         ended=view.sockets - view.unseen,
         times=words.overall(now),
         lost=sum(sum(one.accounting.lost.values()) for one in now.recordings),
-        damaged=[one for one in now.recordings if one.damage is not None],
+        damaged=[one for one in [*now.recordings, *(before.recordings if before else [])] if one.damage is not None],
         chapters=words.summary(now, changes),
         changes=changes,
         functions=functions,
