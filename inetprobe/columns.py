@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from inetprobe import text
+from inetprobe.calls import Calls
+from inetprobe.columnar import ColumnBatch
 from inetprobe.errors import RecordingError
 from inetprobe.filters import UNKNOWN_OF_BARE
 from inetprobe.model.sock import Sock
@@ -22,10 +23,13 @@ from inetprobe.record import (
     CALL_VOID,
     RECORD,
     RECORD_BARE,
+    Batch,
+    Loss,
     Records,
     record_dtype,
 )
 from inetprobe.run import Run
+from inetprobe.shapes import alike
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns that stand in the record under the same name, with its own type.
@@ -104,24 +108,31 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
         _column(batch, name, wanted.field(name).type).validate(full=True)
 
 
-def from_arrow(batch: pa.RecordBatch, run: Run) -> Records:
-    """The records of a batch, or of a slice of it, that ``check`` has passed; fills ``run.cgroups``.
+def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -> Batch:
+    """A batch, or a slice of it, that ``check`` has passed, without a copy of most columns; fills ``run.cgroups``.
 
     Raises RecordingError if a column is null where it cannot be, or out of range.
     """
-    records = np.zeros(batch.num_rows, record_dtype(run.slots, sock=run.sock))
+    dtype = record_dtype(run.slots, sock=run.sock)
     if not batch.num_rows:
-        return records  # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
+        # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
+        return Batch(np.zeros(0, dtype), losses)
+    known = {}
     for name in _PLAIN:
         column = batch.column(name)
-        records[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
-    records["comm"] = _bytes(batch.column("comm"), RECORD["comm"].itemsize)
-    records["prot"] = _bytes(batch.column("prot"), RECORD["prot"].itemsize)
-    _learn_cgroups(records["cgroup_id"], batch.column("cgroup"), run)
-    _calls_from_arrow(records, batch.column("calls"), run)
-    if run.sock:
-        _sock_from_arrow(records["sock"][:, 0], batch.column(_SOCK.name))
-    return records
+        known[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
+    calls = _calls_from_arrow(batch.column("calls"), run)
+    known["ncalls"] = calls.counts.astype(np.uint8)
+    _learn_cgroups(known["cgroup_id"], batch.column("cgroup"), run)
+
+    def column_of(name: str) -> npt.NDArray[Any]:
+        if name in known:
+            return known[name]
+        if name == _SOCK.name:
+            return _sock_from_arrow(batch.column(name), dtype["sock"].base)
+        return _bytes(batch.column(name), RECORD[name].itemsize)
+
+    return ColumnBatch(dtype, column_of, calls, losses)
 
 
 def _sock_to_arrow(socks: npt.NDArray[np.void]) -> pa.StructArray:
@@ -130,13 +141,15 @@ def _sock_to_arrow(socks: npt.NDArray[np.void]) -> pa.StructArray:
     return pa.StructArray.from_arrays(fields, fields=list(_SOCK.type), mask=pa.array(present == 0))
 
 
-def _sock_from_arrow(socks: npt.NDArray[np.void], column: pa.StructArray) -> None:
+def _sock_from_arrow(column: pa.StructArray, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    socks = np.zeros(len(column), dtype)
     made = np.asarray(column.is_valid())
     for place, name in enumerate(Sock._fields):
         field = column.field(name)
         known = made & np.asarray(field.is_valid())
         socks[name] = np.where(known, np.asarray(field.fill_null(0)), 0)
         socks["present"] |= known.astype(np.uint32) << np.uint32(place)
+    return socks
 
 
 def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:
@@ -161,24 +174,21 @@ def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), struct)
 
 
-def _calls_from_arrow(records: Records, column: pa.ListArray, run: Run) -> None:
+def _calls_from_arrow(column: pa.ListArray, run: Run) -> Calls:
     if column.null_count:
         raise RecordingError("column calls has a null")
-    ncalls = np.asarray(pc.list_value_length(column))
-    slots = records["calls"].shape[1]
-    if len(ncalls) and int(ncalls.max()) > slots:
-        raise RecordingError(f"a trace has {int(ncalls.max())} calls, and a record holds {slots}")
+    offsets = np.asarray(column.offsets).astype(np.intp)
+    counts = np.diff(offsets)
+    most = int(counts.max())
+    if most > run.slots:
+        raise RecordingError(f"a trace has {most} calls, and a record holds {run.slots}")
     struct = column.flatten()
     if struct.null_count:
         raise RecordingError("column calls has a null call")
-    flat = np.zeros(len(struct), RECORD["calls"].base)
-    for name in _CALL_PLAIN:
-        flat[name] = _numbers(struct.field(name), f"calls.{name}")
-    flat["duration_ns"] = np.asarray(struct.field("duration_ns").fill_null(0))
-    flat["result"] = np.asarray(struct.field("result").fill_null(0))
-    flat["function"] = _function_numbers(struct.field("function"), run)
-    records["ncalls"] = ncalls
-    records["calls"][np.arange(slots) < ncalls[:, None]] = flat
+    known = {name: _numbers(struct.field(name), f"calls.{name}") for name in _CALL_PLAIN}
+    for name in ("duration_ns", "result"):
+        known[name] = np.asarray(struct.field(name).fill_null(0))
+    return Calls(counts, offsets[:-1] - offsets[0], function=_function_numbers(struct.field("function"), run), **known)
 
 
 def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.uint8]:
@@ -252,7 +262,12 @@ def _used(column: pa.DictionaryArray) -> tuple[list[Any], npt.NDArray[np.intp]]:
 
     A dictionary may be far larger than the column: it serves every batch that follows.
     """
-    used, places = np.unique(np.asarray(column.indices.fill_null(-1)), return_inverse=True)
+    indices = np.asarray(column.indices.fill_null(-1))
+    if len(column.dictionary) <= len(indices):
+        there = np.bincount(indices + 1, minlength=len(column.dictionary) + 1) > 0
+        used, places = np.flatnonzero(there) - 1, (np.cumsum(there) - 1)[indices + 1]
+    else:
+        used, places = np.unique(indices, return_inverse=True)
     return column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist(), places
 
 
@@ -266,6 +281,6 @@ def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArra
     names, places = _used(column)
     if any(len(name or "") > _CGROUP_PATH for name in names):
         raise RecordingError("a cgroup's path is longer than the kernel takes")
-    values, first = np.unique(identities, return_index=True)
-    for identity, row in zip(values.tolist(), places[first].tolist(), strict=True):
+    first = alike([identities]).first
+    for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
         run.cgroups.setdefault(identity, names[row])

@@ -1,0 +1,77 @@
+"""Is a record a call trace? The rules, on the calls of a whole batch at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.calls import Calls, Places
+from inetprobe.record import CALL_RETURNED, Batch
+from inetprobe.run import Run
+
+#: What a record breaks, by number; where it breaks several, the least counts.
+RULES = {
+    1: "it has no calls, or more than a record holds",
+    2: "its first call is not at depth 0",
+    3: "a call is deeper than a call of the one before it can be, or a second outermost call follows",
+    4: "its calls are not in order of entry",
+    5: "a call lasts beyond its parent",
+    6: "a call is of a function this recording does not name",
+}
+
+
+def problems(batch: Batch, run: Run) -> npt.NDArray[np.uint8]:
+    """For each record 0 where its calls are well formed, else the number of the rule it breaks."""
+    calls = batch.calls
+    codes = np.zeros(len(batch), np.uint8)
+    ncalls = batch.column("ncalls")
+    codes[(ncalls < 1) | (ncalls > calls.counts)] = 1
+    if not len(calls.depth):
+        return codes
+    first = np.zeros(len(calls.depth), bool)
+    first[calls.starts[calls.counts > 0]] = True
+    _mark(codes, calls, first & (calls.depth != 0), 2)
+    # In 8 bits a step of -255 passes for +1, and 0 to 255 for -1; but what follows no 254 is caught on the way there.
+    step = np.diff(calls.depth.astype(np.int16), prepend=np.int16(0))
+    _mark(codes, calls, ~first & ((step > 1) | (calls.depth == 0)), 3)
+    _mark(codes, calls, ~first & (calls.start_ns < np.roll(calls.start_ns, 1)), 4)
+    _mark(codes, calls, _too_long(calls), 5)
+    known = np.zeros(256, bool)
+    known[list(run.functions)] = True
+    _mark(codes, calls, ~known[calls.function], 6)
+    return codes
+
+
+def _mark(codes: npt.NDArray[np.uint8], calls: Calls, where: npt.NDArray[np.bool_], code: int) -> None:
+    if where.any():
+        rows = calls.rows(np.flatnonzero(where))
+        codes[rows[codes[rows] == 0]] = code
+
+
+def _too_long(calls: Calls) -> npt.NDArray[np.bool_]:
+    """Which calls end after the call they are in; one that was not seen to return ends, for all we know, as it begins,
+    and sets no limit to what it calls but its own parent's. Of calls that break rule 2 or 3 this says nothing."""
+    returned = (calls.flags & CALL_RETURNED) != 0
+    end = calls.start_ns + calls.duration_ns * returned
+    found: npt.NDArray[np.bool_] = end < calls.start_ns  # beyond 64 bits
+    limit = end if returned.all() else np.where(returned, end, np.iinfo(np.uint64).max)
+    parents = np.flatnonzero(calls.depth == 0)
+    for depth in range(1, int(calls.depth.max()) + 1):
+        children = np.flatnonzero(calls.depth == depth)
+        children = children[children > parents[0]] if len(parents) else children[:0]
+        if not len(children):
+            break
+        within = limit[_last_before(parents, children)]
+        found[children] |= end[children] > within
+        if limit is not end:
+            limit[children] = np.where(returned[children], limit[children], within)
+        parents = children
+    return found
+
+
+def _last_before(parents: Places, children: Places) -> Places:
+    """For each of ``children`` the last of ``parents`` before it: the one it is in; both ascend from a parent on."""
+    span = np.diff(parents, append=children[-1] + 1)
+    every = np.repeat(parents, np.maximum(span, 0))
+    found: Places = every[children - parents[0]]
+    return found
