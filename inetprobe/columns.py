@@ -29,7 +29,7 @@ from inetprobe.record import (
     record_dtype,
 )
 from inetprobe.run import Run
-from inetprobe.shapes import alike
+from inetprobe.shapes import Names, alike
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns that stand in the record under the same name, with its own type.
@@ -117,22 +117,33 @@ def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -
     if not batch.num_rows:
         # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
         return Batch(np.zeros(0, dtype), losses)
-    known = {}
-    for name in _PLAIN:
-        column = batch.column(name)
-        known[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
+    columns = _Columns(batch, dtype)
     calls = _calls_from_arrow(batch.column("calls"), run)
-    known["ncalls"] = calls.counts.astype(np.uint8)
-    _learn_cgroups(known["cgroup_id"], batch.column("cgroup"), run)
+    columns.known["ncalls"] = calls.counts.astype(np.uint8)
+    _learn_cgroups(columns.known["cgroup_id"], batch.column("cgroup"), run)
+    return ColumnBatch(dtype, columns, calls, losses)
 
-    def column_of(name: str) -> npt.NDArray[Any]:
-        if name in known:
-            return known[name]
-        if name == _SOCK.name:
-            return _sock_from_arrow(batch.column(name), dtype["sock"].base)
-        return _bytes(batch.column(name), RECORD[name].itemsize)
 
-    return ColumnBatch(dtype, column_of, calls, losses)
+class _Columns:
+    """The members of a record that a batch of Arrow's has; what can be wrong with them is found at once."""
+
+    def __init__(self, batch: pa.RecordBatch, dtype: np.dtype[np.void]) -> None:
+        self.known = {}
+        for name in _PLAIN:
+            column = batch.column(name)
+            self.known[name] = _numbers(column.fill_null(0) if name in UNKNOWN_OF_BARE else column, name)
+        self._batch = batch
+        self._dtype = dtype
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        if name in self.known:
+            return self.known[name]
+        return _sock_from_arrow(self._batch.column(name), self._dtype[name].base)
+
+    def names(self, name: str) -> Names:
+        words, places = _used(self._batch.column(name))
+        size = self._dtype[name].itemsize
+        return Names(np.array([text.encode(word or "")[:size] for word in words], f"S{size}"), places)
 
 
 def _sock_to_arrow(socks: npt.NDArray[np.void]) -> pa.StructArray:
@@ -193,13 +204,13 @@ def _calls_from_arrow(column: pa.ListArray, run: Run) -> Calls:
 
 def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.uint8]:
     known = {name: number for number, name in run.functions.items()}
-    if column.null_count:
+    if column.null_count or column.dictionary.null_count:
         raise RecordingError("column calls.function has a null")
     names, places = _used(column)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name is not None and name not in known]
     if unknown:
         raise RecordingError(f"it has a call of {unknown[0]!r}, a function its metadata does not name")
-    numbers = np.array([known[name] for name in names], np.uint8)
+    numbers = np.array([0 if name is None else known[name] for name in names], np.uint8)
     result: npt.NDArray[np.uint8] = numbers[places]
     return result
 
@@ -257,24 +268,25 @@ def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
     return np.asarray(column)
 
 
-def _used(column: pa.DictionaryArray) -> tuple[list[Any], npt.NDArray[np.intp]]:
-    """The names that a column uses, null among them as None, and where among them each row's name is.
+def _used(column: pa.DictionaryArray) -> tuple[list[str | None], npt.NDArray[np.signedinteger[Any]]]:
+    """The names that a column uses, and where among them each row's name is; the last is None, for a null's.
 
-    A dictionary may be far larger than the column: it serves every batch that follows.
+    A dictionary may be far larger than the column: it serves every batch that follows. What no row uses is None, too.
     """
-    indices = np.asarray(column.indices.fill_null(-1))
-    if len(column.dictionary) <= len(indices):
-        there = np.bincount(indices + 1, minlength=len(column.dictionary) + 1) > 0
-        used, places = np.flatnonzero(there) - 1, (np.cumsum(there) - 1)[indices + 1]
+    indices = np.asarray(column.indices.fill_null(-1) if column.null_count else column.indices)
+    size = len(column.dictionary)
+    if size <= len(indices):
+        used, places = np.flatnonzero(np.bincount(indices + 1, minlength=size + 1)[1:]), indices
+        names: list[str | None] = [None] * (size + 1)
     else:
         used, places = np.unique(indices, return_inverse=True)
-    return column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist(), places
-
-
-def _bytes(column: pa.DictionaryArray, size: int) -> npt.NDArray[np.bytes_]:
-    names, places = _used(column)
-    result: npt.NDArray[np.bytes_] = np.array([text.encode(name or "")[:size] for name in names], f"S{size}")[places]
-    return result
+        nulls = np.count_nonzero(used < 0)
+        used, places = used[nulls:], places - nulls
+        names = [None] * (len(used) + 1)
+    found = column.dictionary.take(pa.array(used)).to_pylist()
+    for place, name in zip(used.tolist() if places is indices else range(len(used)), found, strict=True):
+        names[place] = name
+    return names, places
 
 
 def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArray, run: Run) -> None:

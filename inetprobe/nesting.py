@@ -31,10 +31,12 @@ def problems(batch: Batch, run: Run) -> npt.NDArray[np.uint8]:
     first = np.zeros(len(calls.depth), bool)
     first[calls.starts[calls.counts > 0]] = True
     _mark(codes, calls, first & (calls.depth != 0), 2)
-    # In 8 bits a step of -255 passes for +1, and 0 to 255 for -1; but what follows no 254 is caught on the way there.
-    step = np.diff(calls.depth.astype(np.int16), prepend=np.int16(0))
-    _mark(codes, calls, ~first & ((step > 1) | (calls.depth == 0)), 3)
-    _mark(codes, calls, ~first & (calls.start_ns < np.roll(calls.start_ns, 1)), 4)
+    inner = ~first
+    inner[1:] &= (calls.depth[1:] == 0) | (calls.depth[1:] - np.minimum(calls.depth[:-1], calls.depth[1:]) > 1)
+    _mark(codes, calls, inner, 3)
+    early = ~first
+    early[1:] &= calls.start_ns[1:] < calls.start_ns[:-1]
+    _mark(codes, calls, early, 4)
     _mark(codes, calls, _too_long(calls), 5)
     known = np.zeros(256, bool)
     known[list(run.functions)] = True

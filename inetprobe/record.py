@@ -7,7 +7,6 @@ test compiles the header and compares every offset with the compiler's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from inetprobe.calls import Calls, Places, flatten
 from inetprobe.errors import InetprobeError
-from inetprobe.shapes import Groups, Words, alike, call_words, words_of
+from inetprobe.shapes import Groups, Names, Words, alike, call_words, names_of, packed, words_of
 
 Records = npt.NDArray[np.void]
 
@@ -126,9 +125,6 @@ INCOMPLETE_FLAGS = {
     RECORD_TRUNCATED: "truncated",
 }
 
-# What makes the shape of a record, beside its calls and its sock.
-_REQUEST = ("family", "type", "protocol", "flags", "ncalls", "prot")
-
 #: The most functions --also takes, and the number of the first.
 ALSO_MAX = define("ALSO_MAX")
 FUNCTION_ALSO = define("FUNCTION_ALSO")
@@ -190,7 +186,7 @@ class Batch:
         The verdict on one of a shape is the verdict on all.
         """
         if self._shapes is None:
-            self._shapes = alike([word for column in self._shaping() for word in column])
+            self._shapes = alike(self._words())
         return self._shapes
 
     @property
@@ -205,6 +201,10 @@ class Batch:
         column: npt.NDArray[Any] = self.records[name]
         return column[:, 0] if name == "sock" else column
 
+    def names(self, name: str) -> Names:
+        """A column of names, ``comm`` or ``prot``, with fewer names than records to look at."""
+        return names_of(self.column(name))
+
     @property
     def has_sock(self) -> bool:
         """Have the records the fields of the sock that was made?"""
@@ -217,12 +217,11 @@ class Batch:
     def _make_records(self) -> Records:
         raise NotImplementedError
 
-    def _shaping(self) -> Iterator[list[Words]]:
-        for name in _REQUEST:
-            yield words_of(self.column(name))
-        if self.has_sock:
-            yield words_of(self.column("sock"))
-        yield call_words(self.calls)
+    def _words(self) -> list[Words]:
+        request = packed((self.column("family"), 16), (self.column("type"), 16), (self.column("protocol"), 32))
+        made = packed((self.names("prot").places, 32), (self.column("flags"), 8), (self.column("ncalls"), 8))
+        socks = words_of(self.column("sock")) if self.has_sock else []
+        return [request, made, *socks, *call_words(self.calls)]
 
 
 def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:

@@ -27,6 +27,13 @@ class Groups(NamedTuple):
     counts: Places
 
 
+class Names(NamedTuple):
+    """A column of names: row i's is ``values[places[i]]``. Equal places are equal names."""
+
+    values: npt.NDArray[np.bytes_]
+    places: npt.NDArray[np.signedinteger[Any]]
+
+
 def alike(words: Sequence[Words]) -> Groups:
     """The rows that are equal in all ``words``, which are columns of one length.
 
@@ -37,19 +44,19 @@ def alike(words: Sequence[Words]) -> Groups:
     if not len(rows):
         return Groups(rows, rows, rows)
     bits = min(len(rows).bit_length(), _MOST_BITS)
-    slots = _slots(words, bits)
-    leader = np.empty(len(rows), np.intp)
     table = np.empty(1 << bits, np.intp)
-    pending = rows
+    slot = _slots(words, bits)
+    leader = np.empty(len(rows), np.intp)
+    pending, own = rows, words
     while len(pending):
-        slot = slots[pending]
         table[slot[::-1]] = pending[::-1]  # the last one put in stays: the first of all
         lead = table[slot]
         same = np.ones(len(pending), bool)
-        for word in words:
-            same &= word[pending] == word[lead]
+        for word, mine in zip(words, own, strict=True):
+            same &= word[lead] == mine
         leader[pending[same]] = lead[same]
-        pending = pending[~same]
+        rest = np.flatnonzero(~same)
+        pending, slot, own = pending[rest], slot[rest], [word[rest] for word in own]
     first = np.flatnonzero(leader == rows)
     number = np.empty(len(rows), np.intp)
     number[first] = np.arange(len(first))
@@ -75,31 +82,46 @@ def _multiplier(place: int) -> np.uint64:
 
 
 def words_of(column: npt.NDArray[Any]) -> list[Words]:
-    """A column of any type as words: rows are equal where all of theirs are. Names, and structs without padding."""
-    size = column.dtype.itemsize
-    if column.dtype.kind in "iu":
-        return [column.astype(np.uint64)]
-    assert size % 8 == 0
-    matrix = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), size // 8)
-    return [matrix[:, word] for word in range(size // 8)]
+    """Rows of names, or of structs without padding, as words: rows are equal where all of theirs are."""
+    count, rest = divmod(column.dtype.itemsize, 8)
+    assert not rest
+    matrix = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), count)
+    return [matrix[:, place] for place in range(count)]
+
+
+def names_of(column: npt.NDArray[np.bytes_]) -> Names:
+    """The distinct names of a column."""
+    groups = alike(words_of(column))
+    return Names(column[groups.first], groups.of)
+
+
+def packed(*columns: tuple[npt.NDArray[Any], int]) -> Words:
+    """Integers side by side in a word: each column with its width in bits, 64 together at most; the highest first."""
+    word = np.zeros(len(columns[0][0]), np.uint64)
+    for column, bits in columns:
+        word <<= np.uint64(bits)
+        # Through the unsigned type of its size, since a sign would reach over what is already there.
+        word |= column.view(f"u{column.dtype.itemsize}")
+    return word
 
 
 def call_words(calls: Calls) -> list[Words]:
-    """All of each record's calls but their times, as words of the records."""
-    # Sign extension is harmless where a number stands highest, so 16 bits come last but one.
-    went = calls.result.astype(np.uint64) << np.uint64(32)
-    for name, shift in (("function", 0), ("depth", 8), ("flags", 16), ("module", 24)):
-        went |= getattr(calls, name).astype(np.uint64) << np.uint64(shift)
-    columns = [went]
-    if calls.module.any():
-        asked = calls.module_protocol.astype(np.uint64) << np.uint64(32)
-        asked |= calls.module_family.astype(np.uint16).astype(np.uint64) << np.uint64(16)
-        columns.append(asked | calls.module_type.astype(np.uint16).astype(np.uint64))
+    """All of each record's calls but their times, as words of the records: one for each place of a call."""
+    details = np.zeros(len(calls.flags), np.uint32)
+    # Nearly all calls return 0 or a pointer and ask for no module: the others' results and modules get a number.
+    unusual = np.flatnonzero((calls.result != 0) | (calls.module != 0))
+    if len(unusual):
+        went = packed((calls.module[unusual], 8), (calls.result[unusual], 32))
+        asked = (calls.module_protocol, 32), (calls.module_family, 16), (calls.module_type, 16)
+        what = packed(*((column[unusual], bits) for column, bits in asked))
+        details[unusual] = alike([went, what]).of + 1
+    word = packed((details, 32), (calls.function, 8), (calls.depth, 8), (calls.flags, 8))
     words = []
     for slot in range(int(calls.counts.max(initial=0))):
         rows = np.flatnonzero(calls.counts > slot)
-        for column in columns:
-            word = np.zeros(len(calls.counts), np.uint64)
-            word[rows] = column[calls.starts[rows] + slot]
-            words.append(word)
+        if len(rows) == len(calls.counts):
+            words.append(word[calls.starts + slot])
+        else:
+            words.append(np.zeros(len(calls.counts), np.uint64))
+            words[-1][rows] = word[calls.starts[rows] + slot]
     return words
