@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
-from inetprobe.calls import Calls, Places, flatten
+from inetprobe.calls import Places, flatten
 from inetprobe.check.measure import MAX_ERRNO, seen
 from inetprobe.record import (
     CALL_NULL,
@@ -70,8 +70,7 @@ class Aggregate:
         self._bare += kinds.total(kinds.bare)
         self._count_outcomes(kinds)
         self._count_calls(kinds)
-        self._time_creations(batch, kinds.records)
-        self._time_calls(batch.calls)
+        self._time(batch)
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
@@ -139,27 +138,24 @@ class Aggregate:
             self._modules[name] += count
             self._module_failures[name] += count * refused
 
-    def _time_creations(self, batch: Batch, kinds: Records) -> None:
-        """Of each family and type. Socks that no create made, and what was not seen to end, have no part in it."""
+    def _time(self, batch: Batch) -> None:
+        """Calls by function, creations by family and type: none of socks that no create made, or not seen to end."""
+        calls, kinds = batch.calls, batch.kinds
+        buckets = self._calls.buckets(calls.duration_ns)
+        returned = (calls.flags & CALL_RETURNED) != 0
+        timed = slice(None) if returned.all() else returned
+        self._calls.add(list(range(256)), calls.function[timed], buckets[timed], calls.duration_ns[timed])
+
         known = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
         keys = kinds["family"].astype(np.int64) << 16 | kinds["type"].astype(np.int64) & 0xFFFF
         labels, group = np.unique(keys[known], return_inverse=True)
         group_of_kind = np.full(len(kinds), len(labels))
         group_of_kind[known] = group
         groups = group_of_kind[batch.shapes.of]
-        durations = batch.calls.duration_ns[batch.calls.starts]
+        created = calls.starts
         if not known.all():
-            timed = groups < len(labels)
-            groups, durations = groups[timed], durations[timed]
-        self._creations.add(labels.tolist(), groups, durations)
-
-    def _time_calls(self, calls: Calls) -> None:
-        """Of each function."""
-        functions, durations = calls.function, calls.duration_ns
-        returned = (calls.flags & CALL_RETURNED) != 0
-        if not returned.all():
-            functions, durations = functions[returned], durations[returned]
-        self._calls.add(list(range(256)), functions, durations)
+            created, groups = created[groups < len(labels)], groups[groups < len(labels)]
+        self._creations.add(labels.tolist(), groups, buckets[created], calls.duration_ns[created])
 
     def _call_durations(self, run: Run) -> dict[str, Histogram]:
         # A call's number is a byte: there is no rest.
@@ -208,21 +204,39 @@ class _Histograms:
         self._most = most
         self._totals: dict[int | None, tuple[list[int], int]] = {}
 
-    def add(self, labels: list[int], groups: npt.NDArray[Any], durations: npt.NDArray[np.uint64]) -> None:
-        """Durations, each of the group whose label stands at that place; a label that none is of may be there."""
-        for start in range(0, len(groups), _EXACT):
-            self._add(labels, groups[start : start + _EXACT], durations[start : start + _EXACT])
-
-    def _add(self, labels: list[int], groups: npt.NDArray[Any], durations: npt.NDArray[np.uint64]) -> None:
-        groups = groups.astype(np.intp)
-        buckets = np.zeros(len(groups), np.uint8)
+    def buckets(self, durations: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+        """The bucket of each. Comparing all with every bound takes a quarter of the time of searching."""
+        found = np.zeros(len(durations), np.uint8)
         for bound in self._bounds:
-            buckets += durations > bound
+            found += (durations > bound).view(np.uint8)
+        return found
+
+    def add(
+        self,
+        labels: list[int],
+        groups: npt.NDArray[Any],
+        buckets: npt.NDArray[np.uint8],
+        durations: npt.NDArray[np.uint64],
+    ) -> None:
+        """Durations and their buckets, each of the group whose label stands at that place; not all need be there."""
+        for start in range(0, len(groups), _EXACT):
+            part = slice(start, start + _EXACT)
+            self._add(labels, groups[part], buckets[part], durations[part])
+
+    def _add(
+        self,
+        labels: list[int],
+        groups: npt.NDArray[Any],
+        buckets: npt.NDArray[np.uint8],
+        durations: npt.NDArray[np.uint64],
+    ) -> None:
+        groups = groups.astype(np.intp)
         width = len(self._bounds) + 1
         counts = np.bincount(groups * width + buckets, minlength=len(labels) * width).reshape(-1, width)
         # In halves: a recording's durations may have sums beyond 64 bits.
         low = np.bincount(groups, durations & _HALF, len(labels)).tolist()
-        high = np.bincount(groups, durations >> np.uint64(32), len(labels)).tolist()
+        above = durations >> np.uint64(32)
+        high = np.bincount(groups, above, len(labels)).tolist() if above.any() else [0] * len(low)
         for place in np.flatnonzero(counts.any(axis=1)).tolist():
             key = labels[place]
             known = key if key in self._totals or len(self._totals) < self._most else None

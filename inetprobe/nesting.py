@@ -54,26 +54,33 @@ def _too_long(calls: Calls) -> npt.NDArray[np.bool_]:
     """Which calls end after the call they are in; one that was not seen to return ends, for all we know, as it begins,
     and sets no limit to what it calls but its own parent's. Of calls that break rule 2 or 3 this says nothing."""
     returned = (calls.flags & CALL_RETURNED) != 0
-    end = calls.start_ns + calls.duration_ns * returned
-    found: npt.NDArray[np.bool_] = end < calls.start_ns  # beyond 64 bits
-    limit = end if returned.all() else np.where(returned, end, np.iinfo(np.uint64).max)
-    parents = np.flatnonzero(calls.depth == 0)
-    for depth in range(1, int(calls.depth.max()) + 1):
-        children = np.flatnonzero(calls.depth == depth)
-        children = children[children > parents[0]] if len(parents) else children[:0]
-        if not len(children):
-            break
-        within = limit[_last_before(parents, children)]
-        found[children] |= end[children] > within
-        if limit is not end:
-            limit[children] = np.where(returned[children], limit[children], within)
-        parents = children
+    if returned.all():
+        end = calls.start_ns + calls.duration_ns
+        limit = end[_parents(calls.depth)]
+    else:
+        end = calls.start_ns + calls.duration_ns * returned
+        parents = _parents(calls.depth)
+        open_ended = np.flatnonzero(~returned[parents] & (parents > 0))
+        while len(open_ended):
+            above = parents[parents[open_ended]]
+            open_ended = open_ended[above != parents[open_ended]]
+            parents[open_ended] = parents[parents[open_ended]]
+            open_ended = open_ended[~returned[parents[open_ended]]]
+        limit = np.where(returned, end, np.iinfo(np.uint64).max)[parents]
+    found: npt.NDArray[np.bool_] = (end > limit) | (end < calls.start_ns)  # beyond 64 bits
     return found
 
 
-def _last_before(parents: Places, children: Places) -> Places:
-    """For each of ``children`` the last of ``parents`` before it: the one it is in; both ascend from a parent on."""
-    span = np.diff(parents, append=children[-1] + 1)
-    every = np.repeat(parents, np.maximum(span, 0))
-    found: Places = every[children - parents[0]]
-    return found
+def _parents(depth: npt.NDArray[np.uint8]) -> Places:
+    """The place of the call that each is in, an outermost one's its own; never after it, whatever the depths."""
+    parents = np.arange(len(depth))
+    parents -= depth > 0  # nearly always the one before
+    parents[0] = 0
+    others = np.flatnonzero(depth[1:] <= depth[:-1]) + 1
+    for level in np.unique(depth[others]).tolist():
+        if level:
+            above = np.flatnonzero(depth == level - 1)
+            mine = others[depth[others] == level]
+            before = np.searchsorted(above, mine)
+            parents[mine] = np.where(before > 0, above[before - 1], 0) if len(above) else 0
+    return parents

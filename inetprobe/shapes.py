@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from inetprobe.calls import Calls, Places
 
-Words = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class Groups(NamedTuple):
@@ -35,7 +35,7 @@ class Names(NamedTuple):
 
 
 def alike(words: Sequence[Words]) -> Groups:
-    """The rows that are equal in all ``words``, which are columns of one length.
+    """The rows that are equal in all ``words``, which are columns of one length, of up to 64 bits.
 
     By a hash table without a sort: the first row in each slot of the table leads, every row is compared with the one
     that leads its slot, and those that differ go through it again.
@@ -46,7 +46,7 @@ def alike(words: Sequence[Words]) -> Groups:
     bits = min(len(rows).bit_length(), _MOST_BITS)
     table = np.empty(1 << bits, np.intp)
     slot = _slots(words, bits)
-    leader = np.empty(len(rows), np.intp)
+    leader = rows.copy()
     pending, own = rows, words
     while len(pending):
         table[slot[::-1]] = pending[::-1]  # the last one put in stays: the first of all
@@ -54,7 +54,7 @@ def alike(words: Sequence[Words]) -> Groups:
         same = np.ones(len(pending), bool)
         for word, mine in zip(words, own, strict=True):
             same &= word[lead] == mine
-        leader[pending[same]] = lead[same]
+        leader[pending] = lead  # of those that differ, not for long
         rest = np.flatnonzero(~same)
         pending, slot, own = pending[rest], slot[rest], [word[rest] for word in own]
     first = np.flatnonzero(leader == rows)
@@ -107,21 +107,19 @@ def packed(*columns: tuple[npt.NDArray[Any], int]) -> Words:
 
 def call_words(calls: Calls) -> list[Words]:
     """All of each record's calls but their times, as words of the records: one for each place of a call."""
-    details = np.zeros(len(calls.flags), np.uint32)
+    slots = int(calls.counts.max(initial=0))
+    codes = np.zeros(len(calls.flags) + slots, np.uint32)
+    codes[: len(calls.flags)] = calls.function.astype(np.uint32) << np.uint32(16)
+    codes[: len(calls.flags)] |= calls.depth.astype(np.uint32) << np.uint32(8)
+    codes[: len(calls.flags)] |= calls.flags
     # Nearly all calls return 0 or a pointer and ask for no module: the others' results and modules get a number.
     unusual = np.flatnonzero((calls.result != 0) | (calls.module != 0))
     if len(unusual):
         went = packed((calls.module[unusual], 8), (calls.result[unusual], 32))
         asked = (calls.module_protocol, 32), (calls.module_family, 16), (calls.module_type, 16)
         what = packed(*((column[unusual], bits) for column, bits in asked))
-        details[unusual] = alike([went, what]).of + 1
-    word = packed((details, 32), (calls.function, 8), (calls.depth, 8), (calls.flags, 8))
-    words = []
-    for slot in range(int(calls.counts.max(initial=0))):
-        rows = np.flatnonzero(calls.counts > slot)
-        if len(rows) == len(calls.counts):
-            words.append(word[calls.starts + slot])
-        else:
-            words.append(np.zeros(len(calls.counts), np.uint64))
-            words[-1][rows] = word[calls.starts[rows] + slot]
-    return words
+        number = alike([went, what]).of + 1
+        if number.max() >> 8:
+            codes = codes.astype(np.uint64)
+        codes[unusual] |= number.astype(codes.dtype) << codes.dtype.type(24)
+    return [np.where(calls.counts > slot, codes[slot:].take(calls.starts), 0) for slot in range(slots)]

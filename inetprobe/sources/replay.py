@@ -29,6 +29,8 @@ class ReplaySource:
     def __init__(self, path: Path) -> None:
         """Reads the metadata. Raises RecordingError for a file that is empty, foreign, damaged or too new."""
         self._path = path
+        # Arrow's own pools give memory back between two batches and so pay for every page of each.
+        pa.set_memory_pool(pa.system_memory_pool())
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
