@@ -239,7 +239,7 @@ def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[n
 
 
 def _until_nul(raw: bytes) -> str | None:
-    return text.decode(raw.partition(b"\0")[0]) or None
+    return text.until_nul(raw) or None
 
 
 def _errno_names(results: npt.NDArray[np.int32]) -> pa.Array:
