@@ -216,7 +216,7 @@ def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
 
 
 def _comm_of(raw: bytes) -> str:
-    return text.decode(raw.partition(b"\0")[0])
+    return text.until_nul(raw)
 
 
 def _same_comm(comm: str, wanted: int | str) -> bool:

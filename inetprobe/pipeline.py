@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.filters import Filters
-from inetprobe.record import Batch, Loss, incomplete_reason
+from inetprobe.nesting import problems
+from inetprobe.record import Batch, Loss, reasons
 from inetprobe.run import Accounting
 from inetprobe.sinks import Sink
 from inetprobe.sources import Source
-from inetprobe.trace import problems
 
 # Records that arrived and are not shown: (why incomplete, malformed?) → how many.
 Dropped = dict[tuple[str | None, bool], int]
+EVERYTHING = Filters()
 
 
 def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | None = None) -> Accounting:
@@ -53,25 +54,25 @@ def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | N
 def _keep(batch: Batch, source: Source, filters: Filters, dropped: Dropped, left: int | None) -> Batch:
     if not len(batch):
         return batch
-    sound = problems(batch.records, source.run) == 0
-    malformed = int(np.count_nonzero(~sound))
+    broken = problems(batch, source.run) != 0
+    malformed = int(np.count_nonzero(broken))
     if malformed:
-        _tally(dropped, batch.records["flags"][~sound], malformed=True)
-        batch = Batch(batch.records[sound], (*batch.losses, Loss("malformed", malformed)))
+        _tally(dropped, batch.column("flags")[broken], malformed=True)
+        batch = batch.take(np.flatnonzero(~broken), (*batch.losses, Loss("malformed", malformed)))
+    if filters == EVERYTHING and (left is None or left >= len(batch)):
+        return batch
     mask = filters.mask(batch.records, source.run)
     if left is not None:
         mask &= np.cumsum(mask) <= left
     if mask.all():
         return batch  # as most are where the kernel has filtered: a copy would cost more than all else here
-    _tally(dropped, batch.records["flags"][~mask], malformed=False)
-    return Batch(batch.records[mask], batch.losses)
+    _tally(dropped, batch.column("flags")[~mask], malformed=False)
+    return batch.take(np.flatnonzero(mask), batch.losses)
 
 
 def _tally(dropped: Dropped, flags: npt.NDArray[np.uint8], *, malformed: bool) -> None:
-    values, counts = np.unique(flags, return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        key = incomplete_reason(value), malformed
-        dropped[key] = dropped.get(key, 0) + count
+    for reason, count in reasons(flags):
+        dropped[reason, malformed] = dropped.get((reason, malformed), 0) + count
 
 
 def _without(accounting: Accounting, dropped: Dropped) -> Accounting:

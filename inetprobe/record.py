@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from inetprobe.calls import Calls, Places, flatten
 from inetprobe.errors import InetprobeError
+from inetprobe.shapes import Groups, Names, Words, alike, call_words, names_of, packed, words_of
 
 Records = npt.NDArray[np.void]
 
@@ -90,6 +93,7 @@ SLOTS = _DEFINES["INETPROBE_CALLS"]
 SLOTS_ALSO = 32
 
 
+@lru_cache
 def record_dtype(calls: int = SLOTS, *, sock: bool = False) -> np.dtype[np.void]:
     """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields."""
     sizes = {"INETPROBE_CALLS": calls, "INETPROBE_SOCKS": int(sock)}
@@ -144,18 +148,81 @@ class Loss:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Records in the order they arrived, and what was lost since the batch before.
 
-    ``records`` is one-dimensional with a dtype of ``record_dtype``; it is never written to once in a batch.
+    ``records`` is one-dimensional with a dtype of ``record_dtype``; it is never written to once in a batch. What needs
+    only some columns asks for those, and for the calls apart: a batch that was columns need not become records.
     """
 
-    records: Records
-    losses: tuple[Loss, ...] = ()
+    def __init__(self, records: Records, losses: tuple[Loss, ...] = ()) -> None:
+        self._records: Records | None = records
+        self._size = len(records)
+        self._calls: Calls | None = None
+        self._shapes: Groups | None = None
+        self._kinds: Records | None = None
+        self.losses = losses
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self._size
+
+    @property
+    def records(self) -> Records:
+        """All of it, as the kernel sent it."""
+        if self._records is None:
+            self._records = self._make_records()
+        return self._records
+
+    @property
+    def calls(self) -> Calls:
+        """The records' calls, as columns."""
+        if self._calls is None:
+            self._calls = flatten(self.records["calls"], self.records["ncalls"])
+        return self._calls
+
+    @property
+    def shapes(self) -> Groups:
+        """Which records are the same but for who, where and when: of the same request, path, results and flags.
+
+        The verdict on one of a shape is the verdict on all.
+        """
+        if self._shapes is None:
+            self._shapes = alike(self._words())
+        return self._shapes
+
+    @property
+    def kinds(self) -> Records:
+        """The first record of each shape, in the order of ``shapes.first``."""
+        if self._kinds is None:
+            self._kinds = self.take(self.shapes.first).records
+        return self._kinds
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A member of ``struct inetprobe_record``, one a record; of ``sock`` the only one, where a record has it."""
+        column: npt.NDArray[Any] = self.records[name]
+        return column[:, 0] if name == "sock" else column
+
+    def names(self, name: str) -> Names:
+        """A column of names, ``comm`` or ``prot``, with fewer names than records to look at."""
+        return names_of(self.column(name))
+
+    @property
+    def has_sock(self) -> bool:
+        """Have the records the fields of the sock that was made?"""
+        return bool(self.records.dtype["sock"].shape[0])
+
+    def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
+        """The records at these places, in their order."""
+        return Batch(self.records[rows], losses)
+
+    def _make_records(self) -> Records:
+        raise NotImplementedError
+
+    def _words(self) -> list[Words]:
+        request = packed((self.column("family"), 16), (self.column("type"), 16), (self.column("protocol"), 32))
+        made = packed((self.names("prot").places, 32), (self.column("flags"), 8), (self.column("ncalls"), 8))
+        socks = words_of(self.column("sock")) if self.has_sock else []
+        return [request, made, *socks, *call_words(self.calls)]
 
 
 def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:
@@ -179,3 +246,9 @@ def incomplete_reason(flags: int) -> str | None:
         if flags & flag:
             return reason
     return None
+
+
+def reasons(flags: npt.NDArray[np.uint8]) -> list[tuple[str | None, int]]:
+    """Why records with these flags are not complete traces, None for those that are, and of how many that is true."""
+    counts = np.bincount(flags)
+    return [(incomplete_reason(value), int(counts[value])) for value in np.flatnonzero(counts).tolist()]

@@ -20,6 +20,11 @@ def decode(raw: bytes) -> str:
     return raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
+def until_nul(raw: bytes) -> str:
+    """A C string in a field that may go on after it."""
+    return decode(raw.partition(b"\0")[0])
+
+
 def encode(text: str) -> bytes:
     """The bytes that ``decode`` was given."""
     parts: list[bytes] = []

@@ -1,7 +1,7 @@
 """Records → call traces: pure functions, no clock, no I/O.
 
 A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` checks a whole batch at once
-(numpy, a few passes over the call slots) and then builds one ``CallTrace`` a record.
+and then builds one ``CallTrace`` a record.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from inetprobe import text
 from inetprobe.errors import TraceError
 from inetprobe.model.sock import Sock
 from inetprobe.names import errno_name
+from inetprobe.nesting import RULES, problems
 from inetprobe.record import (
     CALL_NULL,
     CALL_POINTER,
@@ -31,20 +31,11 @@ from inetprobe.record import (
     RECORD_KERN,
     RECORD_SOFTIRQ,
     Batch,
-    Records,
     incomplete_reason,
 )
 from inetprobe.run import Run
 
 _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock")]
-_PROBLEMS = {
-    1: "it has no calls, or more than a record holds",
-    2: "its first call is not at depth 0",
-    3: "a call is deeper than a call of the one before it can be, or a second outermost call follows",
-    4: "its calls are not in order of entry",
-    5: "a call lasts beyond its parent",
-    6: "a call is of a function this recording does not name",
-}
 
 
 class Call(NamedTuple):
@@ -110,58 +101,15 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
 
     Raises TraceError, before the first is yielded, if any record's calls do not nest.
     """
-    codes = problems(batch.records, run)
+    codes = problems(batch, run)
     bad = np.flatnonzero(codes)
     if bad.size:
         first = int(bad[0])
-        raise TraceError(
-            f"record {first} of a batch of {len(batch)} is not a call trace: {_PROBLEMS[int(codes[first])]}"
-        )
+        raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {RULES[int(codes[first])]}")
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     heads = batch.records[_HEAD].tolist()
     for head, slots, socks in zip(heads, batch.records["calls"].tolist(), batch.records["sock"].tolist(), strict=True):
         yield _build(head, slots, _sock(*socks[0]) if socks else None, run)
-
-
-def problems(records: Records, run: Run) -> npt.NDArray[np.uint8]:
-    """For each record 0 where its calls are well formed, else the number of the rule it breaks."""
-    n = len(records)
-    codes = np.zeros(n, np.uint8)
-    calls = records["calls"]
-    slots = calls.shape[1]
-    ncalls = records["ncalls"].astype(np.int64)
-    _mark(codes, (ncalls < 1) | (ncalls > slots), 1)
-    _mark(codes, calls["depth"][:, 0] != 0, 2)
-
-    known = np.zeros(256, bool)
-    known[list(run.functions)] = True
-    limit = np.iinfo(np.uint64).max
-    rows = np.arange(n)
-    # The end of the call that is open at each depth; a return that was not seen sets no limit.
-    ends = np.full((n, slots + 1), limit, np.uint64)
-    depth_before = np.zeros(n, np.int64)
-    start_before = np.zeros(n, np.uint64)
-    for slot in range(min(slots, int(ncalls.max(initial=0)))):  # mostly three
-        call = calls[:, slot]
-        used = slot < ncalls
-        depth = call["depth"].astype(np.int64)
-        start, duration = call["start_ns"], call["duration_ns"]
-        if slot:
-            _mark(codes, used & ((depth < 1) | (depth > depth_before + 1)), 3)
-        _mark(codes, used & (start < start_before), 4)
-        depth = np.clip(depth, 0, slots - 1)
-        returned = (call["flags"] & CALL_RETURNED) != 0
-        end = np.where(returned, start + duration, start)
-        parent_end = np.where(depth > 0, ends[rows, depth - 1], limit)
-        _mark(codes, used & ((end > parent_end) | (returned & (end < start))), 5)
-        _mark(codes, used & ~known[call["function"]], 6)
-        ends[rows, depth] = np.where(returned, end, parent_end)
-        depth_before, start_before = depth, start
-    return codes
-
-
-def _mark(codes: npt.NDArray[np.uint8], where: npt.NDArray[np.bool_], code: int) -> None:
-    codes[where & (codes == 0)] = code
 
 
 @lru_cache(maxsize=4096)
@@ -213,7 +161,7 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | Non
         ppid=ppid,
         uid=uid,
         gid=gid,
-        comm=text.decode(comm.partition(b"\0")[0]),
+        comm=text.until_nul(comm),
         cgroup=run.cgroups.get(cgroup_id),
         netns=netns or None,
         cpu=cpu,
@@ -224,7 +172,7 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | Non
         cap_net_raw=bool(flags & RECORD_CAP_NET_RAW) if flags & RECORD_CAP_KNOWN else None,
         bare=bare,
         softirq=bool(flags & RECORD_SOFTIRQ),
-        prot=text.decode(prot.partition(b"\0")[0]) or None,
+        prot=text.until_nul(prot) or None,
         errno=errno_name(-outcome) if outcome else None,
         duration_ns=calls[0].duration_ns,
         incomplete=incomplete_reason(flags),

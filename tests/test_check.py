@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from inetprobe.check import report_github, report_json, report_junit, report_text
 from inetprobe.check.budget import Budget, Quantile, load
 from inetprobe.check.examine import Plan, examine
-from inetprobe.check.judged import EXAMPLES, Judged, shapes
+from inetprobe.check.judged import EXAMPLES, Judged
 from inetprobe.check.result import Case, FileResult, Report
 from inetprobe.cli import main
 from inetprobe.record import Batch
@@ -380,9 +380,9 @@ def test_each_shape_once_is_every_trace_judged():
     assert judged.verdicts == {name: sum(v.verdict == name for v in verdicts) for name in judged.verdicts}
     assert judged.rules == {name: sum(v.rule == name for v in verdicts) for name in judged.rules}
     assert sum(judged.verdicts.values()) == judged.sockets == len(records)
-    first, counts = shapes(records)
-    assert len(first) == 12 - 1  # two of every_kind differ in comm alone
-    assert sum(counts) == len(records)
+    shapes = Batch(records).shapes
+    assert len(shapes.first) == 12 - 1  # two of every_kind differ in comm alone
+    assert shapes.counts.sum() == len(records)
 
 
 def test_examples_are_few_however_many_reasons():

@@ -13,7 +13,7 @@ from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
 from inetprobe.record import RECORD_ENTRY_MISSED, Batch, Loss
 from inetprobe.run import Accounting
-from inetprobe.sinks import Style, jsonl, open_format
+from inetprobe.sinks import Style, open_format
 from inetprobe.snapshot import Outcome
 from inetprobe.trace import call_traces
 
@@ -137,12 +137,12 @@ def test_counting_goes_on_without_the_logs_reader_and_that_is_said_once(error):
 
 def test_a_recordings_stream_is_what_needs_explaining():
     # EPERM, both that asked for modules, ENOMEM, the one whose return was missed.
-    assert np.flatnonzero(needs_explaining(KINDS, 10**7)).tolist() == [2, 3, 4, 7, 8]
+    assert np.flatnonzero(needs_explaining(Batch(KINDS), 10**7)).tolist() == [2, 3, 4, 7, 8]
     # With a threshold, those that took so long too.
-    assert np.flatnonzero(needs_explaining(KINDS, 90_000)).tolist() == [2, 3, 4, 5, 7, 8]
-    assert needs_explaining(KINDS, 0).all()
-    assert np.flatnonzero(needs_explaining(KINDS, 1 << 63)).tolist() == [2, 3, 4, 7, 8]
-    assert needs_explaining(builders.created(flags=RECORD_ENTRY_MISSED), 10**7).all()
+    assert np.flatnonzero(needs_explaining(Batch(KINDS), 90_000)).tolist() == [2, 3, 4, 5, 7, 8]
+    assert needs_explaining(Batch(KINDS), 0).all()
+    assert np.flatnonzero(needs_explaining(Batch(KINDS), 1 << 63)).tolist() == [2, 3, 4, 7, 8]
+    assert needs_explaining(Batch(builders.created(flags=RECORD_ENTRY_MISSED)), 10**7).all()
     stream = Stream(BOUNDS, None, refuse)
     pump(Once(KINDS), Filters(), [Selected(stream, 10**7)])
     assert sum(stream.told().verdicts.values()) == 5
@@ -154,8 +154,7 @@ def test_made_up_protocols_cannot_fill_the_memory():
     records["protocol"] = np.arange(1000, 10_000)
     records["calls"]["module_protocol"] = records["protocol"][:, None]
     stream.batch(Batch(records), builders.run())
-    for cached in (verdict._judged, jsonl._outcome, jsonl._call_parts, jsonl._json):
-        assert 4000 < cached.cache_info().currsize <= 8192
+    assert 4000 < verdict._judged.cache_info().currsize <= 8192
     assert sum(stream.told().verdicts.values()) == 9000
 
 

@@ -237,9 +237,9 @@ def test_columns_that_share_their_bytes():
 def test_a_huge_batch_comes_in_small_ones(tmp_path, facts):
     path = tmp_path / "r.arrows"
     lost = {**BOOKS, "losses": [["ring_full", 3]]}
-    path.write_bytes(stream(facts, (columns(np.tile(builders.created(), 10_000)), lost)))
+    path.write_bytes(stream(facts, (columns(np.tile(builders.created(), 40_000)), lost)))
     batches = list(ReplaySource(path).batches())
-    assert [len(batch) for batch in batches] == [4096, 4096, 1808]
+    assert [len(batch) for batch in batches] == [16384, 16384, 7232]
     assert [sum(loss.count for loss in batch.losses) for batch in batches] == [3, 0, 0]
 
 

@@ -13,9 +13,10 @@ from inetprobe.model.explore import Explorer, outcomes
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.machine import Machine
 from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.nesting import problems
 from inetprobe.record import RECORD_CAP_NET_RAW, Batch
 from inetprobe.sources.model import EVERY_PATH, ModelSource, record
-from inetprobe.trace import call_traces, problems
+from inetprobe.trace import call_traces
 from inetprobe.verdict import judge as judge_trace
 
 P61, P510 = BUILT_IN_PROFILES["6.1"], BUILT_IN_PROFILES["5.10"]
@@ -29,7 +30,7 @@ def seen_of(outcome, request=(2, 1, 0), *, kern=False, cap=None):
 def traces(profile, requests=EVERY_PATH):
     source = ModelSource(profile, requests)
     for batch in source.batches():
-        assert not problems(batch.records, source.run).any()
+        assert not problems(batch, source.run).any()
         yield from call_traces(batch, source.run)
 
 
@@ -61,7 +62,7 @@ def test_a_record_holds_what_the_model_said(kernel):
         for outcome in dict.fromkeys(outcomes(Explorer(profile, True), family, type_, protocol, kern=kern)):
             made = record(request, True if type_ == 3 else None, outcome)
             source = ModelSource(profile, ())
-            assert not problems(made, source.run).any()
+            assert not problems(Batch(made), source.run).any()
             (trace,) = call_traces(Batch(made), source.run)
             assert (trace.errno, trace.prot, trace.kernel_socket) == (outcome.errno, outcome.prot, kern)
             calls = tuple((c.function, c.depth, c.result, c.pointer, c.module) for c in trace.calls)

@@ -78,13 +78,13 @@ def test_columns_and_back(socks):
     batch = to_arrow(made, run())
     assert batch.schema == schema(sock=True)
     check(batch, batch.nbytes + 4096, sock=True)
-    assert from_arrow(batch, run()).tobytes() == made.tobytes()
+    assert from_arrow(batch, run()).records.tobytes() == made.tobytes()
 
 
 def test_a_reader_that_does_not_know_the_column_reads_the_rest():
     batch = to_arrow(records(TCP, None), run())
     check(batch, batch.nbytes + 4096)
-    assert np.array_equal(from_arrow(batch, builders.run()), np.repeat(builders.created(prot=b"TCP"), 2))
+    assert np.array_equal(from_arrow(batch, builders.run()).records, np.repeat(builders.created(prot=b"TCP"), 2))
 
 
 def test_a_recording_replays_to_the_same_bytes(tmp_path):

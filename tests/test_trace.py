@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.errors import TraceError
+from inetprobe.nesting import problems
 from inetprobe.record import RECORD, Batch, decode
-from inetprobe.trace import call_traces, problems
+from inetprobe.trace import call_traces
 
 from . import builders
 
@@ -63,9 +64,9 @@ def test_garbage_never_raises_anything_but_our_own_error(data):
 )
 def test_each_rule_is_enforced(change, code):
     record = builders.created()
-    assert problems(record, builders.run()).tolist() == [0]
+    assert problems(Batch(record), builders.run()).tolist() == [0]
     change(record)
-    assert problems(record, builders.run()).tolist() == [code]
+    assert problems(Batch(record), builders.run()).tolist() == [code]
     with pytest.raises(TraceError):
         list(call_traces(Batch(record), builders.run()))
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from inetprobe.record import Batch, Records
+from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import show
 from inetprobe.trace import CallTrace, call_traces
@@ -15,9 +13,6 @@ from inetprobe.verdict import judge
 
 #: Distinct (request, errno, reason) kept for a verdict: memory must not grow with what a recording makes up.
 EXAMPLES = 5
-# All that a verdict depends on; of the calls everything but their times.
-_SHAPE = ("family", "type", "protocol", "flags", "ncalls", "prot", "calls", "sock")
-_TIMES = ("start_ns", "duration_ns")
 
 
 @dataclass(slots=True)
@@ -47,8 +42,8 @@ class Judged:
         for loss in batch.losses:
             self.lost[loss.reason] += loss.count
         self.sockets += len(batch)
-        first, counts = shapes(batch.records)
-        for trace, count in zip(call_traces(Batch(batch.records[first]), run), counts, strict=True):
+        shapes = batch.shapes
+        for trace, count in zip(call_traces(Batch(batch.kinds), run), shapes.counts.tolist(), strict=True):
             self._count(trace, run, count)
 
     def summary(self, accounting: Accounting) -> None:
@@ -67,17 +62,3 @@ class Judged:
             kept[key].count += count
         elif len(kept) < EXAMPLES:
             kept[key] = Example(trace.id, *key, count)
-
-
-def shapes(records: Records) -> tuple[list[int], list[int]]:
-    """The place of the first record of each shape, and how many have it: the verdict on one is the verdict on all."""
-    bare = records.copy()
-    for name in records.dtype.names or ():
-        if name not in _SHAPE:
-            bare[name] = np.zeros((), records.dtype[name])
-    for name in _TIMES:
-        bare["calls"][name] = 0
-    rows = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
-    counts = Counter(rows)
-    first = dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True))  # the last one put in stays
-    return [first[row] for row in counts], list(counts.values())

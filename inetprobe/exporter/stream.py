@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.aggregate import errnos
-from inetprobe.check.judged import shapes
+from inetprobe.calls import Places
 from inetprobe.check.measure import failed, module_requests, seen
-from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE, Batch, Records
+from inetprobe.record import CALL_RETURNED, INCOMPLETE_FLAGS, RECORD_BARE, Batch
 from inetprobe.run import Accounting, Run
+from inetprobe.shapes import Words, alike
 from inetprobe.sinks import Sink
 from inetprobe.snapshot import Outcome
 from inetprobe.trace import call_traces
@@ -75,13 +75,13 @@ class Stream:
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
         verdicts: Counter[str] = Counter()
-        first, counts = shapes(batch.records)
-        for trace, count in zip(call_traces(Batch(batch.records[first]), run), counts, strict=True):
+        shapes = batch.shapes
+        for trace, count in zip(call_traces(Batch(batch.kinds), run), shapes.counts.tolist(), strict=True):
             verdicts[judge(trace, run.profile).verdict] += count
         with self._lock:
             self._verdicts.update(verdicts)
             self._malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")
-            self._keep(batch.records, run.clock_offset_ns)
+            self._keep(batch, run.clock_offset_ns)
         self._write(lambda log: log.batch(batch, run))
 
     def summary(self, accounting: Accounting) -> None:
@@ -93,16 +93,20 @@ class Stream:
         with self._lock:
             return Told(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
 
-    def _keep(self, records: Records, clock_offset_ns: int) -> None:
-        records = records[seen(records) & ((records["flags"] & RECORD_BARE) == 0)]
+    def _keep(self, batch: Batch, clock_offset_ns: int) -> None:
+        calls = batch.calls
+        durations = calls.duration_ns[calls.starts]
+        buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
+        known = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
+        newest = _last_of_each([batch.shapes.of.astype(np.uint64), buckets], np.flatnonzero(known))
+        records = batch.take(newest).records
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
-        durations = records["calls"]["duration_ns"][:, 0].tolist()
-        for family, type_, protocol, cpu, seq, start_ns, duration_ns, errno in zip(
-            *columns, durations, errnos(records), strict=True
+        for family, type_, protocol, cpu, seq, start_ns, duration_ns, bucket, errno in zip(
+            *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records), strict=True
         ):
             example = Example(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
-            _newest(self._durations, Slot(family, type_, bisect_left(self._bounds_ns, duration_ns)), example)
+            _newest(self._durations, Slot(family, type_, bucket), example)
             if errno != 0:
                 _newest(self._failures, Outcome(family, type_, protocol, errno), example)
 
@@ -125,21 +129,29 @@ class Selected:
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
-        self._stream.batch(Batch(batch.records[needs_explaining(batch.records, self._slow_ns)], batch.losses), run)
+        chosen = np.flatnonzero(needs_explaining(batch, self._slow_ns))
+        self._stream.batch(batch.take(chosen, batch.losses), run)
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
         self._stream.summary(accounting)
 
 
-def needs_explaining(records: Records, slow_ns: int) -> npt.NDArray[np.bool_]:
+def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
     """Which failed, asked for a module, took at least ``slow_ns``, or were not seen whole?"""
-    incomplete = (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
-    slow = records["calls"][:, 0]["duration_ns"] >= np.uint64(slow_ns)
-    result: npt.NDArray[np.bool_] = (
-        failed(records) | (module_requests(records) > 0) | slow | incomplete | ~seen(records)
-    )
-    return result
+    kinds = batch.kinds
+    incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
+    odd: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
+    slow: npt.NDArray[np.bool_] = batch.calls.duration_ns[batch.calls.starts] >= np.uint64(slow_ns)
+    slow |= odd[batch.shapes.of]
+    return slow
+
+
+def _last_of_each(words: list[Words], rows: Places) -> Places:
+    """Of these rows the last of each with the same words, in their order: nothing before it will be remembered."""
+    backwards = rows[::-1]
+    found: Places = backwards[alike([word[backwards] for word in words]).first][::-1]
+    return found
 
 
 def _newest(kept: OrderedDict[K, Example], key: K, example: Example) -> None:

@@ -11,7 +11,7 @@ from inetprobe.record import CALL_RETURNED, Records
 def self_times(records: Records) -> npt.NDArray[np.int64]:
     """Nanoseconds by record and call slot; −1 where the return was not seen, and in slots that are not in use.
 
-    The calls must nest, as ``trace.problems`` says of them. A call within whose end was not seen takes nothing off.
+    The calls must nest, as ``nesting.problems`` says of them. A call within whose end was not seen takes nothing off.
     """
     calls = records["calls"]
     rows = np.arange(len(records))

@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from inetprobe.errors import RecordingError
 from inetprobe.flat import calls, recordings, traces
+from inetprobe.nesting import problems
 from inetprobe.record import Batch, Loss
 from inetprobe.run import Accounting, Run
 from inetprobe.sources.replay import ReplaySource
-from inetprobe.trace import problems
 
 Rows = Callable[[Batch, Run, str], pa.RecordBatch]
 
@@ -74,7 +74,7 @@ class Recordings:
             for batch in source.batches():
                 if not len(batch):
                     continue
-                sound = problems(batch.records, source.run) == 0
+                sound = problems(batch, source.run) == 0
                 if not sound.all():
                     count = int(np.count_nonzero(~sound))
                     malformed["malformed"] = malformed.get("malformed", 0) + count

@@ -22,7 +22,7 @@ from inetprobe.sinks import OutputFile, cannot_write
 
 FORMAT = "1.0"
 _FLUSH_S = 1.0
-_ROWS = 4096
+_ROWS = 16384
 
 
 class RecordingSink:

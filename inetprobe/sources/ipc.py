@@ -8,7 +8,7 @@ so what asks for it is refused here.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections import deque
 
 import pyarrow as pa
 
@@ -35,41 +35,52 @@ class Messages:
         self.body = 0
         self._file = _Bounded(file)
         self._reader = pa.ipc.MessageReader.open_stream(self._file)
-        self._pending = memoryview(b"")
+        self._pending: deque[pa.Buffer] = deque()
 
     @property
     def short(self) -> bool:
         """Has the file ended inside a message?"""
         return self._file.short
 
-    def read(self, size: int) -> memoryview:
+    def read(self, size: int) -> pa.Buffer:
         """The next ``size`` bytes, or fewer at a message's end: Arrow never reads across it."""
         if not self._pending:
+            self._file.pieces.clear()
             try:
                 message = self._reader.read_next_message()
             except StopIteration:
-                return self._pending
+                return _NOTHING
             _check(message)
             self.body = message.body.size
-            self._pending = memoryview(message.serialize())
-        taken, self._pending = self._pending[:size], self._pending[size:]
-        return taken
+            # Not a byte is copied: what one reader has asked for, the other gets.
+            self._pending.extend(self._file.pieces)
+        piece = self._pending.popleft()
+        if piece.size > size:
+            self._pending.appendleft(piece.slice(size))
+        return piece.slice(0, size)
+
+
+_NOTHING = pa.py_buffer(b"")
 
 
 class _Bounded:
-    """A file that is never asked for more than it has: Arrow allocates what it asks for."""
+    """A file that is never asked for more than it has: Arrow allocates what it asks for. ``pieces`` is what it gave."""
 
     # Nothing that Arrow holds may refer to Messages: Python cannot see, and free, a circle through Arrow.
     closed = False
 
     def __init__(self, file: pa.NativeFile) -> None:
         self.short = False
+        self.pieces: list[pa.Buffer] = []
         self._file = file
 
-    def read(self, size: int) -> Any:
+    def read(self, size: int) -> pa.Buffer:
         left = max(self._file.size() - self._file.tell(), 0)
         self.short |= size > left
-        return self._file.read(min(size, left))
+        piece = self._file.read_buffer(min(size, left))
+        if piece.size:
+            self.pieces.append(piece)
+        return piece
 
 
 def _check(message: pa.Message) -> None:

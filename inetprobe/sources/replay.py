@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from inetprobe.columns import check, from_arrow
 from inetprobe.errors import RecordingError
 from inetprobe.model.profile import Profile
-from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, incomplete_reason
+from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, reasons
 from inetprobe.run import Accounting, Run
 from inetprobe.sources import facts
 from inetprobe.sources.ipc import Messages
 
 # Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
-_ROWS = 4096
+_ROWS = 16384
 _FUNCTION_NUMBERS = {str(number): number for number in range(256)}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
@@ -35,6 +34,8 @@ class ReplaySource:
         self._path = path
         self._on_read = on_read
         self._read = 0
+        # Arrow's own pools give memory back between two batches and so pay for every page of each.
+        pa.set_memory_pool(pa.system_memory_pool())
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
@@ -71,10 +72,9 @@ class ReplaySource:
                 raise self._damaged(error) from None
             for start in range(0, max(arrow.num_rows, 1), _ROWS):
                 try:
-                    records = from_arrow(arrow.slice(start, _ROWS), self.run)
+                    batch = from_arrow(arrow.slice(start, _ROWS), self.run, () if start else losses)
                 except (RecordingError, *_DAMAGE) as error:
                     raise self._damaged(error) from None
-                batch = Batch(records, () if start else losses)
                 self._tally(batch)
                 yield batch
                 if self._stopping:
@@ -101,9 +101,7 @@ class ReplaySource:
         self._read = read
 
     def _tally(self, batch: Batch) -> None:
-        values, counts = np.unique(batch.records["flags"], return_counts=True)
-        for flags, count in zip(values.tolist(), counts.tolist(), strict=True):
-            reason = incomplete_reason(flags)
+        for reason, count in reasons(batch.column("flags")):
             self._seen[reason] = self._seen.get(reason, 0) + count
         for loss in batch.losses:
             self._lost[loss.reason] = self._lost.get(loss.reason, 0) + loss.count

@@ -7,8 +7,8 @@ import numpy as np
 
 from inetprobe.kernel import bpf, btf, plan
 from inetprobe.kernel.symbols import Symbols
-from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE
-from inetprobe.trace import problems
+from inetprobe.nesting import problems
+from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE, Batch
 
 SHAPE = [0, 2, 3]
 
@@ -33,7 +33,7 @@ def main(times):
         program.detach()
         records = program.ring.drain()
         total += len(records)
-        assert not problems(records, run).any()
+        assert not problems(Batch(records), run).any()
         assert not (records["flags"] & (sum(INCOMPLETE_FLAGS) | RECORD_BARE)).any(), f"half a trace in cycle {cycle}"
         assert (records["ncalls"] == len(SHAPE)).all()
         assert (records["calls"]["function"][:, :3] == SHAPE).all()
