@@ -141,17 +141,17 @@ def test_a_page_is_not_for_a_terminal(every):
 
 
 def test_a_recording_that_is_cut_short_is_shown_as_far_as_it_goes(every, tmp_path):
-    mixed.make(tmp_path / "whole.arrows", 12_000, rows=4096)
+    mixed.make(tmp_path / "whole.arrows", 48_000, rows=4096)
     data = (tmp_path / "whole.arrows").read_bytes()
     short = tmp_path / "short.arrows"
     short.write_bytes(data[: len(data) // 2])
     done = run(short, "-o", tmp_path / "r.html")
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
-    assert "is cut short after 4,096 sockets" in done.stderr
+    assert "is cut short after 16,384 sockets" in done.stderr
     text = "".join(Elements((tmp_path / "r.html").read_text()).text)
     assert "Not whole." in text
-    assert "is cut short after 4,096 sockets" in text
+    assert "is cut short after 16,384 sockets" in text
     assert "Nothing was lost" not in text
 
 
