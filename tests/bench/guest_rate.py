@@ -7,6 +7,7 @@ step from as fast as it can until nothing is lost.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,12 @@ def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
     """As ``record`` runs: everything into a recording."""
     with LiveSource(LiveOptions(mechanism=mechanism), None, attached.silent) as source:
         sink = RecordingSink(OutputFile.create(folder / f"{mechanism}.arrows"), source.run)
-        thread = threading.Thread(target=pump, args=(source, Filters(), [sink]))
+
+        def run() -> None:
+            os.setpriority(os.PRIO_PROCESS, 0, -10)  # of this thread, as the command does; the makers keep theirs
+            pump(source, Filters(), [sink])
+
+        thread = threading.Thread(target=run)
         thread.start()
         yield lambda: source.accounting().complete
         source.stop()
