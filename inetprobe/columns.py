@@ -296,6 +296,8 @@ def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArra
     names, places = _used(column)
     if any(len(name or "") > _CGROUP_PATH for name in names):
         raise RecordingError("a cgroup's path is longer than the kernel takes")
+    if run.cgroups.keys() >= set(np.unique(identities).tolist()):
+        return
     first = alike([identities]).first
     for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
         run.cgroups.setdefault(identity, names[row])
