@@ -59,8 +59,7 @@ class ColumnBatch(Batch):
         """See Batch."""
         return bool(self._dtype["sock"].shape[0])
 
-    def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
-        """See Batch."""
+    def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
         return ColumnBatch(self._dtype, _Taken(self, rows), self.calls.take(rows), losses)
 
     def _make_records(self) -> Records:

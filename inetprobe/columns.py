@@ -39,6 +39,9 @@ _PLAIN = (
 )  # fmt: skip
 _CALL_PLAIN = ("start_ns", "depth", "flags", "module", "module_protocol", "module_family", "module_type")
 
+# All of a call that is read back.
+_CALL_READ = (*_CALL_PLAIN, "function", "duration_ns", "result")
+
 CALL_TYPE = pa.struct(
     [
         ("function", _NAME),
@@ -105,7 +108,22 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
     wanted = schema(sock=sock)
     for name in (*_READ, _SOCK.name) if sock else _READ:
-        _column(batch, name, wanted.field(name).type).validate(full=True)
+        column = _column(batch, name, wanted.field(name).type)
+        if name == "calls":
+            _check_calls(column)
+        else:
+            column.validate(full=True)
+
+
+def _check_calls(column: pa.ListArray) -> None:
+    """In full but for the texts of ``pointer``, which nobody reads and which take as long as all else."""
+    column.validate()
+    if len(column):
+        offsets = np.asarray(column.offsets)
+        if offsets[0] < 0 or offsets[-1] > len(column.values) or (offsets[1:] < offsets[:-1]).any():
+            raise RecordingError("the calls of a trace are not where its column says")
+    for name in _CALL_READ:
+        column.values.field(name).validate(full=True)
 
 
 def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -> Batch:
@@ -296,6 +314,10 @@ def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArra
     names, places = _used(column)
     if any(len(name or "") > _CGROUP_PATH for name in names):
         raise RecordingError("a cgroup's path is longer than the kernel takes")
-    first = alike([identities]).first
+    lead = np.full(len(names), -1)
+    lead[places[::-1]] = np.arange(len(places))[::-1]
+    first = lead[lead >= 0]
+    if (identities[lead[places]] != identities).any():  # cgroups of one path, or without any
+        first = alike([identities]).first
     for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
         run.cgroups.setdefault(identity, names[row])

@@ -60,7 +60,7 @@ def _too_long(calls: Calls) -> npt.NDArray[np.bool_]:
     else:
         end = calls.start_ns + calls.duration_ns * returned
         parents = _parents(calls.depth)
-        open_ended = np.flatnonzero(~returned[parents] & (parents > 0))
+        open_ended = np.flatnonzero(~returned[parents])
         while len(open_ended):
             above = parents[parents[open_ended]]
             open_ended = open_ended[above != parents[open_ended]]

@@ -126,6 +126,9 @@ INCOMPLETE_FLAGS = {
     RECORD_TRUNCATED: "truncated",
 }
 
+# Members of a record that make no difference to its shape.
+_APART = ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "foreign", "cpu", "comm")
+
 #: The most functions --also takes, and the number of the first.
 ALSO_MAX = define("ALSO_MAX")
 FUNCTION_ALSO = define("FUNCTION_ALSO")
@@ -161,6 +164,8 @@ class Batch:
         self._calls: Calls | None = None
         self._shapes: Groups | None = None
         self._kinds: Records | None = None
+        # Of a part of a batch whose shapes are known: their numbers there.
+        self._shape_of: Words | None = None
         self.losses = losses
 
     def __len__(self) -> int:
@@ -187,7 +192,7 @@ class Batch:
         The verdict on one of a shape is the verdict on all.
         """
         if self._shapes is None:
-            self._shapes = alike(self._words())
+            self._shapes = alike(self._words() if self._shape_of is None else [self._shape_of])
         return self._shapes
 
     @property
@@ -196,6 +201,17 @@ class Batch:
         if self._kinds is None:
             self._kinds = self.take(self.shapes.first).records
         return self._kinds
+
+    @property
+    def kind_keys(self) -> list[bytes]:
+        """Of each shape what makes it one: the same in whatever batch it comes again."""
+        bare = self.kinds.copy()
+        for name in _APART:
+            bare[name] = np.zeros((), bare.dtype[name])
+        for name in ("start_ns", "duration_ns"):
+            bare["calls"][name] = 0
+        keys: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
+        return keys
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A member of ``struct inetprobe_record``, one a record; of ``sock`` the only one, where a record has it."""
@@ -213,6 +229,12 @@ class Batch:
 
     def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
         """The records at these places, in their order."""
+        taken = self._take(rows, losses)
+        if self._shapes is not None:
+            taken._shape_of = self._shapes.of[rows].view(np.uint64)
+        return taken
+
+    def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
         return Batch(self.records[rows], losses)
 
     def _make_records(self) -> Records:

@@ -9,8 +9,12 @@ from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
 from inetprobe.model.sock import Sock, differences, entry_of, expected
-from inetprobe.trace import CallTrace
+from inetprobe.record import Batch
+from inetprobe.run import Run
+from inetprobe.trace import CallTrace, call_traces
 
+# Shapes whose verdicts are remembered: past so many, whoever made the recording has made them up.
+_MOST = 2048
 _INCOMPLETE = {
     "return_missed": "a return was missed: more threads were inside a traced function than the probes had room for",
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
@@ -46,6 +50,24 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
     if trace.sock is None or trace.prot is None or verdict.verdict != "ok":
         return verdict
     return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
+
+
+class Judge:
+    """Remembers the verdicts on the shapes of one run's batches."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Verdict] = {}
+
+    def kinds(self, batch: Batch, run: Run) -> list[Verdict]:
+        """The verdict on each shape of a batch, in the order of ``batch.shapes``."""
+        keys = batch.kind_keys
+        if len(self._known) > _MOST:
+            self._known.clear()
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run), strict=True):
+                self._known[keys[place]] = judge(trace, run.profile)
+        return [self._known[key] for key in keys]
 
 
 # A stranger may make up as many shapes as there are protocol numbers, a kilobyte each: caches must end well before.

@@ -1,6 +1,7 @@
 """Batches that were read as columns: as those of records, whatever is asked of them and of their parts."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,17 @@ def test_a_slice_of_what_arrow_read(start):
     run = builders.run()
     arrow = to_arrow(records, run).slice(start, 11)
     assert_same(from_arrow(arrow, run), Batch(records[start : start + 11]))
+
+
+@pytest.mark.parametrize("used", [[7, None, 3, 7], [None] * 4, [499_999] * 4])
+def test_a_dictionary_larger_than_the_column(used):
+    run = builders.run()
+    arrow = to_arrow(np.tile(builders.created(), 4), run)
+    words = pa.array([f"P{number}" for number in range(500_000)])
+    prot = pa.DictionaryArray.from_arrays(pa.array(used, pa.int32()), words)
+    batch = from_arrow(arrow.set_column(arrow.schema.get_field_index("prot"), "prot", prot), run)
+    assert batch.column("prot").tolist() == [b"" if place is None else b"P%d" % place for place in used]
+    assert len(batch.names("prot").values) <= 5
 
 
 def test_losses_go_with_whom_they_are_given_to():

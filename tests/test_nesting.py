@@ -1,7 +1,8 @@
 """The rules on whole batches: against one trace at a time, each call looked for in its parent."""
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inetprobe.nesting import problems
@@ -55,18 +56,45 @@ def checked(records):
         assert (code == 0) == (not rules)
 
 
-small = st.sampled_from([0, 1, 2, 3, 5, 10, 2**64 - 1])
-calls = st.tuples(small, small, st.just(0), st.sampled_from([0, 2, 3, 77]), st.integers(0, 3), st.booleans())
+@st.composite
+def nearly(draw):
+    """Calls that mostly nest: each deeper, later and shorter than the one before, but where it is not."""
+    calls, depth, start = [], 0, draw(st.integers(0, 2))
+    for duration in draw(st.lists(st.sampled_from([9, 8, 7, 6, 5, 4, 2, 0, 2**64 - 1]), min_size=1, max_size=9)):
+        function = draw(st.sampled_from([0, 2, 2, 2, 3, 3, 3, 4, 77]))
+        calls.append((start, duration, 0, function, depth, draw(st.sampled_from([1, 1, 0])), 0, 0, 0, 0))
+        start = max(0, start + draw(st.sampled_from([0, 0, 1, 1, 2, -1])))
+        depth = max(0, depth + draw(st.sampled_from([1, 1, 1, 0, -1, -2, 2])))
+    return calls
 
 
-@given(st.lists(st.lists(calls, max_size=9), max_size=6))
+@settings(max_examples=500)
+@given(st.lists(nearly(), max_size=4))
 def test_any_calls_are_judged_as_one_by_one(batch):
     records = np.zeros(len(batch), RECORD)
     for record, made in zip(records, batch, strict=True):
         record["ncalls"] = len(made)
-        for slot, (start, duration, result, function, depth, returned) in enumerate(made[:SLOTS]):
-            record["calls"][slot] = (start, duration, result, function, depth, returned, 0, 0, 0, 0)
+        record["calls"][: len(made)] = made[:SLOTS]
     checked(records)
+
+
+@pytest.mark.parametrize(
+    ("calls", "code"),
+    [
+        ([(5, 2**64 - 6, 1, 0)], 0),
+        ([(5, 2**64 - 5, 1, 0)], 5),  # it ends beyond 64 bits
+        ([(0, 0, 0, 0), (7, 9, 1, 1)], 0),  # what was not seen to return sets no limit
+        ([(0, 9, 1, 0), (1, 0, 0, 1), (2, 7, 1, 2)], 0),
+        ([(0, 9, 1, 0), (1, 0, 0, 1), (2, 8, 1, 2)], 5),  # but the one that it is in does
+        ([(0, 9, 1, 0), (1, 3, 1, 1), (2, 1, 1, 2), (4, 5, 1, 1)], 0),
+        ([(0, 9, 1, 0), (1, 3, 1, 1), (2, 1, 1, 2), (4, 6, 1, 1)], 5),
+        ([(0, 9, 1, 0), (1, 3, 1, 1), (2, 1, 1, 2), (4, 1, 1, 0)], 3),
+    ],
+)
+def test_what_a_call_may_last(calls, code):
+    made = builders.record([(start, ns, 0, 2, depth, seen, 0, 0, 0, 0) for start, ns, seen, depth in calls])
+    assert problems(Batch(np.concatenate([builders.created(), made])), builders.run()).tolist() == [0, code]
+    checked(made)
 
 
 changes = st.tuples(

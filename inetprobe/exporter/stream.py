@@ -19,8 +19,7 @@ from inetprobe.run import Accounting, Run
 from inetprobe.shapes import Words, alike
 from inetprobe.sinks import Sink
 from inetprobe.snapshot import Outcome
-from inetprobe.trace import call_traces
-from inetprobe.verdict import judge
+from inetprobe.verdict import Judge
 
 K = TypeVar("K", bound=Hashable)
 
@@ -66,6 +65,7 @@ class Stream:
         self._bounds_ns = bounds_ns
         self._log = log
         self._say = say
+        self._judge = Judge()
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._malformed = 0
@@ -75,9 +75,8 @@ class Stream:
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
         verdicts: Counter[str] = Counter()
-        shapes = batch.shapes
-        for trace, count in zip(call_traces(Batch(batch.kinds), run), shapes.counts.tolist(), strict=True):
-            verdicts[judge(trace, run.profile).verdict] += count
+        for verdict, count in zip(self._judge.kinds(batch, run), batch.shapes.counts.tolist(), strict=True):
+            verdicts[verdict.verdict] += count
         with self._lock:
             self._verdicts.update(verdicts)
             self._malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")

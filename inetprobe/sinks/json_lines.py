@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from inetprobe import text
 from inetprobe.calls import Places
-from inetprobe.record import Batch, Records
+from inetprobe.record import Batch
 from inetprobe.run import Run
 from inetprobe.shapes import alike
 from inetprobe.times import second
@@ -65,30 +65,19 @@ class JsonLines:
             for start in range(0, len(batch), STEP):
                 yield from self.of(batch.take(np.arange(start, min(start + STEP, len(batch)))), run)
             return
-        templates = self._templates_of(batch.kinds, run)
+        templates = self._templates_of(batch, run)
         columns = _Columns(batch, run)
         for start in range(0, len(batch), STEP):
             yield "".join(_filled(templates, batch.shapes.of[start : start + STEP], start, columns))
 
-    def _templates_of(self, kinds: Records, run: Run) -> list[_Template]:
-        keys = _keys(kinds)
+    def _templates_of(self, batch: Batch, run: Run) -> list[_Template]:
+        keys = batch.kind_keys
         if len(self._templates) > _MOST:
             self._templates.clear()
         new = [place for place, key in enumerate(keys) if key not in self._templates]
-        for place, trace in zip(new, call_traces(Batch(kinds[new]), run), strict=True):
+        for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run) if new else (), strict=True):
             self._templates[keys[place]] = _template(self._fields(trace, run))
         return [self._templates[key] for key in keys]
-
-
-def _keys(kinds: Records) -> list[bytes]:
-    """What of each record its template depends on."""
-    bare = kinds.copy()
-    for name in ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "cpu", "foreign", "comm"):
-        bare[name] = np.zeros((), bare.dtype[name])
-    for name in ("start_ns", "duration_ns"):
-        bare["calls"][name] = 0
-    rows: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
-    return rows
 
 
 def _template(fields: dict[str, Any]) -> _Template:
