@@ -60,10 +60,13 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 charts: ## the newest chart libraries into the report's page (npm), to be looked at and committed
 	tools/charts.sh
 
-bench: setup ## measurements
-	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
+.venv/bench-ready: .venv/ready
+	@tools/setup.sh trace-cmd linux-perf bpfcc-tools
+	@touch $@
+
+bench: setup .venv/bench-ready ## measurements in one table, beside the peers: half an hour
+	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.bench_report
-	$(PYTHON) -m tests.bench.bench_cost
 
 .venv/mutants-ready: .venv/ready
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[mutants]'

@@ -148,10 +148,10 @@ def test_a_recording_that_is_cut_short_is_shown_as_far_as_it_goes(every, tmp_pat
     done = run(short, "-o", tmp_path / "r.html")
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
-    assert "is cut short after 16,384 sockets" in done.stderr
+    [said] = re.findall(r"is cut short after [1-9][\d,]* sockets", done.stderr)
     text = "".join(Elements((tmp_path / "r.html").read_text()).text)
     assert "Not whole." in text
-    assert "is cut short after 16,384 sockets" in text
+    assert said in text
     assert "Nothing was lost" not in text
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes .venv/ in the checkout with inetprobe and its tools in it; called by `make setup` when something has changed.
+# Arguments are more Debian packages, such as `make bench` needs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,7 @@ cd "$(dirname "$0")/.."
 # systemd-analyze, Chromium for the report's page and poppler-utils for what it prints, a Java for Spark, flamegraph.pl,
 # which libdevel-nytprof-perl brings.
 packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd"
-packages="$packages chromium poppler-utils default-jre-headless libdevel-nytprof-perl"
+packages="$packages chromium poppler-utils default-jre-headless libdevel-nytprof-perl $*"
 python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
 
 say() { printf 'setup: %s\n' "$*"; }
