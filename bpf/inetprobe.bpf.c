@@ -686,8 +686,7 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 	}
 	sp = stack_of(t, sp, frame);
 	READ(stack, bpf_get_current_task(), OFF_TASK_STACK);
-	if (!t->stack)
-		t->stack = stack;
+	t->stack = stack;
 	if ((stack ^ sp) & STACK_MASK) {
 		t = softirqs.lookup(&zero);
 		if (!t)
