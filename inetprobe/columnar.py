@@ -55,9 +55,9 @@ class ColumnBatch(Batch):
         return self._names[name]
 
     @property
-    def has_sock(self) -> bool:
+    def dtype(self) -> np.dtype[np.void]:
         """See Batch."""
-        return bool(self._dtype["sock"].shape[0])
+        return self._dtype
 
     def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
         return ColumnBatch(self._dtype, _Taken(self, rows), self.calls.take(rows), losses)
