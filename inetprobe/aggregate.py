@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,12 @@ import numpy.typing as npt
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.calls import Places, flatten
 from inetprobe.check.measure import MAX_ERRNO, seen
+from inetprobe.histograms import Bounds, Histograms
 from inetprobe.record import (
     CALL_NULL,
     CALL_RETURNED,
     FUNCTION_REQUEST_MODULE,
+    RECORD,
     RECORD_BARE,
     Batch,
     Records,
@@ -29,9 +30,10 @@ from inetprobe.trace import module_name
 _MOST_OUTCOMES = 1 << 16
 _MOST_REQUESTS = 1 << 12
 _REST = -1
-# numpy adds weights up as doubles: of halves of 64 bits so many are exact.
-_EXACT = 1 << 21
-_HALF = np.uint64(0xFFFFFFFF)
+# Kinds whose counting is put off.
+_MOST_KINDS = 1 << 12
+# A call's number is a byte.
+_FUNCTIONS = [(number,) for number in range(256)]
 # Losses of the recorded run that say no more of a socket than that it was begun.
 _UNSEEN = {"thread_died": "thread_died", "no_state": "no_state"}
 
@@ -48,12 +50,15 @@ class Aggregate:
         self.sockets = 0
         self._bounds_ns = bounds_ns
         self._bare = 0
+        self._kinds: Counter[bytes] = Counter()
+        self._dtype = RECORD
         self._outcomes: Counter[Outcome] = Counter()
         self._incomplete: Counter[str] = Counter()
         self._modules: Counter[str | None] = Counter()
         self._module_failures: Counter[str | None] = Counter()
-        self._calls = _Histograms(bounds_ns, _MOST_REQUESTS)
-        self._creations = _Histograms(bounds_ns, _MOST_REQUESTS)
+        self._bounds = Bounds(bounds_ns)
+        self._calls: Histograms[int] = Histograms(_MOST_REQUESTS)
+        self._creations: Histograms[tuple[int, int]] = Histograms(_MOST_REQUESTS)
         self._entered: Counter[int] = Counter()
         self._returned: Counter[int] = Counter()
         self._run: Run | None = None
@@ -65,11 +70,13 @@ class Aggregate:
         self.sockets += len(batch)
         if not len(batch):
             return
-        shapes = batch.shapes
-        kinds = _Kinds(batch.kinds, shapes.counts)
-        self._bare += kinds.total(kinds.bare)
-        self._count_outcomes(kinds)
-        self._count_calls(kinds)
+        if batch.dtype is not self._dtype:
+            self._settle()
+            self._dtype = batch.dtype
+        for key, count in zip(batch.kind_keys, batch.shapes.counts.tolist(), strict=True):
+            self._kinds[key] += count
+        if len(self._kinds) > _MOST_KINDS:
+            self._settle()
         self._time(batch)
 
     def summary(self, accounting: Accounting) -> None:
@@ -78,6 +85,7 @@ class Aggregate:
 
     def snapshot(self) -> Snapshot:
         """See Counts."""
+        self._settle()
         known = self._accounting or Accounting(entries=self.sockets)
         incomplete = self._incomplete.copy()
         for reason, count in known.lost.items():
@@ -98,6 +106,14 @@ class Aggregate:
             lost={reason: count for reason, count in known.lost.items() if reason in ("ring_full", "rate_limited")},
             probes={} if run is None else self._probes(run, known),
         )
+
+    def _settle(self) -> None:
+        """Counts what was put off: the same few dozen kinds are counted once, and not in each batch."""
+        kinds = _Kinds(np.frombuffer(b"".join(self._kinds), self._dtype), np.array([*self._kinds.values()], np.intp))
+        self._kinds.clear()
+        self._bare += kinds.total(kinds.bare)
+        self._count_outcomes(kinds)
+        self._count_calls(kinds)
 
     def _count_outcomes(self, kinds: _Kinds) -> None:
         known = seen(kinds.records) & ~kinds.bare
@@ -139,23 +155,33 @@ class Aggregate:
             self._module_failures[name] += count * refused
 
     def _time(self, batch: Batch) -> None:
-        """Calls by function, creations by family and type: none of socks that no create made, or not seen to end."""
+        """Calls by function; creations, which are calls too, by family and type. Only what was seen to end has a time,
+        and socks that no create made are no creations."""
         calls, kinds = batch.calls, batch.kinds
-        buckets = self._calls.buckets(calls.duration_ns)
+        created = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
+        keys = [
+            (function, family, type_) if is_created else (function,)
+            for is_created, function, family, type_ in zip(
+                created.tolist(),
+                kinds["calls"]["function"][:, 0].tolist(),
+                kinds["family"].tolist(),
+                kinds["type"].tolist(),
+                strict=True,
+            )
+        ]
+        labels = list(dict.fromkeys([*_FUNCTIONS, *keys]))
+        places = {label: place for place, label in enumerate(labels)}
+        groups = calls.function.astype(np.intp)
+        groups[calls.starts] = np.array([places[key] for key in keys]).take(batch.shapes.of)
         returned = (calls.flags & CALL_RETURNED) != 0
-        timed = slice(None) if returned.all() else returned
-        self._calls.add(list(range(256)), calls.function[timed], buckets[timed], calls.duration_ns[timed])
-
-        known = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
-        keys = kinds["family"].astype(np.int64) << 16 | kinds["type"].astype(np.int64) & 0xFFFF
-        labels, group = np.unique(keys[known], return_inverse=True)
-        group_of_kind = np.full(len(kinds), len(labels))
-        group_of_kind[known] = group
-        groups = group_of_kind[batch.shapes.of]
-        created = calls.starts
-        if not known.all():
-            created, groups = created[groups < len(labels)], groups[groups < len(labels)]
-        self._creations.add(labels.tolist(), groups, buckets[created], calls.duration_ns[created])
+        if not returned.all():
+            groups[~returned] = len(labels)
+        for place, counts, sum_ns in self._bounds.tally(groups, calls.duration_ns):
+            if place < len(labels):
+                function, *request = labels[place]
+                self._calls.add(function, counts, sum_ns)
+                if request:
+                    self._creations.add((request[0], request[1]), counts, sum_ns)
 
     def _call_durations(self, run: Run) -> dict[str, Histogram]:
         # A call's number is a byte: there is no rest.
@@ -163,8 +189,7 @@ class Aggregate:
 
     def _creation_durations(self) -> dict[tuple[int, int], Histogram]:
         return {
-            (_REST, _REST) if key is None else (key >> 16, _signed(key & 0xFFFF)): histogram
-            for key, histogram in self._creations.totals().items()
+            (_REST, _REST) if key is None else key: histogram for key, histogram in self._creations.totals().items()
         }
 
     def _probes(self, run: Run, accounting: Accounting) -> dict[tuple[str, str], Probe]:
@@ -196,59 +221,6 @@ class _Kinds:
         return int(self.counts[which].sum())
 
 
-class _Histograms:
-    """Histograms by a number, past ``most`` of which all go into one under None."""
-
-    def __init__(self, bounds_ns: tuple[int, ...], most: int) -> None:
-        self._bounds = [np.uint64(bound) for bound in bounds_ns]
-        self._most = most
-        self._totals: dict[int | None, tuple[list[int], int]] = {}
-
-    def buckets(self, durations: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-        """The bucket of each. Comparing all with every bound takes a quarter of the time of searching."""
-        found = np.zeros(len(durations), np.uint8)
-        for bound in self._bounds:
-            found += (durations > bound).view(np.uint8)
-        return found
-
-    def add(
-        self,
-        labels: list[int],
-        groups: npt.NDArray[Any],
-        buckets: npt.NDArray[np.uint8],
-        durations: npt.NDArray[np.uint64],
-    ) -> None:
-        """Durations and their buckets, each of the group whose label stands at that place; not all need be there."""
-        for start in range(0, len(groups), _EXACT):
-            part = slice(start, start + _EXACT)
-            self._add(labels, groups[part], buckets[part], durations[part])
-
-    def _add(
-        self,
-        labels: list[int],
-        groups: npt.NDArray[Any],
-        buckets: npt.NDArray[np.uint8],
-        durations: npt.NDArray[np.uint64],
-    ) -> None:
-        groups = groups.astype(np.intp)
-        width = len(self._bounds) + 1
-        counts = np.bincount(groups * width + buckets, minlength=len(labels) * width).reshape(-1, width)
-        # In halves: a recording's durations may have sums beyond 64 bits.
-        low = np.bincount(groups, durations & _HALF, len(labels)).tolist()
-        above = durations >> np.uint64(32)
-        high = np.bincount(groups, above, len(labels)).tolist() if above.any() else [0] * len(low)
-        for place in np.flatnonzero(counts.any(axis=1)).tolist():
-            key = labels[place]
-            known = key if key in self._totals or len(self._totals) < self._most else None
-            before, sum_ns = self._totals.get(known, ([0] * width, 0))
-            summed = [one + other for one, other in zip(before, counts[place].tolist(), strict=True)]
-            self._totals[known] = summed, sum_ns + (int(high[place]) << 32) + int(low[place])
-
-    def totals(self) -> dict[int | None, Histogram]:
-        """Each number's."""
-        return {key: Histogram(tuple(counts), sum_ns) for key, (counts, sum_ns) in self._totals.items()}
-
-
 def errnos(records: Records) -> list[int | None]:
     """What each ended with, if its outcome was seen: 0, an errno, or None for what is no errno of the kernel's."""
     outermost = records["calls"][:, 0]
@@ -263,7 +235,3 @@ def _mechanism(of_run: str, function: str) -> str | None:
         return of_run
     listed: Mapping[str, str] = dict(part.split(":", 1) for part in of_run.split(", ") if ":" in part)
     return listed.get(function)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 16) if value >> 15 else value

@@ -55,12 +55,15 @@ class ColumnBatch(Batch):
         return self._names[name]
 
     @property
-    def has_sock(self) -> bool:
+    def dtype(self) -> np.dtype[np.void]:
         """See Batch."""
-        return bool(self._dtype["sock"].shape[0])
+        return self._dtype
 
     def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
-        return ColumnBatch(self._dtype, _Taken(self, rows), self.calls.take(rows), losses)
+        columns = self._columns
+        # A part of a part is one of the whole: what lies between need not be made.
+        taken = columns.take(rows) if isinstance(columns, _Taken) else _Taken(self, rows)
+        return ColumnBatch(self._dtype, taken, self.calls.take(rows), losses)
 
     def _make_records(self) -> Records:
         records = np.zeros(len(self), self._dtype)
@@ -80,6 +83,9 @@ class _Taken:
     def __init__(self, batch: ColumnBatch, rows: Places) -> None:
         self._batch = batch
         self._rows = rows
+
+    def take(self, rows: Places) -> _Taken:
+        return _Taken(self._batch, self._rows[rows])
 
     def column(self, name: str) -> Column:
         return self._batch.column(name)[self._rows]

@@ -38,9 +38,10 @@ def problems(batch: Batch, run: Run) -> npt.NDArray[np.uint8]:
     early[1:] &= calls.start_ns[1:] < calls.start_ns[:-1]
     _mark(codes, calls, early, 4)
     _mark(codes, calls, _too_long(calls), 5)
-    known = np.zeros(256, bool)
-    known[list(run.functions)] = True
-    _mark(codes, calls, ~known[calls.function], 6)
+    unknown = np.ones(256, bool)
+    unknown[list(run.functions)] = False
+    if unknown[: int(calls.function.max()) + 1].any():
+        _mark(codes, calls, unknown[calls.function], 6)
     return codes
 
 
@@ -56,7 +57,7 @@ def _too_long(calls: Calls) -> npt.NDArray[np.bool_]:
     returned = (calls.flags & CALL_RETURNED) != 0
     if returned.all():
         end = calls.start_ns + calls.duration_ns
-        limit = end[_parents(calls.depth)]
+        limit = end.take(_parents(calls.depth))
     else:
         end = calls.start_ns + calls.duration_ns * returned
         parents = _parents(calls.depth)

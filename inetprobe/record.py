@@ -164,8 +164,9 @@ class Batch:
         self._calls: Calls | None = None
         self._shapes: Groups | None = None
         self._kinds: Records | None = None
-        # Of a part of a batch whose shapes are known: their numbers there.
-        self._shape_of: Words | None = None
+        self._keys: list[bytes] | None = None
+        # Of what part of which batch this is, if that one's shapes are known.
+        self._part_of: tuple[Batch, Places] | None = None
         self.losses = losses
 
     def __len__(self) -> int:
@@ -177,6 +178,11 @@ class Batch:
         if self._records is None:
             self._records = self._make_records()
         return self._records
+
+    @property
+    def dtype(self) -> np.dtype[np.void]:
+        """That of the records."""
+        return self.records.dtype
 
     @property
     def calls(self) -> Calls:
@@ -192,7 +198,11 @@ class Batch:
         The verdict on one of a shape is the verdict on all.
         """
         if self._shapes is None:
-            self._shapes = alike(self._words() if self._shape_of is None else [self._shape_of])
+            if self._part_of is None:
+                self._shapes = alike(self._words())
+            else:
+                whole, rows = self._part_of
+                self._shapes = alike([whole.shapes.of[rows].view(np.uint64)])
         return self._shapes
 
     @property
@@ -204,14 +214,16 @@ class Batch:
 
     @property
     def kind_keys(self) -> list[bytes]:
-        """Of each shape what makes it one: the same in whatever batch it comes again."""
-        bare = self.kinds.copy()
-        for name in _APART:
-            bare[name] = np.zeros((), bare.dtype[name])
-        for name in ("start_ns", "duration_ns"):
-            bare["calls"][name] = 0
-        keys: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
-        return keys
+        """Of each shape what makes it one, the same in whatever batch it comes again: the bytes of a record of
+        ``dtype`` that is 0 in all else."""
+        if self._keys is None:
+            if self._part_of is None:
+                self._keys = _keys(self.kinds)
+            else:
+                whole, rows = self._part_of
+                keys = whole.kind_keys
+                self._keys = [keys[shape] for shape in whole.shapes.of[rows[self.shapes.first]].tolist()]
+        return self._keys
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A member of ``struct inetprobe_record``, one a record; of ``sock`` the only one, where a record has it."""
@@ -225,13 +237,13 @@ class Batch:
     @property
     def has_sock(self) -> bool:
         """Have the records the fields of the sock that was made?"""
-        return bool(self.records.dtype["sock"].shape[0])
+        return bool(self.dtype["sock"].shape[0])
 
     def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
         """The records at these places, in their order."""
         taken = self._take(rows, losses)
         if self._shapes is not None:
-            taken._shape_of = self._shapes.of[rows].view(np.uint64)
+            taken._part_of = self, rows
         return taken
 
     def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
@@ -245,6 +257,16 @@ class Batch:
         made = packed((self.names("prot").places, 32), (self.column("flags"), 8), (self.column("ncalls"), 8))
         socks = words_of(self.column("sock")) if self.has_sock else []
         return [request, made, *socks, *call_words(self.calls)]
+
+
+def _keys(kinds: Records) -> list[bytes]:
+    bare = kinds.copy()
+    for name in _APART:
+        bare[name] = np.zeros((), bare.dtype[name])
+    for name in ("start_ns", "duration_ns"):
+        bare["calls"][name] = 0
+    keys: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
+    return keys
 
 
 def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:

@@ -50,17 +50,17 @@ def alike(words: Sequence[Words]) -> Groups:
     pending, own = rows, words
     while len(pending):
         table[slot[::-1]] = pending[::-1]  # the last one put in stays: the first of all
-        lead = table[slot]
+        lead = table.take(slot)
         same = np.ones(len(pending), bool)
         for word, mine in zip(words, own, strict=True):
-            same &= word[lead] == mine
+            same &= word.take(lead) == mine
         leader[pending] = lead  # of those that differ, not for long
         rest = np.flatnonzero(~same)
         pending, slot, own = pending[rest], slot[rest], [word[rest] for word in own]
     first = np.flatnonzero(leader == rows)
     number = np.empty(len(rows), np.intp)
     number[first] = np.arange(len(first))
-    of = number[leader]
+    of = number.take(leader)
     return Groups(first, of, np.bincount(of))
 
 
