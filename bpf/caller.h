@@ -7,6 +7,24 @@
 
 #define READ(dst, base, offset) bpf_probe_read_kernel(&(dst), sizeof(dst), (void *)((u64)(base) + (offset)))
 
+/*
+ * What a pointer of a type that the verifier knows points to: an argument of fentry's, or what was loaded from one, or
+ * from the current task. A load instead of a call, and where the pointer is bad, 0. In assembly, since bcc would make a
+ * call of it.
+ */
+#define LOAD(type, base, offset)                                                                                      \
+	({                                                                                                            \
+		u64 loaded;                                                                                           \
+		asm volatile("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"((u64)(base)), "i"(offset));           \
+		(type)loaded;                                                                                         \
+	})
+/* `dst` of an argument of the traced function. */
+#define READ_ARGUMENT(type, dst, base, offset)                                                                        \
+	if (frame)                                                                                                    \
+		dst = LOAD(type, base, offset);                                                                       \
+	else                                                                                                          \
+		READ(dst, base, offset)
+
 /* Thread filters; a filter is compiled in as an expression over these, read only where it names them. */
 #define WHO_PID ((u32)(bpf_get_current_pid_tgid() >> 32))
 #define WHO_UID ((u32)bpf_get_current_uid_gid())
@@ -21,6 +39,23 @@ static __always_inline u32 netns_of(u64 net)
 
 	READ(inum, net, OFF_NET_INUM);
 	return inum;
+}
+
+/* Of a create's argument, which mostly is the caller's own. */
+static __always_inline u32 netns_of_create(u64 net, void *frame)
+{
+	if (frame)
+		return LOAD(u32, net, OFF_NET_INUM);
+#ifdef TASK_STORAGE
+	{
+		u64 mine = LOAD(u64, LOAD(u64, bpf_get_current_task_btf(), OFF_TASK_NSPROXY), OFF_NSPROXY_NET);
+		u32 inum = LOAD(u32, mine, OFF_NET_INUM); /* of this pointer's type, which `net` lacks */
+
+		if (mine == net)
+			return inum;
+	}
+#endif
+	return netns_of(net);
 }
 
 static __always_inline int comm_is(u64 low, u64 high)
@@ -45,6 +80,20 @@ static __always_inline u8 cap_net_raw(u64 net)
 	return RECORD_CAP_KNOWN | ((effective >> 13) & 1 ? RECORD_CAP_NET_RAW : 0);
 }
 
+#ifdef TASK_STORAGE
+static __always_inline void fill_caller(struct inetprobe_record *r)
+{
+	u64 ids = bpf_get_current_pid_tgid(), task = (u64)bpf_get_current_task_btf(), cred = LOAD(u64, task, OFF_TASK_CRED);
+
+	r->pid = ids >> 32;
+	r->tid = ids;
+	r->ppid = LOAD(u32, LOAD(u64, task, OFF_TASK_REAL_PARENT), OFF_TASK_TGID);
+	r->uid = LOAD(u32, cred, OFF_CRED_UID);
+	r->gid = LOAD(u32, cred, OFF_CRED_GID);
+	r->cgroup_id = bpf_get_current_cgroup_id();
+	READ(r->comm, task, OFF_TASK_COMM); /* less than bpf_get_current_comm() takes */
+}
+#else
 static __always_inline void fill_caller(struct inetprobe_record *r)
 {
 	u64 ids = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid(), parent = 0;
@@ -59,6 +108,7 @@ static __always_inline void fill_caller(struct inetprobe_record *r)
 	READ(r->ppid, parent, OFF_TASK_TGID);
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 }
+#endif
 
 /* Softirqs run on the task's own stack in ksoftirqd alone, a kernel thread that nobody can pass for. */
 static __always_inline int is_ksoftirqd(void)

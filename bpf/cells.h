@@ -4,7 +4,7 @@
  *
  * Only the program of a create's return counts here, and each create has cells of its own: no program runs twice at
  * once on a CPU, so a plain add is exact. inetprobe/kernel/cells.py reads this file for the layout, as record.py does
- * record.h. BOUNDS(X), the histograms' upper bounds in nanoseconds as X(500) X(1000) …, comes in as -D.
+ * record.h. BUCKET(ns), the index of the histograms' first upper bound that is not below ns, comes in as -D.
  */
 #ifndef INETPROBE_CELLS_H
 #define INETPROBE_CELLS_H
@@ -57,7 +57,7 @@ struct cpu_cells {
 	__u64 sent;
 };
 
-#ifdef BOUNDS
+#ifdef BUCKET
 static __always_inline struct cell *cell_of(struct cell *table, u32 size, u64 key)
 {
 	u32 start = (key * 0x9E3779B97F4A7C15ULL) >> 32; /* 2^64 / golden ratio */
@@ -106,11 +106,8 @@ static __always_inline void count_module(struct create_cells *cells, struct inet
 
 static __always_inline void count_duration(struct histogram *histogram, u64 duration_ns)
 {
-	u32 bucket = 0;
+	u32 bucket = BUCKET(duration_ns);
 
-#define IS_BEYOND(bound) bucket += duration_ns > bound##ULL;
-	BOUNDS(IS_BEYOND)
-#undef IS_BEYOND
 	if (bucket < BUCKETS)
 		histogram->bucket[bucket]++;
 	histogram->sum_ns += duration_ns;

@@ -4,23 +4,27 @@
  * neither made.
  *
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
- * FENTRY, TASK_STORAGE, FOLLOW, BARE, ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES,
- * STACK_SIZE, with --sock INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what
- * bpf/cells.h names. No kernel structure header is included. All that touches a map is in this one file: bcc rewrites
- * map operations in no other.
+ * FENTRY, TASK_STORAGE (Linux 5.12: task storage, and a current task whose type the verifier knows), FOLLOW, BARE,
+ * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, with --sock
+ * INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
+ * structure header is included. All that touches a map is in this one file: bcc rewrites map operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
  * nest downwards, so the stack pointer says which frames can still be live: one at or below the pointer of a later
  * entry has returned, and if its return was not seen, it was missed. From one system call to the next the kernel moves
  * the stack's start at random (CONFIG_RANDOMIZE_KSTACK_OFFSET), so across them the pointer proves nothing: there it is
  * what inet_create() can call, and how often, that tells a stale frame. A pointer on another stack is an interrupt's.
+ *
+ * Where a thread keeps its frames: in the slot that its task's address hashes to, which takes two dozen instructions to
+ * find, or to find that there are none. Two threads of one slot at a time are rare: the second one's frames are strays,
+ * in task storage or a hash, where finding them takes five times as many.
  */
 #include <linux/types.h>
 #include <asm/ptrace.h>
 #include "record.h"
 #include "caller.h"
 #include "pair.h"
-#ifdef BOUNDS
+#ifdef BUCKET
 #include "cells.h"
 #endif
 #if INETPROBE_SOCKS
@@ -30,9 +34,13 @@
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define ANCESTORS 2 /* of a process not known to be followed: does one say that it is? */
 #define NO_PRODUCER (~0u)
+#define AF_INET 2
+#define AF_INET6 10
+#define SLOT_BITS 10
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
 
 struct thread {
+	u64 owner;		/* task the frames belong to, 0 of a free slot; a stray in a hash can outlive its thread */
 	u64 sp[DEPTH];		/* stack pointer at the entry of each open call */
 	u8 call[DEPTH];		/* its index in calls[] */
 	u8 function[DEPTH];
@@ -41,7 +49,6 @@ struct thread {
 	u32 open;		/* bit per function: is one open? */
 	u32 allocated;		/* bit per depth: has the create above it called sk_alloc()? */
 	u64 start_ns;
-	u64 owner;		/* task the frames belong to: a hash entry can outlive its thread */
 	u64 prot;
 	u64 frame;		/* where stack_of() turns a context's address into a number */
 #if INETPROBE_SOCKS
@@ -59,13 +66,24 @@ struct thread {
 	u8 flags;
 	u8 modules;		/* module requests seen */
 	u8 nested;		/* creates within the outermost one */
+	u8 stray;		/* is it not in its slot? */
 	struct inetprobe_call calls[INETPROBE_CALLS];
+};
+
+/* Where the threads with one hash meet. Counts are of all of them, on any CPU. */
+struct slot {
+	u64 runs[PROGRAMS];	/* what the kernel counts as a kprobe's hit and did not run shows here */
+	u64 allocated[INET_FAMILIES];	/* as other[] and outside[] below, of AF_INET and AF_INET6 */
+	u64 cloned[INET_FAMILIES];
+	u64 claims;		/* threads that have taken it, or are trying to */
+	u64 strays;		/* threads that have found it taken */
+	struct thread thread;
 };
 
 struct cpu_counters {
 	u64 value[COUNTERS];
+	u64 on;			/* do traces begin? */
 	u64 seq[PRODUCERS];
-	u64 runs[PROGRAMS];	/* of kprobe programs: what the kernel counts as a hit and did not run shows here */
 	u64 other[FAMILIES];	/* sk_alloc() outside every create, by family */
 	u64 outside[FAMILIES];	/* sk_prot_alloc() outside every create: sk_alloc()'s own and those of accepted children */
 };
@@ -74,18 +92,20 @@ struct cpu_counters {
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
 #define RECORDS ((void *)bpf_pseudo_fd(1, -1))
 BPF_F_TABLE("array", u32, struct cpu_counters, counters, CPUS, 1024 /* BPF_F_MMAPABLE */);
-#ifdef BOUNDS
+#ifdef BUCKET
 BPF_F_TABLE("array", u32, struct cpu_cells, cells, CPUS, 1024);
 #endif
-/* [0]: do traces begin? [1]: COMMAND's process id in inetprobe's own pid namespace, where that is not the host's. */
-BPF_F_TABLE("array", u32, u64, control, 2, 1024);
 #ifdef FOLLOW
 BPF_HASH(followed, u32, u8, 65536); /* thread groups of COMMAND and all it started */
+#ifdef PIDNS_INO
+BPF_F_TABLE("array", u32, u64, command, 1, 0); /* COMMAND's process id in inetprobe's own pid namespace */
 #endif
+#endif
+BPF_F_TABLE("array", u32, struct slot, slots, 1 << SLOT_BITS, 1024);
 #ifdef TASK_STORAGE
-BPF_TASK_STORAGE(threads, struct thread);
+BPF_TASK_STORAGE(strays, struct thread);
 #else
-BPF_HASH(threads, u32, struct thread, 16384);
+BPF_HASH(strays, u32, struct thread, 16384);
 BPF_F_TABLE("array", u32, struct thread, blank, 1, 0);
 #endif
 #ifdef BARE
@@ -107,80 +127,130 @@ static __always_inline void count(u32 which)
 		lock_xadd(&c->value[which], 1);
 }
 
-static __always_inline void count_run(u32 program)
+static __always_inline struct slot *slot_of(u64 task)
 {
-	struct cpu_counters *c = this_cpu();
+	u32 place = (task * 0x9E3779B97F4A7C15ULL) >> (64 - SLOT_BITS); /* 2^64 / golden ratio */
 
-	if (c)
-		c->runs[program & (PROGRAMS - 1)]++; /* no kprobe program runs on top of another */
+	return slots.lookup(&place);
 }
 
-/* fentry programs may be interrupted by others, and where the kernel has no guard (before 5.12) by themselves. */
-static __always_inline void count_fentry_run(u32 program)
+/* The current thread's slot, where each run of a program is counted. */
+static __always_inline struct slot *enter(u64 task, u32 program)
 {
-#ifdef BOUNDS
-	struct cpu_counters *c = this_cpu();
+	struct slot *slot = slot_of(task);
 
-	if (c)
-		lock_xadd(&c->runs[program & (PROGRAMS - 1)], 1);
-#endif
+	if (slot)
+		lock_xadd(&slot->runs[program & (PROGRAMS - 1)], 1);
+	return slot;
 }
 
-static __always_inline void count_family(u32 family, int allocated)
+/* sk_alloc() and sk_prot_alloc() outside every create that is followed. */
+static __always_inline void count_family(struct slot *slot, u32 family, int allocated)
 {
-	struct cpu_counters *c = this_cpu();
-	u32 slot = family < FAMILIES ? family : FAMILIES - 1;
+	struct cpu_counters *c;
+	u32 place;
 
+	if (family == AF_INET || family == AF_INET6) {
+		place = family == AF_INET6;
+		lock_xadd(allocated ? &slot->cloned[place] : &slot->allocated[place], 1);
+		return;
+	}
+	c = this_cpu();
 	if (!c)
 		return;
+	place = family < FAMILIES ? family : FAMILIES - 1;
 	if (allocated)
-		lock_xadd(&c->outside[slot & (FAMILIES - 1)], 1);
+		lock_xadd(&c->outside[place & (FAMILIES - 1)], 1);
 	else
-		lock_xadd(&c->other[slot & (FAMILIES - 1)], 1);
+		lock_xadd(&c->other[place & (FAMILIES - 1)], 1);
 }
 
-static __always_inline struct thread *thread_lookup(void)
+static __always_inline struct thread *stray_of(u64 task)
 {
 #ifdef TASK_STORAGE
-	return threads.task_storage_get(bpf_get_current_task_btf(), 0, 0);
+	struct thread *t = strays.task_storage_get(bpf_get_current_task_btf(), 0, 0);
 #else
 	u32 tid = bpf_get_current_pid_tgid();
-	struct thread *t = threads.lookup(&tid);
-
-	if (t && t->owner != bpf_get_current_task())
-		return 0;
-	return t;
+	struct thread *t = strays.lookup(&tid);
 #endif
+
+	return t && t->owner == task ? t : 0;
 }
 
-static __always_inline struct thread *thread_create(void)
+/* The current thread's frames, if it has any. */
+static __always_inline struct thread *thread_of(struct slot *slot, u64 task)
+{
+	if (slot->thread.owner == task)
+		return &slot->thread;
+	return slot->strays ? stray_of(task) : 0;
+}
+
+static __always_inline struct thread *make_stray(u64 task)
 {
 #ifdef TASK_STORAGE
-	return threads.task_storage_get(bpf_get_current_task_btf(), 0, 1 /* BPF_LOCAL_STORAGE_GET_F_CREATE */);
+	struct thread *t = strays.task_storage_get(bpf_get_current_task_btf(), 0, 1 /* BPF_LOCAL_STORAGE_GET_F_CREATE */);
 #else
 	u32 tid = bpf_get_current_pid_tgid(), zero = 0;
 	struct thread *t = blank.lookup(&zero);
 
-	if (!t || threads.update(&tid, t))
+	if (!t || strays.update(&tid, t))
 		return 0;
-	t = threads.lookup(&tid);
-	if (t)
-		t->owner = bpf_get_current_task(); /* also where a softirq on top of it keeps its frames elsewhere */
-	return t;
+	t = strays.lookup(&tid);
 #endif
+	if (t) {
+		t->owner = task;
+		t->stray = 1;
+	}
+	return t;
 }
 
-static __always_inline void thread_free(struct thread *t)
+/*
+ * Room for the current thread's frames. Of two threads that claim a slot at once, each of which counts itself before it
+ * looks, at most one sees itself alone; only who does owns it.
+ */
+static __always_inline struct thread *thread_create(struct slot *slot, u64 task)
 {
+	struct thread *t;
+
+	lock_xadd(&slot->claims, 1);
+	if (*(volatile u64 *)&slot->claims == 1) {
+		slot->thread.owner = task;
+		return &slot->thread;
+	}
+	lock_xadd(&slot->claims, -1);
+	lock_xadd(&slot->strays, 1);
+	t = make_stray(task);
+	if (!t)
+		lock_xadd(&slot->strays, -1);
+	return t;
+}
+
+static __always_inline void free_stray(struct thread *t)
+{
+	struct slot *slot = slot_of(t->owner);
+
+	t->owner = 0;
+	if (slot)
+		lock_xadd(&slot->strays, -1);
 #ifndef TASK_STORAGE
 	u32 tid = bpf_get_current_pid_tgid();
 
+	strays.delete(&tid);
+#endif
+}
+
+static __always_inline void thread_free(struct slot *slot, struct thread *t)
+{
 #ifdef BARE
 	if (t->softirq)
 		return;
 #endif
-	threads.delete(&tid);
-#endif
+	if (t->stray) {
+		free_stray(t);
+		return;
+	}
+	*(volatile u64 *)&t->owner = 0;
+	lock_xadd(&slot->claims, -1);
 }
 
 #ifdef FOLLOW
@@ -207,8 +277,8 @@ static __always_inline int is_followed(void)
 	{
 		/* COMMAND's first call: only here are its process ids in both namespaces known. */
 		struct bpf_pidns_info ns = {};
-		u32 one = 1;
-		u64 *wanted = control.lookup(&one);
+		u32 zero = 0;
+		u64 *wanted = command.lookup(&zero);
 
 		if (wanted && !bpf_get_ns_current_pid_tgid(PIDNS_DEV, PIDNS_INO, &ns, sizeof(ns)) && ns.tgid == *wanted) {
 			followed.update(&pid, &yes);
@@ -222,18 +292,20 @@ static __always_inline int is_followed(void)
 
 static __always_inline u64 wakeup(void)
 {
-	/* BPF_RB_AVAIL_DATA; BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP */
-	return bpf_ringbuf_query(RECORDS, 0) >= WAKEUP_BYTES ? 2 : 1;
+	/* Only while so much has just come together: each wakeup is an interrupt, and the reader may be on its way. */
+	u64 beyond = bpf_ringbuf_query(RECORDS, 0 /* BPF_RB_AVAIL_DATA */) - WAKEUP_BYTES;
+
+	return beyond < WAKEUP_WINDOW ? 2 /* BPF_RB_FORCE_WAKEUP */ : 1 /* BPF_RB_NO_WAKEUP */;
 }
 
-#ifdef BOUNDS
+#ifdef BUCKET
 /* Counts all that is to be known of a trace that is over. Is it one to send, too? */
 static __always_inline int count_trace(struct thread *t, struct cpu_counters *c, u32 cpu, u32 outcome)
 {
 	struct inetprobe_call *create = &t->calls[0];
 	struct create_cells *its;
 	struct cpu_cells *all = cells.lookup(&cpu);
-	u64 second = bpf_ktime_get_boot_ns() >> 30; /* about one */
+	u64 second;
 
 	if (!all)
 		return 0;
@@ -250,13 +322,14 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 				break;
 			if (call->module)
 				count_module(its, call);
-			if (call->flags & CALL_RETURNED)
+			if (i && call->flags & CALL_RETURNED) /* the outermost one's are in durations[] */
 				count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
 		}
 	}
 	lock_xadd(&c->value[outcome], 1);
 	if (outcome == COUNT_COMPLETE && !t->modules && !create->result && create->duration_ns < SLOW_NS)
 		return 0;
+	second = bpf_ktime_get_boot_ns() >> 30; /* about one */
 	if (all->second != second) {
 		all->second = second;
 		all->sent = 0;
@@ -267,6 +340,19 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 	return 0;
 }
 #endif
+
+static __always_inline void fill_prot(struct inetprobe_record *r, struct thread *t)
+{
+	u64 letters = 0;
+
+	r->prot[0] = 0;
+	if (!t->prot)
+		return;
+	READ(letters, t->prot, OFF_PROTO_NAME); /* mostly the whole name, and far cheaper than reading a string */
+	*(u64 *)r->prot = letters;
+	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* no byte of it is 0 */
+		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(t->prot + OFF_PROTO_NAME));
+}
 
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
 static __always_inline void emit(struct thread *t, u32 producer)
@@ -289,7 +375,7 @@ static __always_inline void emit(struct thread *t, u32 producer)
 		return;
 	}
 #endif
-#ifdef BOUNDS
+#ifdef BUCKET
 	if (!count_trace(t, c, cpu, outcome))
 		return;
 #endif
@@ -310,9 +396,7 @@ static __always_inline void emit(struct thread *t, u32 producer)
 	r->flags = t->flags;
 	r->ncalls = n;
 	fill_caller(r);
-	r->prot[0] = 0;
-	if (t->prot)
-		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(t->prot + OFF_PROTO_NAME));
+	fill_prot(r, t);
 	for (u32 i = 0; i < INETPROBE_CALLS; i++) {
 		if (i >= n)
 			break;
@@ -326,7 +410,7 @@ static __always_inline void emit(struct thread *t, u32 producer)
 	if (t->socket && t->calls[0].flags & CALL_RETURNED && !t->calls[0].result)
 		fill_sock(r->sock, t->socket);
 #endif
-#ifndef BOUNDS
+#ifndef BUCKET
 	lock_xadd(&c->value[outcome], 1);
 #endif
 	records.ringbuf_submit(r, wakeup());
@@ -339,6 +423,14 @@ static __always_inline void pop(struct thread *t)
 
 	t->open &= ~(1u << (t->function[top] & 31));
 	t->depth--;
+}
+
+/* Is the top frame that of this call? */
+static __always_inline int is_top(struct thread *t, u64 sp, u32 function)
+{
+	u32 top = (t->depth - 1) & (DEPTH - 1);
+
+	return t->sp[top] == sp && t->function[top] == function;
 }
 
 /* Drop the frames that cannot be live at `sp`: their returns were missed. */
@@ -354,40 +446,51 @@ static __always_inline void unwind(struct thread *t, u64 sp)
 
 /* The trace's outermost return was missed. The programs of create send what there is of it; in the others that would
  * double the code for the rarest of cases, so there it is only counted. */
-static __always_inline void abandon(struct thread *t)
+static __always_inline void abandon(struct slot *slot, struct thread *t)
 {
 	t->depth = 0;
 	count(COUNT_ENDED);
 	count(COUNT_LOST_RETURN_MISSED);
-	thread_free(t);
+	thread_free(slot, t);
 }
 
-static __always_inline struct inetprobe_call *push(struct thread *t, u64 sp, u32 function, u64 now)
+static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, u32 function, u64 start_ns, u32 depth,
+						      u32 n)
 {
-	u32 depth = t->depth & (DEPTH - 1), n = t->ncalls & (INETPROBE_CALLS - 1);
-	struct inetprobe_call *call = &t->calls[n];
+	struct inetprobe_call *call = &t->calls[n & (INETPROBE_CALLS - 1)];
 
-	if (t->depth >= DEPTH || t->ncalls >= INETPROBE_CALLS) {
+	t->sp[depth & (DEPTH - 1)] = sp;
+	t->call[depth & (DEPTH - 1)] = n;
+	t->function[depth & (DEPTH - 1)] = function;
+	t->depth = depth + 1;
+	t->ncalls = n + 1;
+	call->start_ns = start_ns;
+	call->duration_ns = 0;
+	/* result to module, then the module's numbers: a store each */
+	*(u64 *)&call->result = (u64)function << 32 | (u64)depth << 40;
+	*(u64 *)&call->module_protocol = 0;
+	return call;
+}
+
+static __always_inline struct inetprobe_call *push(struct thread *t, u64 sp, u32 function)
+{
+	u32 depth = t->depth, n = t->ncalls;
+
+	if (depth >= DEPTH || n >= INETPROBE_CALLS) {
 		t->flags |= RECORD_TRUNCATED;
 		return 0;
 	}
-	t->sp[depth] = sp;
-	t->call[depth] = n;
-	t->function[depth] = function;
+	asm volatile("" : "+r"(depth), "+r"(n)); /* or clang drops the masks, which the verifier needs */
 	t->open |= 1u << function;
-	call->start_ns = now - t->start_ns;
-	call->duration_ns = 0;
-	call->result = 0;
-	call->function = function;
-	call->depth = depth;
-	call->flags = 0;
-	call->module = MODULE_NONE;
-	call->module_protocol = 0;
-	call->module_family = 0;
-	call->module_type = 0;
-	t->depth++;
-	t->ncalls++;
-	return call;
+	return push_at(t, sp, function, bpf_ktime_get_boot_ns() - t->start_ns, depth, n);
+}
+
+/* The outermost call of a trace that has begun. */
+static __always_inline void push_first(struct thread *t, u64 sp, u32 function)
+{
+	t->open = 1u << function;
+	t->start_ns = bpf_ktime_get_boot_ns();
+	push_at(t, sp, function, 0, 0, 0);
 }
 
 /*
@@ -420,9 +523,9 @@ static __always_inline int is_foreign(struct thread *t, u64 sp)
 }
 
 /* The open frames this call is on top of, stale ones dropped; an interrupt's call is set aside. Depth 0: all were. */
-static __always_inline struct thread *open_frames(u64 sp, void *frame)
+static __always_inline struct thread *open_frames(struct slot *slot, u64 task, u64 sp, void *frame)
 {
-	struct thread *t = thread_lookup();
+	struct thread *t = thread_of(slot, task);
 
 	if (!t)
 		return 0;
@@ -452,12 +555,12 @@ static __always_inline struct thread *open_frames(u64 sp, void *frame)
 	return t;
 }
 
-static __always_inline struct thread *open_trace(u64 sp, void *frame)
+static __always_inline struct thread *open_trace(struct slot *slot, u64 task, u64 sp, void *frame)
 {
-	struct thread *t = open_frames(sp, frame);
+	struct thread *t = open_frames(slot, task, sp, frame);
 
 	if (t && !t->depth) {
-		abandon(t);
+		abandon(slot, t);
 		t = 0;
 	}
 	return t;
@@ -482,20 +585,14 @@ static __always_inline int nests(struct thread *t, u64 kern, void *frame)
 		name == 0x4d535f3654454e49ULL /* "INET6_SM" */;
 }
 
-static __always_inline void begin(struct thread *t, u64 now, u8 flags, s16 family, u64 net)
+static __always_inline void begin(struct thread *t, u8 flags, s16 family, u32 netns)
 {
-	count(COUNT_BEGUN);
-	t->depth = 0;
-	t->ncalls = 0;
-	t->open = 0;
 	t->allocated = 0;
 	t->foreign = 0;
 	t->modules = 0;
 	t->nested = 0;
 	t->prot = 0;
-	t->start_ns = now;
-	t->owner = bpf_get_current_task();
-	t->netns = netns_of(net);
+	t->netns = netns;
 	t->protocol = 0;
 	t->family = family;
 	t->type = 0;
@@ -504,81 +601,87 @@ static __always_inline void begin(struct thread *t, u64 now, u8 flags, s16 famil
 	t->socket = 0;
 #endif
 #ifdef BARE
-	READ(t->stack, t->owner, OFF_TASK_STACK);
+	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
 #endif
 }
 
-/* May a trace begin, and does anyone want this caller's? Counts the entry. */
-static __always_inline int wanted(u64 net)
+/* May a trace begin, and does anyone want this caller's? Counts the entry; 0 if not. */
+static __always_inline struct cpu_counters *wanted(u64 net)
 {
-	u32 zero = 0;
-	u64 *on = control.lookup(&zero);
+	struct cpu_counters *c = this_cpu();
 
-	if (!on || !*on)
+	if (!c || !c->on)
 		return 0;
-	count(COUNT_ENTRIES);
+	lock_xadd(&c->value[COUNT_ENTRIES], 1);
 #ifdef KEEP_WHO
 	if (!(KEEP_WHO)) {
-		count(COUNT_FILTERED);
+		lock_xadd(&c->value[COUNT_FILTERED], 1);
 		return 0;
 	}
 #endif
-	return 1;
+	return c;
 }
 
-static __always_inline int create_entry(u64 sp, void *frame, u32 function, s16 family, u64 net, u64 sock,
-					u64 protocol, u64 kern)
+static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, s16 family, u64 net,
+					u64 sock, u64 protocol, u64 kern)
 {
-	u64 now = bpf_ktime_get_boot_ns();
-	struct thread *t = open_frames(sp, frame);
+	struct thread *t = open_frames(slot, task, sp, frame);
+	struct cpu_counters *c;
+	u8 flags = (kern & 0xff) ? RECORD_KERN : 0;
+	s16 type = 0;
 
 	if (t && t->depth && nests(t, kern, frame)) {
 		count(COUNT_NESTED);
 		t->nested++;
 		t->allocated &= ~(2u << t->depth);
-		push(t, stack_of(t, sp, frame), function, now);
+		push(t, stack_of(t, sp, frame), function);
 		return 0;
 	}
 	if (t) {
 		t->flags |= RECORD_RETURN_MISSED;
 		emit(t, function * 2);
-		thread_free(t);
+		thread_free(slot, t);
 	}
-	if (!wanted(net))
+	c = wanted(net);
+	if (!c)
 		return 0;
-	t = thread_create();
+	t = thread_create(slot, task);
 	if (!t) {
-		count(COUNT_LOST_NO_STATE);
+		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
 		return 0;
 	}
-	begin(t, now, (kern & 0xff) ? RECORD_KERN : 0, family, net);
+	lock_xadd(&c->value[COUNT_BEGUN], 1);
+	READ_ARGUMENT(u16, type, sock, OFF_SOCKET_TYPE);
+	if (type == 3 /* SOCK_RAW */ && !flags)
+		flags |= cap_net_raw(net);
+	begin(t, flags, family, netns_of_create(net, frame));
 	t->protocol = protocol;
+	t->type = type;
 #if INETPROBE_SOCKS
 	t->socket = sock;
 #endif
-	READ(t->type, sock, OFF_SOCKET_TYPE);
-	if (t->type == 3 /* SOCK_RAW */ && !t->flags)
-		t->flags |= cap_net_raw(net);
-	push(t, stack_of(t, sp, frame), function, now);
+	push_first(t, stack_of(t, sp, frame), function);
 	return 0;
 }
 
 #ifdef BARE
 /* A trace of a sock that no create makes: of the thread, or of the softirq that runs on top of it. */
-static __always_inline void begin_bare(u64 sp, void *frame, u32 function, u64 family, u64 net, u64 prot, u64 kern)
+static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 family, u64 net,
+				       u64 prot, u64 kern)
 {
-	u64 now = bpf_ktime_get_boot_ns(), stack = 0;
+	u64 stack = 0;
 	u8 flags = RECORD_BARE | ((kern & 0xff) ? RECORD_KERN : 0);
+	struct cpu_counters *c = wanted(net);
 	struct thread *t;
 	u32 zero = 0;
 
-	if (!wanted(net))
+	if (!c)
 		return;
-	t = thread_lookup();
+	t = thread_of(slot, task);
 	if (!t)
-		t = thread_create();
+		t = thread_create(slot, task);
 	if (!t) {
-		count(COUNT_LOST_NO_STATE);
+		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
 		return;
 	}
 	sp = stack_of(t, sp, frame);
@@ -594,26 +697,28 @@ static __always_inline void begin_bare(u64 sp, void *frame, u32 function, u64 fa
 	} else if (is_ksoftirqd()) {
 		flags |= RECORD_SOFTIRQ;
 	}
-	begin(t, now, flags, family, net);
+	lock_xadd(&c->value[COUNT_BEGUN], 1);
+	begin(t, flags, family, netns_of(net));
 	t->prot = prot;
-	push(t, sp, function, now);
+	push_first(t, sp, function);
 }
 #endif
 
-static __always_inline int sk_alloc_entry(u64 sp, void *frame, u64 net, u64 family, u64 prot, u64 kern)
+static __always_inline int sk_alloc_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 net, u64 family, u64 prot,
+					  u64 kern)
 {
-	struct thread *t = open_trace(sp, frame);
+	struct thread *t = open_trace(slot, task, sp, frame);
 	u32 here;
 
 	/* A create calls sk_alloc() once and for its own family: any other is a later call's, and a return was missed. */
 	if (t && ((s16)family != t->family || t->allocated >> (t->depth & 31) & 1 || t->flags & RECORD_BARE)) {
-		abandon(t);
+		abandon(slot, t);
 		t = 0;
 	}
 	if (!t) {
-		count_family(family, 0);
+		count_family(slot, family, 0);
 #ifdef BARE
-		begin_bare(sp, frame, FUNCTION_SK_ALLOC, family, net, prot, kern);
+		begin_bare(slot, task, sp, frame, FUNCTION_SK_ALLOC, family, net, prot, kern);
 #endif
 		return 0;
 	}
@@ -621,22 +726,22 @@ static __always_inline int sk_alloc_entry(u64 sp, void *frame, u64 net, u64 fami
 	if (!t->prot)
 		t->prot = prot;
 	t->allocated |= 1u << here;
-	push(t, stack_of(t, sp, frame), FUNCTION_SK_ALLOC, bpf_ktime_get_boot_ns());
+	push(t, stack_of(t, sp, frame), FUNCTION_SK_ALLOC);
 	return 0;
 }
 
-static __always_inline int sk_prot_alloc_entry(u64 sp, void *frame, u64 prot, u64 family)
+static __always_inline int sk_prot_alloc_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 prot, u64 family)
 {
-	struct thread *t = open_trace(sp, frame);
+	struct thread *t = open_trace(slot, task, sp, frame);
 
 	if (t && t->open & (1 << FUNCTION_SK_ALLOC)) {
 		if (t->flags & RECORD_BARE)
-			count_family(family, 1);
-		push(t, stack_of(t, sp, frame), FUNCTION_SK_PROT_ALLOC, bpf_ktime_get_boot_ns());
+			count_family(slot, family, 1);
+		push(t, stack_of(t, sp, frame), FUNCTION_SK_PROT_ALLOC);
 		return 0;
 	}
 	/* sk_clone() of a connection being accepted, or of an sk_alloc() that nobody follows. */
-	count_family(family, 1);
+	count_family(slot, family, 1);
 	if (t && !(t->flags & RECORD_BARE)) {
 		/* In a softirq that PREEMPT_RT ran on this very stack. */
 		t->foreign++;
@@ -645,15 +750,16 @@ static __always_inline int sk_prot_alloc_entry(u64 sp, void *frame, u64 prot, u6
 	}
 #ifdef BARE
 	if (t)
-		abandon(t);
-	begin_bare(sp, frame, FUNCTION_SK_PROT_ALLOC, family, 0, prot, 0);
+		abandon(slot, t);
+	begin_bare(slot, task, sp, frame, FUNCTION_SK_PROT_ALLOC, family, 0, prot, 0);
 #endif
 	return 0;
 }
 
-static __always_inline int request_module_entry(u64 sp, void *frame, u64 fmt, u64 family, u64 protocol, u64 type)
+static __always_inline int request_module_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 fmt, u64 family,
+						u64 protocol, u64 type)
 {
-	struct thread *t = open_trace(sp, frame);
+	struct thread *t = open_trace(slot, task, sp, frame);
 	struct inetprobe_call *call;
 	char text[28] = {};
 	int length;
@@ -666,10 +772,10 @@ static __always_inline int request_module_entry(u64 sp, void *frame, u64 fmt, u6
 		length = 0;
 	/* It asks before sk_alloc(), and for nothing else: any other request is a later call's. */
 	if ((length != 19 && length != 27) || (s16)family != t->family || t->allocated) {
-		abandon(t);
+		abandon(slot, t);
 		return 0;
 	}
-	call = push(t, stack_of(t, sp, frame), FUNCTION_REQUEST_MODULE, bpf_ktime_get_boot_ns());
+	call = push(t, stack_of(t, sp, frame), FUNCTION_REQUEST_MODULE);
 	if (!call)
 		return 0;
 	t->modules++;
@@ -681,19 +787,20 @@ static __always_inline int request_module_entry(u64 sp, void *frame, u64 fmt, u6
 }
 
 /* A function of --also: shown where an open trace calls it. */
-static __always_inline int also_entry(u64 sp, void *frame, u32 function)
+static __always_inline int also_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function)
 {
-	struct thread *t = open_trace(sp, frame);
+	struct thread *t = open_trace(slot, task, sp, frame);
 
 	if (t)
-		push(t, stack_of(t, sp, frame), function, bpf_ktime_get_boot_ns());
+		push(t, stack_of(t, sp, frame), function);
 	return 0;
 }
 
 /* A return: frames below it that are still open missed theirs, then the top frame is its own. */
-static __always_inline int leave(u64 sp, void *frame, u32 function, u64 result, u8 flags, u32 producer)
+static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result, u8 flags,
+				 u32 producer)
 {
-	struct thread *t = thread_lookup();
+	struct thread *t = thread_of(slot, task);
 	struct inetprobe_call *call;
 	u32 top;
 
@@ -719,16 +826,18 @@ static __always_inline int leave(u64 sp, void *frame, u32 function, u64 result, 
 	}
 	if (!t->depth)
 		return 0;
-	unwind(t, sp - 1);
-	if (t->depth) {
-		top = (t->depth - 1) & (DEPTH - 1);
-		if (t->sp[top] != sp || t->function[top] != function) {
+	if (!is_top(t, sp, function)) {
+		unwind(t, sp - 1);
+		if (t->depth && !is_top(t, sp, function)) {
 			/* No frame: a call past the last slot, or one set aside, or an entry that was missed. */
 			if (!(t->flags & RECORD_TRUNCATED) && !t->foreign)
 				t->flags |= RECORD_ENTRY_MISSED;
 			count(COUNT_ORPHAN_RETURN);
 			return 0;
 		}
+	}
+	if (t->depth) {
+		top = (t->depth - 1) & (DEPTH - 1);
 		call = &t->calls[t->call[top] & (INETPROBE_CALLS - 1)];
 		call->duration_ns = bpf_ktime_get_boot_ns() - t->start_ns - call->start_ns;
 		call->flags = CALL_RETURNED | flags;
@@ -736,63 +845,68 @@ static __always_inline int leave(u64 sp, void *frame, u32 function, u64 result, 
 			call->result = result;
 		else if (flags & CALL_POINTER && !result)
 			call->flags |= CALL_NULL;
-		pop(t);
+		t->open &= ~(1u << function);
+		t->depth--;
 		if (t->depth)
 			return 0;
 	}
 	if (producer == NO_PRODUCER) {
-		abandon(t);
+		abandon(slot, t);
 		return 0;
 	}
 	emit(t, producer);
-	thread_free(t);
+	thread_free(slot, t);
 	return 0;
 }
 
-#define LEAVE_INT(id, producer) leave(sp, frame, id, (u32)result, 0, producer)
+#define LEAVE_INT(id, producer) leave(slot, task, sp, frame, id, (u32)result, 0, producer)
 #ifdef BARE
-#define LEAVE_SOCK(id) leave(sp, frame, id, result, CALL_POINTER, id * 2 + 1)
+#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, id * 2 + 1)
 #else
-#define LEAVE_SOCK(id) leave(sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
+#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
 #endif
 #define CREATE(fn, id, family)                                                                                        \
-	PAIR(fn, id, 4, create_entry(sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
+	PAIR(fn, id, 4, create_entry(slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
 
 CREATE(inet_create, FUNCTION_INET_CREATE, 2)
 CREATE(inet6_create, FUNCTION_INET6_CREATE, 10)
-PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(sp, frame, a0, (u32)a1, a3, a4), LEAVE_SOCK(FUNCTION_SK_ALLOC))
-PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(sp, frame, a0, (u32)a2),
+PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(slot, task, sp, frame, a0, (u32)a1, a3, a4), LEAVE_SOCK(FUNCTION_SK_ALLOC))
+PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(slot, task, sp, frame, a0, (u32)a2),
      LEAVE_SOCK(FUNCTION_SK_PROT_ALLOC))
 /* Variadic: fentry refuses it. */
-KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(sp, frame, a1, a2, a3, a4),
+KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(slot, task, sp, frame, a1, a2, a3, a4),
 	    LEAVE_INT(FUNCTION_REQUEST_MODULE, NO_PRODUCER))
 
 /* --also: ALSO(X) is a list of X(function, id, mechanism, number of arguments, what it returns). */
 #ifdef ALSO
-#define RETURNS_VOID(id) leave(sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
-#define RETURNS_POINTER(id) leave(sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
-#define RETURNS_8(id) leave(sp, frame, id, (u8)result, 0, NO_PRODUCER)
-#define RETURNS_16(id) leave(sp, frame, id, (u16)result, 0, NO_PRODUCER)
-#define RETURNS_32(id) leave(sp, frame, id, (u32)result, 0, NO_PRODUCER)
+#define RETURNS_VOID(id) leave(slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
+#define RETURNS_POINTER(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
+#define RETURNS_8(id) leave(slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
+#define RETURNS_16(id) leave(slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
+#define RETURNS_32(id) leave(slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
 #define ALSO_PAIR(fn, id, mechanism, nargs, returns)                                                                  \
-	PAIR_BY(mechanism, fn, id, nargs, also_entry(sp, frame, id), RETURNS_##returns(id))
+	PAIR_BY(mechanism, fn, id, nargs, also_entry(slot, task, sp, frame, id), RETURNS_##returns(id))
 ALSO(ALSO_PAIR)
 #endif
 
 /* A thread that ends within a trace: its return was missed, or the kernel killed it there. */
 int thread_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct thread *t = thread_lookup();
+	u64 task = bpf_get_current_task();
+	struct slot *slot = slot_of(task);
+	struct thread *t = slot ? thread_of(slot, task) : 0;
 #ifdef FOLLOW
 	u32 pid = WHO_PID, live = 1;
 	u64 signal = 0;
 #endif
 
-	if (t && t->depth) {
-		t->depth = 0;
-		count(COUNT_ENDED);
-		count(COUNT_LOST_THREAD_DIED);
-		thread_free(t);
+	if (t) {
+		if (t->depth) {
+			t->depth = 0;
+			count(COUNT_ENDED);
+			count(COUNT_LOST_THREAD_DIED);
+		}
+		thread_free(slot, t);
 	}
 #ifdef FOLLOW
 	if (!followed.lookup(&pid))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * PAIR(function, id, nargs, entry, exit): the two programs of a traced function, by the mechanism that
- * MECHANISM_<function> names. `entry` and `exit` are expressions over sp, frame, and a0..a4 or result; what an entry
+ * MECHANISM_<function> names. `entry` and `exit` are expressions over slot, task, sp, frame, and a0..a4 or result; what an entry
  * does not use of its arguments is never read. The one place that knows a machine's registers, with asm/ptrace.h.
  */
 #ifndef INETPROBE_PAIR_H
@@ -14,14 +14,20 @@
 	{                                                                                                             \
 		u64 sp = ctx->sp, a0 = ctx->di, a1 = ctx->si, a2 = ctx->dx, a3 = ctx->cx, a4 = ctx->r8;               \
 		void *frame = 0;                                                                                      \
-		count_run((id) * 2);                                                                                  \
+		u64 task = bpf_get_current_task();                                                             \
+		struct slot *slot = enter(task, (id) * 2);                                                     \
+		if (!slot)                                                                                            \
+			return 0;                                                                                     \
 		return entry;                                                                                         \
 	}                                                                                                             \
 	int return_##fn(struct pt_regs *ctx)                                                                          \
 	{                                                                                                             \
 		u64 sp = ctx->sp, result = ctx->ax;                                                                   \
 		void *frame = 0;                                                                                      \
-		count_run((id) * 2 + 1);                                                                              \
+		u64 task = bpf_get_current_task();                                                             \
+		struct slot *slot = enter(task, (id) * 2 + 1);                                                 \
+		if (!slot)                                                                                            \
+			return 0;                                                                                     \
 		return exit;                                                                                          \
 	}
 #define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
@@ -29,14 +35,20 @@
 	{                                                                                                             \
 		u64 sp = 0, a0 = ctx[0], a1 = ctx[1], a2 = ctx[2], a3 = ctx[3], a4 = ctx[4];                          \
 		void *frame = ctx;                                                                                    \
-		count_fentry_run((id) * 2);                                                                           \
+		u64 task = bpf_get_current_task();                                                             \
+		struct slot *slot = enter(task, (id) * 2);                                                     \
+		if (!slot)                                                                                            \
+			return 0;                                                                                     \
 		return entry;                                                                                         \
 	}                                                                                                             \
 	int kretfunc__##fn(unsigned long long *ctx)                                                                   \
 	{                                                                                                             \
 		u64 sp = 0, result = ctx[nargs];                                                                      \
 		void *frame = ctx;                                                                                    \
-		count_fentry_run((id) * 2 + 1);                                                                       \
+		u64 task = bpf_get_current_task();                                                             \
+		struct slot *slot = enter(task, (id) * 2 + 1);                                                 \
+		if (!slot)                                                                                            \
+			return 0;                                                                                     \
 		return exit;                                                                                          \
 	}
 #define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)

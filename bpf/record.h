@@ -84,6 +84,8 @@
 #define PROGRAMS 64
 /* Slots for counts by address family; the last takes whatever is beyond. */
 #define FAMILIES 64
+/* AF_INET and AF_INET6, which are counted elsewhere, in this order. */
+#define INET_FAMILIES 2
 
 struct inetprobe_call {
 	__u64 start_ns;		/* from the record's own start */

@@ -32,7 +32,6 @@ void outcome(struct cpu_cells *cpus, u32 cpu, u32 create, u32 type, s32 protocol
 
 	count_outcome(its, type, protocol, result);
 	count_duration(&its->durations[type], duration);
-	count_duration(&its->calls[create], duration);
 }
 void module(struct cpu_cells *cpus, u32 cpu, u32 create, u32 form, s32 family, s32 protocol, s32 type, s32 result)
 {
@@ -51,8 +50,8 @@ def kernel(tmp_path_factory):
     """bpf/cells.h as a library."""
     folder = tmp_path_factory.mktemp("cells")
     (folder / "cells.c").write_text(PROGRAM)
-    bounds = " ".join(f"X({bound})" for bound in BOUNDS)
-    flags = ["-O1", "-shared", "-fPIC", f"-I{bpf_folder()}", f"-DBOUNDS(X)={bounds}"]
+    bucket = cells.Counting(BOUNDS, 0, 0).constants()["BUCKET(ns)"]
+    flags = ["-O1", "-shared", "-fPIC", f"-I{bpf_folder()}", f"-DBUCKET(ns)={bucket}"]
     subprocess.run(["gcc", *flags, "-o", folder / "cells.so", folder / "cells.c"], check=True)
     library = ctypes.CDLL(str(folder / "cells.so"))
     library.outcome.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 2, ctypes.c_uint64]
@@ -205,4 +204,5 @@ def test_there_is_room_for_as_many_bounds_as_the_command_line_takes():
 
 def test_constants_are_what_the_program_takes():
     counting = cells.Counting((500, 1000), slow_ns=10**7, rate_limit=50)
-    assert counting.constants() == {"BOUNDS(X)": "X(500) X(1000)", "SLOW_NS": "10000000ULL", "RATE_LIMIT": "50"}
+    bucket = "((ns)>1000ULL?2:((ns)>500ULL?1:0))"
+    assert counting.constants() == {"BUCKET(ns)": bucket, "SLOW_NS": "10000000ULL", "RATE_LIMIT": "50"}

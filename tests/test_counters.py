@@ -10,38 +10,60 @@ from inetprobe.kernel import counters
 from inetprobe.record import Loss, bpf_folder, define
 
 CPUS = 3
+SLOTS = 5
+SLOT_WORDS = 100
 SOURCE = (bpf_folder() / "inetprobe.bpf.c").read_text()
 
 
 @pytest.fixture
 def kernel():
-    """(the counters, what the kernel would write: [CPU, word])."""
-    fd = os.memfd_create("counters")
-    os.ftruncate(fd, 1 << 16)
-    read = counters.Counters(fd, CPUS)
-    _, words = counters.map_array(fd, CPUS, counters._SLOTS, writable=True)
-    yield read, words
+    """(the counters, what the kernel would write: [CPU, word] and [slot, word])."""
+    fds = [os.memfd_create("counters"), os.memfd_create("slots")]
+    for fd in fds:
+        os.ftruncate(fd, 1 << 16)
+    read = counters.Counters(fds[0], CPUS, fds[1], SLOTS, SLOT_WORDS * 8)
+    _, words = counters.map_array(fds[0], CPUS, counters._WORDS, writable=True)
+    _, slots = counters.map_array(fds[1], SLOTS, SLOT_WORDS, writable=True)
+    yield read, words, slots
     read.close()
-    os.close(fd)
+    for fd in fds:
+        os.close(fd)
+
+
+def members(name):
+    body = re.search(rf"struct {name} \{{(.*?)\n\}};", SOURCE, re.DOTALL)[1]
+    return [
+        (member, define(length) if length else 1) for member, length in re.findall(r"u64 (\w+)(?:\[(\w+)\])?;", body)
+    ]
 
 
 def test_the_layout_is_the_header_s():
-    body = re.search(r"struct cpu_counters \{(.*?)\n\};", SOURCE, re.DOTALL)[1]
-    fields = re.findall(r"u64 (\w+)\[(\w+)\];", body)
-    assert [name for name, _ in fields] == ["value", "seq", "runs", "other", "outside"]
-    assert sum(define(length) for _, length in fields) == counters._SLOTS
+    cpu, slot = members("cpu_counters"), members("slot")
+    assert [name for name, _ in cpu] == ["value", "on", "seq", "other", "outside"]
+    assert sum(length for _, length in cpu) == counters._WORDS
+    assert [name for name, _ in slot[:3]] == ["runs", "allocated", "cloned"]
+    assert slot[0][1] == counters._ALLOCATED
+    assert slot[0][1] + slot[1][1] == counters._CLONED
 
 
-def test_cpus_add_up(kernel):
-    read, words = kernel
+def test_cpus_and_slots_add_up(kernel):
+    read, words, slots = kernel
     words[:, define("COUNT_ENTRIES")] = [1, 2, 4]
     assert read.read("entries") == 7
-    words[:, counters._RUNS + 2 * 3 + 1] = 5
-    assert (read.runs(3, "return"), read.runs(3, "entry")) == (15, 0)
+    slots[:, 2 * 3 + 1] = 5
+    assert (read.runs(3, "return"), read.runs(3, "entry")) == (25, 0)
+
+
+def test_every_cpu_is_told_to_begin_and_to_stop(kernel):
+    read, words, _ = kernel
+    read.begin(on=True)
+    assert words[:, counters._ON].tolist() == [1] * CPUS
+    read.begin(on=False)
+    assert not words.any()
 
 
 def test_a_loss_is_told_once(kernel):
-    read, words = kernel
+    read, words, _ = kernel
     words[0, define("COUNT_LOST_RING_FULL")] = 2
     assert read.new_losses() == (Loss("ring_full", 2),)
     assert read.new_losses() == ()
@@ -51,18 +73,19 @@ def test_a_loss_is_told_once(kernel):
 
 
 def test_accepted_is_what_sk_alloc_does_not_account_for(kernel):
-    read, words = kernel
-    inet, unix, packet = 2, 1, 17
+    read, words, slots = kernel
+    unix, packet = 1, 17
     words[0, [counters._OTHER + unix, counters._OUTSIDE + unix]] = 4
     words[1, [counters._OTHER + packet, counters._OUTSIDE + packet]] = 1
-    # Two creates of a stranger's, which the filters left out, and three connections.
-    words[1, counters._OTHER + inet] = 2
-    words[2, counters._OUTSIDE + inet] = 5
+    # Two creates of a stranger's, which the filters left out, and three connections; one of IPv6.
+    slots[1, counters._ALLOCATED] = 2
+    slots[[2, 4], counters._CLONED] = [1, 4]
+    slots[3, counters._CLONED + 1] = 1
     assert read.other_families() == {"AF_UNIX": 4, "AF_PACKET": 1}
-    assert read.accepted() == {"AF_INET": 3}
+    assert read.accepted() == {"AF_INET": 3, "AF_INET6": 1}
 
 
 def test_a_family_beyond_the_last_has_a_number(kernel):
-    read, words = kernel
+    read, words, _ = kernel
     words[0, counters._OTHER + define("FAMILIES") - 1] = np.uint64(1)
     assert read.other_families() == {"63": 1}

@@ -6,6 +6,7 @@ Handlers begin no trace until ``activate``, so no trace begins half attached; ``
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ _STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _PROGRAM = "inetprobe.bpf.c"
 _READINGS = 5
+_WAKEUP_RECORDS = 64
 # The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
 _INITIAL_PIDNS = 0xEFFFFFFC
 
@@ -58,8 +60,14 @@ class Program:
         self.mechanisms = options.mechanisms(self._functions)
         with contextlib.ExitStack() as undo:
             self._bpf = self._build_and_attach(undo, say)
-            self.counters = counters.Counters(self._bpf["counters"].map_fd, possible_cpus())
-            self._control_memory, self._control = counters.map_array(self._bpf["control"].map_fd, 2, 1, writable=True)
+            slots = self._bpf["slots"]
+            self.counters = counters.Counters(
+                self._bpf["counters"].map_fd,
+                possible_cpus(),
+                slots.map_fd,
+                slots.max_entries,
+                ctypes.sizeof(slots.Leaf),
+            )
             self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
             counting = options.counting
             self.cells: Cells | None = None
@@ -74,17 +82,18 @@ class Program:
             table = self._bpf["followed"]
             table[table.Key(pid)] = table.Leaf(1)
         else:
-            self._control[1, 0] = pid  # the kernel learns its own number for it when it first meets it
+            table = self._bpf["command"]  # the kernel learns its own number for it when it first meets it
+            table[table.Key(0)] = table.Leaf(pid)
 
     def activate(self) -> None:
         """From now on traces begin."""
         # A kprobe is hit from the moment it is set, its program runs a little later.
         self._skips_before = {probe: most for probe, (_, _, _, most) in self._kprobe_counts().items()}
-        self._control[0, 0] = 1
+        self.counters.begin(on=True)
 
     def deactivate(self) -> None:
         """No trace begins any more; those in flight still end."""
-        self._control[0, 0] = 0
+        self.counters.begin(on=False)
 
     def probe_counts(self) -> dict[str, ProbeCount]:
         """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
@@ -161,8 +170,6 @@ class Program:
         self.counters.close()
         if self.cells is not None:
             self.cells.close()
-        del self._control
-        self._control_memory.close()
         self._bpf.cleanup()
 
     def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Any:
@@ -202,6 +209,7 @@ class Program:
     def _cflags(self) -> list[str]:
         options = self._options
         page = os.sysconf("SC_PAGE_SIZE")
+        window = options.ring_size if options.counting else _WAKEUP_RECORDS * self._record().itemsize
         constants: dict[str, object] = {
             **options.offsets,
             **options.filters,
@@ -210,8 +218,10 @@ class Program:
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
             "CPUS": possible_cpus(),
-            # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room.
+            # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room. Where
+            # CPUs send at once, nobody sees just that much.
             "WAKEUP_BYTES": 0 if options.counting else options.ring_size // 8,
+            "WAKEUP_WINDOW": f"{window}ULL",
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),
         }

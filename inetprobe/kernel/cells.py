@@ -34,8 +34,11 @@ class Counting:
 
     def constants(self) -> dict[str, str]:
         """As -D constants of bpf/inetprobe.bpf.c."""
-        bounds = " ".join(f"X({bound})" for bound in self.bounds_ns)
-        return {"BOUNDS(X)": bounds, "SLOW_NS": f"{self.slow_ns}ULL", "RATE_LIMIT": str(self.rate_limit)}
+        return {
+            "BUCKET(ns)": _bucket(self.bounds_ns, 0),
+            "SLOW_NS": f"{self.slow_ns}ULL",
+            "RATE_LIMIT": str(self.rate_limit),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,12 @@ class Cells:
             for name, failed, count in _requests(cells):
                 total, failures = requests.get(name, (0, 0))
                 requests[name] = total + count, failures + count * failed
-            for type_, row in enumerate(_summed(cells["durations"])):
+            outermost = _summed(cells["durations"])
+            for type_, row in enumerate(outermost):
                 if row.any():
                     durations[family, type_] = self._histogram(row)
             calls += _summed(cells["calls"])
+            calls[create] += outermost.sum(axis=0)
             for table in used:
                 used[table] = max(used[table], int(np.count_nonzero(cells[table]["key"], axis=1).max()))
         return Tables(
@@ -93,6 +98,15 @@ class Cells:
     def _histogram(self, row: npt.NDArray[np.uint64]) -> Histogram:
         *buckets, total_ns = row.tolist()
         return Histogram(tuple(buckets[: self._buckets]), total_ns)
+
+
+def _bucket(bounds_ns: tuple[int, ...], first: int) -> str:
+    """A C expression that finds the bucket of ``ns`` by halving; ``first`` is the first bound's place."""
+    if not bounds_ns:
+        return str(first)
+    middle = len(bounds_ns) // 2
+    below, above = _bucket(bounds_ns[:middle], first), _bucket(bounds_ns[middle + 1 :], first + middle + 1)
+    return f"((ns)>{bounds_ns[middle]}ULL?{above}:{below})"
 
 
 def _summed(

@@ -10,14 +10,16 @@ import numpy.typing as npt
 from inetprobe.names import FAMILIES as FAMILY_NAMES
 from inetprobe.record import PRODUCERS, Loss, define
 
-# struct cpu_counters of bpf/inetprobe.bpf.c: the first word of each array, in order.
-_RUNS = define("COUNTERS") + PRODUCERS
-_OTHER = _RUNS + define("PROGRAMS")
+# struct cpu_counters of bpf/inetprobe.bpf.c: the first word of each member, in order.
+_ON = define("COUNTERS")
+_OTHER = _ON + 1 + PRODUCERS
 _FAMILIES = define("FAMILIES")
 _OUTSIDE = _OTHER + _FAMILIES
-_SLOTS = _OUTSIDE + _FAMILIES
-# Nobody but a create allocates these: outside one that is followed, it is one that the filters left out.
-_INET = frozenset({"AF_INET", "AF_INET6"})
+_WORDS = _OUTSIDE + _FAMILIES
+# The head of struct slot, likewise: all the counts that threads keep where they meet.
+_PROGRAMS = define("PROGRAMS")
+_INET_FAMILIES = (2, 10)
+_ALLOCATED, _CLONED = _PROGRAMS, _PROGRAMS + len(_INET_FAMILIES)
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -40,38 +42,51 @@ def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> t
 
 
 class Counters:
-    """Sums over the CPUs of ``struct cpu_counters`` in bpf/inetprobe.bpf.c."""
+    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/inetprobe.bpf.c."""
 
-    def __init__(self, fd: int, cpus: int) -> None:
-        self._memory, self._slots = map_array(fd, cpus, _SLOTS)
+    def __init__(self, fd: int, cpus: int, slots_fd: int, slots: int, slot_bytes: int) -> None:
+        """The maps ``counters`` and ``slots``, of which ``slot_bytes`` is the size of each value. Raises OSError."""
+        self._memory, self._cpus = map_array(fd, cpus, _WORDS, writable=True)
+        self._slots_memory, self._slots = map_array(slots_fd, slots, slot_bytes // 8)
         self._lost_before = dict.fromkeys(LOST, 0)
 
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
-        return int(self._slots[:, define(f"COUNT_{name.upper()}")].sum())
+        return int(self._cpus[:, define(f"COUNT_{name.upper()}")].sum())
 
     def runs(self, function: int, side: str) -> int:
-        """How often the kprobe program of function number ``function`` ran; ``side`` is ``entry`` or ``return``."""
-        return int(self._slots[:, _RUNS + 2 * function + (side == "return")].sum())
+        """How often the program of function number ``function`` ran; ``side`` is ``entry`` or ``return``."""
+        return int(self._slots[:, 2 * function + (side == "return")].sum())
+
+    def begin(self, *, on: bool) -> None:
+        """May traces begin?"""
+        self._cpus[:, _ON] = on
 
     def other_families(self) -> dict[str, int]:
         """Calls of sk_alloc() that inet_create() and inet6_create() did not make, by address family."""
-        return {family: count for family, count in self._by_family(_OTHER).items() if family not in _INET}
+        return self._by_family(_OTHER)
 
     def accepted(self) -> dict[str, int]:
         """Socks cloned for accepted connections, by address family: calls of sk_prot_alloc() outside every create that
         sk_alloc(), which makes one each, does not account for."""
-        outside, allocated = self._by_family(_OUTSIDE), self._by_family(_OTHER)
+        outside, allocated = (
+            self._by_family(table) | self._of_inet(place)
+            for table, place in ((_OUTSIDE, _CLONED), (_OTHER, _ALLOCATED))
+        )
         cloned = {family: count - allocated.get(family, 0) for family, count in outside.items()}
         return {family: count for family, count in cloned.items() if count > 0}
 
     def _by_family(self, first: int) -> dict[str, int]:
-        sums = self._slots[:, first : first + _FAMILIES].sum(axis=0)
+        sums = self._cpus[:, first : first + _FAMILIES].sum(axis=0)
         return {FAMILY_NAMES.get(family, str(family)): int(n) for family, n in enumerate(sums.tolist()) if n}
+
+    def _of_inet(self, first: int) -> dict[str, int]:
+        sums = self._slots[:, first : first + len(_INET_FAMILIES)].sum(axis=0)
+        return {FAMILY_NAMES[family]: int(n) for family, n in zip(_INET_FAMILIES, sums.tolist(), strict=True) if n}
 
     def lost(self) -> dict[str, int]:
         """Sockets that have no record so far, by reason; reasons at zero are left out."""
-        sums = self._slots.sum(axis=0)
+        sums = self._cpus[:, :_ON].sum(axis=0)
         return {reason: int(sums[index]) for reason, index in LOST.items() if sums[index]}
 
     def new_losses(self) -> tuple[Loss, ...]:
@@ -84,6 +99,7 @@ class Counters:
         return tuple(losses)
 
     def close(self) -> None:
-        """Gives the mapping back."""
-        del self._slots
+        """Gives the mappings back."""
+        del self._cpus, self._slots
         self._memory.close()
+        self._slots_memory.close()

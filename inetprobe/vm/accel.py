@@ -19,7 +19,7 @@ from inetprobe.errors import UsageError
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SILENCE_S = 8.0
 """A kernel that boots on KVM is up in three to ten seconds, and never this long without a word on its console."""
-CHOICES = ("auto", "kvm", "tcg")
+CHOICES = ("auto", "kvm", "tcg", "icount")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Attempt:
     kvm: bool
     why: str
     boot_timeout_s: float
+    counted: bool = False
+    """Emulate so that a nanosecond of the guest's clocks is one instruction: slow, and repeatable."""
     trial: bool = False
     """Nobody knows yet whether it works: if it does not, the next attempt follows."""
 
@@ -82,6 +84,8 @@ def plan(accel: str, known: bool | None, obstacle: str | None, boot_timeout_s: f
     emulation = Attempt(False, "as asked", boot_timeout_s)
     if accel == "tcg":
         return [emulation]
+    if accel == "icount":
+        return [Attempt(False, "counting instructions", 3 * boot_timeout_s, counted=True)]
     if accel == "kvm":
         return [Attempt(True, "as asked", boot_timeout_s)]
     if obstacle is not None:

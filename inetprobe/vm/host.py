@@ -91,8 +91,9 @@ def run_in_vm(
     progress = Progress(quiet)
     failed_trial = False
     for attempt in attempts:
-        emulated_by = None if attempt.kvm else emulator.resolve(progress.say)
-        machine = command.Machine(kernel, cpus, memory, attempt.kvm, tuple(append), emulated_by)
+        # Where instructions are counted there is one thread, and no need of a newer QEMU.
+        emulated_by = None if attempt.kvm or attempt.counted else emulator.resolve(progress.say)
+        machine = command.Machine(kernel, cpus, memory, attempt.kvm, attempt.counted, tuple(append), emulated_by)
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
