@@ -27,7 +27,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 class Command:
-    """One child process. Not thread-safe; made and waited for by the same thread."""
+    """One child process. Not thread-safe but for ``poll`` and ``send``."""
 
     def __init__(self, argv: Sequence[str], user: str | None = None, *, silent: bool = False) -> None:
         """Forks and holds the child; ``silent`` lets it read and write nothing of this terminal's. Raises UsageError
@@ -59,9 +59,12 @@ class Command:
             raise _cannot_run(self._argv[0], int(said))
 
     def poll(self) -> int | None:
-        """The wait status once the child has ended, else None; never blocks."""
+        """The wait status once the child has ended, else None; never blocks. Any thread, or a signal handler, may."""
         if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                return self._status  # who asked at the same time has it, and is about to write it down
             if pid:
                 self._status = status
         return self._status

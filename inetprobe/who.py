@@ -43,7 +43,7 @@ _UNIT = re.compile(r".+\.(?:service|scope|socket|mount|swap)")
 _USER = re.compile(r"user(?:-([0-9]+)\.slice|@([0-9]+)\.service)")
 _THREE = re.compile(r"(.+\.slice):([^:]+):([^:]+)")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
-_SHORT = 12  # digits of an id, as docker ps shows them
+_SHORT = 8  # characters of an id that are shown: runtimes take a beginning for the whole, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Who:
         return Who(self.container, self.runtime, self.pod) if self.container or self.pod else self
 
     def label(self) -> str | None:
-        """A few words for people, ids cut to 12 digits; None if there are none to say."""
+        """A few words for people, ids cut to 8 characters; None if there are none to say."""
         words = []
         if self.pod is not None:
-            words.append(f"pod {self.pod}")
+            words.append(f"pod {self.pod[:_SHORT]}")
         if self.container is not None:
             name = self.container[:_SHORT] if _BARE.fullmatch(self.container) else self.container
             words.append(f"{self.runtime or 'container'} {name}")

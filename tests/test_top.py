@@ -1,11 +1,13 @@
 """What ``top`` makes of a recording, printed once."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 from textual.widgets import DataTable
 
-from inetprobe.cli.top import _parse
+from inetprobe.cli.top import _parse, top_command
 from inetprobe.filters import build
 from inetprobe.record import Batch, Loss
 from inetprobe.top.collect import Collector
@@ -13,7 +15,17 @@ from inetprobe.top.once import lines
 from inetprobe.top.screen import Feed, TopScreen
 from inetprobe.top.tables import tables
 
-from . import builders
+from . import builders, recorded
+
+GOLDEN = Path(__file__).parent / "goldens" / "top.txt"
+POD = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8c1f4f3e_5a57_4d0c_9d63_2f2f2b1e7a10.slice"
+CGROUPS = {
+    1: "/",
+    2: f"{POD}/cri-containerd-{'3f4d5c6b' * 8}.scope",
+    3: f"{POD}/cri-containerd-{'3f4d5c6b' * 7}00000000.scope",
+    4: "/user.slice/user-1000.slice/session-3.scope",
+    5: None,
+}
 
 
 def printed(collector, rows=10):
@@ -43,6 +55,35 @@ def test_every_kind_is_in_the_tables_and_harmless():
     assert text[0] == "sockets 10  failed 3 30%  modules asked 4, 900ms blocked  other socks 2"
     assert all(line.isprintable() for line in text)
     assert "… 4 more" in text
+
+
+def owned():
+    """Every kind, made in each of CGROUPS."""
+    records = builders.every_kind()
+    records["cgroup_id"] = np.arange(len(records)) % len(CGROUPS) + 1
+    run = builders.run()
+    run.cgroups |= CGROUPS
+    return records, run
+
+
+def test_once_of_a_recording(tmp_path, update_goldens):
+    records, run = owned()
+    recorded.write(tmp_path / "r.arrows", records, recorded.EVERY_KIND, run)
+    done = CliRunner().invoke(top_command, ["--replay", str(tmp_path / "r.arrows"), "--once"])
+    assert done.exit_code == 0, done.output
+    if update_goldens:
+        GOLDEN.write_text(done.stdout)
+    assert done.stdout == GOLDEN.read_text()
+
+
+def test_two_containers_whose_ids_begin_alike_are_two():
+    records, run = owned()
+    collector = Collector(0.0, replayed=True)
+    collector.batch(Batch(records), run)
+    (groups,) = (table for table in tables() if table.name == "groups")
+    names = [row[0] for row in groups.sorted(collector.frame, 0)]
+    assert names.count("pod 8c1f4f3e containerd 3f4d5c6b") == 2
+    assert len(names) == 5
 
 
 def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -18,9 +19,10 @@ def recorded_kinds(tmp_path):
 
 
 @contextlib.contextmanager
-def top(recording, *options, **terminal):
+def top(recording, *options, program=None, **terminal):
     # A shell around it, since a terminal's modes are gone with its last process.
-    argv = f"{sys.executable} -m inetprobe top --replay {recording} {' '.join(options)}; echo left $?; read x"
+    how = "-m inetprobe" if program is None else f"-c {shlex.quote(program)}"
+    argv = f"{sys.executable} {how} top --replay {recording} {' '.join(options)}; echo left $?; read x"
     shown = Terminal(["bash", "-c", argv], **terminal)
     try:
         yield shown
@@ -78,6 +80,48 @@ def test_keys_and_sizes(recording):
         shown.until("ASKED BY", "r reverse", gone="reverse the order")
         shown.type("q")
         shown.until("left 0")
+
+
+@pytest.mark.parametrize(
+    ("burst", "filter_"),
+    [("/--family inet6\r", "--family inet6"), ("/nonsense\x15--family inet6\r", "--family inet6"),
+     ("/\x1b[200~--family inet6\x1b[201~\r", "--family inet6"), ("/inet6\x01--family \r4", "--family inet6")],
+)  # fmt: skip
+def test_a_filter_typed_in_one_burst(recording, burst, filter_):
+    with top(recording) as shown:
+        shown.until("sockets 10")
+        shown.type(burst)
+        shown.until(f"filter: {filter_}", "sockets 1 ")
+        shown.type("/\x15\rq")  # the filter is taken away, and then the end
+        shown.until("left 0")
+
+
+def test_keys_of_one_burst_are_taken_in_order(recording):
+    with top(recording) as shown:
+        shown.until("sk_prot_alloc")
+        shown.type("6p?q/qqq\x15\rp4r")
+        shown.until("COMM", "PID", gone="PAUSED")
+        shown.type("\x03")
+        shown.until("left 0")
+
+
+BROKEN = """
+import sys
+from inetprobe.top import once, screen
+def head(frame):
+    raise ValueError("no such \x1b[31mthing")
+screen.head = head
+from inetprobe.cli import main
+main()
+"""
+
+
+def test_a_screen_that_fails_leaves_the_terminal_as_it_was_and_says_so(recording):
+    with top(recording, program=BROKEN) as shown:
+        display = left(shown, shown.modes)
+        assert "left 125" in display
+        assert "top's screen failed (ValueError: no such \\x1b[31mthing)" in display.replace("\n", "")
+        assert "Traceback" not in display
 
 
 def test_no_colour_where_it_is_not_wanted(recording):

@@ -116,8 +116,9 @@ def test_a_path_says_whose_it_is(path, expected):
 @pytest.mark.parametrize(
     ("path", "label"),
     [
-        (f"/system.slice/docker-{A}.scope", "docker 3f4d5c6b7a89"),
-        (f"/kubepods/pod{UID}/{A}", f"pod {UID} container 3f4d5c6b7a89"),
+        (f"/system.slice/docker-{A}.scope", "docker 3f4d5c6b"),
+        (f"/kubepods/pod{UID}/{A}", "pod 8c1f4f3e container 3f4d5c6b"),
+        (f"/kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope", "pod 8c1f4f3e containerd 3f4d5c6b"),
         ("/lxc.payload.a-name-longer-than-an-id/init.scope", "lxc a-name-longer-than-an-id init.scope"),
         ("/system.slice/ssh.service", "ssh.service"),
         ("/user.slice/user-1000.slice/session-3.scope", "session-3.scope (user 1000)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from inetprobe.sinks.summary import summary_line
 from inetprobe.sources import Source
 from inetprobe.text import printable
 from inetprobe.top.collect import Collector
+
+# The source's own grace for what is in flight is half of it.
+_GRACE_S = 1.0
 
 
 @click.command("top")
@@ -58,7 +61,9 @@ def top_command(
         live["duration"] = interval
 
     def drive(source: Source, filters: Filters, sinks: Sequence[Sink], count: int | None) -> Accounting:
-        return pump(source, filters, sinks, count) if once else _screen(source, filters, collector)
+        if once:
+            return pump(source, filters, sinks, count)
+        return _screen(source, filters, collector, say(quiet))
 
     run_live(
         lambda run, file: [collector, *([_Print(collector, rows)] if once else [])],
@@ -151,7 +156,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
     say(quiet)(summary_line(worker.result()))
 
 
-def _screen(source: Source, filters: Filters, collector: Collector) -> Accounting:
+def _screen(source: Source, filters: Filters, collector: Collector, tell: Callable[[str], None]) -> Accounting:
     """The source in its thread, which keeps the priority of this one; the screen here, with an ordinary one."""
     from inetprobe.top.drive import Background
     from inetprobe.top.programs import program
@@ -166,4 +171,8 @@ def _screen(source: Source, filters: Filters, collector: Collector) -> Accountin
     finally:
         # As anything else that ends a live run: a COMMAND that still runs gets it.
         signal.raise_signal(signal.SIGTERM)
+        # Whatever comes next takes the probes away, which nobody may be reading then.
+        if not worker.ended(_GRACE_S):
+            tell("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it")
+        worker.ended(None)
     return worker.result()

@@ -29,6 +29,11 @@ class Background:
         """Has it ended with an error?"""
         return self._error is not None
 
+    def ended(self, timeout_s: float | None) -> bool:
+        """Is it over, after waiting so long for that at most? None waits for it."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def result(self) -> Accounting:
         """Waits for its end. Raises what it raised."""
         self._thread.join()

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Static
 
-from inetprobe.errors import UsageError
+from inetprobe.errors import InetprobeError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.text import printable
 from inetprobe.top.collect import Collector
@@ -66,6 +67,12 @@ class _Help(ModalScreen[None]):
         yield Static(Text(HELP), id="help")
 
 
+class _Line(Input):
+    """Where a filter is typed. What ends it is the application's, since it has to be done before the next key."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "app.take")]
+
+
 class TopScreen(App[None]):
     """The application. ``title`` says what is watched."""
 
@@ -81,7 +88,8 @@ class TopScreen(App[None]):
     #help { width: 66; height: auto; max-height: 100%; border: round $primary; background: $surface; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", priority=False),
+        Binding("q", "quit"),
+        Binding("ctrl+c", "quit", priority=True),  # elsewhere it copies
         *(Binding(str(number), f"table({number - 1})") for number in range(1, 8)),
         Binding("tab", "turn(1)", priority=True),
         Binding("shift+tab", "turn(-1)", priority=True),
@@ -109,7 +117,7 @@ class TopScreen(App[None]):
         yield Static(id="head")
         yield Static(id="tabs")
         yield DataTable(cursor_type="row", zebra_stripes=True, cell_padding=1)
-        yield Input(id="filter", placeholder="--comm nginx --failed", select_on_focus=False)
+        yield _Line(id="filter", placeholder="--comm nginx --failed", select_on_focus=False)
         yield Static(id="foot")
 
     def on_mount(self) -> None:
@@ -121,6 +129,26 @@ class TopScreen(App[None]):
     def on_resize(self) -> None:
         """The lines are cut to the width."""
         self._draw()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and what is pasted, one after the other.
+
+        textual puts a key into the queue of the widget that has the focus when it comes: in a burst that is the one
+        from before the burst. And letters are dealt with in that queue, but Enter comes back to this one, so that
+        letters typed after it may come first.
+        """
+        if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:
+            await self._typed(event)
+        else:
+            await super().on_event(event)
+
+    async def _typed(self, event: events.Key | events.Paste) -> None:
+        text = event.text.partition("\n")[0] if isinstance(event, events.Paste) else event.character
+        if isinstance(self.focused, Input) and text is not None and text.isprintable():
+            self.focused.replace(text, *self.focused.selection)
+        elif isinstance(event, events.Key) and event.key in self.screen.active_bindings:
+            found = self.screen.active_bindings[event.key]
+            await self.run_action(found.binding.action, found.node)
 
     async def action_quit(self) -> None:
         """Ends it."""
@@ -173,10 +201,11 @@ class TopScreen(App[None]):
         self.screen.set_focus(self.query_one(DataTable))
         self._draw_head()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def action_take(self) -> None:
         """Takes a filter, or says why not."""
+        line = self.query_one(Input).value
         try:
-            words = shlex.split(event.value)
+            words = shlex.split(line)
             if words and not words[0].startswith("-"):
                 words = [one for word in words for one in ("--comm", word)]
             filters = self._feed.parse(words)
@@ -184,9 +213,13 @@ class TopScreen(App[None]):
             self._said = printable(str(error))
             self._draw_head()
             return
-        self._words = event.value.strip()
+        self._words = line.strip()
         self._feed.restart(filters)
         self.action_forget()
+
+    def _fatal_error(self) -> None:
+        # Instead of a traceback: show_until_quit says it in a sentence.
+        self._close_messages_no_wait()
 
     def _look(self) -> None:
         if self._feed.failed():
@@ -267,6 +300,12 @@ def ended_by_signals(app: App[None]) -> Iterator[None]:
 
 
 def show_until_quit(app: TopScreen) -> None:
-    """Runs the application in this, the main thread."""
+    """Runs the application in this, the main thread. Raises InetprobeError if it fails."""
     with ended_by_signals(app):
         app.run()
+    error = app._exception
+    if error is not None:
+        raise InetprobeError(
+            f"top's screen failed ({type(error).__name__}: {error}): please report it; "
+            "top --once shows the same tables without a screen"
+        ) from error

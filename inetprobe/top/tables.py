@@ -139,16 +139,20 @@ def _processes(frame: Frame) -> Iterable[Row]:
 
 def _groups(frame: Frame) -> Iterable[Row]:
     """Cgroups by whose they are: the folders within one container are one."""
-    found: dict[str | Other, tuple[Counts, float | None]] = {}
+    found: dict[Who | Cgroup | Other | None, tuple[Counts, float | None]] = {}
+    names: dict[Who | Cgroup | Other | None, str | Other] = {}
     for cgroup, counts in frame.view.cgroups.items():
-        name = cgroup if isinstance(cgroup, Other) else whose(cgroup)
-        before, rate_before = found.get(name, (Counts(), 0.0))
+        # Not by the name, in which ids are cut.
+        owner = who(cgroup).owner if isinstance(cgroup, str) else cgroup
+        one = cgroup if owner == Who() else owner
+        names[one] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
+        before, rate_before = found.get(one, (Counts(), 0.0))
         together = Counts._make([*map(sum, zip(before[:-1], counts[:-1], strict=True)),
                                  max(before.longest_ns, counts.longest_ns)])  # fmt: skip
         now = frame.rate("cgroups", cgroup)
-        found[name] = together, None if now is None or rate_before is None else now + rate_before
-    for name, (counts, a_second) in found.items():
-        yield name, counts.sockets, a_second, *_who(counts), counts.longest_ns
+        found[one] = together, None if now is None or rate_before is None else now + rate_before
+    for one, (counts, a_second) in found.items():
+        yield names[one], counts.sockets, a_second, *_who(counts), counts.longest_ns
 
 
 def _modules(frame: Frame) -> Iterable[Row]:
@@ -183,8 +187,7 @@ def whose(cgroup: Cgroup | None) -> str:
     """Who a cgroup belongs to, in a few words; else its path, or its id where that is all there is."""
     if not isinstance(cgroup, str):
         return "?" if cgroup is None else f"cgroup {cgroup}"
-    found: Who = who(cgroup)
-    return found.owner.label() or cgroup
+    return who(cgroup).owner.label() or cgroup
 
 
 def tables(program: Program | None = None) -> Sequence[Table]:
