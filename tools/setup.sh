@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 # python3-bpfcc is BCC, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng asks
 # it for a kernel's version), iproute2 (loopback). The tests' independent witnesses: strace, bpftrace, curl, systemd for
 # systemd-analyze, Chromium for the report's page and poppler-utils for what it prints, a Java for Spark, flamegraph.pl,
-# which libdevel-nytprof-perl brings.
+# which libdevel-nytprof-perl brings, jq and ping for the examples of --help, the shells that are completed in, mandoc.
 packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd"
-packages="$packages chromium poppler-utils default-jre-headless libdevel-nytprof-perl $*"
+packages="$packages chromium poppler-utils default-jre-headless libdevel-nytprof-perl"
+packages="$packages jq iputils-ping zsh fish mandoc $*"
 python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
 
 say() { printf 'setup: %s\n' "$*"; }
