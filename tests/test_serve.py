@@ -121,6 +121,8 @@ def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
 class Web:
     """A server that is told what to do: each of ``steps`` is done after it started."""
 
+    url = "http://192.0.2.1:9"
+
     def __init__(self, *steps):
         self.steps = steps
         self.heard = []
@@ -197,7 +199,7 @@ def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, numb
     assert web.heard == ["start", "stop"]
     assert (web.ready_before, web.ready()) == (False, True)
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
-    assert len(said) == 1
+    assert (said[0], len(said)) == (f"serving {web.url}", 2)
     assert signal.getsignal(number) is before
 
 
@@ -215,7 +217,7 @@ def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
     assert total(web.shown, "inetprobe_records_total") == 3
     assert (web.heard, source.closed) == (["start", "stop"], 1)
-    assert said == ["3 sockets created, 3 complete, 0 incomplete, 0 lost"]
+    assert said == [f"serving {web.url}", "3 sockets created, 3 complete, 0 incomplete, 0 lost"]
 
 
 def test_what_ends_the_stream_ends_the_service(monkeypatch):

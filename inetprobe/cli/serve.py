@@ -235,6 +235,7 @@ class _Service:
         """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is told of each."""
         try:
             server.start()
+            self._tell(f"serving {server.url}")
             notify(READY)
             while self._events.get() != "stop":
                 notify(reloading())
