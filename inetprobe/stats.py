@@ -92,13 +92,11 @@ class Requests(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What was last seen of a process. ``cgroup`` is a path, None where it is not known; ``start_ns`` is of one of its
-    records, CLOCK_BOOTTIME."""
+    """What was last seen of a process. ``cgroup`` is a path, None where it is not known."""
 
     ppid: int
     uid: int
     cgroup: str | None
-    start_ns: int
 
 
 #: A cgroup's path, or its id where no path is known.
@@ -264,19 +262,23 @@ class Stats:
         blocked = np.where((requests["flags"] & CALL_RETURNED) != 0, requests["duration_ns"], np.uint64(0))
         fails = failed(records)
         self._unseen += int(np.count_nonzero(~seen(records)))
-        self._add_who(records[first], _Sums(who, len(first), fails, owner, blocked), run)
+        last = np.zeros(len(first), np.int64)
+        last[who] = np.arange(len(records))  # of those with one number the last stays
+        self._add_who(records[last], last, _Sums(who, len(first), fails, owner, blocked), run)
         self._add_kinds(records, fails, owner, blocked)
         if len(requests):
             self._add_requests(records[first], who[owner], requests, blocked)
 
-    def _add_who(self, each: Records, sums_: _Sums, run: Run) -> None:
+    def _add_who(self, each: Records, order: Rows, sums_: _Sums, run: Run) -> None:
         columns, longest = sums_.columns, sums_.longest
         self._totals = _sum(self._totals, Counts._make([*map(sum, columns), max(longest)]))
         processes = _processes(each)
         paths = [run.cgroups.get(identity) for identity in each["cgroup_id"].tolist()]
-        fields = (each[name].tolist() for name in ("ppid", "uid", "start_ns"))
-        facts = [Facts(ppid, uid, path, at) for ppid, uid, at, path in zip(*fields, paths, strict=True)]
-        self._processes.add(processes, columns, longest, facts)
+        fields = (each[name].tolist() for name in ("ppid", "uid"))
+        facts = [Facts(ppid, uid, path) for ppid, uid, path in zip(*fields, paths, strict=True)]
+        # A process that has moved to another cgroup is there twice.
+        latest = {processes[place]: facts[place] for place in np.argsort(order).tolist()}
+        self._processes.add(processes, columns, longest, [latest[process] for process in processes])
         self._comms.add([process.comm for process in processes], columns, longest)
         named = [
             identity if path is None else path for identity, path in zip(each["cgroup_id"].tolist(), paths, strict=True)

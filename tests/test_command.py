@@ -76,3 +76,10 @@ def test_running_as_somebody_else_changes_ids_and_home():
     )
     command.release()
     assert os.WEXITSTATUS(command.wait()) == 0
+
+
+def test_whoever_asks_at_the_same_time_as_another_is_not_surprised():
+    command = Command(["true"])
+    command.release()
+    os.waitpid(command.pid, 0)  # as another thread's poll() has it, before it is written down
+    assert command.poll() is None

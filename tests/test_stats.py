@@ -159,8 +159,20 @@ def test_what_was_last_seen_of_a_process():
     records = np.concatenate([builders.created(start=5, uid=7), builders.created(start=10**9, uid=1000)])
     records["ppid"] = [1, 42]
     filled = fed(records[:1], records[1:])
-    assert filled.view().facts == {Process(100, "python3"): Facts(42, 1000, "/", 10**9)}
+    assert filled.view().facts == {Process(100, "python3"): Facts(42, 1000, "/")}
     assert (filled.view().first_ns, filled.view().last_ns) == (5, 10**9)
+
+
+def test_what_was_last_seen_of_a_process_that_moved_within_a_batch():
+    run = builders.run()
+    run.cgroups = {number: f"/{number}" for number in range(1, 41)}
+    records = np.tile(builders.created(), 40)
+    records["cgroup_id"] = np.arange(1, 41)
+    records["uid"][-1] = 1000
+    filled = Stats()
+    filled.batch(Batch(records), run)
+    (facts,) = filled.view().facts.values()
+    assert (facts.cgroup, facts.uid) == ("/40", 1000)
 
 
 def test_a_cgroup_without_a_path_goes_by_its_id():

@@ -159,7 +159,6 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
 def _screen(source: Source, filters: Filters, collector: Collector, tell: Callable[[str], None]) -> Accounting:
     """The source in its thread, which keeps the priority of this one; the screen here, with an ordinary one."""
     from inetprobe.top.drive import Background
-    from inetprobe.top.programs import program
     from inetprobe.top.screen import Feed, TopScreen, show_until_quit
     from inetprobe.top.tables import tables
 
@@ -167,7 +166,7 @@ def _screen(source: Source, filters: Filters, collector: Collector, tell: Callab
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
     try:
         feed = Feed(collector, collector.restart, _parse, lambda: worker.failed)
-        show_until_quit(TopScreen(feed, tables(program), printable(f"live, {source.run.kernel}")))
+        show_until_quit(TopScreen(feed, tables(), printable(f"live, {source.run.kernel}")))
     finally:
         # As anything else that ends a live run: a COMMAND that still runs gets it.
         signal.raise_signal(signal.SIGTERM)

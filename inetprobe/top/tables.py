@@ -16,8 +16,6 @@ from inetprobe.top.collect import Frame
 from inetprobe.who import Who, who
 
 Row = tuple[Any, ...]
-#: The program of a process, given its pid and the time (CLOCK_BOOTTIME, ns) at which it was seen; None if not known.
-Program = Callable[[int, int], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +128,16 @@ def _processes(frame: Frame) -> Iterable[Row]:
     for process, counts in frame.view.processes.items():
         made = (counts.sockets, frame.rate("processes", process), *_who(counts))
         if isinstance(process, Other):
-            yield (OTHER, None, *made, None, None, None, None)
+            yield (OTHER, None, *made, None, None, None)
             continue
         facts = frame.view.facts[process]
-        seen = process.pid, facts.start_ns
-        yield process.pid, process.comm, *made, whose(facts.cgroup), facts.uid, facts.ppid, seen
+        yield process.pid, process.comm, *made, whose(facts.cgroup), facts.uid, facts.ppid
 
 
 def _groups(frame: Frame) -> Iterable[Row]:
     """Cgroups by whose they are: the folders within one container are one."""
-    found: dict[Who | Cgroup | Other | None, tuple[Counts, float | None]] = {}
-    names: dict[Who | Cgroup | Other | None, str | Other] = {}
+    found: dict[Who | Cgroup | Other, tuple[Counts, float | None]] = {}
+    names: dict[Who | Cgroup | Other, str | Other] = {}
     for cgroup, counts in frame.view.cgroups.items():
         # Not by the name, in which ids are cut.
         owner = who(cgroup).owner if isinstance(cgroup, str) else cgroup
@@ -190,23 +187,14 @@ def whose(cgroup: Cgroup | None) -> str:
     return who(cgroup).owner.label() or cgroup
 
 
-def tables(program: Program | None = None) -> Sequence[Table]:
-    """All tables, in order. With ``program`` the processes have a column of what they run."""
+def tables() -> Sequence[Table]:
+    """All tables, in order."""
     sockets, a_second, failed = Column("SOCKETS", count), Column("/S", rate), Column("FAILED", count)
     asked, blocked, longest = Column("MODULES", count), Column("BLOCKED", took), Column("LONGEST", took)
     p50, p99, top = Column("P50", took), Column("P99", took), Column("MAX", took)
     pid, comm = Column("PID", word), Column("COMM", word, number=False)
     module = Column("MODULE", word, number=False)
     requests = (Column("REQUESTS", count), failed, blocked, longest)
-    runs = () if program is None else (Column("PROGRAM", lambda seen: word(seen and program(*seen)), number=False),)
-    process_columns = (
-        pid, comm, sockets, a_second, failed, asked, blocked, Column("WHO", word, number=False),
-        Column("UID", word), Column("PPID", word), *runs,
-    )  # fmt: skip
-
-    def process_rows(frame: Frame) -> Iterable[Row]:
-        return (row[: len(process_columns)] for row in _processes(frame))
-
     return (
         Table("functions", "Functions", "how long each call of a traced kernel function took",
               (Column("FUNCTION", word, number=False), Column("CALLS", count), a_second, p50, p99, top,
@@ -219,7 +207,8 @@ def tables(program: Program | None = None) -> Sequence[Table]:
                Column("SHARE", lambda share: f"{share:.3g}%"), Column("MOST OFTEN", _kind_or_none, number=False),
                Column("MEANING", word, number=False)), 1, _errnos),
         Table("processes", "Processes", "who made sockets; MODULES it asked for, BLOCKED until modprobe was done",
-              process_columns, 2, process_rows),
+              (pid, comm, sockets, a_second, failed, asked, blocked, Column("WHO", word, number=False),
+               Column("UID", word), Column("PPID", word)), 2, _processes),
         Table("groups", "Containers", "containers, pods and systemd units that made sockets",
               (Column("WHO", word, number=False), sockets, a_second, failed, asked, blocked, longest), 1, _groups),
         Table("modules", "Modules", "kernel modules that were asked for",
