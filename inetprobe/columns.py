@@ -29,7 +29,7 @@ from inetprobe.record import (
     record_dtype,
 )
 from inetprobe.run import Run
-from inetprobe.shapes import Names, alike
+from inetprobe.shapes import Names, alike, words_of
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns that stand in the record under the same name, with its own type.
@@ -246,14 +246,15 @@ def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa
 
 
 def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """The values of a column, and which of them each row has; sorted only where it must be, which takes longest."""
-    if len(column) and (column == column[0]).all():
-        return column[:1], np.zeros(len(column), np.intp)
+    """The values of a column in their order, and which of them each row has; sorted only what is distinct."""
     if column.dtype == np.uint8:
         there = np.bincount(column, minlength=256) > 0
         return np.flatnonzero(there), (np.cumsum(there) - 1)[column]
-    values, inverse = np.unique(column, return_inverse=True)
-    return values, inverse
+    groups = alike(words_of(column))
+    order = np.argsort(column[groups.first])
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order))
+    return column[groups.first[order]], rank[groups.of]
 
 
 def _until_nul(raw: bytes) -> str | None:

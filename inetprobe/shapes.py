@@ -82,7 +82,9 @@ def _multiplier(place: int) -> np.uint64:
 
 
 def words_of(column: npt.NDArray[Any]) -> list[Words]:
-    """Rows of names, or of structs without padding, as words: rows are equal where all of theirs are."""
+    """Rows of integers, of names, or of structs without padding, as words: rows are equal where all of theirs are."""
+    if column.dtype.kind in "iu":
+        return [column.view(f"u{column.dtype.itemsize}")]
     count, rest = divmod(column.dtype.itemsize, 8)
     assert not rest
     matrix = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), count)
