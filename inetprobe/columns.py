@@ -29,7 +29,7 @@ from inetprobe.record import (
     record_dtype,
 )
 from inetprobe.run import Run
-from inetprobe.shapes import Names, alike
+from inetprobe.shapes import Names, alike, words_of
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns that stand in the record under the same name, with its own type.
@@ -112,7 +112,16 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
         if name == "calls":
             _check_calls(column)
         else:
-            column.validate(full=True)
+            _check_column(column)
+
+
+def _check_column(column: pa.Array) -> None:
+    """In full, but for where the indices of names lead: ``_used`` sees to that."""
+    if isinstance(column, pa.DictionaryArray):
+        column.validate()
+        column.dictionary.validate(full=True)
+    else:
+        column.validate(full=True)
 
 
 def _check_calls(column: pa.ListArray) -> None:
@@ -123,7 +132,7 @@ def _check_calls(column: pa.ListArray) -> None:
         if offsets[0] < 0 or offsets[-1] > len(column.values) or (offsets[1:] < offsets[:-1]).any():
             raise RecordingError("the calls of a trace are not where its column says")
     for name in _CALL_READ:
-        column.values.field(name).validate(full=True)
+        _check_column(column.values.field(name))
 
 
 def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -> Batch:
@@ -229,7 +238,7 @@ def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.ui
     if unknown:
         raise RecordingError(f"it has a call of {unknown[0]!r}, a function its metadata does not name")
     numbers = np.array([known[name] for name in names[:-1] if name is not None], np.uint8)
-    result: npt.NDArray[np.uint8] = numbers[places]
+    result: npt.NDArray[np.uint8] = numbers.take(places)
     return result
 
 
@@ -246,14 +255,15 @@ def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa
 
 
 def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """The values of a column, and which of them each row has; sorted only where it must be, which takes longest."""
-    if len(column) and (column == column[0]).all():
-        return column[:1], np.zeros(len(column), np.intp)
+    """The values of a column in their order, and which of them each row has; sorted only what is distinct."""
     if column.dtype == np.uint8:
         there = np.bincount(column, minlength=256) > 0
         return np.flatnonzero(there), (np.cumsum(there) - 1)[column]
-    values, inverse = np.unique(column, return_inverse=True)
-    return values, inverse
+    groups = alike(words_of(column))
+    order = np.argsort(column[groups.first])
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order))
+    return column[groups.first[order]], rank[groups.of]
 
 
 def _until_nul(raw: bytes) -> str | None:
@@ -303,6 +313,9 @@ def _used(column: pa.DictionaryArray) -> tuple[list[str | None], npt.NDArray[np.
     A dictionary may be far larger than the column: it serves every batch that follows. Of one that is not, all is used.
     """
     indices = np.asarray(column.indices.fill_null(-1) if column.null_count else column.indices)
+    least = -1 if column.null_count else 0
+    if len(indices) and (indices.min() < least or indices.max() >= len(column.dictionary)):
+        raise RecordingError("a name of it is not where its column says")
     if len(column.dictionary) <= len(indices):
         return [*column.dictionary.to_pylist(), None], indices
     used, places = np.unique(indices, return_inverse=True)
@@ -317,7 +330,7 @@ def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArra
     lead = np.full(len(names), -1)
     lead[places[::-1]] = np.arange(len(places))[::-1]
     first = lead[lead >= 0]
-    if (identities[lead[places]] != identities).any():  # cgroups of one path, or without any
+    if (identities.take(lead.take(places)) != identities).any():  # cgroups of one path, or without any
         first = alike([identities]).first
     for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
         run.cgroups.setdefault(identity, names[row])

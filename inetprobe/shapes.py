@@ -82,7 +82,9 @@ def _multiplier(place: int) -> np.uint64:
 
 
 def words_of(column: npt.NDArray[Any]) -> list[Words]:
-    """Rows of names, or of structs without padding, as words: rows are equal where all of theirs are."""
+    """Rows of integers, of names, or of structs without padding, as words: rows are equal where all of theirs are."""
+    if column.dtype.kind in "iu":
+        return [column.view(f"u{column.dtype.itemsize}")]
     count, rest = divmod(column.dtype.itemsize, 8)
     assert not rest
     matrix = np.ascontiguousarray(column).view(np.uint64).reshape(len(column), count)
@@ -122,4 +124,15 @@ def call_words(calls: Calls) -> list[Words]:
         if number.max() >> 8:
             codes = codes.astype(np.uint64)
         codes[unusual] |= number.astype(codes.dtype) << codes.dtype.type(24)
-    return [np.where(calls.counts > slot, codes[slot:].take(calls.starts), 0) for slot in range(slots)]
+    return [_at(slot, codes, calls) for slot in range(slots)]
+
+
+def _at(slot: int, codes: Words, calls: Calls) -> Words:
+    """The code of each record's call number ``slot``, 0 where it has fewer."""
+    there = calls.counts > slot
+    rows = np.flatnonzero(there)
+    if len(rows) * 4 > len(there):
+        return np.where(there, codes[slot:].take(calls.starts), codes.dtype.type(0))
+    found = np.zeros(len(there), codes.dtype)
+    found[rows] = codes[calls.starts[rows] + slot]
+    return found

@@ -141,8 +141,8 @@ def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
     kinds = batch.kinds
     incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
     odd: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
-    slow: npt.NDArray[np.bool_] = batch.calls.duration_ns[batch.calls.starts] >= np.uint64(slow_ns)
-    slow |= odd[batch.shapes.of]
+    slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
+    slow |= odd.take(batch.shapes.of)
     return slow
 
 

@@ -1,57 +1,192 @@
-"""Replaying a million sockets: seconds, records a second and peak memory, each in a process of its own.
+"""Replaying: records a second and peak memory, beside the machine's limits and what perf and trace-cmd take.
 
-python tests/bench/bench_replay.py [SOCKETS]
+python -m tests.bench.bench_replay [--most 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
+
+Each figure is CPU time, user and system, of a process of its own, the median of several: a machine that others use, too,
+takes longer by the clock. What a process takes for a recording of one socket, its start, is taken off.
 """
 
+import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from inetprobe.record import Batch
-from inetprobe.run import Accounting
-from inetprobe.sinks import OutputFile
-from inetprobe.sinks.recording import RecordingSink
-from tests import builders
+from tests.bench import recordings
 
-_ROWS = 65536
-JOBS = {
-    "aggregated numbers": ["--failed", "--errno", "ENOENT", "--format", "line"],
-    "JSON lines": ["--format", "json"],
-    "Arrow": ["--failed", "--errno", "ENOENT", "--format", "line", "-o", "/dev/null"],
+INETPROBE = (sys.executable, "-m", "inetprobe")
+READ = "import sys, pyarrow as pa\nfor _ in pa.ipc.open_stream(pa.OSFile(sys.argv[1])): pass"
+TO_ARROW = (
+    "import sys; from pathlib import Path; from inetprobe.filters import Filters\n"
+    "from inetprobe.pipeline import pump; from inetprobe.sinks import OutputFile\n"
+    "from inetprobe.sinks.recording import RecordingSink; from inetprobe.sources.replay import ReplaySource\n"
+    "source = ReplaySource(Path(sys.argv[1]))\n"
+    "pump(source, Filters(), [RecordingSink(OutputFile.create(Path(sys.argv[2])), source.run)])"
+)
+#: What is asked for, records a second.
+TARGETS = {"aggregates": 5_000_000, "JSON lines": 200_000}
+# The recordings of the same sockets that others made, and how to make them in the VM.
+PEERS = {
+    "trace-cmd report": (
+        "trace_dat",
+        "trace-cmd record -p function_graph -l inet_create -l sk_alloc … -o FILE WORKLOAD",
+    ),
+    "perf script": ("perf_data", "perf record -e probe:inet_create -e probe:inet_create__return … -o FILE WORKLOAD"),
 }
 
 
-def make(path: Path, sockets: int) -> None:
-    kinds = np.tile(builders.created(), _ROWS)
-    kinds["start_ns"] = np.arange(_ROWS) * 10_000
-    kinds["pid"] = np.arange(_ROWS) % 1000
-    sink = RecordingSink(OutputFile.create(path), builders.run())
-    for done in range(0, sockets, _ROWS):
-        sink.batch(Batch(kinds[: sockets - done]), builders.run())
-    sink.summary(Accounting(entries=sockets, complete=sockets))
+@dataclass
+class Cost:
+    """Of a process: seconds of CPU and megabytes at its most; ``took`` is without the start."""
+
+    cpu_s: float
+    peak_mb: float
+    took_s: float = 0.0
+
+
+def cost(command: list[str], repeat: int) -> Cost:
+    """The median of several processes, and the most memory of any."""
+    cpu, peak = [], 0.0
+    for _ in range(repeat):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+        cpu.append(usage.ru_utime + usage.ru_stime)
+        peak = max(peak, usage.ru_maxrss / 1024)
+    return Cost(statistics.median(cpu), peak)
+
+
+class Bench:
+    """Recordings by their length, and what it takes to replay them."""
+
+    def __init__(self, folder: Path, repeat: int) -> None:
+        self._folder = folder
+        self._repeat = repeat
+        self._starts: dict[str, Cost] = {}
+
+    def recording(self, sockets: int) -> Path:
+        path = self._folder / f"{sockets}.arrows"
+        return path if path.exists() else recordings.make(path, sockets)
+
+    def command(self, job: str, sockets: int) -> list[str]:
+        path = str(self.recording(sockets))
+        return {
+            "aggregates": [*INETPROBE, "serve", "--once", "--quiet", "--replay", path],
+            "JSON lines": [*INETPROBE, "replay", "--quiet", "--format", "json", path],
+            "Arrow": [sys.executable, "-c", TO_ARROW, path, str(self._folder / "again.arrows")],
+            "pyarrow": [sys.executable, "-c", READ, path],
+            "cat": ["cat", path],
+        }[job]
+
+    def start(self, job: str) -> Cost:
+        if job not in self._starts:
+            self._starts[job] = cost(self.command(job, 1), self._repeat)
+        return self._starts[job]
+
+    def run(self, job: str, sockets: int) -> Cost:
+        whole = cost(self.command(job, sockets), self._repeat)
+        whole.took_s = max(whole.cpu_s - self.start(job).cpu_s, 1e-3)
+        return whole
+
+    def written(self, job: str, sockets: int) -> int:
+        """Bytes that a job writes."""
+        if job == "Arrow":
+            return (self._folder / "again.arrows").stat().st_size
+        if job == "JSON lines":
+            with subprocess.Popen(self.command(job, sockets), stdout=subprocess.PIPE) as child:
+                assert child.stdout is not None
+                return sum(map(len, iter(lambda: child.stdout.read(1 << 20), b"")))
+        return 0
+
+
+def copied_s(size: int) -> float:
+    """Seconds that numpy takes to copy so many bytes, a few megabytes at a time: the best of several."""
+    source = np.ones(1 << 22, np.uint8)
+    target = np.empty_like(source)
+    best = min(_timed(lambda: np.copyto(target, source)) for _ in range(200))
+    return best * size / source.nbytes
+
+
+def _timed(run) -> float:
+    before = time.perf_counter()
+    run()
+    return time.perf_counter() - before
+
+
+def compare(bench: Bench, sockets: int) -> dict[str, float]:
+    """Prints the jobs and the limits; records a second by job."""
+    size = bench.recording(sockets).stat().st_size
+    print(f"\n{sockets:,} sockets, {size / 1e6:.0f} MB, {size / sockets:.0f} bytes each")
+    print(
+        f"  {'replay to':<26}{'records/s':>12}{'ns each':>9}{'of target':>11}{'of a copy':>11}{'peak MB':>9}{'start s':>9}"
+    )
+    rates = {}
+    for job in ("aggregates", "JSON lines", "Arrow"):
+        spent = bench.run(job, sockets)
+        rates[job] = sockets / spent.took_s
+        target = f"{rates[job] / TARGETS[job]:.2f}" if job in TARGETS else "-"
+        limit = copied_s(size + bench.written(job, sockets)) / spent.took_s
+        print(
+            f"  {job:<26}{rates[job]:>12,.0f}{1e9 / rates[job]:>9,.0f}{target:>11}{limit:>10.0%} {spent.peak_mb:>9.0f}"
+            f"{bench.start(job).cpu_s:>9.2f}"
+        )
+    print("  limits")
+    for job, name in (("pyarrow", "pyarrow reads it"), ("cat", "cat FILE > /dev/null")):
+        rate = sockets / bench.run(job, sockets).took_s
+        print(f"  {name:<26}{rate:>12,.0f}{1e9 / rate:>9,.1f}")
+    rate = sockets / copied_s(size)
+    print(f"  {'numpy copies it in memory':<26}{rate:>12,.0f}{1e9 / rate:>9,.1f}")
+    return rates
+
+
+def grow(bench: Bench, job: str, most: int) -> None:
+    """Prints how a job grows with the recording."""
+    print(f"\n{job + ', of':<20}{'CPU s':>9}{'less its start':>16}{'records/s':>12}{'peak MB':>9}")
+    for sockets in (10**power for power in range(4, 8)):
+        if sockets <= most:
+            spent = bench.run(job, sockets)
+            print(
+                f"{sockets:>12,} sockets{spent.cpu_s:>9.2f}{spent.took_s:>16.3f}{sockets / spent.took_s:>12,.0f}"
+                f"{spent.peak_mb:>9.0f}"
+            )
+
+
+def beside(options: argparse.Namespace, json_rate: float) -> None:
+    """Prints what others take to print their own recording of ``options.sockets`` sockets."""
+    print()
+    for name, (option, how) in PEERS.items():
+        path: Path = getattr(options, option)
+        if not path.exists():
+            print(f"{name}: there is no {path}; make it in the VM: {how}")
+        elif options.sockets is None:
+            print(f"{name}: say with --sockets how many sockets are in {path}")
+        else:
+            rate = options.sockets / cost([*name.split(), "-i", str(path)], options.repeat).cpu_s
+            print(f"{name}: {rate:,.0f} sockets/s, replay to JSON lines is {json_rate / rate:.1f} times as fast")
 
 
 def main() -> None:
-    sockets = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=int, default=10**7, help="sockets of the longest recording (2.2 GB for 10^7)")
+    parser.add_argument("--repeat", type=int, default=5, help="processes a figure is the median of")
+    parser.add_argument("--trace-dat", type=Path, default=Path("build/bench/trace.dat"), help="what trace-cmd recorded")
+    parser.add_argument("--perf-data", type=Path, default=Path("build/bench/perf.data"), help="what perf recorded")
+    parser.add_argument("--sockets", type=int, help="how many sockets are in those")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bench.arrows"
-        make(path, sockets)
-        print(f"replay of {sockets:,} sockets, {path.stat().st_size / 1e6:.0f} MB")
-        for name, options in JOBS.items():
-            before = time.monotonic()
-            child = subprocess.Popen(
-                [sys.executable, "-m", "inetprobe", "replay", path, "-q", *options], stdout=subprocess.DEVNULL
-            )
-            _, status, usage = os.wait4(child.pid, 0)
-            took = time.monotonic() - before
-            peak = usage.ru_maxrss / 1024
-            assert status == 0
-            print(f"  to {name:<20} {took:6.2f} s {sockets / took:>12,.0f} sockets/s {peak:6.0f} MB")
+        bench = Bench(Path(folder), options.repeat)
+        print(f"CPU time, user and system, of a process of its own; the median of {options.repeat}")
+        rates = compare(bench, min(options.most, 10**6))
+        grow(bench, "aggregates", options.most)
+        grow(bench, "JSON lines", min(options.most, 10**6))
+        beside(options, rates["JSON lines"])
 
 
 if __name__ == "__main__":

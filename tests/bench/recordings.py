@@ -1,0 +1,66 @@
+"""Recordings of any length for the benches: a mix of sockets as a busy host makes them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from inetprobe.record import Batch
+from inetprobe.run import Accounting
+from inetprobe.sinks import OutputFile
+from inetprobe.sinks.recording import RecordingSink
+from tests import builders
+
+#: How many of a hundred: kinds of ``builders.every_kind``, by their place there.
+MIX = {
+    0: 50,  # TCP
+    1: 24,  # UDP
+    6: 12,  # TCP over IPv6
+    2: 5,  # SOCK_RAW, EPERM
+    3: 2,  # SCTP, which loads a module
+    4: 3,  # no such protocol, after two requests
+    5: 4,  # MPTCP, with a TCP socket within
+}
+COMMS = (b"nginx", b"curl", b"python3", b"envoy", b"sshd", b"dockerd", b"postgres", b"redis-server")
+CGROUPS = {number: f"/system.slice/app{number}.service" for number in range(1, 13)}
+# Records as they come out of the ring: so many at once.
+_DRAINED = 2048
+_PERIOD = 1 << 16
+_EVERY_NS = 3000
+
+
+def mixed(rows: int) -> np.ndarray:
+    """So many records, of 64 processes, their durations lognormal."""
+    random = np.random.default_rng(1)
+    which = random.choice(list(MIX), rows, p=np.array(list(MIX.values())) / 100)
+    records = builders.every_kind()[which]
+    process = random.integers(0, 64, rows)
+    records["start_ns"] = 10**9 + np.arange(rows) * _EVERY_NS
+    records["seq"] = np.arange(rows) * 32
+    records["cpu"] = np.arange(rows) % 4
+    records["pid"] = random.integers(300, 30_000, 64)[process]
+    records["tid"] = records["pid"] + random.integers(0, 8, rows)
+    records["comm"] = np.array(COMMS)[process % len(COMMS)]
+    records["cgroup_id"] = 1 + process % len(CGROUPS)
+    # Both ends of each call move by one factor, so that they nest as before.
+    slower = np.where(np.isin(which, (3, 4)), 1, random.lognormal(0, 0.6, rows))[:, None]
+    calls = records["calls"]
+    ends = ((calls["start_ns"] + calls["duration_ns"]) * slower).astype(np.uint64)
+    calls["start_ns"] = (calls["start_ns"] * slower).astype(np.uint64)
+    calls["duration_ns"] = ends - calls["start_ns"]
+    return records
+
+
+def make(path: Path, sockets: int) -> Path:
+    """A recording as the live tracer would have written it."""
+    run = builders.run()
+    run.cgroups = dict(CGROUPS)
+    sink = RecordingSink(OutputFile.create(path), run)
+    records = mixed(_PERIOD)
+    for done in range(0, sockets, _PERIOD):
+        for start in range(0, min(_PERIOD, sockets - done), _DRAINED):
+            sink.batch(Batch(records[start : start + min(_DRAINED, sockets - done - start)]), run)
+        records = records.copy()
+        records["start_ns"] += _PERIOD * _EVERY_NS
+        records["seq"] += _PERIOD * 32
+    sink.summary(Accounting(entries=sockets, complete=sockets))
+    return path
