@@ -199,7 +199,7 @@ def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, numb
     assert web.heard == ["start", "stop"]
     assert (web.ready_before, web.ready()) == (False, True)
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
-    assert (said[0], len(said)) == (f"serving {web.url}", 2)
+    assert (said[-1], len(said)) == (f"serving {web.url}", 2)
     assert signal.getsignal(number) is before
 
 

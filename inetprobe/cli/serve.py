@@ -48,6 +48,10 @@ class WebOptions:
 class WebServer(Protocol):
     """What this command asks of inetprobe.web."""
 
+    @property
+    def url(self) -> str:
+        """Where it listens, once it has started."""
+
     def start(self) -> None:
         """Begins to answer, in threads of its own."""
 

@@ -2,7 +2,7 @@
 
 python -m tests.bench.bench_replay [--most 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
 
-Each figure is CPU time, user and system, of a process of its own, the median of several: a machine that others use, too,
+Each figure is CPU time, user and system, of a process of its own, the median of several: a machine that others use
 takes longer by the clock. What a process takes for a recording of one socket, its start, is taken off.
 """
 
@@ -125,7 +125,8 @@ def compare(bench: Bench, sockets: int) -> dict[str, float]:
     size = bench.recording(sockets).stat().st_size
     print(f"\n{sockets:,} sockets, {size / 1e6:.0f} MB, {size / sockets:.0f} bytes each")
     print(
-        f"  {'replay to':<26}{'records/s':>12}{'ns each':>9}{'of target':>11}{'of a copy':>11}{'peak MB':>9}{'start s':>9}"
+        f"  {'replay to':<26}{'records/s':>12}{'ns each':>9}{'of target':>11}{'of a copy':>11}{'peak MB':>9}"
+        f"{'start s':>9}"
     )
     rates = {}
     for job in ("aggregates", "JSON lines", "Arrow"):
