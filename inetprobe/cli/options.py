@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from inetprobe.cli import complete
 from inetprobe.errors import UsageError
 from inetprobe.filters import build
 from inetprobe.run import Run
@@ -33,8 +34,8 @@ _REPEATED = {
 _PAGE = 4096
 
 
-def _power_of_two(_context: click.Context, _option: click.Parameter, value: int) -> int:
-    if value & (value - 1):
+def _power_of_two(context: click.Context, _option: click.Parameter, value: int) -> int:
+    if value & (value - 1) and not context.resilient_parsing:  # while it is completed
         raise UsageError(f"--ring-size {value} is not a power of two")
     return value
 
@@ -79,7 +80,12 @@ def filter_options(function: F) -> F:
     decorate = click.option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
     for name, (flags, text) in reversed(_REPEATED.items()):
         option = click.option(
-            *flags, f"filter_{name}", multiple=True, metavar="VALUE[,…]", help=f"Only: {text}; !VALUE negates."
+            *flags,
+            f"filter_{name}",
+            multiple=True,
+            metavar="VALUE[,…]",
+            help=f"Only: {text}; !VALUE negates.",
+            shell_complete=complete.value,
         )
         decorate = option(decorate)
     result: F = decorate

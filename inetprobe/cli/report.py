@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
@@ -16,13 +17,15 @@ from inetprobe.filters import Filters
 
 @click.command("report")
 @filter_options
-@click.option("-o", "--output", metavar="FILE", help="Write the page there instead of to stdout.")
-@click.option("--baseline", metavar="FILE", help="A recording to put beside: what changed since, before and after.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="A recording to put beside: what changed since, before and after."
+)
 @click.option(
     "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
-@click.argument("recordings", metavar="FILE...", nargs=-1, required=True)
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def report_command(
     filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
 ) -> None:

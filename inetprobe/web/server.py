@@ -45,7 +45,6 @@ class Server:
     ) -> None:
         self._wanted = address
         self._path = config
-        self._telemetry_path = telemetry_path
         self._say = say
         self._limits = limits or Limits()
         self._config = WebConfig()
@@ -84,7 +83,6 @@ class Server:
         self._thread = threading.Thread(target=self._run, args=(started,), name="inetprobe-web", daemon=True)
         self._thread.start()
         started.wait()
-        self._say(f"serving {self.url}{self._telemetry_path}")
 
     def reload(self) -> bool:
         """Reads the web configuration anew; a bad one is said in one line, and the old one stays. Blocks on the disk.
