@@ -113,7 +113,9 @@ def _write(text: str, output: str | None) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(f"the report {output} cannot be written: {error.strerror or error}") from None
+        raise InetprobeError(
+            f"the report {output} cannot be written: {error.strerror or error}: name another file"
+        ) from None
 
 
 def _conclusion(report: Report) -> str:

@@ -72,9 +72,9 @@ def _writable(output: str | None, inputs: list[Path]) -> None:
     if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
         raise UsageError("-o names a file that is read: give another one")
     if path.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: it is a folder")
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")
     if not path.parent.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}")
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: make it")
 
 
 def _write(page: str, output: str | None) -> None:
@@ -85,4 +85,6 @@ def _write(page: str, output: str | None) -> None:
     try:
         Path(output).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(f"the page {output} cannot be written: {error.strerror or error}") from None
+        raise InetprobeError(
+            f"the page {output} cannot be written: {error.strerror or error}: name another file"
+        ) from None
