@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup trace check browsertest charts deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
+.PHONY: help setup trace check browsertest charts man deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -56,6 +56,9 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 	@mkdir -p build/fuzz/corpus
 	$(PYTHON) -m tests.fuzz.fuzz_recording -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 \
 	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
+
+man: setup ## man pages into docs/man/, from what the commands declare
+	$(PYTHON) -m inetprobe.cli.man docs/man
 
 charts: ## the newest chart libraries into the report's page (npm), to be looked at and committed
 	tools/charts.sh

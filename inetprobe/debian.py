@@ -63,7 +63,7 @@ def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
     if (found := wanted.find(target)) is not None:
         return found
     if platform.machine() != "x86_64":
-        raise VmError(f"{wanted.what} is fetched for x86_64 only, not {platform.machine()}")
+        raise VmError(f"{wanted.what} is fetched for x86_64 only, not {platform.machine()}: use an x86_64 machine")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.parent / ".lock", progress):
         if wanted.find(target) is None:
@@ -71,7 +71,7 @@ def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
                 _fetch(wanted, Path(work), target, progress)
     found = wanted.find(target)
     if found is None:
-        raise VmError(f"the packages of {wanted.what} do not hold it")
+        raise VmError(f"the packages of {wanted.what} do not hold it: delete the cache and try again")
     return found
 
 
@@ -79,7 +79,10 @@ def _fetch(wanted: Wanted, work: Path, target: Path, progress: Progress) -> None
     """Download and unpack in ``work``, then put the finished folder into place."""
     mirror = aptsources.debian_mirror(aptsources.read(), codename())
     if mirror is None:
-        raise VmError(f"no mirror of Debian in this system's apt sources to fetch {wanted.what} from")
+        raise VmError(
+            f"no mirror of Debian in this system's apt sources to fetch {wanted.what} from: "
+            "add one to /etc/apt/sources.list.d"
+        )
     progress(f"fetching {wanted.what} ({wanted.suite}) into {target}")
     apt = _verified(mirror, wanted.suite, work, progress)
     packages = wanted.packages(apt)
@@ -181,7 +184,9 @@ def run(command: list[str], cwd: Path | None = None) -> str:
     """Run to its end; its stdout. Raises VmError with the tool's own last words."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if shutil.which(command[0], path=path) is None:
-        raise VmError(f"Debian's packages are fetched with {command[0]}, which is not here")
+        raise VmError(
+            f"Debian's packages are fetched with {command[0]}, which is not here: use a Debian, or give --kernel a file"
+        )
     environment = os.environ | {"LC_ALL": "C", "PATH": path}
     done = subprocess.run(
         command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
@@ -189,5 +194,7 @@ def run(command: list[str], cwd: Path | None = None) -> str:
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()[-5:]
         kind = UnknownKeyError if "NO_PUBKEY" in done.stderr else VmError
-        raise kind(f"{Path(command[0]).name} failed while fetching packages: {' '.join(words) or done.returncode}")
+        raise kind(
+            f"{Path(command[0]).name} failed while fetching packages: {' '.join(words) or done.returncode}: try again"
+        )
     return done.stdout

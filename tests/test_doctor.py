@@ -1,6 +1,9 @@
 """The checks that read files, on recorded trees; the rest on this machine, whatever it is."""
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from inetprobe.kernel import doctor
@@ -95,3 +98,18 @@ def tmp_path_with_nothing(root):
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/status").write_text("CapEff:\t0000000000000000\n")
     return root
+
+
+def test_next_is_one_command():
+    good = doctor.Check("machine", "ok", "")
+    assert doctor.next_command([good]).startswith("inetprobe trace -- ")
+    assert doctor.next_command([good, doctor.Check("lockdown", "failed", "", "x")]).startswith("inetprobe vm -- trace")
+    assert doctor.next_command([doctor.Check("privileges", "failed", "", "x")]) == "sudo inetprobe doctor"
+
+
+def test_json_and_the_text_s_end_have_it():
+    inetprobe = [sys.executable, "-m", "inetprobe", "doctor"]
+    told = json.loads(subprocess.run([*inetprobe, "--format", "json"], capture_output=True, check=False).stdout)
+    shown = subprocess.run(inetprobe, capture_output=True, text=True, check=False).stdout
+    assert told["next"].startswith(("inetprobe ", "sudo inetprobe "))
+    assert shown.endswith(f" Next: {told['next']}\n")

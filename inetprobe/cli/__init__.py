@@ -10,14 +10,32 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from inetprobe import __version__
 from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
 from inetprobe.text import printable
 
-_COMMANDS = (
-    "trace", "top", "record", "replay", "explain", "check", "report", "export", "query", "serve", "doctor", "vm",
-)  # fmt: skip
+#: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
+_HELPS = {
+    "trace": "Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.",
+    "top": "Who makes sockets, what fails and what is slow: tables that live.",
+    "record": "Record inet sockets as this kernel makes them, and print nothing but notes.",
+    "replay": "Show a recording again: no kernel, no root, no bcc.",
+    "explain": "Say what socket() would do: the calls, the errno, why, and what would change it.",
+    "check": "Hold every trace of recordings against the model, and the recordings against budgets and an older one.",
+    "report": "Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, "
+    "and why.",
+    "export": "Write a recording for other tools.",
+    "query": "Ask recordings in SQL, with DuckDB inside.",
+    "serve": "Serve exact counts of this kernel's inet sockets to Prometheus.",
+    "doctor": "Can this machine be traced?",
+    "vm": "Run 'inetprobe ARGS...' in a throwaway VM.",
+    "completion": "Print what makes a shell complete commands, options and the filters' values.",
+}
+_COMMANDS = tuple(_HELPS)
+#: The shell's script asks through it.
+COMPLETE_VARIABLE = "_INETPROBE_COMPLETE"
 
 
 class _Lazy(click.Group):
@@ -33,6 +51,14 @@ class _Lazy(click.Group):
             module = importlib.import_module(f"inetprobe.cli.{cmd_name}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_HELPS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=text) for name, text in _HELPS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,7 +91,7 @@ def cli() -> None:
 def main() -> None:
     """The console script: every error of ours is one sentence and its exit status."""
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        sys.exit(cli.main(prog_name="inetprobe", complete_var=COMPLETE_VARIABLE, standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

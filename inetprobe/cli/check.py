@@ -13,6 +13,7 @@ from inetprobe.check.budget import load
 from inetprobe.check.examine import FAILURES, Plan, examine
 from inetprobe.check.result import Report, counted
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import coloured, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, InetprobeError, UsageError
@@ -25,8 +26,10 @@ FORMATS = ("text", "json", "junit", "github")
 
 @click.command("check")
 @filter_options
-@click.option("--budget", metavar="FILE", help="Limits in TOML: see the README.")
-@click.option("--baseline", metavar="FILE", help="A recording: fail where durations or failures became worse than its.")
+@click.option("--budget", type=FILE, metavar="FILE", help="Limits in TOML: see the README.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="A recording: fail where durations or failures became worse than its."
+)
 @click.option(
     "--fail-on",
     multiple=True,
@@ -39,10 +42,10 @@ FORMATS = ("text", "json", "junit", "github")
     "--min-sockets", type=click.IntRange(1), default=1, show_default=True, help="Do not judge a recording of fewer."
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write the report there instead of to stdout.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report there instead of to stdout.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Only what failed, and no summary.")
-@click.argument("recordings", metavar="FILE...", nargs=-1, required=True)
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def check_command(
     filters: Filters,
     budget: str | None,
@@ -110,7 +113,9 @@ def _write(text: str, output: str | None) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(f"the report {output} cannot be written: {error.strerror or error}") from None
+        raise InetprobeError(
+            f"the report {output} cannot be written: {error.strerror or error}: name another file"
+        ) from None
 
 
 def _conclusion(report: Report) -> str:

@@ -31,7 +31,13 @@ def doctor_command(form: str, quiet: bool) -> None:
     checks = doctor.examine()
     able = doctor.traceable(checks)
     if form == "json":
-        report = {"v": 1, "kind": "doctor", "traceable": able, "checks": [asdict(check) for check in checks]}
+        report = {
+            "v": 1,
+            "kind": "doctor",
+            "traceable": able,
+            "checks": [asdict(check) for check in checks],
+            "next": doctor.next_command(checks),
+        }
         click.echo(json.dumps(report))
     else:
         _print(checks, able, quiet)
@@ -48,8 +54,5 @@ def _print(checks: list[doctor.Check], able: bool, quiet: bool) -> None:
             click.echo(f"  {'':<10} → {check.fix}")
     if not quiet:
         click.echo()
-        click.echo(
-            "This machine can be traced. Next: inetprobe trace -- curl -s http://localhost/"
-            if able
-            else "This machine cannot be traced; a throwaway VM can. Next: inetprobe vm -- trace -- COMMAND"
-        )
+        verdict = "This machine can be traced." if able else "This machine cannot be traced as it is."
+        click.echo(f"{verdict} Next: {doctor.next_command(checks)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
@@ -24,7 +25,11 @@ _STDOUT = ("folded",)
 @filter_options
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option(
-    "-o", "--output", metavar="OUT", help="Where to; - is stdout, as it is without -o for folded. FOLDER/: see parquet."
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="OUT",
+    help="Where to; - is stdout, as it is without -o for folded. FOLDER/: see parquet.",
 )
 @click.option(
     "--by",
@@ -33,7 +38,7 @@ _STDOUT = ("folded",)
     help="folded: what stands at the root: comm, pid, cgroup, container, pod or unit.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No summary and no progress.")
-@click.argument("recording", metavar="FILE")
+@click.argument("recording", type=FILE, metavar="FILE")
 def export_command(filters: Filters, form: str, output: str | None, by: str, quiet: bool, recording: str) -> None:
     """Write a recording for other tools.
 

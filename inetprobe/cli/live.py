@@ -65,6 +65,7 @@ def run_live(
     ring_size: int,
     also: tuple[str, ...],
     sock: bool,
+    verbose: bool,
     quiet: bool,
     drive: Drive = pump,
     silent: bool = False,
@@ -78,7 +79,7 @@ def run_live(
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user, silent=silent)
     tell = say(quiet)
-    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock)
+    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, verbose=verbose)
     try:
         with _interruptible() as stop, LiveSource(options, child, tell) as source:
             stop.calls = lambda number: _stop(source, child, number)

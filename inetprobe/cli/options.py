@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from inetprobe.cli import complete
 from inetprobe.errors import UsageError
 from inetprobe.filters import build
 from inetprobe.run import Run
@@ -33,10 +35,29 @@ _REPEATED = {
 _PAGE = 4096
 
 
-def _power_of_two(_context: click.Context, _option: click.Parameter, value: int) -> int:
-    if value & (value - 1):
-        raise UsageError(f"--ring-size {value} is not a power of two")
-    return value
+_SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30}
+_SIZE = re.compile(r"(\d{1,10})\s*(?:([kmg]?)(?:i?b)?)", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(word: str) -> int:
+    """Bytes of ``8MiB``, ``1M``, ``64k``, ``8388608``: a suffix counts by 1024 with and without its i.
+
+    Raises UsageError for what is no size of a ring: a power of two from a page to 1 GiB.
+    """
+    match = _SIZE.fullmatch(word.strip())
+    if match is None:
+        raise UsageError(f"--ring-size: {word[:40]!r} is not a size: give one such as 8MiB, 512K or 8388608")
+    size = int(match[1]) << _SUFFIXES[match[2].lower()]
+    if not _PAGE <= size <= 1 << 30:
+        raise UsageError(f"--ring-size {word} is out of range: give 4KiB to 1GiB")
+    if size & (size - 1):
+        nearest = 1 << size.bit_length()
+        raise UsageError(f"--ring-size {word} is not a power of two: give {min(nearest, 1 << 30)} or {nearest >> 1}")
+    return size
+
+
+def _ring_size(context: click.Context, _option: click.Parameter, value: str) -> int:
+    return 0 if context.resilient_parsing else parse_size(value)  # while it is completed, it may be half a word
 
 
 def probe_options(ring_size: int) -> list[Callable[[F], F]]:
@@ -50,12 +71,13 @@ def probe_options(ring_size: int) -> list[Callable[[F], F]]:
         ),
         click.option(
             "--ring-size",
-            type=click.IntRange(_PAGE, 1 << 30),
-            default=ring_size,
+            metavar="SIZE",
+            default=f"{ring_size >> 20}MiB",
             show_default=True,
-            callback=_power_of_two,
-            help="Bytes of the ring buffer: a power of two.",
+            callback=_ring_size,
+            help="The ring buffer's: a power of two, such as 8MiB or a number of bytes.",
         ),
+        click.option("-v", "--verbose", is_flag=True, help="Show the compiler's and the verifier's whole log."),
     ]
 
 
@@ -79,7 +101,12 @@ def filter_options(function: F) -> F:
     decorate = click.option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
     for name, (flags, text) in reversed(_REPEATED.items()):
         option = click.option(
-            *flags, f"filter_{name}", multiple=True, metavar="VALUE[,…]", help=f"Only: {text}; !VALUE negates."
+            *flags,
+            f"filter_{name}",
+            multiple=True,
+            metavar="VALUE[,…]",
+            help=f"Only: {text}; !VALUE negates.",
+            shell_complete=complete.value,
         )
         decorate = option(decorate)
     result: F = decorate

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.query import engine, questions
@@ -17,12 +18,12 @@ from inetprobe.query.show import FORMATS
 
 @click.command("query")
 @click.option("--sql", metavar="SQL", help="The query, over the tables traces, calls and recordings.")
-@click.option("-f", "--file", "file", metavar="FILE", help="Read the query from there; - is stdin.")
+@click.option("-f", "--file", "file", type=FILE, metavar="FILE", help="Read the query from there; - is stdin.")
 @click.option("--ask", metavar="NAME", help="A ready question; --questions lists them.")
 @click.option("--questions", "listed", is_flag=True, help="List the ready questions and end.")
 @click.option("--format", "form", type=click.Choice(tuple(FORMATS)), default="table", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, and nothing about losses.")
-@click.argument("recordings", metavar="FILE...", nargs=-1)
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1)
 def query_command(
     sql: str | None,
     file: str | None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import filter_options, open_recording
 from inetprobe.errors import UsageError
@@ -15,7 +16,7 @@ from inetprobe.sinks import REDACTIONS, OutputFile, Sink
 
 @click.command("record")
 @filter_options
-@click.option("-o", "--output", metavar="FILE", required=True, help="The recording to write.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The recording to write.")
 @click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave out: {', '.join(REDACTIONS)}.")
 @live_options
 def record_command(output: str, redact: str, **live: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import filter_options, open_sinks, output_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
@@ -21,11 +22,11 @@ from inetprobe.sources.replay import ReplaySource
 @click.command("replay")
 @filter_options
 @output_options
-@click.option("-o", "--output", metavar="FILE", help="Write what the filters keep as a recording too.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write what the filters keep as a recording too.")
 @click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @click.option("-q", "--quiet", is_flag=True, help="No summary.")
-@click.argument("recording", metavar="FILE")
+@click.argument("recording", type=FILE, metavar="FILE")
 def replay_command(
     filters: Filters,
     form: str,

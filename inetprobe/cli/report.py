@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
@@ -16,13 +17,15 @@ from inetprobe.filters import Filters
 
 @click.command("report")
 @filter_options
-@click.option("-o", "--output", metavar="FILE", help="Write the page there instead of to stdout.")
-@click.option("--baseline", metavar="FILE", help="A recording to put beside: what changed since, before and after.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="A recording to put beside: what changed since, before and after."
+)
 @click.option(
     "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
-@click.argument("recordings", metavar="FILE...", nargs=-1, required=True)
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def report_command(
     filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
 ) -> None:
@@ -69,9 +72,9 @@ def _writable(output: str | None, inputs: list[Path]) -> None:
     if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
         raise UsageError("-o names a file that is read: give another one")
     if path.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: it is a folder")
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")
     if not path.parent.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}")
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: make it")
 
 
 def _write(page: str, output: str | None) -> None:
@@ -82,4 +85,6 @@ def _write(page: str, output: str | None) -> None:
     try:
         Path(output).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(f"the page {output} cannot be written: {error.strerror or error}") from None
+        raise InetprobeError(
+            f"the page {output} cannot be written: {error.strerror or error}: name another file"
+        ) from None

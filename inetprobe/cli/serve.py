@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import filter_options, probe_options
 from inetprobe.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.exporter.collector import SnapshotCollector
@@ -74,11 +75,19 @@ def _serve_options(function: F) -> F:
             help="Where to listen.",
         ),
         click.option(
-            "--web.config.file", "config", metavar="FILE", help="TLS and passwords, as Prometheus' exporters have them."
+            "--web.config.file",
+            "config",
+            type=FILE,
+            metavar="FILE",
+            help="TLS and passwords, as Prometheus' exporters have them.",
         ),
         click.option("--web.telemetry-path", "telemetry_path", metavar="PATH", default="/metrics", show_default=True),
         click.option(
-            "--replay", "recording", metavar="FILE", help="Serve the counts of a recording: no kernel, no root."
+            "--replay",
+            "recording",
+            type=FILE,
+            metavar="FILE",
+            help="Serve the counts of a recording: no kernel, no root.",
         ),
         click.option("--once", is_flag=True, help="Print the page on stdout and end."),
         click.option(
@@ -218,6 +227,7 @@ class _Service:
             # The filters are decided in the kernel.
             streaming = executor.submit(pump, source, Filters(), [self._stream])
             streaming.add_done_callback(lambda _: self._events.put("stop"))
+            self._tell("counting: Ctrl-C or SIGTERM ends it")
             try:
                 self._listen(server)
             finally:
@@ -284,4 +294,5 @@ def open_web(web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[
         telemetry_path=web.telemetry_path,
     )
     server.bind()
+    tell(f"serving {server.url}{web.telemetry_path}")
     return server

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from inetprobe.cli import say
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import filter_options
 from inetprobe.errors import UsageError
@@ -33,7 +34,7 @@ _GRACE_S = 1.0
 @click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Show anew this often.")
 @click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration (or one interval).")
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows a table with --once.")
-@click.option("--replay", "recording", metavar="FILE", help="Look at a recording instead of this kernel.")
+@click.option("--replay", "recording", type=FILE, metavar="FILE", help="Look at a recording instead of this kernel.")
 @live_options
 def top_command(
     filters: Filters, interval: str, once: bool, rows: int, recording: str | None, quiet: bool, **live: Any

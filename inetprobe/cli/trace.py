@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import filter_options, open_sinks, output_options
 
@@ -13,7 +14,7 @@ from inetprobe.cli.options import filter_options, open_sinks, output_options
 @click.command("trace")
 @filter_options
 @output_options
-@click.option("-o", "--output", metavar="FILE", help="Record what is shown, too.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Record what is shown, too.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @live_options
 def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:

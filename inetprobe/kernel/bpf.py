@@ -48,6 +48,7 @@ class Program:
         self._bcc = _import_bcc()
         self._say = say
         self._options = options
+        self._whole_log = say if options.verbose else None
         self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
         self._functions = (*symbols.present(), *(function.name for function in options.also))
         self._task_storage = _TASK_STORAGE_HELPER in symbols
@@ -200,11 +201,14 @@ class Program:
         return self._compile_with([])
 
     def _compile_with(self, flags: list[str]) -> Any:
-        with _captured_stderr() as log:
+        with _captured_stderr(self._whole_log) as log:
             try:
                 return _deferred(self._bcc.BPF)(text=_source(), cflags=[*self._cflags(), *flags])
             except Exception as error:  # bcc raises nothing narrower
-                raise HostError(f"inetprobe's BPF program does not compile: {_telling(log() or str(error))}") from error
+                raise HostError(
+                    f"inetprobe's BPF program does not compile: {_telling(log() or str(error))}: "
+                    "-v shows the compiler's whole log, and inetprobe doctor which bcc it is"
+                ) from error
 
     def _cflags(self) -> list[str]:
         options = self._options
@@ -263,7 +267,7 @@ class Program:
     def _load(self, bpf: Any, function: str, side: str) -> Any:
         fentry = self.mechanisms[function] == "fentry"
         name = f"{_FENTRY_PREFIX[side]}{function}" if fentry else f"{side}_{function}"
-        with _captured_stderr() as log:
+        with _captured_stderr(self._whole_log) as log:
             try:
                 program = bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
             except Exception as error:  # bcc raises nothing narrower
@@ -285,23 +289,30 @@ class Program:
         try:
             program = self._load(self._bpf, function, side)
         except _LoadError as error:
-            raise HostError(f"the kernel refused inetprobe's BPF program {error}") from error
+            raise HostError(
+                f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "
+                "and inetprobe doctor what this machine lacks"
+            ) from error
         # A name, and a maxactive even for an entry, make bcc go through tracefs, where hits and misses are counted.
         name = f"{probes.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
         maxactive = self._options.maxactive if returns else 1
-        with _captured_stderr() as log:
+        with _captured_stderr(self._whole_log) as log:
             fd = self._bcc.lib.bpf_attach_kprobe(program.fd, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
                 self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
-                raise HostError(f"cannot attach to {function}: {_telling(log()) or 'the kernel refused the kprobe'}")
+                why = _telling(log()) or "the kernel refused the kprobe"
+                raise HostError(f"cannot attach to {function}: {why}: inetprobe doctor says what this machine lacks")
         self._kprobes.append((function, side, name, fd))
 
     def _attach_tracepoint(self, event: bytes, program: bytes) -> None:
         try:
             self._bpf.attach_raw_tracepoint(tp=event, fn_name=program)
         except Exception as error:  # bcc raises nothing narrower
-            raise HostError(f"the kernel refuses the tracepoint {event.decode()}: {error}") from error
+            raise HostError(
+                f"the kernel refuses the tracepoint {event.decode()}: {error}: "
+                "inetprobe doctor says what this machine lacks"
+            ) from error
         self._tracepoints.append((event, self._bpf.load_func(program, self._bcc.BPF.RAW_TRACEPOINT).fd))
 
 
@@ -363,8 +374,9 @@ def _telling(log: str) -> str:
 
 
 @contextlib.contextmanager
-def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """libbcc and LLVM write straight to file descriptor 2: keep it for the error message instead."""
+def _captured_stderr(say: Callable[[str], None] | None) -> Iterator[Callable[[], str]]:
+    """libbcc and LLVM write straight to file descriptor 2: keep it for the error message instead, and with ``say`` give
+    the user every line of it afterwards."""
     with tempfile.TemporaryFile() as log:
         saved = os.dup(2)
         os.dup2(log.fileno(), 2)
@@ -378,3 +390,6 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+            if say is not None:
+                for line in read().splitlines():
+                    say(line)

@@ -39,6 +39,9 @@ _LAST_KIND = 19
 # Bytes of an enumerator, and what stands behind its name.
 _ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.Struct("<q"))}
 
+#: What helps where BTF is not as it has to be.
+_ANOTHER = "boot another kernel, or trace in a VM: inetprobe vm -- trace"
+
 
 @dataclass(frozen=True, slots=True)
 class Prototype:
@@ -77,12 +80,12 @@ class Btf:
     def __init__(self, data: bytes, where: str = str(VMLINUX)) -> None:
         self._where = where
         if len(data) < _HEADER.size:
-            raise HostError(f"{where} is not BTF: it has {len(data)} bytes")
+            raise HostError(f"{where} is not BTF: it has {len(data)} bytes: {_ANOTHER}")
         magic, version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != 1:
-            raise HostError(f"{where} is not BTF of version 1 and this machine's byte order")
+            raise HostError(f"{where} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
         if header + max(type_off + type_len, str_off + str_len) > len(data):
-            raise HostError(f"{where} is cut short")
+            raise HostError(f"{where} is cut short: {_ANOTHER}")
         self._types = data[header + type_off : header + type_off + type_len]
         self._strings = data[header + str_off : header + str_off + str_len]
         self._by_id: list[int] | None = None
@@ -105,7 +108,7 @@ class Btf:
         """
         bit_offset = self._member(struct_name, members).bit_offset
         if bit_offset % 8:
-            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field")
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field: {_ANOTHER}")
         return bit_offset // 8
 
     def field(self, struct_name: str, *members: str) -> Field:
@@ -119,7 +122,7 @@ class Btf:
         except (struct.error, IndexError):
             raise self._damaged(struct_name) from None
         if not bits:
-            raise HostError(f"struct {struct_name}: {'.'.join(members)} is no integer")
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is no integer: {_ANOTHER}")
         return Field(bit_offset // 8, bit_offset % 8, bits, signed)
 
     def _integer(self, member: _Member) -> tuple[int, int, bool]:
@@ -152,7 +155,7 @@ class Btf:
                 found = self._find_member(position, name)
                 if found is None:
                     path = ".".join(members[: index + 1])
-                    raise HostError(f"this kernel's struct {struct_name} has no member {path}")
+                    raise HostError(f"this kernel's struct {struct_name} has no member {path}: {_ANOTHER}")
                 total += found.bit_offset
         except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
             raise self._damaged(struct_name) from None
@@ -160,7 +163,7 @@ class Btf:
         return replace(found, bit_offset=total)
 
     def _damaged(self, struct_name: str) -> HostError:
-        return HostError(f"{self._where} is damaged: it does not describe struct {struct_name}")
+        return HostError(f"{self._where} is damaged: it does not describe struct {struct_name}: {_ANOTHER}")
 
     def has_member(self, struct_name: str, *members: str) -> bool:
         """Is there such a structure with such a member? False for a bit field, too."""
@@ -198,7 +201,7 @@ class Btf:
                 size, value = _ENUMERATORS[kind]
                 return int(value.unpack_from(self._types, place + 4)[0]) if within % size == 0 else None
         except struct.error:
-            raise HostError(f"{self._where} is damaged: an enum is cut short") from None
+            raise HostError(f"{self._where} is damaged: an enum is cut short: {_ANOTHER}") from None
         return None
 
     def _containing(self, place: int) -> int:
@@ -223,7 +226,7 @@ class Btf:
             _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
             return Prototype(info & 0xFFFF, self._returns(returned))
         except (struct.error, IndexError):
-            raise HostError(f"{self._where} is damaged: it does not describe the function {name}") from None
+            raise HostError(f"{self._where} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
 
     def _returns(self, type_id: int) -> str:
         while type_id:
@@ -250,7 +253,7 @@ class Btf:
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
         if position is None:
-            raise HostError(f"this kernel's BTF ({self._where}) has no struct {name}")
+            raise HostError(f"this kernel's BTF ({self._where}) has no struct {name}: {_ANOTHER}")
         return position
 
     def _search(self, name: str, kind: int) -> int | None:
@@ -309,18 +312,18 @@ class Btf:
             if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
                 return position
             type_id = target
-        raise HostError(f"{self._where}: type {type_id} is not a structure")
+        raise HostError(f"{self._where}: type {type_id} is not a structure: {_ANOTHER}")
 
     def _index(self) -> list[int]:
         positions, position, end = [0], 0, len(self._types)
         while position < end:
             positions.append(position)
             if position + _TYPE.size > end:
-                raise HostError(f"{self._where} is damaged: its last type is cut short")
+                raise HostError(f"{self._where} is damaged: its last type is cut short: {_ANOTHER}")
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = (info >> 24) & 0x1F
             if kind > _LAST_KIND or not kind:
-                raise HostError(f"{self._where} has a type of kind {kind}, which inetprobe does not know")
+                raise HostError(f"{self._where} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
             fixed, each = _TAIL.get(kind, (0, 0))
             position += _TYPE.size + fixed + each * (info & 0xFFFF)
         return positions

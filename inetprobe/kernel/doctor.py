@@ -24,6 +24,7 @@ Status = Literal["ok", "warning", "failed"]
 
 # include/uapi/linux/capability.h
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_TRACE = "inetprobe trace -- python3 -c 'import socket; socket.socket()'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,13 @@ def examine(root: Path = Path("/")) -> list[Check]:
 def traceable(checks: list[Check]) -> bool:
     """Can the main job be done? Warnings do not stop it."""
     return all(check.status != "failed" for check in checks)
+
+
+def next_command(checks: list[Check]) -> str:
+    """The one command to run next: a trace here, the question as root, or the trace in a VM."""
+    if any(check.name == "privileges" and check.status == "failed" for check in checks):
+        return "sudo inetprobe doctor"  # what else is wrong may only have been out of sight
+    return _TRACE if traceable(checks) else f"inetprobe vm -- {_TRACE.removeprefix('inetprobe ')}"
 
 
 def _examine(root: Path) -> Iterator[Check]:

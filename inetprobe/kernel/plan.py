@@ -29,6 +29,7 @@ class Options:
     ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
     constants of ``kernel.sock``, none where the fields of the sock are not asked for. With ``counting`` the kernel
     keeps the tables of ``kernel.cells`` and sends only what needs an explanation, each as soon as there is one.
+    ``verbose``: show the compiler's and the verifier's whole log.
     """
 
     offsets: Mapping[str, int]
@@ -42,6 +43,7 @@ class Options:
     bare: bool = False
     sock: Mapping[str, str] = field(default_factory=dict)
     counting: Counting | None = None
+    verbose: bool = False
 
     def mechanisms(self, functions: Iterable[str]) -> dict[str, str]:
         """``kprobe`` or ``fentry`` for each function. Raises HostError when fentry is demanded of a kernel without."""

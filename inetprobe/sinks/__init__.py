@@ -53,7 +53,9 @@ class OutputFile:
 
 def cannot_write(path: Path, error: OSError) -> InetprobeError:
     """The one sentence for a recording that cannot be written."""
-    return InetprobeError(f"the recording {path} cannot be written: {error.strerror or error}")
+    return InetprobeError(
+        f"the recording {path} cannot be written: {error.strerror or error}: name another file or make room"
+    )
 
 
 def open_format(name: str, out: TextIO, style: Style) -> Sink:

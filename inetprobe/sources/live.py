@@ -53,7 +53,8 @@ class LiveOptions:
 
     ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
     between them allowed; ``sock``: read the fields of each sock that was made; ``duration_s`` is in seconds, None for
-    until stopped. ``counting`` is how the kernel counts for ``sources.counting``, None for a trace of every socket.
+    until stopped. ``counting`` is how the kernel counts for ``sources.counting``, None for a trace of every socket;
+    ``verbose``: give the user the compiler's and the verifier's whole log.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -64,6 +65,7 @@ class LiveOptions:
     duration_s: float | None = None
     sock: bool = False
     counting: Counting | None = None
+    verbose: bool = False
 
 
 class LiveSource:
@@ -211,6 +213,7 @@ class LiveSource:
             bare=options.filters.beyond_inet,
             sock=sock.constants(types) if options.sock else {},
             counting=options.counting,
+            verbose=options.verbose,
         )
         return bpf.Program(program, symbols, say)
 

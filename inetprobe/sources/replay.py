@@ -42,7 +42,7 @@ class ReplaySource:
             reason = error.strerror or str(error)
             raise RecordingError(f"{path} cannot be read: {reason}") from None
         if not self._file.size():
-            raise RecordingError(f"{path} is empty: nothing was recorded in it")
+            raise RecordingError(f"{path} is empty: nothing was recorded in it, so record anew")
         try:
             self._messages = Messages(self._file)
             self._stream = pa.ipc.open_stream(self._messages)
@@ -112,11 +112,14 @@ class ReplaySource:
     def _damaged(self, error: BaseException) -> RecordingError:
         if self._messages.short:
             return self._cut_short()
-        return RecordingError(f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}")
+        return RecordingError(
+            f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}: copy it again, or record anew"
+        )
 
     def _cut_short(self) -> RecordingError:
         return RecordingError(
-            f"{self._path} is cut short after {self._count():,} sockets: its last second and its accounting are missing"
+            f"{self._path} is cut short after {self._count():,} sockets: its last second and its "
+            "accounting are missing; copy it again, or record anew"
         )
 
 

@@ -27,7 +27,8 @@ class ServeOptions:
 
     ``bounds_ns`` are the histograms' bounds; the stream carries creations of at least ``slow_ns``, and at most
     ``rate_limit`` records a second and CPU. Above ``max_rate`` creations a second the probes are detached; None: never.
-    ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for.
+    ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``verbose`` as of
+    LiveOptions.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -38,6 +39,7 @@ class ServeOptions:
     mechanism: str = "auto"
     maxactive: int | None = None
     ring_size: int = RING_SIZE
+    verbose: bool = False
 
 
 class ServeSource(Source, Counts, Protocol):
@@ -57,7 +59,14 @@ def open_live(options: ServeOptions, say: Say) -> ServeSource:
     machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
     """
     counting = Counting(options.bounds_ns, options.slow_ns, options.rate_limit)
-    live = LiveOptions(options.filters, options.ring_size, options.maxactive, options.mechanism, counting=counting)
+    live = LiveOptions(
+        options.filters,
+        options.ring_size,
+        options.maxactive,
+        options.mechanism,
+        counting=counting,
+        verbose=options.verbose,
+    )
     source = CountingSource(live, options.max_rate, say)
     with contextlib.ExitStack() as undo:
         undo.callback(source.close)

@@ -9,8 +9,8 @@ import pytest
 from tests import examples
 from tests.pty_screen import Terminal
 
-#: What stands on the screen once it works: the notes of trace and record, top's last line, serve's address.
-_WORKS = ("inetprobe: tracing", "quit", "inetprobe: serving")
+#: What stands on the screen once it works: the notes of trace and record, top's last line, and serve.
+_WORKS = ("inetprobe: tracing", "q quit", "inetprobe: counting")
 _A_WHILE_S = 3.0
 _LONGEST_S = 120.0
 

@@ -1,0 +1,93 @@
+"""One table of exit statuses, walked for every command: the contract of inetprobe.errors."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from inetprobe.cli import _COMMANDS
+
+from . import recorded
+
+#: How each command that reads a recording is given one, and how each that looks at a kernel is told to.
+_READERS = {
+    "replay": ["{file}"],
+    "check": ["{file}"],
+    "report": ["{file}", "-o", "{out}"],
+    "export": ["{file}", "--to", "folded"],
+    "query": ["{file}", "--ask", "slowest"],
+    "serve": ["--replay", "{file}", "--once"],
+    "top": ["--replay", "{file}", "--once"],
+    "explain": ["--profile", "{file}", "--type", "stream"],
+}
+_TRACERS = {
+    "trace": ["--duration", "1s"],
+    "record": ["--duration", "1s", "-o", "{out}"],
+    "top": ["--once"],
+    "serve": ["--once"],
+    "doctor": [],
+}
+_NEITHER = {"vm", "completion"}
+_NO_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def run(command, argv, tmp_path, file="", before=()):
+    words = [word.format(file=tmp_path / file, out=tmp_path / "out") for word in argv]
+    done = subprocess.run(
+        [*before, sys.executable, "-m", "inetprobe", command, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(name="damaged", scope="module")
+def _damaged(tmp_path_factory):
+    """An empty recording, one cut short, one damaged in the middle and a file that is none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    whole = recorded.every_kind(folder / "whole").read_bytes()
+    (folder / "empty").touch()
+    (folder / "cut").write_bytes(whole[:-600])
+    (folder / "damaged").write_bytes(b"\x55" * 64 + whole[64:])
+    (folder / "none").write_text("no recording\n" * 99)
+    return folder
+
+
+def test_every_command_is_in_the_table():
+    assert {*_READERS, *_TRACERS, *_NEITHER} == set(_COMMANDS)
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_is_0(command, tmp_path):
+    assert run(command, ["-h"], tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_a_command_line_that_is_wrong_is_2(command, tmp_path):
+    done = run(command, [] if command == "vm" else ["--no-such-option"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", _READERS)
+@pytest.mark.parametrize("file", ["empty", "cut", "damaged", "none"])
+def test_a_recording_that_is_not_whole_is_4(command, file, damaged):
+    done = run(command, _READERS[command], damaged, file)
+    if (command, file) == ("explain", "cut"):  # the profile stands at the beginning
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 4, done.stderr
+        assert f"{damaged / file}" in done.stderr
+
+
+@pytest.mark.parametrize("command", _TRACERS)
+def test_a_machine_that_cannot_be_traced_is_3(command, tmp_path):
+    before = _NO_CAPABILITIES if os.geteuid() == 0 and shutil.which("setpriv") else []
+    done = run(command, _TRACERS[command], tmp_path, before=before)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout if command == "doctor" else len(done.stderr.splitlines()) == 1
