@@ -215,7 +215,7 @@ def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
     assert total(web.shown, "inetprobe_records_total") == 3
     assert (web.heard, source.closed) == (["start", "stop"], 1)
-    assert said == ["3 sockets created, 3 complete, 0 incomplete, 0 lost"]
+    assert said == ["counting: Ctrl-C or SIGTERM ends it", "3 sockets created, 3 complete, 0 incomplete, 0 lost"]
 
 
 def test_what_ends_the_stream_ends_the_service(monkeypatch):
