@@ -27,8 +27,9 @@ _MAKEFILE = "check:\n\tpython3 -c 'import socket; socket.socket()'\n"
 
 def of(command):
     """The examples as --help prints them."""
-    found = cli.get_command(click.Context(cli), command)
-    text = found.get_help(click.Context(found, info_name=command, terminal_width=80))
+    parent = click.Context(cli, info_name="inetprobe", **cli.context_settings)
+    found = cli.get_command(parent, command)
+    text = found.get_help(click.Context(found, parent, command, terminal_width=80))
     block = re.search(r"^ *Examples:\n((?: +inetprobe .*\n?)+)", text, re.MULTILINE)
     return [] if block is None else [line.strip() for line in block[1].splitlines()]
 

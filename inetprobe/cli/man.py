@@ -33,7 +33,7 @@ _VARIABLES = {
 
 def page(name: str) -> str:
     """The page of the command ``name``, or of inetprobe itself for an empty one, as man(7) source."""
-    context = click.Context(cli, info_name="inetprobe")
+    context = click.Context(cli, info_name="inetprobe", **cli.context_settings)
     command = cli.get_command(context, name) if name else cli
     assert command is not None
     title = f"inetprobe-{name}" if name else "inetprobe"
