@@ -52,7 +52,7 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
 
 bench: setup ## measurements
-	PYTHONPATH=. $(PYTHON) tests/bench/bench_replay.py
+	$(PYTHON) -m tests.bench.bench_replay
 	$(PYTHON) -m tests.bench.bench_cost
 
 .venv/mutants-ready: .venv/ready
