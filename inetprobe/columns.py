@@ -158,7 +158,7 @@ class _Columns:
         self.known = {}
         for name in _PLAIN:
             column = batch.column(name)
-            self.known[name] = _or_zero(column) if name in UNKNOWN_OF_BARE else _numbers(column, name)
+            self.known[name] = _filled(column, 0) if name in UNKNOWN_OF_BARE else _numbers(column, name)
         self._batch = batch
         self._dtype = dtype
 
@@ -225,7 +225,7 @@ def _calls_from_arrow(column: pa.ListArray, run: Run) -> Calls:
         raise RecordingError("column calls has a null call")
     known = {name: _numbers(struct.field(name), f"calls.{name}") for name in _CALL_PLAIN}
     for name in ("duration_ns", "result"):
-        known[name] = _or_zero(struct.field(name))
+        known[name] = _filled(struct.field(name), 0)
     return Calls(counts, offsets[:-1] - offsets[0], function=_function_numbers(struct.field("function"), run), **known)
 
 
@@ -296,15 +296,15 @@ def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
     return np.asarray(column)
 
 
-def _or_zero(column: pa.Array) -> npt.NDArray[Any]:
-    """The numbers of a column, 0 for a null: as fill_null() has them, in a fifth of its time."""
+def _filled(column: pa.Array, value: int) -> npt.NDArray[Any]:
+    """The integers of a column, ``value`` for a null: as fill_null() has them, in a fifth of its time."""
     validity, data = column.buffers()
     here = slice(column.offset, column.offset + len(column))
     numbers: npt.NDArray[Any] = np.frombuffer(data, column.type.to_pandas_dtype())[here]
     if not column.null_count:
         return numbers
     known = np.unpackbits(np.frombuffer(validity, np.uint8), count=here.stop, bitorder="little")[here]
-    return np.where(known.view(bool), numbers, numbers.dtype.type(0))
+    return np.where(known.view(bool), numbers, numbers.dtype.type(value))
 
 
 def _used(column: pa.DictionaryArray) -> tuple[list[str | None], npt.NDArray[np.signedinteger[Any]]]:
@@ -312,7 +312,7 @@ def _used(column: pa.DictionaryArray) -> tuple[list[str | None], npt.NDArray[np.
 
     A dictionary may be far larger than the column: it serves every batch that follows. Of one that is not, all is used.
     """
-    indices = np.asarray(column.indices.fill_null(-1) if column.null_count else column.indices)
+    indices = _filled(column.indices, -1)
     least = -1 if column.null_count else 0
     if len(indices) and (indices.min() < least or indices.max() >= len(column.dictionary)):
         raise RecordingError("a name of it is not where its column says")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from inetprobe.cli import serve
+from inetprobe.cli import cli, serve
 from inetprobe.errors import HostError, RecordingError, UsageError
 from inetprobe.exporter.stream import Stream
 from inetprobe.filters import Filters
@@ -273,7 +273,7 @@ def test_stopped_while_it_attaches(monkeypatch):
 def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, capsys):
     web = Web(signalled(signal.SIGTERM))
     monkeypatch.setattr(serve, "open_web", web.open)
-    serve.serve_command.main(["--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
+    cli.main(["serve", "--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == ["trace"] * 5 + ["summary"]
     assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}

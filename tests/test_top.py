@@ -7,7 +7,7 @@ import numpy as np
 from click.testing import CliRunner
 from textual.widgets import DataTable
 
-from inetprobe.cli.top import _parse, top_command
+from inetprobe.cli.top import _parse
 from inetprobe.filters import build
 from inetprobe.record import Batch, Loss
 from inetprobe.top.collect import Collector
@@ -69,7 +69,7 @@ def owned():
 def test_once_of_a_recording(tmp_path, update_goldens):
     records, run = owned()
     recorded.write(tmp_path / "r.arrows", records, recorded.EVERY_KIND, run)
-    done = CliRunner().invoke(top_command, ["--replay", str(tmp_path / "r.arrows"), "--once"])
+    done = CliRunner().invoke(cli, ["top", "--replay", str(tmp_path / "r.arrows"), "--once"])
     assert done.exit_code == 0, done.output
     if update_goldens:
         GOLDEN.write_text(done.stdout)

@@ -1,5 +1,9 @@
-"""Recordings of any length for the benches: a mix of sockets as a busy host makes them."""
+"""Recordings of any length for the benches: a mix of sockets as a busy host makes them.
 
+python -m tests.bench.recordings FILE SOCKETS
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +68,7 @@ def make(path: Path, sockets: int) -> Path:
         records["seq"] += _PERIOD * 32
     sink.summary(Accounting(entries=sockets, complete=sockets))
     return path
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), int(sys.argv[2]))
