@@ -7,6 +7,7 @@ import numpy as np
 from click.testing import CliRunner
 from textual.widgets import DataTable
 
+from inetprobe.cli import cli
 from inetprobe.cli.top import _parse
 from inetprobe.filters import build
 from inetprobe.record import Batch, Loss

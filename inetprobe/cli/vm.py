@@ -12,7 +12,7 @@ from inetprobe.vm import run_in_vm
 EXAMPLES = """\b
 Examples:
   inetprobe vm -- trace -- python3 -c 'import socket; socket.socket()'
-  inetprobe vm --kernel 5.10 --cpus 4 -- doctor
+  inetprobe vm --kernel 6.1 --cpus 4 -- doctor
 """
 
 
