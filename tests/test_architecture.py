@@ -3,7 +3,10 @@
 import ast
 from pathlib import Path
 
+from inetprobe.record import RECORD
+
 ROOT = Path(__file__).parents[1] / "inetprobe"
+CALL = RECORD["calls"].subdtype[0]
 ORDER = [
     "errors",
     "text",
@@ -18,14 +21,20 @@ ORDER = [
     "model",
     "emulator",
     "kernels",
+    "calls",
+    "shapes",
     "record",
     "run",
+    "columnar",
+    "nesting",
     "filters",
     "buckets",
+    "histograms",
     "trace",
     "verdict",
     "columns",
     "command",
+    "times",
     "sinks",
     "kernel",
     "sources",
@@ -69,3 +78,16 @@ def test_no_import_goes_back():
     place = {room: index for index, room in enumerate(ORDER)}
     back = [(file, room, used) for file, room, used in imports() if place[used] > place[room]]
     assert not back
+
+
+def test_the_page_has_the_record_s_layout():
+    _, page = (ROOT.parent / "docs" / "architecture.md").read_text().split("## The record")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    shown = {name.strip("`"): (int(offset), int(size)) for name, offset, size, *_ in rows}
+    fields = [*RECORD.fields.items(), *((f"calls[].{name}", field) for name, field in CALL.fields.items())]
+    assert shown == {name: (offset, dtype.itemsize) for name, (dtype, offset, *_) in fields}
+
+
+def test_the_page_names_every_room():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    assert [room for room in ORDER if f"`{room}" not in page] == []
