@@ -265,6 +265,8 @@ def _keys(kinds: Records) -> list[bytes]:
         bare[name] = np.zeros((), bare.dtype[name])
     for name in ("start_ns", "duration_ns"):
         bare["calls"][name] = 0
+    slots = bare["calls"]
+    slots[np.arange(slots.shape[1]) >= bare["ncalls"][:, None]] = np.zeros((), slots.dtype)
     keys: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
     return keys
 

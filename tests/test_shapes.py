@@ -79,6 +79,24 @@ def test_a_shape_is_all_but_who_where_and_when(places, random):
     assert Batch(records).kinds.tobytes() == records[Batch(records).shapes.first].tobytes()
 
 
+@given(st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=40), st.data())
+def test_a_shape_s_key_is_the_same_in_every_batch_and_part(places, data):
+    records = KINDS[np.array(places)].copy()
+    for record in records:
+        for name in APART[:-1]:
+            record[name] = data.draw(st.integers(0, 255))
+        record["comm"] = data.draw(st.binary(max_size=16))
+        record["calls"][record["ncalls"] :]["result"] = data.draw(st.integers(0, 255))
+    batch = Batch(records)
+    alone = [Batch(records[place : place + 1]).kind_keys[0] for place in range(len(records))]
+    assert [batch.kind_keys[shape] for shape in batch.shapes.of] == alone
+    assert len(set(alone)) == len(batch.kind_keys)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(records) - 1))), int)
+    part = batch.take(rows)
+    assert [part.kind_keys[shape] for shape in part.shapes.of] == [alone[row] for row in rows]
+    assert lists(part.shapes) == lists(Batch(records[rows]).shapes)
+
+
 @pytest.mark.parametrize("name", ["family", "type", "protocol", "flags", "ncalls", "prot"])
 def test_each_part_of_the_request_makes_a_shape(name):
     records = np.tile(builders.created(prot=b"TCP"), 2)
