@@ -159,6 +159,7 @@ class _Columns:
         for name in _PLAIN:
             column = batch.column(name)
             self.known[name] = _filled(column, 0) if name in UNKNOWN_OF_BARE else _numbers(column, name)
+        self._words = {name: _used(batch.column(name)) for name in ("comm", "prot")}
         self._batch = batch
         self._dtype = dtype
 
@@ -168,7 +169,7 @@ class _Columns:
         return _sock_from_arrow(self._batch.column(name), self._dtype[name].base)
 
     def names(self, name: str) -> Names:
-        words, places = _used(self._batch.column(name))
+        words, places = self._words[name]
         size = self._dtype[name].itemsize
         return Names(np.array([text.encode(word or "")[:size] for word in words], f"S{size}"), places)
 

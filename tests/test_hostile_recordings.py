@@ -276,3 +276,33 @@ def test_a_profile_that_has_every_module_thrice(tmp_path, facts):
     began = time.monotonic()
     pump(ReplaySource(path), build({}), [open_format("json", io.StringIO(), Style())])
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("name", ["comm", "prot", "cgroup"])
+@pytest.mark.parametrize("index", [-1, 1, 2**31 - 1])
+def test_a_name_that_is_nowhere_is_found_before_anybody_asks_for_it(tmp_path, facts, name, index):
+    indices = pa.array([0] * 11 + [index], pa.int32())
+    beyond = pa.DictionaryArray.from_arrays(indices, pa.array(["x"]), safe=False)
+    data = stream(facts, (columns(**{name: beyond}), BOOKS))
+    refused(tmp_path, data, "is damaged after 0 sockets")
+    with pytest.raises(RecordingError, match="not where its column says"):
+        list(ReplaySource(tmp_path / "hostile").batches())
+
+
+def test_a_function_that_is_nowhere(tmp_path, facts):
+    calls = to_arrow(builders.created(), builders.run()).column("calls")
+    fields = {field.name: calls.values.field(place) for place, field in enumerate(calls.values.type)}
+    fields["function"] = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1, -1], pa.int32()), pa.array(["inet_create", "sk_alloc"]), safe=False
+    )
+    values = pa.StructArray.from_arrays(list(fields.values()), fields=list(calls.values.type))
+    nowhere = pa.ListArray.from_arrays(calls.offsets, values, type=calls.type)
+    refused(tmp_path, stream(facts, (columns(builders.created(), calls=nowhere), BOOKS)), "not where its column says")
+
+
+def test_calls_that_go_backwards(tmp_path, facts):
+    records = np.tile(builders.created(), 3)
+    calls = to_arrow(records, builders.run()).column("calls")
+    offsets = pa.py_buffer(struct.pack("<4i", 0, 5, 3, 9))
+    wrong = pa.Array.from_buffers(calls.type, 3, [None, offsets], children=[calls.values])
+    refused(tmp_path, stream(facts, (columns(records, calls=wrong), BOOKS)), "calls of a trace are not where")
