@@ -87,8 +87,22 @@ class Terminal:
             pass
         return self.status
 
+    def hang_up(self, timeout=60):
+        """The terminal goes away, as with a lost connection; the exit status then."""
+        os.close(self._fd)
+        self._fd = -1
+        deadline = time.monotonic() + timeout
+        while self.status is None:
+            assert time.monotonic() < deadline, "it goes on without its terminal"
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return self.status
+
     def close(self):
         if self.status is None:
             self.signal(signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)

@@ -65,6 +65,15 @@ def test_a_signal_leaves_the_terminal_as_it_was(recording, number):
         assert "left 0" in left(shown, before)
 
 
+def test_without_its_terminal_it_ends(recording):
+    shown = Terminal([sys.executable, "-m", "inetprobe", "top", "--replay", str(recording)])
+    try:
+        shown.until("sk_prot_alloc")
+        assert shown.hang_up(timeout=20) > 0
+    finally:
+        shown.close()
+
+
 def test_keys_and_sizes(recording):
     with top(recording) as shown:
         shown.until("sk_prot_alloc")

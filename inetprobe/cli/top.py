@@ -172,7 +172,9 @@ def _screen(source: Source, filters: Filters, collector: Collector, tell: Callab
         # As anything else that ends a live run: a COMMAND that still runs gets it.
         signal.raise_signal(signal.SIGTERM)
         # Whatever comes next takes the probes away, which nobody may be reading then.
-        if not worker.ended(_GRACE_S):
-            tell("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it")
-        worker.ended(None)
+        try:
+            if not worker.ended(_GRACE_S):
+                tell("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it")
+        finally:  # the terminal may be gone
+            worker.ended(None)
     return worker.result()
