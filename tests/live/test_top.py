@@ -126,15 +126,6 @@ def test_a_command_that_does_not_end_is_said_and_left_alone():
             os.kill(stubborn, signal.SIGKILL)
 
 
-def test_without_its_terminal_it_ends_and_takes_the_probes_away():
-    shown = Terminal(command("top"))
-    try:
-        shown.until("sockets ", "sk_alloc", timeout=START_S)
-        assert shown.hang_up() > 0
-    finally:
-        shown.close()
-
-
 BROKEN = """
 from inetprobe.top import screen
 def head(frame):
