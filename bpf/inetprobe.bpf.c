@@ -212,6 +212,11 @@ static __always_inline struct thread *thread_create(struct slot *slot, u64 task)
 {
 	struct thread *t;
 
+#ifdef BARE
+	t = thread_of(slot, task); /* it has one already where a softirq made a sock on top of it */
+	if (t)
+		return t;
+#endif
 	lock_xadd(&slot->claims, 1);
 	if (*(volatile u64 *)&slot->claims == 1) {
 		slot->thread.owner = task;
@@ -677,9 +682,7 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 
 	if (!c)
 		return;
-	t = thread_of(slot, task);
-	if (!t)
-		t = thread_create(slot, task);
+	t = thread_create(slot, task);
 	if (!t) {
 		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
 		return;
