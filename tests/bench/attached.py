@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.filters import build
@@ -98,12 +98,12 @@ def _hooked() -> set[str]:
     return {line.split()[0] for line in (TRACEFS / "enabled_functions").read_text().splitlines() if line.strip()}
 
 
-def _wait(done: Callable[[], bool], peer: subprocess.Popen[bytes] | None, log: object) -> None:
+def _wait(done: Callable[[], bool], peer: subprocess.Popen[bytes] | None, log: BinaryIO) -> None:
     deadline = time.monotonic() + _READY_S
     while not done():
         if (peer is not None and peer.poll() is not None) or time.monotonic() > deadline:
-            log.seek(0)  # type: ignore[attr-defined]
-            raise RuntimeError("it did not attach: " + log.read().decode(errors="replace")[-300:])  # type: ignore[attr-defined]
+            log.seek(0)
+            raise RuntimeError("it did not attach: " + log.read().decode(errors="replace")[-300:])
         time.sleep(0.2)
 
 
@@ -182,20 +182,3 @@ def perf_record(data: Path = Path("/dev/null")) -> Iterator[None]:
         picked = [word for event in events for word in ("-e", event)]
         with running(["perf", "record", "-a", "-q", "-o", str(data), *picked]):
             yield
-
-
-@contextlib.contextmanager
-def reading(source: LiveSource, take: Callable[[object], None] = silent) -> Iterator[None]:  # type: ignore[assignment]
-    """``source``'s batches are taken in a thread of their own."""
-
-    def run() -> None:
-        for batch in source.batches():
-            take(batch)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        source.stop()
-        thread.join()

@@ -36,7 +36,7 @@ def main() -> None:
     print(f"{'bcc / inetprobe':42}{callback / ours:>8.1f}")
 
 
-def consume_all(source, loop, consumer):  # type: ignore[no-untyped-def]
+def consume_all(source, loop, consumer):
     """The least of a few rounds, each of as many records."""
     prepare, take, at_a_time = consumer
     best = float("inf")
@@ -54,7 +54,7 @@ def consume_all(source, loop, consumer):  # type: ignore[no-untyped-def]
     return best
 
 
-def _ours(source, at_a_time=_RECORDS):  # type: ignore[no-untyped-def]
+def _ours(source, at_a_time=_RECORDS):
     def take() -> int:
         source._drain()
         records = 0
@@ -65,7 +65,7 @@ def _ours(source, at_a_time=_RECORDS):  # type: ignore[no-untyped-def]
     return (lambda: None), take, at_a_time
 
 
-def _libbpf(source, library):  # type: ignore[no-untyped-def]
+def _libbpf(source, library):
     lib, ours = bpf._import_bcc().lib, ctypes.CDLL(library)
     copied = ctypes.c_size_t.in_dll(ours, "records")
     new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("bpf_new_ringbuf", lib))
@@ -80,7 +80,7 @@ def _libbpf(source, library):  # type: ignore[no-untyped-def]
     return (lambda: None), take, _RECORDS
 
 
-def _bcc(source):  # type: ignore[no-untyped-def]
+def _bcc(source):
     program, seen = source.program._bpf, []
     table = program["records"]
 
@@ -94,7 +94,7 @@ def _bcc(source):  # type: ignore[no-untyped-def]
             ("rest", ctypes.c_uint8 * (RECORD.itemsize - 28)),
         )
 
-    def callback(_context, data, _size):  # type: ignore[no-untyped-def]
+    def callback(_context, data, _size):
         seen.append(ctypes.cast(data, ctypes.POINTER(Event)).contents.pid)
 
     table.open_ring_buffer(callback)

@@ -52,7 +52,7 @@ def main() -> None:
             finally:
                 compile_s += time.perf_counter() - before
 
-        bpf.Program._compile_with = compile_with  # type: ignore[method-assign]
+        bpf.Program._compile_with = compile_with
         program = bpf.Program(options, symbols, print)
         done("load and attach")
         stages["load and attach"] -= compile_s
