@@ -82,20 +82,24 @@ def schema(*, sock: bool) -> pa.Schema:
 
 
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
-    """One record batch, with the sock's fields where the records have them."""
-    outermost = records["calls"][:, 0]
-    seen = (outermost["flags"] & CALL_RETURNED) != 0
-    bare = (records["flags"] & RECORD_BARE) != 0
-    columns = [_plain(records, name, bare) for name in _PLAIN]
-    columns += [_names(records["comm"], _until_nul), _names(records["prot"], _until_nul)]
-    columns.append(_names(records["cgroup_id"], lambda identity: run.cgroups.get(int(identity))))
-    columns.append(_errno_names(outermost["result"]))
-    columns.append(_nullable(outermost["duration_ns"], seen))
-    columns.append(_calls_to_arrow(records, run))
-    has_sock = records["sock"].shape[1] > 0
-    if has_sock:
-        columns.append(_sock_to_arrow(records["sock"][:, 0]))
-    return pa.RecordBatch.from_arrays(columns, schema=schema(sock=has_sock))
+    """One record batch, with the sock's fields where the records have them. Each has a call at least."""
+    return batch_to_arrow(Batch(records), run)
+
+
+def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
+    """The inverse of ``from_arrow``."""
+    calls = batch.calls
+    seen = (calls.flags.take(calls.starts) & CALL_RETURNED) != 0
+    bare = (batch.column("flags") & RECORD_BARE) != 0
+    columns = [_plain(batch.column(name), name, bare) for name in _PLAIN]
+    columns += [_names(batch.column(name), _until_nul) for name in ("comm", "prot")]
+    columns.append(_names(batch.column("cgroup_id"), lambda identity: run.cgroups.get(int(identity))))
+    columns.append(_errno_names(calls.result.take(calls.starts)))
+    columns.append(_nullable(calls.duration_ns.take(calls.starts), seen))
+    columns.append(_calls_to_arrow(calls, run))
+    if batch.has_sock:
+        columns.append(_sock_to_arrow(batch.column("sock")))
+    return pa.RecordBatch.from_arrays(columns, schema=schema(sock=batch.has_sock))
 
 
 def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
@@ -191,25 +195,22 @@ def _sock_from_arrow(column: pa.StructArray, dtype: np.dtype[np.void]) -> npt.ND
     return socks
 
 
-def _calls_to_arrow(records: Records, run: Run) -> pa.ListArray:
-    ncalls = records["ncalls"].astype(np.int32)
-    used = np.arange(records["calls"].shape[1]) < ncalls[:, None]
-    calls = records["calls"][used]
-    returned = (calls["flags"] & CALL_RETURNED) != 0
-    is_pointer = (calls["flags"] & CALL_POINTER) != 0
-    has_result = (calls["flags"] & (CALL_POINTER | CALL_VOID)) == 0
+def _calls_to_arrow(calls: Calls, run: Run) -> pa.ListArray:
+    returned = (calls.flags & CALL_RETURNED) != 0
+    is_pointer = (calls.flags & CALL_POINTER) != 0
+    has_result = (calls.flags & (CALL_POINTER | CALL_VOID)) == 0
     pointer = pa.DictionaryArray.from_arrays(
-        pa.array(((calls["flags"] & CALL_NULL) != 0).astype(np.int8), mask=~is_pointer), pa.array(["valid", "NULL"])
+        pa.array(((calls.flags & CALL_NULL) != 0).view(np.int8), mask=~is_pointer), pa.array(["valid", "NULL"])
     ).cast(pa.utf8())
     arrays = {
-        "function": _names(calls["function"], lambda number: run.functions[int(number)]),
-        "duration_ns": _nullable(calls["duration_ns"], returned),
-        "result": _nullable(calls["result"], returned & has_result),
+        "function": _names(calls.function, lambda number: run.functions[int(number)]),
+        "duration_ns": _nullable(calls.duration_ns, returned),
+        "result": _nullable(calls.result, returned & has_result),
         "pointer": pointer,
-        **{name: pa.array(np.ascontiguousarray(calls[name])) for name in _CALL_PLAIN},
+        **{name: pa.array(getattr(calls, name)) for name in _CALL_PLAIN},
     }
     struct = pa.StructArray.from_arrays([arrays[field.name] for field in CALL_TYPE], fields=list(CALL_TYPE))
-    offsets = np.concatenate([[0], np.cumsum(ncalls)]).astype(np.int32)
+    offsets = np.append(calls.starts, len(calls.flags)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), struct)
 
 
@@ -275,9 +276,8 @@ def _errno_names(results: npt.NDArray[np.int32]) -> pa.Array:
     return _names(results, lambda result: ERRNOS.get(-result, str(-result)) if result else None).cast(pa.utf8())
 
 
-def _plain(records: Records, name: str, bare: npt.NDArray[np.bool_]) -> pa.Array:
-    column = np.ascontiguousarray(records[name])
-    return _nullable(column, ~bare) if name in UNKNOWN_OF_BARE else pa.array(column)
+def _plain(column: npt.NDArray[Any], name: str, bare: npt.NDArray[np.bool_]) -> pa.Array:
+    return _nullable(column, ~bare) if name in UNKNOWN_OF_BARE else pa.array(np.ascontiguousarray(column))
 
 
 def _nullable(column: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inetprobe.errors import InetprobeError, RecordingError
-from inetprobe.filters import Filters
+from inetprobe.filters import Filters, build
 from inetprobe.pipeline import pump
 from inetprobe.record import CALL_VOID, FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_dtype
 from inetprobe.run import Accounting
@@ -74,6 +74,28 @@ def test_the_replay_prints_the_same_bytes(tmp_path):
     sink.summary(BOOKS)
     pump(ReplaySource(write(tmp_path / "r.arrows")), Filters(), [open_format("json", again, Style())])
     assert again.getvalue() == live.getvalue()
+
+
+def test_a_copy_of_a_recording_is_the_recording(tmp_path):
+    kinds = np.tile(builders.every_kind(), 3000)
+    parts = [
+        Batch(kinds[start : start + 2048], (Loss("ring_full", 1),) * (start == 20_480))
+        for start in range(0, len(kinds), 2048)
+    ]
+    path = write(tmp_path / "r.arrows", parts)
+    source = ReplaySource(path)
+    pump(source, Filters(), [RecordingSink(OutputFile.create(tmp_path / "copy"), source.run)])
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+
+
+def test_what_a_filter_keeps_is_all_that_its_recording_knows(tmp_path):
+    path = write(tmp_path / "r.arrows")
+    source = ReplaySource(path)
+    pump(source, build({"uid": ["1000"]}), [RecordingSink(OutputFile.create(tmp_path / "kept"), source.run)])
+    batches, _ = read(tmp_path / "kept")
+    assert np.concatenate([batch.records for batch in batches]).tobytes() == builders.every_kind()[2:3].tobytes()
+    assert b"MPTCP" in path.read_bytes()
+    assert b"MPTCP" not in (tmp_path / "kept").read_bytes()
 
 
 def test_losses_stay_where_they_happened(tmp_path):

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from inetprobe import __version__
-from inetprobe.columns import schema, to_arrow
+from inetprobe.columns import batch_to_arrow, schema, to_arrow
 from inetprobe.errors import InetprobeError
-from inetprobe.record import Batch, Loss, Records, joined, record_dtype
+from inetprobe.record import Batch, Loss, joined, record_dtype
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import OutputFile, cannot_write
 
@@ -32,13 +32,15 @@ class RecordingSink:
         self._path = file.path
         self._file = file.file
         self._redact = redact
-        self._pending: list[Records] = []
+        self._pending: list[Batch] = []
         self._losses: list[Loss] = []
         self._rows = 0
         self._run: Run | None = None
         self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock))
         # The first time takes pyarrow a while, among other things to look for a pandas: better before there is traffic.
-        to_arrow(np.zeros(1, self._nothing.dtype), run)
+        first = np.zeros(1, self._nothing.dtype)
+        first["ncalls"] = 1
+        to_arrow(first, Run("", 0))
         self._flushed = time.monotonic()
         try:
             self._writer = pa.ipc.new_stream(self._file, schema(sock=run.sock).with_metadata(_metadata(run, redact)))
@@ -52,7 +54,7 @@ class RecordingSink:
             self._flush(run)
             self._losses += batch.losses
         if len(batch):
-            self._pending.append(batch.records)
+            self._pending.append(batch)
             self._rows += len(batch)
         due = time.monotonic() - self._flushed >= _FLUSH_S
         if self._rows >= _ROWS or (due and (self._rows or self._losses)):
@@ -80,13 +82,20 @@ class RecordingSink:
         self._flushed = time.monotonic()
         if not self._rows and not self._losses:
             return
-        records = joined(self._pending) if self._pending else self._nothing
-        if "comm" in self._redact:
-            records["comm"] = b"redacted"
+        batch = self._joined()
         shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
         losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
         self._pending, self._losses, self._rows = [], [], 0
-        self._write(to_arrow(records, shown), {"losses": losses} if losses != "[]" else {})
+        self._write(batch_to_arrow(batch, shown), {"losses": losses} if losses != "[]" else {})
+
+    def _joined(self) -> Batch:
+        """All that waits."""
+        if len(self._pending) == 1 and "comm" not in self._redact:
+            return self._pending[0]  # as a replay's are: of columns no records are made
+        records = joined([batch.records for batch in self._pending]) if self._pending else self._nothing
+        if "comm" in self._redact:
+            records["comm"] = b"redacted"
+        return Batch(records)
 
     def _write(self, batch: pa.RecordBatch, metadata: dict[str, str]) -> None:
         try:
