@@ -161,10 +161,9 @@ def grow(bench: Bench, job: str, most: int) -> None:
     for sockets in (10**power for power in range(4, 8)):
         if sockets <= most:
             spent = bench.run(job, sockets)
-            print(
-                f"{sockets:>12,} sockets{spent.cpu_s:>9.2f}{spent.took_s:>16.3f}{sockets / spent.took_s:>12,.0f}"
-                f"{spent.peak_mb:>9.0f}"
-            )
+            # Below that it is the difference of two starts.
+            rate = f"{sockets / spent.took_s:,.0f}" if spent.took_s > 0.02 else "-"
+            print(f"{sockets:>12,} sockets{spent.cpu_s:>9.2f}{spent.took_s:>16.3f}{rate:>12}{spent.peak_mb:>9.0f}")
 
 
 def beside(options: argparse.Namespace, json_rate: float) -> None:
