@@ -88,6 +88,32 @@ def test_a_copy_of_a_recording_is_the_recording(tmp_path):
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 11), max_size=30), st.booleans()), min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from([["0"], ["1000"], ["0,1000"]]),
+)
+def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
+    run, kinds = builders.run(), builders.every_kind()
+    if sock:
+        run.sock, kinds = True, builders.with_sock(kinds, builders.TCP_SOCK, None, builders.TCP_SOCK)
+    folder = DAMAGED.parent
+    whole, copy = folder / "whole", folder / "copy"
+    sink = RecordingSink(OutputFile.create(whole), run)
+    for places, lossy in parts:
+        sink.batch(Batch(kinds[np.array(places, int)], (Loss("ring_full", 1),) * lossy), run)
+    sink.summary(BOOKS)
+    source = ReplaySource(whole)
+    pump(source, build({"uid": uids}), [RecordingSink(OutputFile.create(copy), source.run)])
+    batches, again = read(copy)
+    records = kinds[np.array([place for places, _ in parts for place in places], int)]
+    kept = records[np.isin(records["uid"], [int(uid) for uid in uids[0].split(",")])]
+    assert b"".join(batch.records.tobytes() for batch in batches) == kept.tobytes()
+    assert sum(loss.count for batch in batches for loss in batch.losses) == sum(lossy for _, lossy in parts)
+    assert again.run.cgroups == (builders.run().cgroups if len(kept) else {})
+    assert again.accounting().filtered == len(records) - len(kept)
+
+
 def test_what_a_filter_keeps_is_all_that_its_recording_knows(tmp_path):
     path = write(tmp_path / "r.arrows")
     source = ReplaySource(path)
