@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.calls import Calls, Places, unflatten
-from inetprobe.record import Batch, Loss, Records
+from inetprobe.record import NAMES, Batch, Loss, Records
 from inetprobe.shapes import Names
 
 Column = npt.NDArray[Any]
-_NAMES = ("comm", "prot")
 
 
 class Columns(Protocol):
@@ -41,7 +40,7 @@ class ColumnBatch(Batch):
     def column(self, name: str) -> Column:
         """See Batch."""
         if name not in self._known:
-            if name in _NAMES:
+            if name in NAMES:
                 named = self.names(name)
                 self._known[name] = named.values[named.places]
             else:

@@ -29,7 +29,7 @@ from inetprobe.record import (
     record_dtype,
 )
 from inetprobe.run import Run
-from inetprobe.shapes import Names, alike, words_of
+from inetprobe.shapes import Names, grouped
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns that stand in the record under the same name, with its own type.
@@ -261,7 +261,7 @@ def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[n
     if column.dtype == np.uint8:
         there = np.bincount(column, minlength=256) > 0
         return np.flatnonzero(there), (np.cumsum(there) - 1)[column]
-    groups = alike(words_of(column))
+    groups = grouped(column)
     order = np.argsort(column[groups.first])
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
@@ -332,6 +332,6 @@ def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArra
     lead[places[::-1]] = np.arange(len(places))[::-1]
     first = lead[lead >= 0]
     if (identities.take(lead.take(places)) != identities).any():  # cgroups of one path, or without any
-        first = alike([identities]).first
+        first = grouped(identities).first
     for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
         run.cgroups.setdefault(identity, names[row])

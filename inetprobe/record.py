@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from inetprobe.calls import Calls, Places, flatten
 from inetprobe.errors import InetprobeError
-from inetprobe.shapes import Groups, Names, Words, alike, call_words, names_of, packed, words_of
+from inetprobe.shapes import Groups, Names, Words, alike, call_words, grouped, names_of, packed, words_of
 
 Records = npt.NDArray[np.void]
 
@@ -126,6 +126,9 @@ INCOMPLETE_FLAGS = {
     RECORD_TRUNCATED: "truncated",
 }
 
+#: Members of a record that are text.
+NAMES = ("comm", "prot")
+
 # Members of a record that make no difference to its shape.
 _APART = ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "foreign", "cpu", "comm")
 
@@ -202,8 +205,13 @@ class Batch:
                 self._shapes = alike(self._words())
             else:
                 whole, rows = self._part_of
-                self._shapes = alike([whole.shapes.of[rows].view(np.uint64)])
+                self._shapes = grouped(whole.shapes.of[rows])
         return self._shapes
+
+    def shapes_by(self, *names: str) -> Groups:
+        """The records of one shape that have the same in these members, too."""
+        also = [self.names(name).places if name in NAMES else self.column(name) for name in names]
+        return grouped(self.shapes.of, *also)
 
     @property
     def kinds(self) -> Records:

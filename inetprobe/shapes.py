@@ -91,9 +91,14 @@ def words_of(column: npt.NDArray[Any]) -> list[Words]:
     return [matrix[:, place] for place in range(count)]
 
 
+def grouped(*columns: npt.NDArray[Any]) -> Groups:
+    """The rows that are ``alike`` in all columns, each of them of what ``words_of`` takes."""
+    return alike([word for column in columns for word in words_of(column)])
+
+
 def names_of(column: npt.NDArray[np.bytes_]) -> Names:
     """The distinct names of a column."""
-    groups = alike(words_of(column))
+    groups = grouped(column)
     return Names(column[groups.first], groups.of)
 
 

@@ -26,7 +26,8 @@ from inetprobe.record import (
     incomplete_reason,
 )
 from inetprobe.run import Accounting, Run
-from inetprobe.tables import OTHER, Other, Table, grouped
+from inetprobe.shapes import grouped
+from inetprobe.tables import OTHER, Other, Table
 from inetprobe.trace import module_name
 
 _K = TypeVar("_K", bound=Hashable)
@@ -253,8 +254,7 @@ class Stats:
         self._functions.histograms.add(rows[groups], returned["duration_ns"])
 
     def _add_creations(self, records: Records, used: npt.NDArray[np.bool_], run: Run) -> None:
-        comms = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(len(records), 2)
-        first, who = grouped([records["pid"], records["cgroup_id"], *comms.T])
+        first, who, _ = grouped(records["pid"], records["cgroup_id"], records["comm"])
         asked = used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)
         owner = np.nonzero(asked)[0]
         requests = records["calls"][asked]
@@ -287,7 +287,7 @@ class Stats:
 
     def _add_kinds(self, records: Records, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
         fields = [records[name] for name in Kind._fields]
-        first, groups = grouped(fields)
+        first, groups, _ = grouped(*fields)
         kinds = [Kind._make(one) for one in zip(*(column[first].tolist() for column in fields), strict=True)]
         counted = _Sums(groups, len(first), fails, owner, blocked)
         rows = self._kinds.add(kinds, counted.columns, counted.longest)
@@ -297,8 +297,8 @@ class Stats:
         if not fails.any():
             return
         of_failed = errnos(records)[fails]
-        first, groups = grouped([groups[fails], of_failed])
-        counts = np.bincount(groups).tolist()
+        first, _, each = grouped(groups[fails], of_failed)
+        counts = each.tolist()
         numbers = [number or None for number in of_failed[first].tolist()]
         asked = records[np.flatnonzero(fails)[first]]
         of_kind = (asked[name].tolist() for name in Kind._fields)
@@ -309,7 +309,7 @@ class Stats:
 
     def _add_requests(self, each: Records, who: Rows, requests: Records, blocked: _Ns) -> None:
         fields = ("module", "module_family", "module_protocol", "module_type")
-        first, groups = grouped([who, *(requests[name] for name in fields)])
+        first, groups, _ = grouped(who, *(requests[name] for name in fields))
         refused = ((requests["flags"] & CALL_RETURNED) != 0) & (requests["result"] != 0)
         columns = [
             np.bincount(groups).tolist(),

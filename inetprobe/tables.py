@@ -12,8 +12,6 @@ import numpy.typing as npt
 from inetprobe.loglinear import Histograms, Latency, Rows
 
 K = TypeVar("K", bound=Hashable)
-# Of Knuth's multiplicative hashing: 2^64 over the golden ratio.
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Other(Enum):
@@ -139,17 +137,3 @@ class Table(Generic[K]):
             self.histograms = self.histograms.keep(kept)
         self._rows = {key: row for row, key in enumerate(keys, 1)}
         self._notes = {key: self._notes[key] for key in keys if key in self._notes}
-
-
-def grouped(columns: Sequence[npt.NDArray[Any]]) -> tuple[Rows, Rows]:
-    """Where rows of integer columns first occur, and for each row the number of its like in that order."""
-    mixed = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        mixed = (mixed ^ (mixed >> np.uint64(29)) ^ column.astype(np.uint64)) * _MULTIPLIER
-    _, first, groups = np.unique(mixed, return_index=True, return_inverse=True)
-    if all((column[first][groups] == column).all() for column in columns):
-        return first, groups
-    # Two that differ have one hash, which a stranger may bring about.
-    _, first, groups = np.unique(np.column_stack([c.astype(np.uint64) for c in columns]), axis=0,
-                                 return_index=True, return_inverse=True)  # fmt: skip
-    return first, groups.reshape(-1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from inetprobe import shapes
 from inetprobe.record import Batch, record_dtype
-from inetprobe.shapes import alike, names_of, packed
+from inetprobe.shapes import alike, grouped, names_of, packed
 
 from . import builders
 
@@ -35,6 +35,13 @@ words = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 1 << 32, (1
 def test_rows_are_as_alike_as_a_dictionary_finds_them(rows):
     columns = [np.array([row[place] for row in rows], np.uint64) for place in (0, 1)]
     assert lists(alike(columns)) == by_hand(rows)
+
+
+@given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2), st.binary(max_size=8)), max_size=40))
+def test_columns_of_any_kind_are_alike_as_a_dictionary_finds_them(rows):
+    rows = [(number, small, name.rstrip(b"\0")) for number, small, name in rows]
+    columns = [np.array([row[place] for row in rows], kind) for place, kind in enumerate(("i4", "i8", "S8"))]
+    assert lists(grouped(*columns)) == by_hand(rows)
 
 
 @pytest.mark.parametrize("multiplier", [0, 1 << 63])
@@ -77,6 +84,17 @@ def test_a_shape_is_all_but_who_where_and_when(places, random):
     # Of the kinds, 0 and 9 differ in comm alone.
     assert lists(Batch(records).shapes) == by_hand([0 if place == 9 else place for place in places])
     assert Batch(records).kinds.tobytes() == records[Batch(records).shapes.first].tobytes()
+
+
+@given(st.lists(st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 2), st.sampled_from([b"a", b"b"]))))
+def test_a_shape_is_told_apart_by_what_is_asked_for_too(rows):
+    records = KINDS[np.array([kind for kind, _, _ in rows], int)].copy()
+    records["pid"], records["comm"] = [pid for _, pid, _ in rows], [comm for _, _, comm in rows]
+    alike_shapes = [(0 if kind == 9 else kind, pid, comm) for kind, pid, comm in rows]
+    batch = Batch(records)
+    assert lists(batch.shapes_by("pid", "comm")) == by_hand(alike_shapes)
+    part = batch.take(np.arange(len(rows))[::-2])
+    assert lists(part.shapes_by("pid", "comm")) == by_hand(alike_shapes[::-2])
 
 
 @given(st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=40), st.data())

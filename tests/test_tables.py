@@ -2,12 +2,10 @@
 
 from collections import Counter
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe import tables
-from inetprobe.tables import OTHER, Table, grouped
+from inetprobe.tables import OTHER, Table
 
 ADDED = st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1 << 70)), max_size=12), max_size=8)
 
@@ -84,25 +82,3 @@ def test_a_merge_without_room_takes_the_largest():
     other.add(list("efgh"), [[1, 1, 1, 90]])
     one.merge(other)
     assert dict(one.items())["h"] == (90, 0)
-
-
-COLUMNS = st.lists(st.tuples(st.integers(0, 3), st.integers(-(1 << 31), (1 << 31) - 1), st.integers(0, 2)), min_size=1)
-
-
-def check_groups(rows):
-    columns = [[row[place] for row in rows] for place in range(3)]
-    first, groups = grouped(
-        [np.array(c, dtype) for c, dtype in zip(columns, (np.uint64, np.int32, np.int16), strict=True)]
-    )
-    assert [rows[first[group]] for group in groups] == rows
-    assert len(first) == len(set(rows))
-
-
-@given(COLUMNS)
-def test_like_rows_are_one_group(rows):
-    check_groups(rows)
-
-
-def test_like_rows_are_one_group_though_all_hashes_collide(monkeypatch):
-    monkeypatch.setattr(tables, "_MULTIPLIER", np.uint64(0))
-    check_groups([(1, -5, 2), (0, 7, 1), (1, -5, 2), (1, -5, 1)])

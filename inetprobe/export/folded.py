@@ -12,7 +12,6 @@ from inetprobe.errors import UsageError
 from inetprobe.export import Options
 from inetprobe.export.output import Output
 from inetprobe.flat.selftime import self_times
-from inetprobe.flat.shapes import groups
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.text import printable
@@ -41,15 +40,14 @@ class FoldedExport:
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
-        records = batch.records
-        if not len(records):
+        if not len(batch):
             return
-        first, inverse = groups(records, *self._also)
-        own = self_times(records)
+        first, of, _ = batch.shapes_by(*self._also)
+        own = self_times(batch.records)
         own[own < 0] = 0  # whose end was not seen has no time
-        order = inverse.argsort(kind="stable")
-        bounds = [*inverse[order].searchsorted(range(len(first))), len(order)]
-        for place, trace in enumerate(call_traces(Batch(records[first]), run)):
+        order = of.argsort(kind="stable")
+        bounds = [*of[order].searchsorted(range(len(first))), len(order)]
+        for place, trace in enumerate(call_traces(batch.take(first), run)):
             times = own[order[bounds[place] : bounds[place + 1]]].sum(axis=0).tolist()
             self._add(trace, times)
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inetprobe import text
+from inetprobe.calls import Places
 from inetprobe.errors import RecordingError
-from inetprobe.flat.shapes import Places, groups
 from inetprobe.model.sock import Sock
 from inetprobe.record import CALL_RETURNED, Batch, Records
 from inetprobe.run import Run
@@ -82,8 +82,7 @@ SCHEMA = pa.schema(
 def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
     """The rows of a batch whose calls nest. Raises RecordingError for a time that no signed 64 bits hold."""
     records = batch.records
-    first, inverse = groups(records)
-    shapes = [to_dict(trace, run) for trace in call_traces(Batch(records[first]), run)]
+    shapes, inverse = [to_dict(trace, run) for trace in call_traces(Batch(batch.kinds), run)], batch.shapes.of
     columns = _own(records, run, recording)
     for name, kind in _SHAPED.items():
         columns[name] = spread([shape.get(name) for shape in shapes], inverse, kind)

@@ -7,22 +7,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from inetprobe.check.measure import failed
-from inetprobe.record import Batch, Records
+from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import show
-from inetprobe.tables import OTHER, Other, Table, grouped
+from inetprobe.tables import OTHER, Other, Table
 from inetprobe.trace import CallTrace, call_traces
 from inetprobe.verdict import judge
 
 #: Causes, and pairs of a cause and a comm, that are told apart; the rest is counted together.
 MOST_CAUSES, MOST_ASKERS = 1024, 4096
-# What a shape is made of beside its calls; ``prot`` apart, since it is text.
-_HEAD = ("family", "type", "protocol", "flags", "ncalls")
-_CALL = ("result", "module_protocol", "module_family", "module_type")
-_PACKED = ("function", "depth", "flags", "module")  # a byte each
 
 
 class Cause(NamedTuple):
@@ -63,14 +58,12 @@ class Causes:
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
-        records = batch.records
-        if not len(records):
+        if not len(batch):
             return
-        first, shapes = grouped(_shape(records))
-        counts = np.bincount(shapes, minlength=len(first)).tolist()
+        shapes, kinds = batch.shapes, batch.kinds
         causes: list[Cause | None] = []
         for trace, fails, count in zip(
-            call_traces(Batch(records[first]), run), failed(records[first]).tolist(), counts, strict=True
+            call_traces(Batch(kinds), run), failed(kinds).tolist(), shapes.counts.tolist(), strict=True
         ):
             cause = _cause(trace, fails, run)
             self.verdicts[cause.verdict] += count
@@ -80,9 +73,9 @@ class Causes:
                 self.beyond = self.beyond or cause.reason
             causes.append(cause if fails or cause.verdict in ("deviation", "incomplete") else None)
         troubled = np.array([cause is not None for cause in causes], bool)
-        rows = np.flatnonzero(troubled[shapes])
+        rows = np.flatnonzero(troubled[shapes.of])
         if len(rows):
-            self._add(records[rows], [causes[shape] for shape in shapes[rows].tolist()], shapes[rows], run)
+            self._add(batch.take(rows), [causes[shape] for shape in shapes.of[rows].tolist()], run)
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
@@ -105,11 +98,10 @@ class Causes:
             found[row] = Found(count, named, tuple(self._kept.get(row, ())))
         return found, rest
 
-    def _add(self, records: Records, causes: list[Cause | None], shapes: npt.NDArray[np.int64], run: Run) -> None:
-        comms = np.ascontiguousarray(records["comm"]).view(np.uint64).reshape(len(records), 2)
-        first, groups = grouped([shapes, *comms.T])
-        counts = np.bincount(groups, minlength=len(first)).tolist()
-        traces = list(call_traces(Batch(records[first]), run))
+    def _add(self, batch: Batch, causes: list[Cause | None], run: Run) -> None:
+        first, groups, each = batch.shapes_by("comm")
+        counts = each.tolist()
+        traces = list(call_traces(batch.take(first), run))
         named = [causes[place] for place in first.tolist()]
         keys = [cause for cause in named if cause is not None]
         self._causes.add(keys, [counts])
@@ -118,7 +110,7 @@ class Causes:
             kept = self._kept.setdefault(cause, [])
             room = self.examples - len(kept)
             if room > 0:
-                kept += call_traces(Batch(records[np.flatnonzero(groups == place)[:room]]), run)
+                kept += call_traces(batch.take(np.flatnonzero(groups == place)[:room]), run)
         if len(self._kept) > 2 * MOST_CAUSES:
             there = {key for key, _ in self._causes.items()}
             self._kept = {cause: kept for cause, kept in self._kept.items() if cause in there}
@@ -128,25 +120,3 @@ def _cause(trace: CallTrace, fails: bool, run: Run) -> Cause:
     verdict = judge(trace, run.profile)
     outcome = trace.errno or ("NULL" if fails else "ok" if trace.duration_ns is not None else "?")
     return Cause(verdict.verdict, show.request(trace), outcome, fails, verdict.reason)
-
-
-def _shape(records: Records) -> list[npt.NDArray[np.uint64]]:
-    """Columns that are alike in two records just if their verdicts are: everything but who, when and how long."""
-    columns = [_integers(records[name]) for name in _HEAD]
-    prot = np.ascontiguousarray(records["prot"])
-    columns += list(prot.view(np.uint64).reshape(len(records), -1).T)
-    calls = records["calls"]
-    for slot in range(int(records["ncalls"].max(initial=0))):
-        packed = np.zeros(len(records), np.uint64)
-        for name in _PACKED:
-            packed = packed << np.uint64(8) | calls[name][:, slot].astype(np.uint64)
-        columns.append(packed)
-        columns += [_integers(calls[name][:, slot]) for name in _CALL]
-    socks = records["sock"]
-    if socks.shape[1]:
-        columns += [_integers(socks[name][:, 0]) for name in socks.dtype.names or ()]
-    return columns
-
-
-def _integers(column: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
-    return column.astype(np.int64).view(np.uint64)

@@ -19,7 +19,7 @@ from inetprobe import text
 from inetprobe.calls import Places
 from inetprobe.record import Batch
 from inetprobe.run import Run
-from inetprobe.shapes import alike
+from inetprobe.shapes import grouped
 from inetprobe.times import second
 from inetprobe.trace import CallTrace, call_traces
 
@@ -161,7 +161,7 @@ class _Columns:
             return _objects([json.dumps(text.until_nul(raw)) for raw in names.values.tolist()], names.places)
         if name == "cgroup":
             identities = batch.column("cgroup_id")
-            groups = alike([identities])
+            groups = grouped(identities)
             paths = [self._run.cgroups.get(identity) for identity in identities[groups.first].tolist()]
             return _objects([json.dumps(path) for path in paths], groups.of)
         return batch.column(name)
@@ -173,7 +173,7 @@ def _when(start_ns: npt.NDArray[np.uint64], offset_ns: int) -> tuple[npt.NDArray
     ns += offset_ns % _NS
     seconds += offset_ns // _NS + (ns >= _NS)
     ns -= _NS * (ns >= _NS)
-    groups = alike([seconds.view(np.uint64)])
+    groups = grouped(seconds)
     return _objects([second(value) for value in seconds[groups.first].tolist()], groups.of), ns
 
 
