@@ -11,7 +11,7 @@ import pytest
 
 from inetprobe.cli import _HELPS, cli
 
-from . import examples
+from . import examples, here
 from .pty_screen import Terminal
 
 
@@ -20,17 +20,17 @@ def _environment(tmp_path):
     return examples.prepare(tmp_path, "inetprobe")
 
 
-def script(shell, environment):
-    return subprocess.run(
-        ["inetprobe", "completion", shell], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+def script(shell):
+    done = here.run("completion", shell)
+    assert done.returncode == 0
+    return done.stdout
 
 
 def in_bash(environment, line):
     """What bash's own function puts into COMPREPLY for the last word of ``line``."""
     words = line.split(" ")
     program = (
-        f"{script('bash', environment)}\nCOMP_WORDS=({' '.join(f'{word!r}' for word in words)})\n"
+        f"{script('bash')}\nCOMP_WORDS=({' '.join(f'{word!r}' for word in words)})\n"
         f"COMP_CWORD={len(words) - 1}\n_inetprobe_completion inetprobe\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
     )
     done = subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, check=True)
@@ -61,7 +61,7 @@ def test_bash_is_given(line, expected, environment):
 
 def test_files_are_the_shell_s_own_in_a_real_bash(environment, tmp_path):
     (tmp_path / "boot.arrows").touch()
-    (tmp_path / "completion.bash").write_text(script("bash", environment))
+    (tmp_path / "completion.bash").write_text(script("bash"))
     terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], **environment)
     try:
         terminal.type(f"cd {tmp_path}; PS1='> '; source ./completion.bash; echo re''ady\n")
@@ -77,15 +77,13 @@ def test_files_are_the_shell_s_own_in_a_real_bash(environment, tmp_path):
 
 
 def test_fish_takes_it(environment):
-    program = f"{script('fish', environment)}\ncomplete -C 'inetprobe replay --family unix,ine'"
+    program = f"{script('fish')}\ncomplete -C 'inetprobe replay --family unix,ine'"
     done = subprocess.run(["fish", "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["unix,inet", "unix,inet6"]
 
 
 def test_zsh_takes_it(environment, tmp_path):
-    (tmp_path / ".zshrc").write_text(
-        "autoload -U compinit; compinit -u\n" + script("zsh", environment) + "PS1='> '\necho re''ady\n"
-    )
+    (tmp_path / ".zshrc").write_text("autoload -U compinit; compinit -u\n" + script("zsh") + "PS1='> '\necho re''ady\n")
     terminal = Terminal([shutil.which("zsh"), "-i"], **environment)
     try:
         terminal.until("ready")

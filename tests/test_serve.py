@@ -21,15 +21,13 @@ from inetprobe.run import Accounting
 from inetprobe.snapshot import Outcome, Snapshot
 from inetprobe.sources.serve import ServeOptions
 
-from . import builders, recorded
+from . import builders, here, recorded
 
 WEB = serve.WebOptions("127.0.0.1:0", None, "/metrics")
 
 
 def run(*argv):
-    return subprocess.run(
-        [sys.executable, "-m", "inetprobe", "serve", *map(str, argv)], capture_output=True, text=True, check=False
-    )
+    return here.run("serve", *argv)
 
 
 def total(page, name):
