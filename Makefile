@@ -18,12 +18,12 @@ setup: .venv/ready ## make .venv/ with inetprobe in it (Debian packages too, whe
 trace: setup ## trace a small workload: on this kernel where it can be traced, else in a VM
 	@tools/trace.sh
 
-check: setup ## linters, types and the fast tests: a minute or two
+check: setup ## linters, types and the fast tests: under a minute on two CPUs
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	$(PYTHON) -m pytest -q tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm --ignore=tests/soak \
-	    --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers --ignore=tests/browser
+	$(PYTHON) -m pytest -q -n auto --dist worksteal tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm \
+	    --ignore=tests/soak --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers --ignore=tests/browser
 
 browsertest: setup ## the report's page in a real Chromium: opens alone, axe, dark and light, prints, a million sockets
 	$(PYTHON) -m pytest -q tests/browser

@@ -1,5 +1,6 @@
 """Snapshot → page: every number arrives once, under the contract's names, and the page never grows without bound."""
 
+import gc
 import math
 import re
 import tracemalloc
@@ -279,6 +280,7 @@ def test_hostile_requests_cannot_grow_the_page_or_memory_without_bound():
             counts.now = Snapshot(DEFAULT_BOUNDS_NS, 0, {**outcomes, **odd}, module_requests={**modules, **other})
             assert abs(len(page.render().body) - size) < 100_000
             counts.now = odd = other = None
+        gc.collect()
         assert tracemalloc.get_traced_memory()[0] - before < 200_000
     finally:
         tracemalloc.stop()

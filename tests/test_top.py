@@ -97,11 +97,11 @@ def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.press("4")
             assert str(app.query_one(DataTable).get_row_at(0)[1]) == "[red]x"
-            await pilot.press("slash", *"--errno EPERM", "enter")
-            assert collector.filters.describe() == ("errno=1",)
-            await pilot.press("slash", "ctrl+u", *"--family nosuch", "enter")
-            assert "unknown family" in app._said
-            assert collector.filters.describe() == ("errno=1",)
+            await pilot.press("slash", *"-x", "enter")
+            assert collector.filters.describe() == ("failed",)
+            await pilot.press("slash", "ctrl+u", *"-p x", "enter")
+            assert "--pid: 'x' is not a number" in app._said
+            assert collector.filters.describe() == ("failed",)
 
     asyncio.run(typed())
 
