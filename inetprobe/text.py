@@ -7,11 +7,13 @@ goes further for a terminal: nothing that moves the cursor, changes colour or re
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @lru_cache(maxsize=8192)
@@ -51,6 +53,16 @@ def _escape(code: int) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def encodable(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: JSON, for one, may have halves of surrogate pairs."""
+    return _HALVES.search(text) is None
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """The path as text that can be encoded: a byte that is not UTF-8 as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def tree_branches(depths: Sequence[int], index: int) -> str:

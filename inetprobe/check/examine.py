@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from inetprobe.pipeline import pump
 from inetprobe.run import Accounting
 from inetprobe.sinks import Sink
 from inetprobe.sources.replay import ReplaySource
+from inetprobe.text import file_name
 
 #: What ``--fail-on`` may name, and what each says of a socket.
 FAILURES = {
@@ -65,7 +65,7 @@ def _read_baseline(path: Path, plan: Plan, on_read: OnRead | None) -> Baseline |
 
 
 def _no_baseline(path: Path, why: str) -> Case:
-    return Case("baseline", "conditions", "unjudged", f"the baseline {_shown(path)} {why}")
+    return Case("baseline", "conditions", "unjudged", f"the baseline {file_name(path)} {why}")
 
 
 def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnRead | None) -> FileResult:
@@ -74,7 +74,7 @@ def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnR
     try:
         source = ReplaySource(path, on_read)
     except RecordingError as error:
-        return FileResult(_shown(path), None, judged, {}, (_broken(path, error),))
+        return FileResult(file_name(path), None, judged, {}, (_broken(path, error),))
     sinks: list[Sink] = [judged, *spendings, *([sample] if isinstance(baseline, Baseline) else [])]
     lost: Mapping[str, int] = judged.lost
     try:
@@ -92,7 +92,7 @@ def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnR
     if any(case.status == "unjudged" for case in cases):
         # Of what is missing nothing is known: what was seen can fail, and cannot pass.
         found = [replace(case, status="skipped") if case.status == "passed" else case for case in found]
-    return FileResult(_shown(path), source.run.kernel, judged, lost, (*cases, *found))
+    return FileResult(file_name(path), source.run.kernel, judged, lost, (*cases, *found))
 
 
 def _broken(path: Path, error: RecordingError) -> Case:
@@ -180,8 +180,3 @@ def _example(example: Example) -> str:
     outcome = f" = -1 {example.errno}" if example.errno else ""
     more = "" if example.count == 1 else f" and {example.count - 1:,} more"
     return f"{example.id}{more} {example.request}{outcome}: {example.reason}"
-
-
-def _shown(path: Path) -> str:
-    """The path as text that can be encoded: a byte that is not UTF-8 as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -45,6 +45,8 @@ class FoldedExport:
         first, of, _ = batch.shapes_by(*self._also)
         own = self_times(batch.records)
         own[own < 0] = 0  # whose end was not seen has no time
+        if int(own.max()) * len(own) >= 1 << 63:
+            own = own.astype(object)  # somebody made it up; the sum is what it is all the same
         order = of.argsort(kind="stable")
         bounds = [*of[order].searchsorted(range(len(first))), len(order)]
         for place, trace in enumerate(call_traces(batch.take(first), run)):

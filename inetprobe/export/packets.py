@@ -77,10 +77,10 @@ class Packets:
             note = event.debug_annotations.add(name_iid=self._intern("argument", argument))
             if isinstance(value, bool):
                 note.bool_value = value
-            elif isinstance(value, int):
+            elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
                 note.int_value = value
-            else:
-                note.string_value_iid = self._intern("value", value)
+            else:  # a count that somebody made up may be larger than any number there is
+                note.string_value_iid = self._intern("value", str(value))
         return bytes(event.SerializeToString())
 
     def _intern(self, table: str, word: str) -> int:

@@ -20,6 +20,7 @@ from inetprobe.flat import calls, recordings, traces
 from inetprobe.flat.traces import plain
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
+from inetprobe.text import file_name
 
 _ROWS = 1 << 16
 
@@ -53,6 +54,8 @@ class Table:
 
     def discard(self) -> None:
         """Leaves no file behind."""
+        # Else pyarrow would end the file when it forgets the writer, and tell the user how that failed.
+        self._writer.is_open = False
         self._output.discard()
 
     def _flush(self) -> None:
@@ -69,7 +72,7 @@ class ParquetExport:
 
     def __init__(self, paths: dict[str, str], run: Run, recording: str) -> None:
         self._run = run
-        self._recording = recording
+        self._recording = file_name(recording)
         self._span = recordings.Span()
         self._tables: dict[str, Table] = {}
         schemas = {"traces": traces.SCHEMA, "calls": calls.SCHEMA, "recordings": recordings.SCHEMA}
@@ -142,5 +145,5 @@ def _refuse_other(path: Path, recording: str) -> None:
         known = json.loads(metadata[b"inetprobe"])["recording"]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is there and is not an export of {recording}: give another folder") from None
-    if known != recording:
+    if known != file_name(recording):
         raise UsageError(f"{path} is the export of another recording, {known}: give another folder")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from inetprobe.errors import RecordingError
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 
@@ -62,7 +63,10 @@ class Span:
 
 
 def to_arrow(recording: str, run: Run, span: Span, accounting: Accounting, problem: str | None) -> pa.RecordBatch:
-    """The one row; ``problem`` says in what way the recording is not whole, None if it is."""
+    """The one row; ``problem`` says in what way the recording is not whole, None if it is.
+
+    Raises RecordingError for a count that no signed 64 bits hold.
+    """
     first, last = span.times(run.clock_offset_ns)
     row = {
         "recording": recording,
@@ -85,4 +89,7 @@ def to_arrow(recording: str, run: Run, span: Span, accounting: Accounting, probl
         "lost_by_reason": json.dumps(accounting.lost),
         "problem": problem,
     }
+    for name, value in row.items():
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise RecordingError(f"the accounting of the recording has {value:,} {name}: no column holds so many")
     return pa.RecordBatch.from_pylist([row], schema=SCHEMA)

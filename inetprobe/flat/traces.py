@@ -106,8 +106,8 @@ def spread(values: Sequence[Any], inverse: Places, kind: pa.DataType) -> pa.Arra
 
 def signed(values: npt.NDArray[np.uint64], what: str) -> npt.NDArray[np.int64]:
     """The same numbers as signed ones. Raises RecordingError where there are none."""
-    if len(values) and int(values.max()) >= 1 << 63:
-        raise RecordingError(f"a {what} of the recording is longer than 292 years: it cannot be shown as a column")
+    if int(values.max(initial=0)) >= 1 << 63:
+        raise RecordingError(f"a {what} of the recording is longer than 292 years: no column holds so much")
     return values.astype(np.int64)
 
 

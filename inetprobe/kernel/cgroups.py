@@ -9,6 +9,8 @@ import os
 import time
 from pathlib import Path
 
+from inetprobe.text import file_name
+
 _ROOT_ID = 1  # the root of every cgroup2 hierarchy, mounted or not
 _RESCAN_S = 1.0
 
@@ -62,4 +64,4 @@ class Cgroups:
                 identity = Path(folder).stat().st_ino
             except FileNotFoundError:  # removed while we walked
                 continue
-            self._paths[identity] = "/" + os.fsencode(relative).decode("utf-8", "backslashreplace")
+            self._paths[identity] = "/" + file_name(relative)

@@ -13,6 +13,7 @@ from typing import Any
 from inetprobe.model.features import OF_KERNEL, Features
 from inetprobe.model.protosw import Table
 from inetprobe.model.units import BUILT_IN, FAMILIES, NEEDS, UNITS
+from inetprobe.text import encodable
 
 
 # Compared and hashed as the one object it is: a key of caches, once a trace.
@@ -95,6 +96,8 @@ def _text(value: Any) -> str:
     # A reason may quote it, once a trace. No path, release or alias of a real machine comes near.
     if len(value) > 4096:
         raise ValueError(f"a text of {len(value):,} characters")
+    if not encodable(value):
+        raise ValueError("a text cannot be written")
     return value
 
 

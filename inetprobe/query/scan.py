@@ -19,6 +19,7 @@ from inetprobe.nesting import problems
 from inetprobe.record import Batch, Loss
 from inetprobe.run import Accounting, Run
 from inetprobe.sources.replay import ReplaySource
+from inetprobe.text import file_name
 
 Rows = Callable[[Batch, Run, str], pa.RecordBatch]
 
@@ -51,9 +52,9 @@ class Recordings:
             source = ReplaySource(Path(name), self._on_read)
             for batch in self._batches(name, source, {}):
                 try:
-                    made = rows(batch, source.run, name)
+                    made = rows(batch, source.run, file_name(name))
                 except RecordingError as error:
-                    self.problems[name] = f"{name}: {error}"
+                    self.problems[name] = f"{file_name(name)}: {error}"
                     break
                 yield made
 
@@ -66,7 +67,12 @@ class Recordings:
                 span.add(batch)
             accounting = source.accounting()
             _set_aside(accounting, malformed)
-            yield recordings.to_arrow(name, source.run, span, accounting, self.problems.get(name))
+            try:
+                row = recordings.to_arrow(file_name(name), source.run, span, accounting, self.problems.get(name))
+            except RecordingError as error:
+                self.problems[name] = f"{file_name(name)}: {error}"
+                continue
+            yield row
 
     def _batches(self, name: str, source: ReplaySource, malformed: dict[str, int]) -> Iterator[Batch]:
         """The batches that are not empty, without records whose calls do not nest: those count as lost."""

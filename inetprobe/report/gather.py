@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from inetprobe.run import Accounting, Run
 from inetprobe.sinks import Sink
 from inetprobe.sources.replay import ReplaySource
 from inetprobe.stats import Stats
+from inetprobe.text import file_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """The path as text that can be encoded: a byte that is not UTF-8 as \\xNN."""
-        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        """The path as text that can be encoded."""
+        return file_name(self.path)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from inetprobe.text import encodable
+
 # Parsed, JSON takes some 60 times its size; a recording's is a few hundred bytes.
 _MOST_BYTES = 1 << 20
 # Function names, reasons of losses, probes such as inet_create:entry: none of them needs escaping for a terminal.
@@ -30,8 +32,8 @@ def mapping(value: Any, what: str) -> dict[str, Any]:
 
 
 def string(value: Any, what: str) -> str:
-    """A string of any text."""
-    if not isinstance(value, str):
+    """A string of any text that can be written."""
+    if not isinstance(value, str) or not encodable(value):
         raise ValueError(f"its {what} is no text")
     return value
 

@@ -16,6 +16,7 @@ from inetprobe.record import SLOTS, SLOTS_ALSO, Batch, Loss, reasons
 from inetprobe.run import Accounting, Run
 from inetprobe.sources import facts
 from inetprobe.sources.ipc import Messages
+from inetprobe.text import file_name
 
 # Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
 _ROWS = 16384
@@ -31,7 +32,7 @@ class ReplaySource:
 
         Raises RecordingError for a file that is empty, foreign, damaged or too new.
         """
-        self._path = path
+        self._name = name = file_name(path)
         self._on_read = on_read
         self._read = 0
         # Arrow's own pools give memory back between two batches and so pay for every page of each.
@@ -40,9 +41,9 @@ class ReplaySource:
             self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
             reason = error.strerror or str(error)
-            raise RecordingError(f"{path} cannot be read: {reason}") from None
+            raise RecordingError(f"{name} cannot be read: {reason}") from None
         if not self._file.size():
-            raise RecordingError(f"{path} is empty: nothing was recorded in it, so record anew")
+            raise RecordingError(f"{name} is empty: nothing was recorded in it, so record anew")
         try:
             self._messages = Messages(self._file)
             self._stream = pa.ipc.open_stream(self._messages)
@@ -51,9 +52,9 @@ class ReplaySource:
             if version.startswith("1."):
                 self.run = _run(metadata)
         except (RecordingError, *_DAMAGE) as error:
-            raise RecordingError(f"{path} is not a recording of inetprobe: {_first(error)}") from None
+            raise RecordingError(f"{name} is not a recording of inetprobe: {_first(error)}") from None
         if not version.startswith("1."):
-            raise RecordingError(f"{path} has format {version}, and this inetprobe reads 1.x: use a newer one")
+            raise RecordingError(f"{name} has format {version}, and this inetprobe reads 1.x: use a newer one")
         self._recorded: Accounting | None = None
         self._stopping = False
         self._seen: dict[str | None, int] = {None: 0}
@@ -113,12 +114,12 @@ class ReplaySource:
         if self._messages.short:
             return self._cut_short()
         return RecordingError(
-            f"{self._path} is damaged after {self._count():,} sockets: {_first(error)}: copy it again, or record anew"
+            f"{self._name} is damaged after {self._count():,} sockets: {_first(error)}: copy it again, or record anew"
         )
 
     def _cut_short(self) -> RecordingError:
         return RecordingError(
-            f"{self._path} is cut short after {self._count():,} sockets: its last second and its "
+            f"{self._name} is cut short after {self._count():,} sockets: its last second and its "
             "accounting are missing; copy it again, or record anew"
         )
 
