@@ -31,7 +31,11 @@ browsertest: setup ## the report's page in a real Chromium: opens alone, axe, da
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
 	$(PYTHON) -m pytest -q tests/deploy
 
-sparktest: setup ## the ready questions on Apache Spark over an export give DuckDB's answers; Perfetto's UI opens a trace
+.venv/viewers-ready: .venv/ready
+	@tools/setup.sh npm
+	@touch $@
+
+sparktest: setup .venv/viewers-ready ## Spark answers as DuckDB does; Perfetto's UI and speedscope open an export
 	$(PYTHON) -m pytest -q tests/spark tests/viewers
 
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
