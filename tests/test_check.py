@@ -1,15 +1,12 @@
 """``check`` as a command: exit statuses, what each format says, and the comparison with a baseline."""
 
-import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 from xml.etree import ElementTree as ET
 
 import junitparser
@@ -23,14 +20,13 @@ from inetprobe.check.budget import Budget, Quantile, load
 from inetprobe.check.examine import Plan, examine
 from inetprobe.check.judged import EXAMPLES, Judged
 from inetprobe.check.result import Case, FileResult, Report
-from inetprobe.cli import main
 from inetprobe.record import Batch
 from inetprobe.run import Accounting
 from inetprobe.sinks import Style
 from inetprobe.trace import call_traces
 from inetprobe.verdict import judge
 
-from . import builders, recorded
+from . import builders, here, recorded
 
 GOLDENS = Path(__file__).parent / "goldens"
 BUDGET = """
@@ -45,17 +41,7 @@ p99 = { function = "inet_create", at_most = "50us" }
 FORMATS = {"text": report_text, "json": report_json, "junit": report_junit, "github": report_github}
 
 
-def run(*argv):
-    """What the command would do as a process, without starting one."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch("sys.argv", ["inetprobe", "check", *map(str, argv)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        main()
-    return SimpleNamespace(returncode=left.value.code, stdout=out.getvalue(), stderr=err.getvalue())
+run = partial(here.run, "check")
 
 
 def cases(path, **plan):

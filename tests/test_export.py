@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -9,24 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from inetprobe.cli import cli
-from inetprobe.errors import EXIT_FAILED, EXIT_RECORDING, EXIT_USAGE, InetprobeError
+from inetprobe.errors import EXIT_FAILED, EXIT_RECORDING, EXIT_USAGE
 
-from . import builders, recorded
+from . import builders, here, recorded
 
 FLAMEGRAPH = Path("/usr/share/perl5/Devel/NYTProf/flamegraph.pl")
 
 
-def export(*argv):
-    """(exit status, stdout, the error)."""
-    result = CliRunner().invoke(cli, ["export", *map(str, argv)])
-    if isinstance(result.exception, InetprobeError):
-        return result.exception.exit_code, result.stdout, str(result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
+export = partial(here.run, "export")
 
 
 @pytest.fixture

@@ -1,48 +1,31 @@
 """``report`` as a command, and that nothing in its page is what a stranger wrote."""
 
 import base64
-import contextlib
 import hashlib
-import io
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inetprobe.cli import main
 from inetprobe.report import page
 from inetprobe.run import Accounting
 
-from . import builders, mixed, recorded
+from . import builders, here, mixed, recorded
 from .reported import Elements, rendered
 
 VENDOR = Path(page.__file__).parent / "vendor"
 HOSTILE = "</script><script>alert(1)</script>\u2028\u202e<img src=x onerror=alert(2)>\x1b[31m'\"&{{7*7}}"
 
 
-def run(*argv):
-    """What the command would do as a process, without starting one."""
-    out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
-    with (
-        mock.patch("sys.argv", ["inetprobe", "report", *map(str, argv)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        main()
-    out.flush()
-    return SimpleNamespace(
-        returncode=left.value.code or 0, stdout=out.buffer.getvalue().decode(), stderr=err.getvalue()
-    )
+run = partial(here.run, "report")
 
 
 @pytest.fixture(name="every")

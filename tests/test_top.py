@@ -4,10 +4,8 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
-from click.testing import CliRunner
 from textual.widgets import DataTable
 
-from inetprobe.cli import cli
 from inetprobe.cli.top import _parse
 from inetprobe.filters import build
 from inetprobe.record import Batch, Loss
@@ -16,7 +14,7 @@ from inetprobe.top.once import lines
 from inetprobe.top.screen import Feed, TopScreen
 from inetprobe.top.tables import tables
 
-from . import builders, recorded
+from . import builders, here, recorded
 
 GOLDEN = Path(__file__).parent / "goldens" / "top.txt"
 POD = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8c1f4f3e_5a57_4d0c_9d63_2f2f2b1e7a10.slice"
@@ -70,8 +68,8 @@ def owned():
 def test_once_of_a_recording(tmp_path, update_goldens):
     records, run = owned()
     recorded.write(tmp_path / "r.arrows", records, recorded.EVERY_KIND, run)
-    done = CliRunner().invoke(cli, ["top", "--replay", str(tmp_path / "r.arrows"), "--once"])
-    assert done.exit_code == 0, done.output
+    done = here.run("top", "--replay", tmp_path / "r.arrows", "--once")
+    assert done.returncode == 0, done.stderr
     if update_goldens:
         GOLDEN.write_text(done.stdout)
     assert done.stdout == GOLDEN.read_text()

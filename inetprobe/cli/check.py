@@ -16,9 +16,9 @@ from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import coloured, filter_options
 from inetprobe.cli.progress import reading
-from inetprobe.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, InetprobeError, UsageError
+from inetprobe.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
 from inetprobe.filters import Filters
-from inetprobe.sinks import Style
+from inetprobe.sinks import Style, cannot_write
 
 #: Each is ``render`` of ``inetprobe.check.report_<name>``.
 FORMATS = ("text", "json", "junit", "github")
@@ -113,9 +113,7 @@ def _write(text: str, output: str | None) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(
-            f"the report {output} cannot be written: {error.strerror or error}: name another file"
-        ) from None
+        raise cannot_write("report", output, error) from None
 
 
 def _conclusion(report: Report) -> str:

@@ -13,6 +13,7 @@ from inetprobe.cli.options import filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
 from inetprobe.filters import Filters
+from inetprobe.sinks import cannot_write
 
 
 @click.command("report")
@@ -85,6 +86,4 @@ def _write(page: str, output: str | None) -> None:
     try:
         Path(output).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InetprobeError(
-            f"the page {output} cannot be written: {error.strerror or error}: name another file"
-        ) from None
+        raise cannot_write("page", output, error) from None

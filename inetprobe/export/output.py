@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from inetprobe.errors import InetprobeError
+from inetprobe.sinks import cannot_write
 
 
 class Output:
@@ -68,7 +68,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise InetprobeError(f"{self._name} cannot be written: {error.strerror or error}") from None
+            raise cannot_write("export", self._name, error) from None
 
 
 def _umask() -> int:

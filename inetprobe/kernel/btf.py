@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,17 +179,19 @@ class Btf:
 
         Raises HostError if the blob is damaged.
         """
+        values = (self._enumerator(place) for place in self._places(name))
+        return next((value for value in values if value is not None), None)
+
+    def _places(self, name: str) -> Iterator[int]:
+        """Where among the types the name's offset stands, or what looks like it."""
         name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
         if not name_off:
-            return None
+            return
         needle = struct.pack("<I", name_off)
         place = self._types.find(needle)
         while place >= 0:
-            value = self._enumerator(place)
-            if value is not None:
-                return value
+            yield place
             place = self._types.find(needle, place + 1)
-        return None
 
     def _enumerator(self, place: int) -> int | None:
         """The value of the enumerator whose entry is at ``place``; None if what is there is none."""
@@ -257,20 +260,14 @@ class Btf:
         return position
 
     def _search(self, name: str, kind: int) -> int | None:
-        name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        if not name_off:
-            return None
         # The name's offset also stands in members of that name, but never before a word that reads as a type's info:
         # there it is a type id, and those are far below 4 << 24.
-        needle = struct.pack("<I", name_off)
-        position = self._types.find(needle)
-        while position >= 0:
+        for position in self._places(name):
             if position % 4 == 0 and position + _TYPE.size <= len(self._types):
                 _, info, _ = _TYPE.unpack_from(self._types, position)
                 # An empty struct is a forward declaration in disguise; a function's low bits are its linkage.
                 if (info >> 24) & 0x1F == kind and (info & 0xFFFF or kind == _KIND_FUNC):
                     return position
-            position = self._types.find(needle, position + 1)
         return None
 
     def _members(self, position: int) -> list[_Member]:

@@ -48,13 +48,13 @@ class OutputFile:
         try:
             return cls(path, path.open("wb", buffering=0))
         except OSError as error:
-            raise cannot_write(path, error) from None
+            raise cannot_write("recording", path, error) from None
 
 
-def cannot_write(path: Path, error: OSError) -> InetprobeError:
-    """The one sentence for a recording that cannot be written."""
+def cannot_write(what: str, path: Path | str, error: OSError) -> InetprobeError:
+    """The one sentence for what cannot be written."""
     return InetprobeError(
-        f"the recording {path} cannot be written: {error.strerror or error}: name another file or make room"
+        f"the {what} {path} cannot be written: {error.strerror or error}: name another file or make room"
     )
 
 

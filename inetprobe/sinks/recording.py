@@ -104,7 +104,7 @@ class RecordingSink:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> InetprobeError:
-        return cannot_write(self._path, error)
+        return cannot_write("recording", self._path, error)
 
 
 def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:

