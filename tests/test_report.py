@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -189,6 +190,20 @@ def test_a_baseline_is_shown_beside(tmp_path):
     charts = json.loads(found.scripts[0][1])
     assert charts["timeline-before"]["bins"]
     assert charts["function-0"]["before"]
+
+
+def test_of_several_recordings_each_is_held_against_the_baseline(tmp_path):
+    before = recorded.timed(tmp_path / "before.arrows")
+    other = replace(builders.run(), kernel="6.12.0", mechanism="fentry", filters=("failed",))
+    odd = recorded.write(tmp_path / "odd.arrows", builders.created(prot=b"TCP"), run=other)
+    after = recorded.timed(tmp_path / "after.arrows", seed=2)
+    for recordings in ([after, odd], [odd, after]):
+        assert run(*recordings, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
+        text = " ".join("".join(Elements((tmp_path / "r.html").read_text()).text).split())
+        assert "not recorded alike: kernel 6.1.0-test before" in text
+        assert "other mechanisms of the probes in 1 of 2 recordings, other filters when recorded in 1 of 2" in text
+    assert run(after, after, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
+    assert "not recorded alike" not in (tmp_path / "r.html").read_text()
 
 
 def test_a_report_imports_no_bcc_and_no_other_command_the_page(every, tmp_path):

@@ -42,7 +42,7 @@ def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
     recorded.timed(before, 1.0)
     recorded.timed(after, 1.6, failing=40, seed=2)
     now, old = gathered(after, sample=True), gathered(before, sample=True)
-    changes = compare(now.sample, now.recordings[0].run, Baseline(old.recordings[0].run, old.sample))
+    changes = compare(now.sample, [one.run for one in now.recordings], Baseline(old.recordings[0].run, old.sample))
     golden("report-baseline.txt", spoken(words.summary(now, changes)), update_goldens)
 
 

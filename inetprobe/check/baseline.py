@@ -8,6 +8,7 @@ to be chance.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ SIGNIFICANCE = 0.01
 LEAST_CHANGE = 1.1
 #: Fewer calls than this say too little of a distribution, and the test's normal approximation is poor.
 LEAST_CALLS = 20
+_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -84,11 +86,12 @@ class _Comparison(NamedTuple):
         return self.now / self.before if self.before else float("inf")
 
 
-def compare(now: Sample, run: Run, baseline: Baseline) -> list[Case]:
-    """A case for the conditions of the two recordings, and one for each function and each share."""
+def compare(now: Sample, runs: Sequence[Run], baseline: Baseline) -> list[Case]:
+    """A case for the conditions of the recordings, and one for each function and each share; ``runs`` are all that the
+    sample is of."""
     before = baseline.sample
     comparisons: list[_Comparison] = []
-    cases = [_conditions(run, baseline)]
+    cases = [_conditions(runs, baseline)]
     for name, sample in now.durations.items():
         other = before.durations[name]
         if min(sample.count, other.count) >= LEAST_CALLS:
@@ -175,20 +178,30 @@ def _skipped(name: str, message: str) -> Case:
     return Case("baseline", name, "skipped", message)
 
 
-def _conditions(run: Run, baseline: Baseline) -> Case:
-    """What else differs between the two runs, and may be all that a change comes from."""
+def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
+    """What else differs between the runs and the baseline's, and may be all that a change comes from."""
     other = baseline.run
-    named = {
-        "machines": (run.machine_id, other.machine_id),
-        "mechanisms of the probes": (run.mechanism, other.mechanism),
-        "filters when recorded": (run.filters, other.filters),
-        "functions traced": (sorted(run.functions.values()), sorted(other.functions.values())),
+    conditions: dict[str, Callable[[Run], Any]] = {
+        "machines": lambda run: run.machine_id,
+        "mechanisms of the probes": lambda run: run.mechanism,
+        "filters when recorded": lambda run: run.filters,
+        "functions traced": lambda run: sorted(run.functions.values()),
     }
-    differ = [name for name, (mine, theirs) in named.items() if mine != theirs]
-    kernels = f"kernel {other.kernel} before, {run.kernel} now" if run.kernel != other.kernel else f"both {run.kernel}"
+    differ = []
+    for name, of in conditions.items():
+        count = sum(of(run) != of(other) for run in runs)
+        if count:
+            differ.append(f"other {name}" + (f" in {count} of {len(runs)} recordings" if count < len(runs) else ""))
+    now = list(dict.fromkeys(run.kernel for run in runs))
+    same = "both" if len(runs) == 1 else "all"
+    kernels = f"{same} {other.kernel}" if now == [other.kernel] else f"kernel {other.kernel} before, {_few(now)} now"
     if differ:
-        return Case("baseline", "conditions", "warned", f"{kernels}; other {', other '.join(differ)}")
+        return Case("baseline", "conditions", "warned", f"{kernels}; {', '.join(differ)}")
     return Case("baseline", "conditions", "passed", kernels)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _share(value: float) -> str:

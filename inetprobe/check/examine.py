@@ -88,7 +88,7 @@ def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnR
     if isinstance(baseline, Case):
         found.append(baseline)
     elif baseline is not None:
-        found += compare(sample, source.run, baseline)
+        found += compare(sample, [source.run], baseline)
     if any(case.status == "unjudged" for case in cases):
         # Of what is missing nothing is known: what was seen can fail, and cannot pass.
         found = [replace(case, status="skipped") if case.status == "passed" else case for case in found]

@@ -53,7 +53,8 @@ def report_command(
         before = gather(old, wanted, advance) if old else None
     changes = None
     if now.sample is not None and before is not None and before.sample is not None:
-        changes = compare(now.sample, now.recordings[0].run, Baseline(before.recordings[0].run, before.sample))
+        runs = [one.run for one in now.recordings]
+        changes = compare(now.sample, runs, Baseline(before.recordings[0].run, before.sample))
     _write(render(now, before, changes, slowest=slowest, filters=filters.describe()), output)
     damaged = [one.damage for one in [*now.recordings, *(before.recordings if before else [])] if one.damage]
     if damaged:

@@ -268,7 +268,7 @@ def _changed(changes: Sequence[Case]) -> Iterable[Said]:
     told = [case for case in changes if case.facts.get("change")]
     for case in changes:
         if case.status in ("warned", "unjudged"):
-            yield Said("warn", "The two were not recorded alike:", f"{case.message}.")
+            yield Said("warn", "Before and now were not recorded alike:", f"{case.message}.")
     for case in told:
         mark: Mark = "bad" if case.status == "failed" else "good"
         yield Said(mark, f"{case.name}:", f"{apart(case.message)}.")
