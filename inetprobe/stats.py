@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +174,7 @@ class Stats:
 
     def merge(self, other: Stats) -> None:
         """Adds what another was fed. The accounting of the runs is not added up: the view has none then."""
-        for mine, theirs in (
+        tables: tuple[tuple[Table[Any], Table[Any]], ...] = (
             (self._functions, other._functions),
             (self._kinds, other._kinds),
             (self._failures, other._failures),
@@ -183,8 +183,9 @@ class Stats:
             (self._cgroups, other._cgroups),
             (self._modules, other._modules),
             (self._askers, other._askers),
-        ):
-            mine.merge(theirs)  # type: ignore[arg-type]  # each with its own kind
+        )
+        for mine, theirs in tables:
+            mine.merge(theirs)
         self._errnos += other._errnos
         self._incomplete += other._incomplete
         self._lost += other._lost

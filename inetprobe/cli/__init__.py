@@ -112,6 +112,13 @@ def _leave_quietly() -> NoReturn:
     sys.exit(0)
 
 
+def lenient_stdout() -> None:
+    """What stdout's encoding lacks, of a path or a comm, is escaped there instead of ending the command."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
 def say(quiet: bool) -> Any:
     """A function that tells the user one line on stderr, or nobody."""
     return (lambda line: None) if quiet else (lambda line: _say(f"inetprobe: {printable(line)}"))

@@ -12,7 +12,7 @@ import click
 from inetprobe.check.budget import load
 from inetprobe.check.examine import FAILURES, Plan, examine
 from inetprobe.check.result import Report, counted
-from inetprobe.cli import say
+from inetprobe.cli import lenient_stdout, say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import coloured, filter_options
 from inetprobe.cli.progress import reading
@@ -103,10 +103,7 @@ def _same(one: Path, other: Path) -> bool:
 
 def _write(text: str, output: str | None) -> None:
     if output is None:
-        # A path or a comm may hold what stdout's encoding lacks.
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        lenient_stdout()
         sys.stdout.write(text)
         sys.stdout.flush()
         return

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from inetprobe.cli import complete
+from inetprobe.cli import complete, lenient_stdout
 from inetprobe.errors import UsageError
 from inetprobe.filters import build
 from inetprobe.run import Run
@@ -127,10 +127,7 @@ def output_options(function: F) -> F:
 
 def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, stable: bool = False) -> list[Sink]:
     """The text sink on stdout and, with ``output``, a recording too."""
-    # Hostile names are escaped, but a replayed comm may hold what stdout's encoding lacks.
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+    lenient_stdout()
     sinks: list[Sink] = []
     if output is not None:
         sinks.append(open_recording(output, run))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from inetprobe.cli import say
+from inetprobe.cli import lenient_stdout, say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
@@ -50,10 +50,7 @@ def query_command(
     if not recordings:
         raise UsageError("give the recordings to ask: inetprobe query traces.arrows --ask slowest")
     text = _query(sql, file, ask)
-    # A path or a comm may hold what stdout's encoding lacks.
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+    lenient_stdout()
     with reading([Path(name) for name in recordings], quiet=quiet, printing=True) as advance:
         read = Recordings(recordings, advance)
         with engine.opened(read.tables()) as connection:

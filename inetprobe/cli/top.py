@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from inetprobe.cli import say
+from inetprobe.cli import lenient_stdout, say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import filter_options
@@ -96,7 +96,7 @@ def _print(collector: Collector, rows: int) -> None:
     from inetprobe.top.once import lines
     from inetprobe.top.tables import tables
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    lenient_stdout()
     sys.stdout.writelines(f"{line}\n" for line in lines(collector.frame, tables(), rows))
     sys.stdout.flush()
 
