@@ -103,7 +103,7 @@ def test_perfetto_s_packets_have_the_names_as_they_are(folder, **given_):
 
 
 @hostile
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
     records = write(folder / "t.arrows", **given_)
     done = here.run("export", folder / "t.arrows", "-q", "--to", "parquet", "-o", folder / "t.parquet")
@@ -129,7 +129,7 @@ def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
 
 
 @hostile
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_a_page_has_no_element_but_its_own(folder, **given_):
     write(folder / "plain.arrows")
     write(folder / "r.arrows", **given_)
@@ -155,7 +155,7 @@ times = given(
 
 
 @times
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_times_beyond_what_a_format_has_are_one_sentence(folder, **given_):
     path = folder / "x.arrows"
     write(path, **given_)

@@ -88,6 +88,7 @@ def test_a_copy_of_a_recording_is_the_recording(tmp_path):
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, 11), max_size=30), st.booleans()), min_size=1, max_size=5),
     st.booleans(),
