@@ -5,7 +5,8 @@
  *
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE (Linux 5.12: task storage, and a current task whose type the verifier knows), FOLLOW, BARE,
- * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, with --sock
+ * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and
+ * KERNEL_BYTES (where the kernel itself lies), those of inetprobe/kernel/counters.py for its two maps, with --sock
  * INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
  * structure header is included. All that touches a map is in this one file: bcc rewrites map operations in no other.
  *
@@ -36,18 +37,22 @@
 #define NO_PRODUCER (~0u)
 #define AF_INET 2
 #define AF_INET6 10
-#define SLOT_BITS 10
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
+
+/* An open call. */
+struct frame {
+	u64 sp;			/* stack pointer at its entry */
+	u32 call;		/* its index in calls[] */
+	u32 function;
+};
 
 struct thread {
 	u64 owner;		/* task the frames belong to, 0 of a free slot; a stray in a hash can outlive its thread */
-	u64 sp[DEPTH];		/* stack pointer at the entry of each open call */
-	u8 call[DEPTH];		/* its index in calls[] */
-	u8 function[DEPTH];
+	struct frame frames[DEPTH];
 	u32 depth;
 	u32 ncalls;
-	u32 open;		/* bit per function: is one open? */
 	u32 allocated;		/* bit per depth: has the create above it called sk_alloc()? */
+	u32 foreign;
 	u64 start_ns;
 	u64 prot;
 	u64 frame;		/* where stack_of() turns a context's address into a number */
@@ -62,11 +67,12 @@ struct thread {
 	s32 protocol;
 	s16 family;
 	s16 type;
-	u32 foreign;
 	u8 flags;
 	u8 modules;		/* module requests seen */
 	u8 nested;		/* creates within the outermost one */
 	u8 stray;		/* is it not in its slot? */
+	u64 named;		/* struct proto of the kernel's own whose name was read last, and its first 8 bytes */
+	u64 name;
 	struct inetprobe_call calls[INETPROBE_CALLS];
 };
 
@@ -91,9 +97,12 @@ struct cpu_counters {
 /* First: bcc numbers maps from -1 down in order of declaration, and has no method of its own for ringbuf_query. */
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
 #define RECORDS ((void *)bpf_pseudo_fd(1, -1))
-BPF_F_TABLE("array", u32, struct cpu_counters, counters, CPUS, 1024 /* BPF_F_MMAPABLE */);
+/* Of arrays that inetprobe/kernel/counters.py makes: an only value's address takes one instruction, a lookup a dozen. */
+#define VALUE(fd) ((void *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, fd))
+_Static_assert(sizeof(struct cpu_counters) == COUNTERS_BYTES, "as inetprobe/kernel/counters.py has it");
+_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "as inetprobe/kernel/counters.py has it");
 #ifdef BUCKET
-BPF_F_TABLE("array", u32, struct cpu_cells, cells, CPUS, 1024);
+BPF_F_TABLE("array", u32, struct cpu_cells, cells, CPUS, 1024 /* BPF_F_MMAPABLE */);
 #endif
 #ifdef FOLLOW
 BPF_HASH(followed, u32, u8, 65536); /* thread groups of COMMAND and all it started */
@@ -101,7 +110,6 @@ BPF_HASH(followed, u32, u8, 65536); /* thread groups of COMMAND and all it start
 BPF_F_TABLE("array", u32, u64, command, 1, 0); /* COMMAND's process id in inetprobe's own pid namespace */
 #endif
 #endif
-BPF_F_TABLE("array", u32, struct slot, slots, 1 << SLOT_BITS, 1024);
 #ifdef TASK_STORAGE
 BPF_TASK_STORAGE(strays, struct thread);
 #else
@@ -112,11 +120,14 @@ BPF_F_TABLE("array", u32, struct thread, blank, 1, 0);
 BPF_PERCPU_ARRAY(softirqs, struct thread, 1); /* frames on the stack of this CPU's softirqs, which never sleep */
 #endif
 
+static __always_inline struct cpu_counters *counters_of(u64 cpu)
+{
+	return cpu < CPUS ? VALUE(COUNTERS_FD) + cpu * COUNTERS_BYTES : 0;
+}
+
 static __always_inline struct cpu_counters *this_cpu(void)
 {
-	u32 cpu = bpf_get_smp_processor_id();
-
-	return counters.lookup(&cpu);
+	return counters_of(bpf_get_smp_processor_id());
 }
 
 static __always_inline void count(u32 which)
@@ -129,18 +140,17 @@ static __always_inline void count(u32 which)
 
 static __always_inline struct slot *slot_of(u64 task)
 {
-	u32 place = (task * 0x9E3779B97F4A7C15ULL) >> (64 - SLOT_BITS); /* 2^64 / golden ratio */
+	u64 place = (task * 0x9E3779B97F4A7C15ULL) >> (64 - SLOT_BITS); /* 2^64 / golden ratio */
 
-	return slots.lookup(&place);
+	return VALUE(SLOTS_FD) + place * SLOT_BYTES;
 }
 
-/* The current thread's slot, where each run of a program is counted. */
+/* The current thread's slot, where a run of a program is counted. */
 static __always_inline struct slot *enter(u64 task, u32 program)
 {
 	struct slot *slot = slot_of(task);
 
-	if (slot)
-		lock_xadd(&slot->runs[program & (PROGRAMS - 1)], 1);
+	lock_xadd(&slot->runs[program & (PROGRAMS - 1)], 1);
 	return slot;
 }
 
@@ -232,11 +242,8 @@ static __always_inline struct thread *thread_create(struct slot *slot, u64 task)
 
 static __always_inline void free_stray(struct thread *t)
 {
-	struct slot *slot = slot_of(t->owner);
-
+	lock_xadd(&slot_of(t->owner)->strays, -1);
 	t->owner = 0;
-	if (slot)
-		lock_xadd(&slot->strays, -1);
 #ifndef TASK_STORAGE
 	u32 tid = bpf_get_current_pid_tgid();
 
@@ -348,27 +355,40 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 
 static __always_inline void fill_prot(struct inetprobe_record *r, struct thread *t)
 {
-	u64 letters = 0;
+	u64 prot = t->prot, letters = 0;
 
 	r->prot[0] = 0;
-	if (!t->prot)
+	if (!prot)
 		return;
-	READ(letters, t->prot, OFF_PROTO_NAME); /* mostly the whole name, and far cheaper than reading a string */
+	if (t->named == prot) {
+		letters = t->name;
+	} else {
+		READ(letters, prot, OFF_PROTO_NAME); /* mostly the whole name, and far cheaper than reading a string */
+		if (prot - KERNEL < KERNEL_BYTES) { /* and where no module's can take its place, it stays so */
+			t->name = letters;
+			t->named = prot;
+		}
+	}
 	*(u64 *)r->prot = letters;
 	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* no byte of it is 0 */
-		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(t->prot + OFF_PROTO_NAME));
+		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(prot + OFF_PROTO_NAME));
+}
+
+static __always_inline u32 outcome_of(struct thread *t)
+{
+	if (!(t->flags & (RECORD_RETURN_MISSED | RECORD_ENTRY_MISSED | RECORD_TRUNCATED)))
+		return COUNT_COMPLETE;
+	return t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
+		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED : COUNT_TRUNCATED;
 }
 
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
 static __always_inline void emit(struct thread *t, u32 producer)
 {
-	struct cpu_counters *c = this_cpu();
-	u32 cpu = bpf_get_smp_processor_id();
+	u64 cpu = bpf_get_smp_processor_id(), n = t->ncalls, seq;
+	struct cpu_counters *c = counters_of(cpu);
 	struct inetprobe_record *r;
-	u32 n = t->ncalls, outcome = t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
-		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED
-		: t->flags & RECORD_TRUNCATED ? COUNT_TRUNCATED : COUNT_COMPLETE;
-	u64 seq;
+	u32 outcome = outcome_of(t);
 
 	t->depth = 0;
 	if (!c)
@@ -402,7 +422,7 @@ static __always_inline void emit(struct thread *t, u32 producer)
 	r->ncalls = n;
 	fill_caller(r);
 	fill_prot(r, t);
-	for (u32 i = 0; i < INETPROBE_CALLS; i++) {
+	for (u64 i = 0; i < INETPROBE_CALLS; i++) {
 		if (i >= n)
 			break;
 		r->calls[i] = t->calls[i];
@@ -421,31 +441,40 @@ static __always_inline void emit(struct thread *t, u32 producer)
 	records.ringbuf_submit(r, wakeup());
 }
 
-/* Close the top frame. */
-static __always_inline void pop(struct thread *t)
+/* Has no create made this trace? */
+static __always_inline int is_bare(struct thread *t)
 {
-	u32 top = (t->depth - 1) & (DEPTH - 1);
+#ifdef BARE
+	return t->flags & RECORD_BARE;
+#else
+	return 0;
+#endif
+}
 
-	t->open &= ~(1u << (t->function[top] & 31));
-	t->depth--;
+/* The frame of the innermost open call; some other where there is none. */
+static __always_inline struct frame *top_of(struct thread *t)
+{
+	u64 depth = t->depth;
+
+	return &t->frames[(depth - 1) & (DEPTH - 1)];
 }
 
 /* Is the top frame that of this call? */
 static __always_inline int is_top(struct thread *t, u64 sp, u32 function)
 {
-	u32 top = (t->depth - 1) & (DEPTH - 1);
+	struct frame *top = top_of(t);
 
-	return t->sp[top] == sp && t->function[top] == function;
+	return t->depth && top->sp == sp && top->function == function;
 }
 
 /* Drop the frames that cannot be live at `sp`: their returns were missed. */
 static __always_inline void unwind(struct thread *t, u64 sp)
 {
 	for (u32 i = 0; i < DEPTH; i++) {
-		if (!t->depth || t->sp[(t->depth - 1) & (DEPTH - 1)] > sp)
+		if (!t->depth || top_of(t)->sp > sp)
 			return;
 		t->flags |= RECORD_RETURN_MISSED;
-		pop(t);
+		t->depth--;
 	}
 }
 
@@ -459,41 +488,39 @@ static __always_inline void abandon(struct slot *slot, struct thread *t)
 	thread_free(slot, t);
 }
 
-static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, u32 function, u64 start_ns, u32 depth,
-						      u32 n)
+static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, u64 function, u64 start_ns, u64 depth,
+						      u64 n)
 {
 	struct inetprobe_call *call = &t->calls[n & (INETPROBE_CALLS - 1)];
+	struct frame *frame = &t->frames[depth & (DEPTH - 1)];
 
-	t->sp[depth & (DEPTH - 1)] = sp;
-	t->call[depth & (DEPTH - 1)] = n;
-	t->function[depth & (DEPTH - 1)] = function;
+	frame->sp = sp;
+	*(u64 *)&frame->call = function << 32 | n;
 	t->depth = depth + 1;
 	t->ncalls = n + 1;
 	call->start_ns = start_ns;
 	call->duration_ns = 0;
 	/* result to module, then the module's numbers: a store each */
-	*(u64 *)&call->result = (u64)function << 32 | (u64)depth << 40;
+	*(u64 *)&call->result = function << 32 | depth << 40;
 	*(u64 *)&call->module_protocol = 0;
 	return call;
 }
 
 static __always_inline struct inetprobe_call *push(struct thread *t, u64 sp, u32 function)
 {
-	u32 depth = t->depth, n = t->ncalls;
+	u64 depth = t->depth, n = t->ncalls;
 
 	if (depth >= DEPTH || n >= INETPROBE_CALLS) {
 		t->flags |= RECORD_TRUNCATED;
 		return 0;
 	}
 	asm volatile("" : "+r"(depth), "+r"(n)); /* or clang drops the masks, which the verifier needs */
-	t->open |= 1u << function;
 	return push_at(t, sp, function, bpf_ktime_get_boot_ns() - t->start_ns, depth, n);
 }
 
 /* The outermost call of a trace that has begun. */
 static __always_inline void push_first(struct thread *t, u64 sp, u32 function)
 {
-	t->open = 1u << function;
 	t->start_ns = bpf_ktime_get_boot_ns();
 	push_at(t, sp, function, 0, 0, 0);
 }
@@ -523,12 +550,13 @@ static __always_inline int is_foreign(struct thread *t, u64 sp)
 #ifdef BARE
 	return ((t->stack ^ sp) & STACK_MASK) != 0;
 #else
-	return ((t->sp[0] ^ sp) & STACK_MASK) != 0;
+	return ((t->frames[0].sp ^ sp) & STACK_MASK) != 0;
 #endif
 }
 
-/* The open frames this call is on top of, stale ones dropped; an interrupt's call is set aside. Depth 0: all were. */
-static __always_inline struct thread *open_frames(struct slot *slot, u64 task, u64 sp, void *frame)
+/* The open frames this call is on top of, stale ones dropped; an interrupt's call is set aside. Depth 0: all were.
+ * `sp` becomes the stack pointer where there are any. */
+static __always_inline struct thread *open_frames(struct slot *slot, u64 task, u64 *sp, void *frame)
 {
 	struct thread *t = thread_of(slot, task);
 
@@ -538,8 +566,8 @@ static __always_inline struct thread *open_frames(struct slot *slot, u64 task, u
 	if (!t->depth)
 		return 0;
 #endif
-	sp = stack_of(t, sp, frame);
-	if (is_foreign(t, sp)) {
+	*sp = stack_of(t, *sp, frame);
+	if (is_foreign(t, *sp)) {
 		if (t->depth) {
 			t->foreign++;
 			count(COUNT_FOREIGN);
@@ -556,11 +584,12 @@ static __always_inline struct thread *open_frames(struct slot *slot, u64 task, u
 	}
 	if (!t->depth)
 		return 0;
-	unwind(t, sp);
+	if (top_of(t)->sp <= *sp)
+		unwind(t, *sp);
 	return t;
 }
 
-static __always_inline struct thread *open_trace(struct slot *slot, u64 task, u64 sp, void *frame)
+static __always_inline struct thread *open_trace(struct slot *slot, u64 task, u64 *sp, void *frame)
 {
 	struct thread *t = open_frames(slot, task, sp, frame);
 
@@ -579,28 +608,36 @@ static __always_inline int nests(struct thread *t, u64 kern, void *frame)
 {
 	u64 name = 0;
 
-	if (!(kern & 0xff) || t->flags & RECORD_BARE)
+	if (!(kern & 0xff) || is_bare(t))
 		return 0;
 	if (frame)
 		return 1; /* fexit has no limit of calls in flight to miss one by */
-	if (t->nested || !t->allocated || t->open & (1 << FUNCTION_SK_ALLOC))
+	if (t->nested || !t->allocated)
 		return 0;
+	for (u32 i = 0; i < DEPTH; i++)
+		if (i < t->depth && t->frames[i].function == FUNCTION_SK_ALLOC)
+			return 0;
 	READ(name, t->prot, OFF_PROTO_NAME);
 	return (u32)name == 0x4354504d /* "MPTC" */ || name == 0x434d535f54454e49ULL /* "INET_SMC" */ ||
 		name == 0x4d535f3654454e49ULL /* "INET6_SM" */;
 }
 
-static __always_inline void begin(struct thread *t, u8 flags, s16 family, u32 netns)
+/* Is the trace of another address family? */
+static __always_inline int differs(struct thread *t, u64 family)
 {
-	t->allocated = 0;
-	t->foreign = 0;
+	return ((u16)t->family ^ family) & 0xffff;
+}
+
+static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 type, s32 protocol, u32 netns)
+{
+	*(u64 *)&t->allocated = 0; /* and foreign */
 	t->modules = 0;
 	t->nested = 0;
 	t->prot = 0;
 	t->netns = netns;
-	t->protocol = 0;
+	t->protocol = protocol;
 	t->family = family;
-	t->type = 0;
+	t->type = type;
 	t->flags = flags;
 #if INETPROBE_SOCKS
 	t->socket = 0;
@@ -630,7 +667,8 @@ static __always_inline struct cpu_counters *wanted(u64 net)
 static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, s16 family, u64 net,
 					u64 sock, u64 protocol, u64 kern)
 {
-	struct thread *t = open_frames(slot, task, sp, frame);
+	u64 here = sp;
+	struct thread *t = open_frames(slot, task, &here, frame);
 	struct cpu_counters *c;
 	u8 flags = (kern & 0xff) ? RECORD_KERN : 0;
 	s16 type = 0;
@@ -639,7 +677,7 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 		count(COUNT_NESTED);
 		t->nested++;
 		t->allocated &= ~(2u << t->depth);
-		push(t, stack_of(t, sp, frame), function);
+		push(t, here, function);
 		return 0;
 	}
 	if (t) {
@@ -659,9 +697,7 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 	READ_ARGUMENT(u16, type, sock, OFF_SOCKET_TYPE);
 	if (type == 3 /* SOCK_RAW */ && !flags)
 		flags |= cap_net_raw(net);
-	begin(t, flags, family, netns_of_create(net, frame));
-	t->protocol = protocol;
-	t->type = type;
+	begin(t, flags, family, type, protocol, netns_of_create(net, frame));
 #if INETPROBE_SOCKS
 	t->socket = sock;
 #endif
@@ -700,7 +736,7 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 		flags |= RECORD_SOFTIRQ;
 	}
 	lock_xadd(&c->value[COUNT_BEGUN], 1);
-	begin(t, flags, family, netns_of(net));
+	begin(t, flags, family, 0, 0, netns_of(net));
 	t->prot = prot;
 	push_first(t, sp, function);
 }
@@ -709,42 +745,42 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 static __always_inline int sk_alloc_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 net, u64 family, u64 prot,
 					  u64 kern)
 {
-	struct thread *t = open_trace(slot, task, sp, frame);
-	u32 here;
+	u64 entry = sp;
+	struct thread *t = open_trace(slot, task, &sp, frame);
 
 	/* A create calls sk_alloc() once and for its own family: any other is a later call's, and a return was missed. */
-	if (t && ((s16)family != t->family || t->allocated >> (t->depth & 31) & 1 || t->flags & RECORD_BARE)) {
+	if (t && (differs(t, family) || t->allocated & 1U << (t->depth & 31) || is_bare(t))) {
 		abandon(slot, t);
 		t = 0;
 	}
 	if (!t) {
-		count_family(slot, family, 0);
+		count_family(slot, (u32)family, 0);
 #ifdef BARE
-		begin_bare(slot, task, sp, frame, FUNCTION_SK_ALLOC, family, net, prot, kern);
+		begin_bare(slot, task, entry, frame, FUNCTION_SK_ALLOC, (u32)family, net, prot, kern);
 #endif
 		return 0;
 	}
-	here = t->depth & 31;
 	if (!t->prot)
 		t->prot = prot;
-	t->allocated |= 1u << here;
-	push(t, stack_of(t, sp, frame), FUNCTION_SK_ALLOC);
+	t->allocated |= 1U << (t->depth & 31);
+	push(t, sp, FUNCTION_SK_ALLOC);
 	return 0;
 }
 
 static __always_inline int sk_prot_alloc_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 prot, u64 family)
 {
-	struct thread *t = open_trace(slot, task, sp, frame);
+	u64 entry = sp;
+	struct thread *t = open_trace(slot, task, &sp, frame);
 
-	if (t && t->open & (1 << FUNCTION_SK_ALLOC)) {
-		if (t->flags & RECORD_BARE)
-			count_family(slot, family, 1);
-		push(t, stack_of(t, sp, frame), FUNCTION_SK_PROT_ALLOC);
+	if (t && top_of(t)->function == FUNCTION_SK_ALLOC) {
+		if (is_bare(t))
+			count_family(slot, (u32)family, 1);
+		push(t, sp, FUNCTION_SK_PROT_ALLOC);
 		return 0;
 	}
 	/* sk_clone() of a connection being accepted, or of an sk_alloc() that nobody follows. */
-	count_family(slot, family, 1);
-	if (t && !(t->flags & RECORD_BARE)) {
+	count_family(slot, (u32)family, 1);
+	if (t && !is_bare(t)) {
 		/* In a softirq that PREEMPT_RT ran on this very stack. */
 		t->foreign++;
 		count(COUNT_FOREIGN);
@@ -753,7 +789,7 @@ static __always_inline int sk_prot_alloc_entry(struct slot *slot, u64 task, u64 
 #ifdef BARE
 	if (t)
 		abandon(slot, t);
-	begin_bare(slot, task, sp, frame, FUNCTION_SK_PROT_ALLOC, family, 0, prot, 0);
+	begin_bare(slot, task, entry, frame, FUNCTION_SK_PROT_ALLOC, (u32)family, 0, prot, 0);
 #endif
 	return 0;
 }
@@ -761,7 +797,7 @@ static __always_inline int sk_prot_alloc_entry(struct slot *slot, u64 task, u64 
 static __always_inline int request_module_entry(struct slot *slot, u64 task, u64 sp, void *frame, u64 fmt, u64 family,
 						u64 protocol, u64 type)
 {
-	struct thread *t = open_trace(slot, task, sp, frame);
+	struct thread *t = open_trace(slot, task, &sp, frame);
 	struct inetprobe_call *call;
 	char text[28] = {};
 	int length;
@@ -773,11 +809,11 @@ static __always_inline int request_module_entry(struct slot *slot, u64 task, u64
 	if (text[0] != 'n' || text[3] != '-' || text[4] != 'p' || text[7] != '%')
 		length = 0;
 	/* It asks before sk_alloc(), and for nothing else: any other request is a later call's. */
-	if ((length != 19 && length != 27) || (s16)family != t->family || t->allocated) {
+	if ((length != 19 && length != 27) || differs(t, family) || t->allocated) {
 		abandon(slot, t);
 		return 0;
 	}
-	call = push(t, stack_of(t, sp, frame), FUNCTION_REQUEST_MODULE);
+	call = push(t, sp, FUNCTION_REQUEST_MODULE);
 	if (!call)
 		return 0;
 	t->modules++;
@@ -791,20 +827,51 @@ static __always_inline int request_module_entry(struct slot *slot, u64 task, u64
 /* A function of --also: shown where an open trace calls it. */
 static __always_inline int also_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function)
 {
-	struct thread *t = open_trace(slot, task, sp, frame);
+	struct thread *t = open_trace(slot, task, &sp, frame);
 
 	if (t)
-		push(t, stack_of(t, sp, frame), function);
+		push(t, sp, function);
 	return 0;
 }
 
-/* A return: frames below it that are still open missed theirs, then the top frame is its own. */
+/* The thread whose top frame is that of the call that returns, once frames above it, whose returns were missed, are
+ * gone; of depth 0 where its own frame cannot be live either, 0 where it has none. */
+static __always_inline struct thread *find_frame(struct thread *t, u64 sp, u32 function)
+{
+#ifdef BARE
+	u32 zero = 0;
+#endif
+
+	if (is_foreign(t, sp)) {
+#ifdef BARE
+		t = softirqs.lookup(&zero);
+		if (!t || !t->depth)
+			return 0;
+		if (is_top(t, sp, function))
+			return t;
+#else
+		return 0; /* its entry was set aside and counted */
+#endif
+	}
+	if (!t->depth)
+		return 0;
+	unwind(t, sp - 1);
+	if (t->depth && !is_top(t, sp, function)) {
+		/* No frame: a call past the last slot, or one set aside, or an entry that was missed. */
+		if (!(t->flags & RECORD_TRUNCATED) && !t->foreign)
+			t->flags |= RECORD_ENTRY_MISSED;
+		count(COUNT_ORPHAN_RETURN);
+		return 0;
+	}
+	return t;
+}
+
 static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result, u8 flags,
 				 u32 producer)
 {
 	struct thread *t = thread_of(slot, task);
 	struct inetprobe_call *call;
-	u32 top;
+	u64 left;
 
 	if (!t)
 		return 0;
@@ -815,41 +882,22 @@ static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *fram
 	sp = stack_of(t, sp, frame);
 	if (!frame)
 		sp -= RET_SLOT;
-	if (is_foreign(t, sp)) {
-#ifdef BARE
-		u32 zero = 0;
-
-		t = softirqs.lookup(&zero);
+	if (!is_top(t, sp, function)) {
+		t = find_frame(t, sp, function);
 		if (!t)
 			return 0;
-#else
-		return 0; /* its entry was set aside and counted */
-#endif
-	}
-	if (!t->depth)
-		return 0;
-	if (!is_top(t, sp, function)) {
-		unwind(t, sp - 1);
-		if (t->depth && !is_top(t, sp, function)) {
-			/* No frame: a call past the last slot, or one set aside, or an entry that was missed. */
-			if (!(t->flags & RECORD_TRUNCATED) && !t->foreign)
-				t->flags |= RECORD_ENTRY_MISSED;
-			count(COUNT_ORPHAN_RETURN);
-			return 0;
-		}
 	}
 	if (t->depth) {
-		top = (t->depth - 1) & (DEPTH - 1);
-		call = &t->calls[t->call[top] & (INETPROBE_CALLS - 1)];
+		call = &t->calls[top_of(t)->call & (INETPROBE_CALLS - 1)];
 		call->duration_ns = bpf_ktime_get_boot_ns() - t->start_ns - call->start_ns;
 		call->flags = CALL_RETURNED | flags;
 		if (!(flags & (CALL_POINTER | CALL_VOID)))
 			call->result = result;
 		else if (flags & CALL_POINTER && !result)
 			call->flags |= CALL_NULL;
-		t->open &= ~(1u << function);
-		t->depth--;
-		if (t->depth)
+		left = t->depth - 1ULL;
+		t->depth = left;
+		if (left)
 			return 0;
 	}
 	if (producer == NO_PRODUCER) {
@@ -872,8 +920,8 @@ static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *fram
 
 CREATE(inet_create, FUNCTION_INET_CREATE, 2)
 CREATE(inet6_create, FUNCTION_INET6_CREATE, 10)
-PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(slot, task, sp, frame, a0, (u32)a1, a3, a4), LEAVE_SOCK(FUNCTION_SK_ALLOC))
-PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(slot, task, sp, frame, a0, (u32)a2),
+PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(slot, task, sp, frame, a0, a1, a3, a4), LEAVE_SOCK(FUNCTION_SK_ALLOC))
+PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(slot, task, sp, frame, a0, a2),
      LEAVE_SOCK(FUNCTION_SK_PROT_ALLOC))
 /* Variadic: fentry refuses it. */
 KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(slot, task, sp, frame, a1, a2, a3, a4),
@@ -896,7 +944,7 @@ int thread_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = bpf_get_current_task();
 	struct slot *slot = slot_of(task);
-	struct thread *t = slot ? thread_of(slot, task) : 0;
+	struct thread *t = thread_of(slot, task);
 #ifdef FOLLOW
 	u32 pid = WHO_PID, live = 1;
 	u64 signal = 0;

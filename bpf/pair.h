@@ -14,41 +14,39 @@
 	{                                                                                                             \
 		u64 sp = ctx->sp, a0 = ctx->di, a1 = ctx->si, a2 = ctx->dx, a3 = ctx->cx, a4 = ctx->r8;               \
 		void *frame = 0;                                                                                      \
-		u64 task = bpf_get_current_task();                                                             \
-		struct slot *slot = enter(task, (id) * 2);                                                     \
-		if (!slot)                                                                                            \
-			return 0;                                                                                     \
+		u64 task = bpf_get_current_task();                                                                    \
+		struct slot *slot = enter(task, (id) * 2);                                                            \
 		return entry;                                                                                         \
 	}                                                                                                             \
 	int return_##fn(struct pt_regs *ctx)                                                                          \
 	{                                                                                                             \
 		u64 sp = ctx->sp, result = ctx->ax;                                                                   \
 		void *frame = 0;                                                                                      \
-		u64 task = bpf_get_current_task();                                                             \
-		struct slot *slot = enter(task, (id) * 2 + 1);                                                 \
-		if (!slot)                                                                                            \
-			return 0;                                                                                     \
+		u64 task = bpf_get_current_task();                                                                    \
+		struct slot *slot = enter(task, (id) * 2 + 1);                                                        \
 		return exit;                                                                                          \
 	}
+/* Only serve shows how often: what the kernel skipped of fentry's it counts itself. */
+#ifdef BUCKET
+#define ENTER_FENTRY(task, program) enter(task, program)
+#else
+#define ENTER_FENTRY(task, program) slot_of(task)
+#endif
 #define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
 	int kfunc__##fn(unsigned long long *ctx)                                                                      \
 	{                                                                                                             \
 		u64 sp = 0, a0 = ctx[0], a1 = ctx[1], a2 = ctx[2], a3 = ctx[3], a4 = ctx[4];                          \
 		void *frame = ctx;                                                                                    \
-		u64 task = bpf_get_current_task();                                                             \
-		struct slot *slot = enter(task, (id) * 2);                                                     \
-		if (!slot)                                                                                            \
-			return 0;                                                                                     \
+		u64 task = bpf_get_current_task();                                                                    \
+		struct slot *slot = ENTER_FENTRY(task, (id) * 2);                                                     \
 		return entry;                                                                                         \
 	}                                                                                                             \
 	int kretfunc__##fn(unsigned long long *ctx)                                                                   \
 	{                                                                                                             \
 		u64 sp = 0, result = ctx[nargs];                                                                      \
 		void *frame = ctx;                                                                                    \
-		u64 task = bpf_get_current_task();                                                             \
-		struct slot *slot = enter(task, (id) * 2 + 1);                                                 \
-		if (!slot)                                                                                            \
-			return 0;                                                                                     \
+		u64 task = bpf_get_current_task();                                                                    \
+		struct slot *slot = ENTER_FENTRY(task, (id) * 2 + 1);                                                 \
 		return exit;                                                                                          \
 	}
 #define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)

@@ -1,5 +1,6 @@
 """The counters as Python reads them, from memory laid out as bpf/inetprobe.bpf.c has it."""
 
+import mmap
 import os
 import re
 
@@ -10,24 +11,28 @@ from inetprobe.kernel import counters
 from inetprobe.record import Loss, bpf_folder, define
 
 CPUS = 3
-SLOTS = 5
-SLOT_WORDS = 100
+CALLS = 8
 SOURCE = (bpf_folder() / "inetprobe.bpf.c").read_text()
 
 
 @pytest.fixture
 def kernel():
     """(the counters, what the kernel would write: [CPU, word] and [slot, word])."""
-    fds = [os.memfd_create("counters"), os.memfd_create("slots")]
-    for fd in fds:
-        os.ftruncate(fd, 1 << 16)
-    read = counters.Counters(fds[0], CPUS, fds[1], SLOTS, SLOT_WORDS * 8)
-    _, words = counters.map_array(fds[0], CPUS, counters._WORDS, writable=True)
-    _, slots = counters.map_array(fds[1], SLOTS, SLOT_WORDS, writable=True)
+
+    def create(size):
+        fd = os.memfd_create("a map")
+        os.ftruncate(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        return fd
+
+    read = counters.Counters(CPUS, CALLS, create)
+    its = read.constants()
+    _, words = counters.map_array(its["COUNTERS_FD"], CPUS, its["COUNTERS_BYTES"] // 8, writable=True)
+    _, slots = counters.map_array(its["SLOTS_FD"], 1 << its["SLOT_BITS"], its["SLOT_BYTES"] // 8, writable=True)
     yield read, words, slots
     read.close()
-    for fd in fds:
-        os.close(fd)
+    for fd in its["COUNTERS_FD"], its["SLOTS_FD"]:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
 
 
 def members(name):
@@ -51,7 +56,7 @@ def test_cpus_and_slots_add_up(kernel):
     words[:, define("COUNT_ENTRIES")] = [1, 2, 4]
     assert read.read("entries") == 7
     slots[:, 2 * 3 + 1] = 5
-    assert (read.runs(3, "return"), read.runs(3, "entry")) == (25, 0)
+    assert (read.runs(3, "return"), read.runs(3, "entry")) == (5 * len(slots), 0)
 
 
 def test_every_cpu_is_told_to_begin_and_to_stop(kernel):

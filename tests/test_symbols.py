@@ -34,3 +34,13 @@ def test_an_inlined_function_is_named():
 def test_an_unreadable_file_is_one_sentence(tmp_path):
     with pytest.raises(HostError, match="cannot be read"):
         Symbols.of_kernel(tmp_path / "none")
+
+
+def test_the_kernel_lies_where_its_own_symbols_say_and_hidden_addresses_say_nowhere(tmp_path):
+    path = tmp_path / "kallsyms"
+    path.write_text(
+        "ffffffff81000000 T _text\nffffffff82a00000 B _end\nffffffffc0000000 b _end\t[evil]\n0000000000000000 A fixed\n"
+    )
+    assert Symbols.of_kernel(path).image == range(0xFFFFFFFF81000000, 0xFFFFFFFF82A00000)
+    path.write_text("0000000000000000 T _text\n0000000000000000 B _end\n")
+    assert not Symbols.of_kernel(path).image

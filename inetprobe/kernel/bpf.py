@@ -6,7 +6,6 @@ Handlers begin no trace until ``activate``, so no trace begins half attached; ``
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -51,6 +50,7 @@ class Program:
         self._whole_log = say if options.verbose else None
         self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
         self._functions = (*symbols.present(), *(function.name for function in options.also))
+        self._image = symbols.image
         self._task_storage = _TASK_STORAGE_HELPER in symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
@@ -60,15 +60,9 @@ class Program:
         self._told = False
         self.mechanisms = options.mechanisms(self._functions)
         with contextlib.ExitStack() as undo:
-            self._bpf = self._build_and_attach(undo, say)
-            slots = self._bpf["slots"]
-            self.counters = counters.Counters(
-                self._bpf["counters"].map_fd,
-                possible_cpus(),
-                slots.map_fd,
-                slots.max_entries,
-                ctypes.sizeof(slots.Leaf),
-            )
+            self.counters = self._make_counters()
+            undo.callback(self.counters.close)
+            self._bpf = self._build_and_attach(undo.enter_context(contextlib.ExitStack()), say)
             self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
             counting = options.counting
             self.cells: Cells | None = None
@@ -173,6 +167,14 @@ class Program:
             self.cells.close()
         self._bpf.cleanup()
 
+    def _make_counters(self) -> counters.Counters:
+        try:
+            return counters.Counters(possible_cpus(), self._slots())
+        except OSError as error:
+            raise HostError(
+                f"the kernel makes no BPF map: {error.strerror}: inetprobe doctor says what this machine lacks"
+            ) from None
+
     def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Any:
         """The BPF object with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
         while True:
@@ -221,6 +223,9 @@ class Program:
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
+            **self.counters.constants(),
+            "KERNEL": f"{self._image.start:#x}ULL",
+            "KERNEL_BYTES": f"{len(self._image)}ULL",
             "CPUS": possible_cpus(),
             # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room. Where
             # CPUs send at once, nobody sees just that much.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from inetprobe.kernel.syscall import create_value
 from inetprobe.names import FAMILIES as FAMILY_NAMES
 from inetprobe.record import PRODUCERS, Loss, define
 
@@ -20,6 +24,8 @@ _WORDS = _OUTSIDE + _FAMILIES
 _PROGRAMS = define("PROGRAMS")
 _INET_FAMILIES = (2, 10)
 _ALLOCATED, _CLONED = _PROGRAMS, _PROGRAMS + len(_INET_FAMILIES)
+# How many slots there are: 2 to this.
+_SLOT_BITS = 10
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -44,11 +50,30 @@ def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> t
 class Counters:
     """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/inetprobe.bpf.c."""
 
-    def __init__(self, fd: int, cpus: int, slots_fd: int, slots: int, slot_bytes: int) -> None:
-        """The maps ``counters`` and ``slots``, of which ``slot_bytes`` is the size of each value. Raises OSError."""
-        self._memory, self._cpus = map_array(fd, cpus, _WORDS, writable=True)
-        self._slots_memory, self._slots = map_array(slots_fd, slots, slot_bytes // 8)
+    def __init__(self, cpus: int, calls: int, create: Callable[[int], int] = create_value) -> None:
+        """For so many CPUs, and traces that hold so many calls; ``create`` makes a map of one value of so many bytes
+        and gives its file descriptor. Raises OSError.
+        """
+        self._slot_bytes = 1024 + 32 * calls  # room for a struct slot; the program asserts it
+        with contextlib.ExitStack() as undo:
+            self._fd = create(cpus * _WORDS * 8)
+            undo.callback(os.close, self._fd)
+            self._slots_fd = create(self._slot_bytes << _SLOT_BITS)
+            undo.callback(os.close, self._slots_fd)
+            self._memory, self._cpus = map_array(self._fd, cpus, _WORDS, writable=True)
+            self._slots_memory, self._slots = map_array(self._slots_fd, 1 << _SLOT_BITS, self._slot_bytes // 8)
+            undo.pop_all()
         self._lost_before = dict.fromkeys(LOST, 0)
+
+    def constants(self) -> dict[str, int]:
+        """As -D constants of bpf/inetprobe.bpf.c."""
+        return {
+            "COUNTERS_FD": self._fd,
+            "COUNTERS_BYTES": _WORDS * 8,
+            "SLOTS_FD": self._slots_fd,
+            "SLOT_BYTES": self._slot_bytes,
+            "SLOT_BITS": _SLOT_BITS,
+        }
 
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
@@ -99,7 +124,9 @@ class Counters:
         return tuple(losses)
 
     def close(self) -> None:
-        """Gives the mappings back."""
+        """Gives the mappings and the maps back."""
         del self._cpus, self._slots
         self._memory.close()
         self._slots_memory.close()
+        os.close(self._fd)
+        os.close(self._slots_fd)

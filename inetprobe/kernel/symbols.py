@@ -21,23 +21,37 @@ REQUIRED = ("inet_create", "sk_alloc", "sk_prot_alloc")
 OPTIONAL = ("inet6_create", "__request_module")
 
 _TEXT = frozenset("tTwW")
+# From arch/x86/kernel/vmlinux.lds.S.
+_IMAGE = ("_text", "_end")
 _SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm|lto_priv)\b.*")
 
 
 class Symbols:
-    """The functions of the running kernel and its modules, by name."""
+    """The functions of the running kernel and its modules, by name.
 
-    def __init__(self, names: Iterable[str]) -> None:
+    ``image`` is where the kernel itself lies, from its first byte to after its last, so that no module ever does; empty
+    where this kernel hides addresses.
+    """
+
+    def __init__(self, names: Iterable[str], image: range = range(0)) -> None:
         self._names = frozenset(names)
+        self.image = image
 
     @classmethod
     def of_kernel(cls, path: Path = KALLSYMS) -> Symbols:
-        """Those of /proc/kallsyms (the names only: addresses are not kept). Raises HostError if unreadable."""
+        """Those of /proc/kallsyms (of the functions their names only). Raises HostError if unreadable."""
+        names, ends = set(), {}
         try:
             with path.open(encoding="ascii", errors="replace") as lines:
-                return cls(parts[2] for line in lines if len(parts := line.split()) >= 3 and parts[1] in _TEXT)
+                for line in lines:
+                    address, kind, name, *module = line.split()
+                    if kind in _TEXT:
+                        names.add(name)
+                    if name in _IMAGE and not module:
+                        ends[name] = int(address, 16)
         except OSError as error:
             raise HostError(f"{path} cannot be read ({error.strerror}): run inetprobe as root") from None
+        return cls(names, range(ends.get(_IMAGE[0], 0), ends.get(_IMAGE[1], 0)))
 
     def __contains__(self, name: str) -> bool:
         return name in self._names

@@ -6,15 +6,27 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 from typing import NamedTuple
 
 # include/uapi/linux/bpf.h
-_PROG_LOAD, _OBJ_GET_INFO_BY_FD = 5, 15
+_MAP_CREATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD = 0, 5, 15
+_MAP_TYPE_ARRAY, _F_MMAPABLE = 2, 1 << 10
 _PROG_TYPE_KPROBE = 2
 _NUMBER = {"x86_64": 321}
 # struct bpf_prog_info from run_time_ns on (Linux 5.1): run_cnt follows, then recursion_misses (Linux 5.12).
 _RUN_TIME, _INFO_SIZE, _INFO_SIZE_BEFORE_5_12 = 192, 216, 208
+
+
+class _MapAttributes(ctypes.Structure):
+    _fields_ = (
+        ("map_type", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+    )
 
 
 class _LoadAttributes(ctypes.Structure):
@@ -29,6 +41,18 @@ class _LoadAttributes(ctypes.Structure):
 
 class _InfoAttributes(ctypes.Structure):
     _fields_ = (("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64))
+
+
+def create_value(size: int) -> int:
+    """The file descriptor of a map of one value of ``size`` bytes, which can be mapped into memory. Raises OSError."""
+    attributes = _MapAttributes(_MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE)
+    fd, error = _bpf(_MAP_CREATE, attributes)
+    if error == errno.EPERM:  # before Linux 5.11 maps count as locked memory
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        fd, error = _bpf(_MAP_CREATE, attributes)
+    if error:
+        raise OSError(error, os.strerror(error))
+    return fd
 
 
 def load_nothing() -> int:
