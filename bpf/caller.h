@@ -91,7 +91,8 @@ static __always_inline void fill_caller(struct inetprobe_record *r)
 	r->uid = LOAD(u32, cred, OFF_CRED_UID);
 	r->gid = LOAD(u32, cred, OFF_CRED_GID);
 	r->cgroup_id = bpf_get_current_cgroup_id();
-	READ(r->comm, task, OFF_TASK_COMM); /* less than bpf_get_current_comm() takes */
+	*(u64 *)&r->comm[0] = LOAD(u64, task, OFF_TASK_COMM);
+	*(u64 *)&r->comm[8] = LOAD(u64, task, OFF_TASK_COMM + 8);
 }
 #else
 static __always_inline void fill_caller(struct inetprobe_record *r)

@@ -36,8 +36,10 @@ def main() -> None:
     done("BTF and symbols")
     if native:
         program = bpf.Program.__new__(bpf.Program)
-        program._bcc, program._options = bpf._import_bcc(), options
+        program._bcc, program._options, program._whole_log = bpf._import_bcc(), options, None
+        program._image = symbols.image
         program.mechanisms = options.mechanisms(functions)
+        program.counters = program._make_counters()
         program._compile_with(["-DTASK_STORAGE"])
         done("compile")
     else:
