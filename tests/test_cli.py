@@ -92,6 +92,21 @@ def test_a_damaged_copy_does_not_pass_for_whole(recording, tmp_path):
     assert run("replay", copy).returncode == 4
 
 
+def test_ctrl_c_while_the_command_line_is_loaded():
+    program = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "inetprobe.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from inetprobe.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_replay_imports_no_bcc(recording):
     program = "import sys; from inetprobe.cli import cli; cli.main(['replay', sys.argv[1]], standalone_mode=False)"
     done = subprocess.run([sys.executable, "-c", program + "; assert 'bcc' not in sys.modules", recording], check=False)
