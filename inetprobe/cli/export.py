@@ -8,7 +8,7 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.export import FORMATS, Export, Options, open_export, same_file
@@ -21,7 +21,7 @@ from inetprobe.sources.replay import ReplaySource
 _STDOUT = ("folded",)
 
 
-@click.command("export")
+@click.command("export", cls=Filtering)
 @filter_options
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option(

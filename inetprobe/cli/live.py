@@ -42,7 +42,7 @@ def live_options(function: F) -> F:
         ),
         click.option("--sock", is_flag=True, help="Show the fields of each inet_sock that was made, too."),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
-        click.argument("command", nargs=-1, type=click.UNPROCESSED),
+        click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
     ]
     decorated: Any = function
     for option in reversed(options):

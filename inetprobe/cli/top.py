@@ -15,7 +15,7 @@ import click
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.errors import UsageError
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.pipeline import pump
@@ -30,7 +30,7 @@ from inetprobe.top.collect import Collector
 _GRACE_S = 1.0
 
 
-@click.command("top")
+@click.command("top", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Show anew this often.")
 @click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration (or one interval).")
