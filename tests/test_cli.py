@@ -52,9 +52,9 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "status", "says"),
     [
-        (["replay", "/no/such/file"], 4, "cannot be read"),
+        (["replay", "/no/such/file"], 4, "/no/such/file cannot be read: No such file or directory\n"),
         (["replay", "/dev/null"], 4, "is empty"),
-        (["replay", __file__], 4, "is not a recording"),
+        (["replay", __file__], 4, "does not begin as an Arrow stream does: give a file that inetprobe record wrote"),
         (["replay", __file__, "--family", "inett"], 2, "unknown family"),
         (["replay"], 2, "Missing argument"),
         (["nonesuch"], 2, "No such command"),
