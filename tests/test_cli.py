@@ -68,6 +68,8 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["top", "--once", "--replay", "/no/such/file"], 4, "cannot be read"),
         (["top", "--once", "--replay", "x", "--", "true"], 2, "no COMMAND"),
         (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
+        (["export", "x", "--to", "parquet"], 2, "the name of the folder to make"),
+        (["query", "x"], 2, "--questions lists what can be asked"),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_status(argv, status, says):

@@ -40,6 +40,11 @@ def test_every_ready_question_has_an_answer(name, recording):
     assert rows(recording, "--ask", name)
 
 
+@pytest.mark.parametrize("name", ["slowest", "failures"])
+def test_a_protocol_without_a_name_is_its_number(name, recording):
+    assert {"200", "IPPROTO_ICMP"} <= {row["protocol"] for row in rows(recording, "--ask", name)}
+
+
 def test_the_page_has_questions_and_nothing_it_hides():
     assert len(questions()) == Path("docs/queries.md").read_text().count("```sql")
 

@@ -56,7 +56,8 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
     """
     if output is None:
         if form not in _STDOUT:
-            raise UsageError(f"--to {form} needs -o: the name of the file to write")
+            what = "folder to make" if form == "parquet" else "file to write"
+            raise UsageError(f"--to {form} needs -o: the name of the {what}")
         output = "-"
     if same_file(Path(output), Path(recording)):
         raise UsageError("-o names the recording that is exported: give another file")
