@@ -60,6 +60,8 @@ def sql_errors() -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:
+        raise  # the answer's reader has gone, which is no fault of the query
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise UsageError(f"the query failed: {_sentence(str(error))}") from None
 
