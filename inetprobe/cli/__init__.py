@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from inetprobe import __version__
-from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
+from inetprobe.errors import EXIT_FAILED, EXIT_INTERRUPTED, FULL, InetprobeError
 from inetprobe.text import printable
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
@@ -100,6 +100,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _say(f"inetprobe: stdout cannot be written: {error.strerror}: make room, or write it elsewhere")
+        _forget_stdout()
+        sys.exit(EXIT_FAILED)
 
 
 def _say(line: str) -> None:
@@ -107,9 +113,13 @@ def _say(line: str) -> None:
 
 
 def _leave_quietly() -> NoReturn:
-    # What Python still has buffered for the closed pipe must not be tried again at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _forget_stdout()
     sys.exit(0)
+
+
+def _forget_stdout() -> None:
+    """What Python still has buffered for it must not be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(quiet: bool) -> Any:

@@ -68,7 +68,10 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise InetprobeError(f"{self._name} cannot be written: {error.strerror or error}") from None
+            where = "stdout" if self._name == "-" else self._name
+            raise InetprobeError(
+                f"{where} cannot be written: {error.strerror or error}: make room, or write it elsewhere"
+            ) from None
 
 
 def _umask() -> int:
