@@ -1,6 +1,7 @@
 """The commands as a process: exit statuses, what goes where, bad input."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -77,6 +78,16 @@ def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_closed_streams_are_as_if_they_led_nowhere(recording, tmp_path):
+    copy = tmp_path / "copy.arrows"
+    line = f"exec {sys.executable} -m inetprobe replay {recording} -o {copy} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+    assert run("replay", str(copy), "--format", "json").stdout == run("replay", recording, "--format", "json").stdout
+    done = run("top", "--replay", recording, preexec_fn=lambda: os.close(0))
+    assert done.returncode == 2
+    assert "stdin is none" in done.stderr
 
 
 def test_a_closed_pipe_ends_it_quietly(recording):

@@ -90,6 +90,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script: every error of ours is one sentence and its exit status."""
+    _open_what_is_closed()
     try:
         sys.exit(cli.main(prog_name="inetprobe", complete_var=COMPLETE_VARIABLE, standalone_mode=False))
     except click.ClickException as error:
@@ -106,6 +107,19 @@ def main() -> None:
         _say(f"inetprobe: stdout cannot be written: {error.strerror}: make room, or write it elsewhere")
         _forget_stdout()
         sys.exit(EXIT_FAILED)
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that whoever started this has closed (``>&-``) is none to Python, and its number goes to the
+    next file that is opened, which may be a recording."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number)
+            if nothing != number:
+                os.close(nothing)
+            os.set_inheritable(number, True)  # COMMAND's, too
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _say(line: str) -> None:
