@@ -41,11 +41,7 @@ class Program:
     """The compiled, loaded and attached program with its maps. Not thread-safe."""
 
     def __init__(
-        self,
-        options: Options,
-        symbols: Symbols,
-        say: Callable[[str], None],
-        go_on: Callable[[], None] = lambda: None,
+        self, options: Options, symbols: Symbols, say: Callable[[str], None], go_on: Callable[[], None] = lambda: None
     ) -> None:
         """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user;
         ``go_on`` is called between the steps, which take seconds, and may raise to give up.

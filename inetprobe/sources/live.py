@@ -117,12 +117,14 @@ class LiveSource:
         """
         if self._stopping:
             return
-        self.began = True
         options = self._options
         deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
         self._program.activate()
         if self._command is not None:
+            if self._stopping:
+                return
             self._command.release()
+        self.began = True
         while not self._over(deadline):
             yield self._next(_POLL_S)
         self._program.deactivate()
