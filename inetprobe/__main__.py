@@ -1,5 +1,18 @@
-"""``python -m inetprobe``."""
+"""``inetprobe`` and ``python -m inetprobe``."""
 
-from inetprobe.cli import main
+import sys
 
-main()
+from inetprobe.errors import EXIT_INTERRUPTED
+
+
+def main() -> None:
+    """The console script; Ctrl-C while the command line itself is still being loaded ends it, too."""
+    try:
+        from inetprobe.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    run()
+
+
+if __name__ == "__main__":
+    main()

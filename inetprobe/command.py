@@ -46,6 +46,11 @@ class Command:
         os.close(gate)
         os.close(failure)
 
+    @property
+    def held(self) -> bool:
+        """Is it still at the door?"""
+        return self._gate >= 0
+
     def release(self) -> None:
         """Lets the child execute COMMAND. Raises CommandError (126 or 127) if that fails; blocks until it is known."""
         os.write(self._gate, b"!")
@@ -107,6 +112,7 @@ def end_like(status: int) -> int:
 def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failure: int, *, silent: bool) -> NoReturn:
     """Runs in the child: nothing here may return or raise."""
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # at the door, Ctrl-C is inetprobe's alone
         if not os.read(gate, 1):
             os._exit(EXIT_FAILED)  # inetprobe gave up before it was ready
         if silent:

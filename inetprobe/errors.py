@@ -15,6 +15,11 @@ The message of each is one sentence for a user: what is wrong, where, and what t
 
 from __future__ import annotations
 
+import errno
+
+#: What writing fails with where the place that is written to is full.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
 EXIT_USAGE = 2

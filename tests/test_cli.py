@@ -1,6 +1,7 @@
 """The commands as a process: exit statuses, what goes where, bad input."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -52,9 +53,9 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "status", "says"),
     [
-        (["replay", "/no/such/file"], 4, "cannot be read"),
+        (["replay", "/no/such/file"], 4, "/no/such/file cannot be read: No such file or directory\n"),
         (["replay", "/dev/null"], 4, "is empty"),
-        (["replay", __file__], 4, "is not a recording"),
+        (["replay", __file__], 4, "does not begin as an Arrow stream does: give a file that inetprobe record wrote"),
         (["replay", __file__, "--family", "inett"], 2, "unknown family"),
         (["replay"], 2, "Missing argument"),
         (["nonesuch"], 2, "No such command"),
@@ -68,6 +69,8 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["top", "--once", "--replay", "/no/such/file"], 4, "cannot be read"),
         (["top", "--once", "--replay", "x", "--", "true"], 2, "no COMMAND"),
         (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
+        (["export", "x", "--to", "parquet"], 2, "the name of the folder to make"),
+        (["query", "x"], 2, "--questions lists what can be asked"),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
@@ -76,6 +79,16 @@ def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_closed_streams_are_as_if_they_led_nowhere(recording, tmp_path):
+    copy = tmp_path / "copy.arrows"
+    line = f"exec {sys.executable} -m inetprobe replay {recording} -o {copy} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+    assert run("replay", str(copy), "--format", "json").stdout == run("replay", recording, "--format", "json").stdout
+    done = run("top", "--replay", recording, preexec_fn=lambda: os.close(0))
+    assert done.returncode == 2
+    assert "stdin is none" in done.stderr
 
 
 def test_a_closed_pipe_ends_it_quietly(recording):
@@ -91,6 +104,21 @@ def test_a_damaged_copy_does_not_pass_for_whole(recording, tmp_path):
     done = here.run("replay", cut, "--format", "json", "-o", copy)
     assert done.returncode == 4
     assert here.run("replay", copy).returncode == 4
+
+
+def test_ctrl_c_while_the_command_line_is_loaded():
+    program = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "inetprobe.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from inetprobe.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_replay_imports_no_bcc(recording):

@@ -35,6 +35,19 @@ def test_closing_before_release_runs_nothing(tmp_path):
     assert command.poll() is not None
 
 
+def test_at_the_door_ctrl_c_is_inetprobe_s_and_then_its_own():
+    script = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    command = Command([sys.executable, "-c", script])
+    assert command.held
+    time.sleep(0.2)
+    os.kill(command.pid, signal.SIGINT)
+    time.sleep(0.1)
+    assert command.poll() is None
+    command.release()
+    assert not command.held
+    assert os.WEXITSTATUS(command.wait()) == 0
+
+
 def test_not_found_is_127():
     command = Command(["no-such-program-here"])
     with pytest.raises(CommandError, match="not found") as caught:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,9 +38,14 @@ def given(argv, folder, file=""):
     return [word.format(file=folder / file, out=folder / "out") for word in argv]
 
 
-def process(*argv, before=()):
+def process(*argv, before=(), stdout=subprocess.PIPE):
     done = subprocess.run(
-        [*before, sys.executable, "-m", "inetprobe", *argv], capture_output=True, text=True, check=False, timeout=120
+        [*before, sys.executable, "-m", "inetprobe", *argv],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -84,6 +90,18 @@ def test_a_recording_that_is_not_whole_is_4(command, file, damaged):
     else:
         assert done.returncode == 4, done.stderr
         assert f"{damaged / file}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*_READERS, "completion", "doctor"])
+def test_a_full_disk_below_stdout_is_125(command, tmp_path):
+    """And not 1, which Python ends with, and which says that a check has failed."""
+    recorded.every_kind(tmp_path / "whole")
+    argv = _READERS | {"report": ["{file}"], "completion": ["bash"], "doctor": []}
+    with Path("/dev/full").open("w") as full:
+        done = process(command, *given(argv[command], tmp_path, "whole"), stdout=full)
+    assert done.returncode == 125, done.stderr
+    said = [line for line in done.stderr.splitlines() if "sockets created" not in line]
+    assert said == ["inetprobe: stdout cannot be written: No space left on device: make room, or write it elsewhere"]
 
 
 @pytest.mark.parametrize("command", _TRACERS)

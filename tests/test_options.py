@@ -1,8 +1,13 @@
-"""Sizes as people write them."""
+"""Sizes as people write them, what belongs to a COMMAND, and how --help lists options."""
 
+import click
 import pytest
 
 from inetprobe.cli.options import parse_size
+from inetprobe.cli.record import record_command
+from inetprobe.cli.top import top_command
+from inetprobe.cli.trace import trace_command
+from inetprobe.cli.vm import vm_command
 from inetprobe.errors import UsageError
 
 
@@ -30,3 +35,30 @@ def test_a_size(word, size):
 def test_what_is_none(word, says):
     with pytest.raises(UsageError, match=says):
         parse_size(word)
+
+
+@pytest.mark.parametrize("command", [record_command, top_command, trace_command], ids=["record", "top", "trace"])
+@pytest.mark.parametrize("words", [["ping", "-c", "1", "--", "host"], ["--", "ping", "-c", "1", "--", "host"]])
+def test_what_follows_a_command_is_its_own(command, words):
+    context = command.make_context("it", ["-x", "-o", "file", *words] if command is record_command else ["-x", *words])
+    assert context.params["failed"]
+    assert context.params["command"] == ("ping", "-c", "1", "--", "host")
+
+
+def test_the_vm_s_own_options_come_before_what_it_runs():
+    context = vm_command.make_context("vm", ["--cpus", "4", "trace", "-q", "--", "true"])
+    assert (context.params["cpus"], context.params["quiet"]) == (4, False)
+    assert context.params["args"] == ("trace", "-q", "--", "true")
+    with pytest.raises(click.NoSuchOption, match="--memry"):
+        vm_command.make_context("vm", ["--memry", "4G", "--", "doctor"])
+
+
+def test_help_lists_a_command_s_own_options_before_the_filters():
+    text = trace_command.get_help(click.Context(trace_command, terminal_width=80))
+    options, filters = text.partition("\nOptions:\n")[2].split("\nFilters (")
+    assert "--format" in options
+    assert "--format" not in filters
+    for name in ("--pid", "--errno", "--failed", "--min-duration"):
+        assert f"{name} " in filters
+        assert f"{name} " not in options
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,6 +1,9 @@
 """SQL over real recordings through the command, as a user runs it."""
 
 import json
+import shlex
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +33,11 @@ def recording(tmp_path):
 @pytest.mark.parametrize("name", questions())
 def test_every_ready_question_has_an_answer(name, recording):
     assert rows(recording, "--ask", name)
+
+
+@pytest.mark.parametrize("name", ["slowest", "failures", "latency"])
+def test_a_protocol_without_a_name_is_its_number(name, recording):
+    assert {"200", "IPPROTO_ICMP"} <= {row["protocol"] for row in rows(recording, "--ask", name)}
 
 
 def test_the_page_has_questions_and_nothing_it_hides():
@@ -106,6 +114,17 @@ def test_hostile_names_do_not_touch_the_terminal(recording):
     _, out, _ = run(recording, "--sql", "select comm from traces")
     assert r"\x1b" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_closed_pipe_ends_it_quietly(recording, form):
+    many = "select * from traces, range(20000)"
+    line = shlex.join([sys.executable, "-m", "inetprobe", "query", str(recording), "--sql", many, "--format", form])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{line} | head -n 1"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_cut_recording_answers_with_what_it_has_and_is_status_4(tmp_path, recording):

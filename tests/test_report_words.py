@@ -110,3 +110,16 @@ def test_shares_never_say_none_of_some_nor_all_of_most():
         units.share(*one).replace(units.NBSP, " ") for one in ((0, 0), (0, 9), (1, 10**6), (10**6 - 1, 10**6), (9, 9))
     ]
     assert said == ["0 %", "0 %", "< 0.1 %", "> 99.9 %", "100 %"]
+
+
+@pytest.mark.parametrize(
+    ("recorded_as", "said"),
+    [
+        ("inet_create:fentry, sk_alloc:fentry, __request_module:kprobe", "fentry; kprobe: __request_module"),
+        ("inet_create:kprobe, sk_alloc:kprobe", "kprobe"),
+        ("", ""),
+        ("no colon", ""),
+    ],
+)
+def test_how_probes_were_attached_in_short(recorded_as, said):
+    assert units.mechanisms(recorded_as) == said

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.record import Batch, Loss
+from inetprobe.record import CALL_VOID, Batch, Loss
 from inetprobe.run import Accounting
 from inetprobe.sinks import Style, open_format
 from inetprobe.sinks.json_lines import STEP
@@ -103,6 +103,20 @@ def test_more_shapes_than_templates_are_kept_for():
     traces = call_traces(Batch(records), builders.run())
     assert out.getvalue().splitlines() == [json.dumps(to_dict(trace, builders.run())) for trace in traces]
     assert len(sink._lines._templates) <= 2 * STEP
+
+
+@pytest.mark.parametrize(("returned", "said"), [(True, "116µs"), (False, "?  return not seen")])
+def test_a_function_that_returns_nothing_has_returned_all_the_same(returned, said):
+    calls = [
+        builders.call(builders.CREATE, 0, 0, 200_000),
+        builders.call(8, 1, 500, 116_000 * returned, returned=returned),
+    ]
+    calls[1] = (*calls[1][:5], calls[1][5] | CALL_VOID * returned, *calls[1][6:])
+    run = builders.run()
+    run.functions[8] = "sock_init_data"
+    out = io.StringIO()
+    open_format("tree", out, Style()).batch(Batch(builders.record(calls)), run)
+    assert next(line for line in out.getvalue().splitlines() if "sock_init_data()" in line).endswith(f" {said}")
 
 
 def test_a_name_that_looks_like_a_mark_is_a_name():

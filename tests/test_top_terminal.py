@@ -65,6 +65,26 @@ def test_a_signal_leaves_the_terminal_as_it_was(recording, number):
         assert "left 0" in left(shown, before)
 
 
+EARLY = """
+import os, signal
+from inetprobe.top import screen
+run = screen.TopScreen.run
+def interrupted(app):
+    os.kill(os.getpid(), signal.{name})
+    run(app)
+screen.TopScreen.run = interrupted
+from inetprobe.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_from_before_its_screen_is_up_is_not_forgotten(recording, number):
+    with top(recording, program=EARLY.format(name=number.name)) as shown:
+        before = shown.modes
+        assert "left 0" in left(shown, before)
+
+
 def test_without_its_terminal_it_ends(recording):
     shown = Terminal([sys.executable, "-m", "inetprobe", "top", "--replay", str(recording)])
     try:

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from inetprobe import __version__
-from inetprobe.errors import EXIT_INTERRUPTED, InetprobeError
+from inetprobe.errors import EXIT_FAILED, EXIT_INTERRUPTED, FULL, InetprobeError
 from inetprobe.text import printable
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
@@ -90,6 +90,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script: every error of ours is one sentence and its exit status."""
+    _open_what_is_closed()
     try:
         sys.exit(cli.main(prog_name="inetprobe", complete_var=COMPLETE_VARIABLE, standalone_mode=False))
     except click.ClickException as error:
@@ -100,6 +101,25 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _say(f"inetprobe: stdout cannot be written: {error.strerror}: make room, or write it elsewhere")
+        _forget_stdout()
+        sys.exit(EXIT_FAILED)
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that whoever started this has closed (``>&-``) is none to Python, and its number goes to the
+    next file that is opened, which may be a recording."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number)
+            if nothing != number:
+                os.close(nothing)
+            os.set_inheritable(number, True)  # COMMAND's, too
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _say(line: str) -> None:
@@ -107,8 +127,7 @@ def _say(line: str) -> None:
 
 
 def _leave_quietly() -> NoReturn:
-    # What Python still has buffered for the closed pipe must not be tried again at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _forget_stdout()
     sys.exit(0)
 
 
@@ -117,6 +136,11 @@ def lenient_stdout() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """What Python still has buffered for it must not be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(quiet: bool) -> Any:

@@ -14,7 +14,7 @@ from inetprobe.check.examine import FAILURES, Plan, examine
 from inetprobe.check.result import Report, counted
 from inetprobe.cli import lenient_stdout, say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import coloured, filter_options
+from inetprobe.cli.options import Filtering, coloured, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
 from inetprobe.filters import Filters
@@ -24,7 +24,7 @@ from inetprobe.sinks import Style, cannot_write
 FORMATS = ("text", "json", "junit", "github")
 
 
-@click.command("check")
+@click.command("check", cls=Filtering)
 @filter_options
 @click.option("--budget", type=FILE, metavar="FILE", help="Limits in TOML: see the README.")
 @click.option(

@@ -19,7 +19,7 @@ from inetprobe.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.model import request
 from inetprobe.model.create import Call, Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
-from inetprobe.model.request import Question
+from inetprobe.model.request import REQUEST, Question
 from inetprobe.names import FAMILIES, PROTOCOLS, TYPES, errno_name, parse
 from inetprobe.text import printable, tree_branches
 
@@ -46,7 +46,7 @@ _CHUNK = 1 << 16
 @click.option("--loadable", metavar="MODULE[,…]", help="Modules that modprobe would find.")
 @click.option("--fail", multiple=True, metavar="WHAT=WHY", help="alloc=memory|security|module, hash|init|cgroup=ERRNO.")
 @click.option("--format", "form", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
-@click.option("--batch", is_flag=True, help="JSON lines in, JSON lines out.")
+@click.option("--batch", is_flag=True, help=f"JSON lines in, JSON lines out; a request: {REQUEST}.")
 @click.option("-q", "--quiet", is_flag=True, help="No notes.")
 def explain_command(
     call: str | None,

@@ -8,7 +8,7 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.export import FORMATS, Export, Options, open_export, same_file
@@ -21,7 +21,7 @@ from inetprobe.sources.replay import ReplaySource
 _STDOUT = ("folded",)
 
 
-@click.command("export")
+@click.command("export", cls=Filtering)
 @filter_options
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option(
@@ -56,7 +56,8 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
     """
     if output is None:
         if form not in _STDOUT:
-            raise UsageError(f"--to {form} needs -o: the name of the file to write")
+            what = "folder to make" if form == "parquet" else "file to write"
+            raise UsageError(f"--to {form} needs -o: the name of the {what}")
         output = "-"
     if same_file(Path(output), Path(recording)):
         raise UsageError("-o names the recording that is exported: give another file")

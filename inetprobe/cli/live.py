@@ -42,7 +42,7 @@ def live_options(function: F) -> F:
         ),
         click.option("--sock", is_flag=True, help="Show the fields of each inet_sock that was made, too."),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
-        click.argument("command", nargs=-1, type=click.UNPROCESSED),
+        click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
     ]
     decorated: Any = function
     for option in reversed(options):
@@ -81,16 +81,17 @@ def run_live(
     tell = say(quiet)
     options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, verbose=verbose)
     try:
-        with _interruptible() as stop, LiveSource(options, child, tell) as source:
-            stop.calls = lambda number: _stop(source, child, number)
-            if stop.early:
-                sys.exit(EXIT_INTERRUPTED)
+        with _interruptible() as stop, LiveSource(options, child, tell, stop.check) as source:
             file = None if output is None else OutputFile.create(Path(output))
             _go_first(tell)
             privileges.drop(frozenset() if user is None else privileges.SIGNALS)
             sinks = open_sinks(source.run, file)
+            stop.calls = lambda number: _stop(source, child, number)
+            stop.check()
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
             accounting = drive(source, filters, sinks, count)
+        if not source.began:
+            sys.exit(EXIT_INTERRUPTED)
         tell(summary_line(accounting))
     finally:
         if child is not None:
@@ -107,6 +108,11 @@ class _Stop:
     def __init__(self) -> None:
         self.early = False
         self.calls: Callable[[int], None] | None = None
+
+    def check(self) -> None:
+        """Ends inetprobe if one came before there was anything to stop."""
+        if self.early:
+            sys.exit(EXIT_INTERRUPTED)
 
     def __call__(self, number: int, _frame: object) -> None:
         if self.calls is None:
@@ -127,8 +133,9 @@ def _interruptible() -> Iterator[_Stop]:
 
 
 def _stop(source: LiveSource, child: Command | None, number: int) -> None:
-    """Without COMMAND: stop. With one: it gets the signal and its end is ours; a second signal stops regardless."""
-    if child is None or child.poll() is not None or child.signalled:
+    """Without a COMMAND that runs: stop. With one: it gets the signal and its end is ours; a second signal stops
+    regardless."""
+    if child is None or child.held or child.poll() is not None or child.signalled:
         source.stop()
         return
     child.signalled = True

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from inetprobe.cli import _COMMANDS, _HELPS, cli
+from inetprobe.cli.options import FILTERS, FilterOption
 
 _DATE = "2026-11-26"  # man(7) demands one: of the last change worth reading them again for
 _STATUSES = {
@@ -47,8 +48,11 @@ def page(name: str) -> str:
     if not name:
         lines += [".SH COMMANDS", *(line for one in _COMMANDS for line in _item(f"inetprobe-{one}(1)", _HELPS[one]))]
         examples = [example for one in _COMMANDS for example in _parts(_command(context, one))[1][:1]]
-    options = (one.get_help_record(own) for one in command.get_params(own) if isinstance(one, click.Option))
-    lines += [".SH OPTIONS", *(line for record in options if record for line in _item(*record))]
+    options = [one for one in command.get_params(own) if isinstance(one, click.Option)]
+    filters = [one for one in options if isinstance(one, FilterOption)]
+    lines += [".SH OPTIONS", *_items((one for one in options if one not in filters), own)]
+    if filters:
+        lines += [".SH FILTERS", _plain(f"{FILTERS}."), *_items(filters, own)]
     lines += [".SH EXIT STATUS", *(line for one in _STATUSES.items() for line in _item(*one))]
     lines += [".SH ENVIRONMENT", *(line for one in _VARIABLES.items() for line in _item(*one))]
     lines += [".SH EXAMPLES", ".nf", *map(_plain, examples), ".fi"]
@@ -85,6 +89,12 @@ def _parts(command: click.Command) -> tuple[list[str], list[str]]:
         else:
             description += [".PP"] * bool(description) + [_plain(" ".join(block.split()))]
     return description, examples
+
+
+def _items(options: Iterable[click.Option], context: click.Context) -> Iterator[str]:
+    for record in (one.get_help_record(context) for one in options):
+        if record is not None:
+            yield from _item(*record)
 
 
 def _item(head: str, text: str) -> list[str]:

@@ -19,6 +19,10 @@ from inetprobe.sinks import OutputFile, Sink, Style, open_format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: What holds of all filters alike, for the head of their list.
+FILTERS = "All must hold; values of one are alternatives, !VALUE negates"
+#: For a command that runs another one: what follows COMMAND is its own, as with strace.
+COMMAND_LAST = {"allow_interspersed_args": False}
 _REPEATED = {
     "pid": (("--pid", "-p"), "process id"),
     "comm": (("--comm",), "command name, or a pattern such as 'nginx*'"),
@@ -33,8 +37,6 @@ _REPEATED = {
 
 
 _PAGE = 4096
-
-
 _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30}
 _SIZE = re.compile(r"(\d{1,10})\s*(?:([kmg]?)(?:i?b)?)", re.IGNORECASE | re.ASCII)
 
@@ -63,7 +65,13 @@ def _ring_size(context: click.Context, _option: click.Parameter, value: str) -> 
 def probe_options(ring_size: int) -> list[Callable[[F], F]]:
     """How the probes are set, for whatever sets some; ``ring_size`` is the default, in bytes."""
     return [
-        click.option("--mechanism", type=click.Choice(["auto", "kprobe", "fentry"]), default="auto", show_default=True),
+        click.option(
+            "--mechanism",
+            type=click.Choice(["auto", "kprobe", "fentry"]),
+            default="auto",
+            show_default=True,
+            help="How to attach; auto: fentry where the kernel has it.",
+        ),
         click.option(
             "--maxactive",
             type=click.IntRange(1, 4096),
@@ -81,6 +89,22 @@ def probe_options(ring_size: int) -> list[Callable[[F], F]]:
     ]
 
 
+class FilterOption(click.Option):
+    """One of the filters, which --help lists apart."""
+
+
+class Filtering(click.Command):
+    """A command with ``filter_options``: what is its own comes first in --help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Command."""
+        for title, filters in (("Options", False), (f"Filters ({FILTERS[0].lower()}{FILTERS[1:]})", True)):
+            options = (one for one in self.get_params(ctx) if isinstance(one, click.Option))
+            found = [one for one in options if isinstance(one, FilterOption) == filters]
+            with formatter.section(title):
+                formatter.write_dl([record for one in found if (record := one.get_help_record(ctx)) is not None])
+
+
 def filter_options(function: F) -> F:
     """The contract's filters; the command gets them as one ``filters``."""
 
@@ -96,19 +120,19 @@ def filter_options(function: F) -> F:
         return function(filters=filters, **values)
 
     decorate: Any = wrapped
-    decorate = click.option("--min-duration", metavar="TIME", help="At least this long: 5ms, 10us, 1s.")(decorate)
-    decorate = click.option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
-    decorate = click.option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
+    option = functools.partial(click.option, cls=FilterOption)
+    decorate = option("--min-duration", metavar="TIME", help="Only those that took as long: 5ms, 10us, 1s.")(decorate)
+    decorate = option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
+    decorate = option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
     for name, (flags, text) in reversed(_REPEATED.items()):
-        option = click.option(
+        decorate = option(
             *flags,
             f"filter_{name}",
             multiple=True,
             metavar="VALUE[,…]",
-            help=f"Only: {text}; !VALUE negates.",
+            help=f"Only: {text}" if text.endswith("…") else f"Only: {text}.",
             shell_complete=complete.value,
-        )
-        decorate = option(decorate)
+        )(decorate)
     result: F = decorate
     return result
 

@@ -64,7 +64,8 @@ def query_command(
 def _query(sql: str | None, file: str | None, ask: str | None) -> str:
     given = [option for option, value in (("--sql", sql), ("--file", file), ("--ask", ask)) if value is not None]
     if len(given) != 1:
-        raise UsageError("give one of --sql, --file and --ask" + (f", not {' and '.join(given)}" if given else ""))
+        instead = f", not {' and '.join(given)}" if given else "; --questions lists what can be asked"
+        raise UsageError(f"give one of --sql, --file and --ask{instead}")
     if ask is not None:
         return questions.question(ask).sql
     if file is not None:

@@ -8,13 +8,13 @@ import click
 
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
-from inetprobe.cli.options import filter_options, open_recording
+from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_recording
 from inetprobe.errors import UsageError
 from inetprobe.run import Run
 from inetprobe.sinks import REDACTIONS, OutputFile, Sink
 
 
-@click.command("record")
+@click.command("record", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The recording to write.")
 @click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave out: {', '.join(REDACTIONS)}.")

@@ -8,7 +8,7 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import filter_options, open_sinks, output_options
+from inetprobe.cli.options import Filtering, filter_options, open_sinks, output_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import RecordingError, UsageError
 from inetprobe.filters import Filters
@@ -19,7 +19,7 @@ from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.replay import ReplaySource
 
 
-@click.command("replay")
+@click.command("replay", cls=Filtering)
 @filter_options
 @output_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Write what the filters keep as a recording too.")

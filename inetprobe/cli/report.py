@@ -9,14 +9,14 @@ import click
 
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.errors import InetprobeError, RecordingError, UsageError
 from inetprobe.filters import Filters
 from inetprobe.sinks import cannot_write
 
 
-@click.command("report")
+@click.command("report", cls=Filtering)
 @filter_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
 @click.option(

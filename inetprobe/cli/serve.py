@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from inetprobe.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.cli import say
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import filter_options, probe_options
+from inetprobe.cli.options import Filtering, filter_options, probe_options
 from inetprobe.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.exporter.collector import SnapshotCollector
 from inetprobe.exporter.page import Page, Rendered
@@ -123,7 +123,7 @@ def _serve_options(function: F) -> F:
     return result
 
 
-@click.command("serve")
+@click.command("serve", cls=Filtering)
 @filter_options
 @_serve_options
 def serve_command(

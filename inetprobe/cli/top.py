@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import click
 from inetprobe.cli import lenient_stdout, say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
-from inetprobe.cli.options import filter_options
+from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.errors import UsageError
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.pipeline import pump
 from inetprobe.run import Accounting
 from inetprobe.sinks import Sink
 from inetprobe.sinks.summary import summary_line
-from inetprobe.sources import Source
+from inetprobe.sources.live import LiveSource
 from inetprobe.text import printable
 from inetprobe.top.collect import Collector
 
@@ -29,7 +30,7 @@ from inetprobe.top.collect import Collector
 _GRACE_S = 1.0
 
 
-@click.command("top")
+@click.command("top", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Show anew this often.")
 @click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration (or one interval).")
@@ -52,6 +53,8 @@ def top_command(
         raise UsageError(f"--interval: {interval} is too short to be read: give 100ms or more")
     if not once:
         _demand_terminal()
+        # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
+        importlib.import_module("inetprobe.top.screen")
     collector = Collector(seconds, replayed=recording is not None)
     if recording is not None:
         if live["command"]:
@@ -61,10 +64,10 @@ def top_command(
     if once and not live["command"] and live["duration"] is None:
         live["duration"] = interval
 
-    def drive(source: Source, filters: Filters, sinks: Sequence[Sink], count: int | None) -> Accounting:
+    def drive(source: LiveSource, filters: Filters, sinks: Sequence[Sink], count: int | None) -> Accounting:
         if once:
             return pump(source, filters, sinks, count)
-        return _screen(source, filters, collector, say(quiet))
+        return _screen(source, filters, collector)
 
     run_live(
         lambda run, file: [collector, *([_Print(collector, rows)] if once else [])],
@@ -144,37 +147,47 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
         _print(collector, rows)
         say(quiet)(summary_line(accounting))
         return
-    from inetprobe.top.screen import Feed, TopScreen, show_until_quit
+    from inetprobe.top.screen import Feed, TopScreen, ended_by_signals, show_until_quit
     from inetprobe.top.tables import tables
 
     replays = Replays(path, filters, collector)
     worker = Background(replays.run)
+    app = TopScreen(Feed(collector, replays.restart, _parse, lambda: worker.failed), tables(), f"{path.name}")
     try:
-        app = TopScreen(Feed(collector, replays.restart, _parse, lambda: worker.failed), tables(), f"{path.name}")
-        show_until_quit(app)
+        with ended_by_signals(app):
+            worker.start()
+            show_until_quit(app)
     finally:
         replays.quit()
     say(quiet)(summary_line(worker.result()))
 
 
-def _screen(source: Source, filters: Filters, collector: Collector, tell: Callable[[str], None]) -> Accounting:
+def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accounting:
     """The source in its thread, which keeps the priority of this one; the screen here, with an ordinary one."""
     from inetprobe.top.drive import Background
-    from inetprobe.top.screen import Feed, TopScreen, show_until_quit
+    from inetprobe.top.screen import Feed, TopScreen, ended_by_signals, show_until_quit
     from inetprobe.top.tables import tables
 
     worker = Background(lambda: pump(source, filters, [collector]))
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    feed = Feed(collector, collector.restart, _parse, lambda: worker.failed)
+    app = TopScreen(feed, tables(), printable(f"live, {source.run.kernel}"))
     try:
-        feed = Feed(collector, collector.restart, _parse, lambda: worker.failed)
-        show_until_quit(TopScreen(feed, tables(), printable(f"live, {source.run.kernel}")))
+        with ended_by_signals(app):
+            if source.stopping:  # by a signal that came before this one's handlers
+                app.end()
+            worker.start()
+            os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+            show_until_quit(app)
     finally:
         # As anything else that ends a live run: a COMMAND that still runs gets it.
         signal.raise_signal(signal.SIGTERM)
         # Whatever comes next takes the probes away, which nobody may be reading then.
         try:
             if not worker.ended(_GRACE_S):
-                tell("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it")
+                # Not a note, which --quiet would spare: without it the terminal seems to hang.
+                say(False)(
+                    "COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it"
+                )
         finally:  # the terminal may be gone
             worker.ended(None)
     return worker.result()

@@ -8,10 +8,10 @@ import click
 
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
-from inetprobe.cli.options import filter_options, open_sinks, output_options
+from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_sinks, output_options
 
 
-@click.command("trace")
+@click.command("trace", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @output_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Record what is shown, too.")

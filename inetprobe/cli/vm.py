@@ -7,6 +7,7 @@ import sys
 import click
 
 from inetprobe import kernels
+from inetprobe.cli.options import COMMAND_LAST
 from inetprobe.vm import run_in_vm
 
 EXAMPLES = """\b
@@ -16,7 +17,7 @@ Examples:
 """
 
 
-@click.command("vm", epilog=EXAMPLES, context_settings={"ignore_unknown_options": True})
+@click.command("vm", epilog=EXAMPLES, context_settings=COMMAND_LAST)
 @click.option(
     "--kernel",
     metavar="VMLINUZ",
@@ -33,7 +34,7 @@ Examples:
     help="KVM, software emulation (tcg), or KVM only where it really boots.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about the boot.")
-@click.argument("args", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("args", metavar="-- ARGS …", nargs=-1, required=True, type=click.UNPROCESSED)
 def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bool, args: tuple[str, ...]) -> None:
     """Run 'inetprobe ARGS...' in a throwaway VM.
 

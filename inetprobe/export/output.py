@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from inetprobe.errors import InetprobeError
 from inetprobe.sinks import cannot_write
 
 
@@ -68,6 +69,10 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
+            if self._name == "-":
+                raise InetprobeError(
+                    f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere"
+                ) from None
             raise cannot_write("export", self._name, error) from None
 
 

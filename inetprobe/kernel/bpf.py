@@ -39,13 +39,17 @@ _INITIAL_PIDNS = 0xEFFFFFFC
 class Program:
     """The compiled, loaded and attached program with its maps. Not thread-safe."""
 
-    def __init__(self, options: Options, symbols: Symbols, say: Callable[[str], None]) -> None:
-        """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user.
+    def __init__(
+        self, options: Options, symbols: Symbols, say: Callable[[str], None], go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user;
+        ``go_on`` is called between the steps, which take seconds, and may raise to give up.
 
-        Raises HostError, with nothing left attached.
+        Raises HostError and what ``go_on`` raises, with nothing left attached.
         """
         self._bcc = _import_bcc()
         self._say = say
+        self._go_on = go_on
         self._options = options
         self._whole_log = say if options.verbose else None
         self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
@@ -203,6 +207,7 @@ class Program:
         return self._compile_with([])
 
     def _compile_with(self, flags: list[str]) -> Any:
+        self._go_on()
         with _captured_stderr(self._whole_log) as log:
             try:
                 return _deferred(self._bcc.BPF)(text=_source(), cflags=[*self._cflags(), *flags])
@@ -263,6 +268,7 @@ class Program:
             self._attach_tracepoint(b"sched_process_fork", b"follow_fork")
         # Innermost first, and returns before entries: what an entry opens is sure to be closed.
         for function in reversed(self._functions):
+            self._go_on()
             for side in ("return", "entry"):
                 if self.mechanisms[function] == "fentry":
                     self._attach_fentry(function, side)

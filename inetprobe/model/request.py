@@ -19,6 +19,8 @@ from inetprobe.model.units import UNITS
 from inetprobe.names import errno_name, parse
 
 SOCK_NONBLOCK, SOCK_CLOEXEC = 0o4000, 0o2000000
+#: What one line of ``--batch`` may be.
+REQUEST = '{"family": "inet", "type": "stream", "protocol": 0}'
 _FLAGS = {"SOCK_NONBLOCK": SOCK_NONBLOCK, "SOCK_CLOEXEC": SOCK_CLOEXEC}
 _CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*=\s*-1\s+(E[A-Z0-9]+)|\s*=\s*(\d+))?")
 _COMMENT = re.compile(r"/\*.*?\*/")
@@ -107,7 +109,7 @@ def parse_line(line: str | bytes, default: Profile | None) -> Question:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"this is not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise UsageError('a request is an object such as {"family": 2, "type": 1, "protocol": 132}')
+        raise UsageError(f"a request is an object such as {REQUEST}")
     values: dict[str, Any] = {"profile": default}
     for key, value in data.items():
         reader = _KEYS.get(key)
@@ -116,7 +118,7 @@ def parse_line(line: str | bytes, default: Profile | None) -> Question:
         values["profile" if key == "kernel" else key] = reader(key, value)
     for key in ("family", "type", "protocol"):
         if key not in values:
-            raise UsageError(f"the request has no {key}")
+            raise UsageError(f"the request has no {key}: give one, such as {REQUEST}")
     if values["profile"] is None:
         raise UsageError(f"the request has no kernel: one of {', '.join(BUILT_IN_PROFILES)}")
     return Question(**values)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from inetprobe.errors import InetprobeError, UsageError
+from inetprobe.errors import FULL, InetprobeError, UsageError
 
 _ROWS = 2048
 
@@ -61,6 +61,8 @@ def sql_errors() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in FULL):
+            raise  # the answer's reader has gone, or its disk is full, which is no fault of the query
         raise UsageError(f"the query failed: {_sentence(str(error))}") from None
 
 

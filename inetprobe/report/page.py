@@ -22,7 +22,7 @@ from inetprobe.report import charts, listings, words
 from inetprobe.report.bars import Shown, shown
 from inetprobe.report.causes import Cause
 from inetprobe.report.gather import Gathered
-from inetprobe.report.units import NBSP, sentence, share, took
+from inetprobe.report.units import NBSP, mechanisms, sentence, share, took
 from inetprobe.text import printable
 
 #: Causes that are told one by one; the rest is one line.
@@ -98,6 +98,7 @@ def _environment() -> Environment:
         clock=_clock,
         measured=_measured,
         tally=by_reason,
+        mechanisms=mechanisms,
         sentence=sentence,
         capital=_capital,
     )

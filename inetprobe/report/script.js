@@ -55,14 +55,15 @@
   }
 
   // Each tick says when by itself, as far as it differs from the others.
-  const clock = ([from, to]) => {
-    const long = to - from;
-    const form = long < 20e3 ? "%H:%M:%S.%L" : long < 86400e3 ? "%H:%M:%S" : "%Y-%m-%d";
-    return d3.utcFormat(form);
-  };
+  const clock = (ticks, long) =>
+    long >= 86400e3 ? "%Y-%m-%d" : ticks.some((tick) => tick % 1000) ? "%H:%M:%S.%L" : "%H:%M:%S";
   const times = (chart, width) => {
     const domain = span(chart);
-    return { type: "utc", label: null, domain, ticks: Math.max(2, Math.floor(width / 130)), tickFormat: clock(domain) };
+    const form = (ticks) => clock(ticks, domain[1] - domain[0]);
+    // d3 takes the number for a hint: of what it gives, never so many that they run into each other.
+    let ticks = d3.utcTicks(...domain, Math.max(2, Math.floor(width / 130)));
+    while (ticks.length > 2 && ticks.length * 9 * form(ticks).length > width) ticks = ticks.filter((_, place) => place % 2);
+    return { type: "utc", label: null, domain, ticks, tickFormat: d3.utcFormat(form(ticks)) };
   };
 
   const span = (chart) => {

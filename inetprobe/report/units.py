@@ -22,6 +22,15 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper() if first.isalpha() and first.islower() else text[:1]}{text[1:]}."
 
 
+def mechanisms(text: str) -> str:
+    """How probes were attached, ``a:fentry, b:fentry, c:kprobe``, in short: ``fentry; kprobe: c``."""
+    by: dict[str, list[str]] = {}
+    for function, _, how in (one.partition(":") for one in text.split(", ")):
+        by.setdefault(how, []).append(function)
+    most, *others = sorted(by, key=lambda how: -len(by[how]))
+    return "; ".join([most, *(f"{how}: {', '.join(by[how])}" for how in others)])
+
+
 def took(ns: int | None) -> str:
     """``676 ms``, ``2 min 5 s``; ``?`` where the end was not seen."""
     if ns is None or ns < 60 * 10**9:

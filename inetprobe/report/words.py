@@ -295,6 +295,9 @@ def _trust(recordings: Sequence[Recording]) -> Iterable[Said]:
         )
 
 
+_FILTERED = "what the filters leave out and, where a COMMAND was recorded, what others made"
+
+
 def _problems(recording: Recording, of: str) -> Iterable[Said]:
     books = recording.accounting
     if recording.damage is not None:
@@ -328,4 +331,4 @@ def _problems(recording: Recording, of: str) -> Iterable[Said]:
     if books.in_flight:
         yield Said("note", f"{counted(books.in_flight, 'socket')} had not returned{of}", "when the recording ended.")
     if books.filtered:
-        yield Said("note", f"{counted(books.filtered, 'socket')} filtered out{of}.")
+        yield Said("note", f"{counted(books.filtered, 'socket')} filtered out{of}:", f"{_FILTERED}.")

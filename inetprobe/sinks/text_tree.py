@@ -63,7 +63,7 @@ class TreeSink:
         depths = [call.depth for call in calls]
         text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
         took = "" if self._style.stable else show.duration(call.duration_ns)
-        line = f"{text:<62} {took:>7}  {_result(call)}"
+        line = f"{text:<62} {took:>7}  {_result(call)}".rstrip()
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
         return self._paint("yellow", line) if failed else line
 
@@ -74,8 +74,10 @@ class TreeSink:
 def _result(call: Call) -> str:
     if call.pointer is not None:
         return call.pointer
-    if call.result is None:
+    if call.duration_ns is None:
         return "return not seen"
+    if call.result is None:
+        return ""  # it returns nothing
     if call.result < 0:
         return f"-{ERRNOS.get(-call.result, -call.result)}"
     return str(call.result)

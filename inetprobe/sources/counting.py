@@ -81,6 +81,7 @@ class CountingSource(LiveSource):
 
     def start(self) -> None:
         """From now on creations are counted."""
+        self.began = True
         self._activate()
 
     def batches(self) -> Iterator[Batch]:

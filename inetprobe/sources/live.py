@@ -71,11 +71,17 @@ class LiveOptions:
 class LiveSource:
     """Traces of the running kernel. Not thread-safe, but ``stop`` may be called from a signal handler."""
 
-    def __init__(self, options: LiveOptions, command: Command | None, say: Say) -> None:
-        """Compiles, loads and attaches; nothing is traced yet. Raises HostError where this machine cannot be traced."""
+    def __init__(
+        self, options: LiveOptions, command: Command | None, say: Say, go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """Compiles, loads and attaches; nothing is traced yet. ``go_on`` is called between the steps, which take
+        seconds, and may raise to give up. Raises HostError where this machine cannot be traced."""
         self._options = options
         self._command = command
+        self._go_on = go_on
         self._stopping = False
+        #: Has anything been traced, or could it have been?
+        self.began = False
         self._cgroups = Cgroups.of_host()
         self._probes: dict[str, ProbeCount] = {}
         self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
@@ -94,8 +100,13 @@ class LiveSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def stopping(self) -> bool:
+        """Has it been told to stop?"""
+        return self._stopping
+
     def stop(self) -> None:
-        """Asks ``batches`` to end soon."""
+        """Asks ``batches`` to end soon; before it has begun, to trace nothing and to leave COMMAND where it waits."""
         self._stopping = True
         self._program.ring.wake()
 
@@ -104,11 +115,16 @@ class LiveSource:
 
         COMMAND is let go once tracing is on. To be called once. Raises CommandError if it cannot be run.
         """
+        if self._stopping:
+            return
         options = self._options
         deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
         self._program.activate()
         if self._command is not None:
+            if self._stopping:
+                return
             self._command.release()
+        self.began = True
         while not self._over(deadline):
             yield self._next(_POLL_S)
         self._program.deactivate()
@@ -215,7 +231,7 @@ class LiveSource:
             counting=options.counting,
             verbose=options.verbose,
         )
-        return bpf.Program(program, symbols, say)
+        return bpf.Program(program, symbols, say, self._go_on)
 
     def _describe(self) -> Run:
         return Run(

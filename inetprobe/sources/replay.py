@@ -20,6 +20,8 @@ from inetprobe.text import file_name
 
 # Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
 _ROWS = 16384
+# Every message of an Arrow stream since 2019 begins so.
+_BEGINNING = b"\xff\xff\xff\xff"
 _FUNCTION_NUMBERS = {str(number): number for number in range(256)}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
@@ -40,19 +42,26 @@ class ReplaySource:
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's own text repeats the path
             raise RecordingError(f"{name} cannot be read: {reason}") from None
         if not self._file.size():
             raise RecordingError(f"{name} is empty: nothing was recorded in it, so record anew")
+        beginning = self._file.read(len(_BEGINNING))
+        self._file.seek(0)
+        if beginning != _BEGINNING:
+            raise _foreign(name, "it does not begin as an Arrow stream does")
         try:
             self._messages = Messages(self._file)
             self._stream = pa.ipc.open_stream(self._messages)
-            metadata = facts.mapping(facts.load(self._stream.schema.metadata[b"inetprobe"]), "metadata")
+            told = (self._stream.schema.metadata or {}).get(b"inetprobe")
+            if told is None:
+                raise RecordingError("it is an Arrow stream of something else")
+            metadata = facts.mapping(facts.load(told), "metadata")
             version = facts.word(metadata["format"], "format")
             if version.startswith("1."):
                 self.run = _run(metadata)
         except (RecordingError, *_DAMAGE) as error:
-            raise RecordingError(f"{name} is not a recording of inetprobe: {_first(error)}") from None
+            raise _foreign(name, _first(error)) from None
         if not version.startswith("1."):
             raise RecordingError(f"{name} has format {version}, and this inetprobe reads 1.x: use a newer one")
         self._recorded: Accounting | None = None
@@ -122,6 +131,10 @@ class ReplaySource:
             f"{self._name} is cut short after {self._count():,} sockets: its last second and its "
             "accounting are missing; copy it again, or record anew"
         )
+
+
+def _foreign(name: str, why: str) -> RecordingError:
+    return RecordingError(f"{name} is not a recording of inetprobe: {why}: give a file that inetprobe record wrote")
 
 
 def _run(metadata: dict[str, Any]) -> Run:

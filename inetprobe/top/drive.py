@@ -15,13 +15,16 @@ from inetprobe.top.collect import Collector
 
 
 class Background:
-    """Work in a thread, from construction on."""
+    """Work in a thread, from ``start`` on."""
 
     def __init__(self, work: Callable[[], Accounting]) -> None:
         self._work = work
         self._accounting: Accounting | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
+
+    def start(self) -> None:
+        """To be called once, before what waits for its end."""
         self._thread.start()
 
     @property

@@ -111,6 +111,12 @@ class TopScreen(App[None]):
         self._shown = feed.collector.frame
         self._words = ""
         self._said = ""
+        #: Has ``end`` been called?
+        self.ending = False
+
+    def end(self) -> None:
+        """Asks it to end soon, at any moment: a signal handler may, and before it runs, too."""
+        self.ending = True
 
     def compose(self) -> ComposeResult:
         """The widgets, top down."""
@@ -222,7 +228,7 @@ class TopScreen(App[None]):
         self._close_messages_no_wait()
 
     def _look(self) -> None:
-        if self._feed.failed():
+        if self.ending or self._feed.failed():
             self.exit()
         frame = self._feed.collector.frame
         if not self._paused and frame is not self._shown:
@@ -282,13 +288,12 @@ class TopScreen(App[None]):
 
 
 @contextlib.contextmanager
-def ended_by_signals(app: App[None]) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP end the application as its keys do, so that the terminal is left as it was."""
+def ended_by_signals(app: TopScreen) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP end the application as its keys do, so that the terminal is left as it was; one that
+    comes before it runs is not forgotten."""
 
     def end(_number: int, _frame: Any) -> None:
-        loop = app._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(app.exit)
+        app.end()
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in numbers}
@@ -300,8 +305,8 @@ def ended_by_signals(app: App[None]) -> Iterator[None]:
 
 
 def show_until_quit(app: TopScreen) -> None:
-    """Runs the application in this, the main thread. Raises InetprobeError if it fails."""
-    with ended_by_signals(app):
+    """Runs the application in this, the main thread, within ``ended_by_signals``. Raises InetprobeError if it fails."""
+    if not app.ending:
         app.run()
     error = app._exception
     if error is not None:

@@ -1,5 +1,6 @@
 """The page of ``report`` in a real browser: it opens from a file, alone, whole, for everybody, and prints."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -25,15 +26,24 @@ def report(out, *argv):
 def made_pages(tmp_path_factory):
     """By name: one of a mixed workload, one of it beside a baseline, and one of names that were chosen to hurt."""
     folder = tmp_path_factory.mktemp("pages")
-    after, before, bad = (folder / f"{name}.arrows" for name in ("after", "before", "hostile"))
+    after, before, bad, short = (folder / f"{name}.arrows" for name in ("after", "before", "hostile", "short"))
     mixed.make(after, 20_000)
     mixed.make(before, 15_000, slower=0.7)
     make_hostile(bad)
+    recorded.write(short, seconds(4))
     return {
         "mixed": report(folder / "mixed.html", after),
         "compared": report(folder / "compared.html", after, "--baseline", before),
         "hostile": report(folder / "hostile.html", bad),
+        "short": report(folder / "short.html", short),
     }
+
+
+def seconds(long):
+    """A socket every tenth of a second, for so long."""
+    records = np.tile(builders.created(), 10 * long)
+    records["start_ns"] += np.arange(len(records), dtype=np.uint64) * np.uint64(100_000_000)
+    return records
 
 
 def make_hostile(path):
@@ -78,6 +88,19 @@ def test_the_page_takes_the_colours_that_are_asked_for(made, open_page, scheme):
     assert lightness(page) == scheme
     page.emulate_media(color_scheme=other)
     assert lightness(page) == other
+
+
+@pytest.mark.parametrize("name", ["mixed", "short"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_times_below_a_chart_do_not_run_into_each_other(made, open_page, name, width):
+    page = open_page(made[name], width=width).page
+    axes = page.locator("#timeline-section svg [aria-label='x-axis tick label']").evaluate_all(
+        "(axes) => axes.map((axis) => [...axis.querySelectorAll('text')].map((one) => one.getBoundingClientRect()))"
+    )
+    assert axes
+    for labels in axes:
+        assert len(labels) >= 2
+        assert all(one["right"] + 4 <= other["left"] for one, other in itertools.pairwise(labels))
 
 
 def lightness(page):

@@ -269,6 +269,22 @@ def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_given_up_between_its_steps_it_leaves_no_probe(step):
+    steps = 0
+
+    def give_up():
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+
+    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    with pytest.raises(KeyboardInterrupt):
+        bpf.Program(plan.Options(btf.offsets(types), mechanism="kprobe"), symbols, print, give_up)
+    assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
+
+
 @MECHANISMS
 def test_what_the_kernel_skips_is_counted(mechanism, preempted_scrapers):
     program = "import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()"

@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from ..pty_screen import Terminal
 from .conftest import Forked, command, inetprobe
 from .known import INET6, REQUESTS, make_known
@@ -101,6 +103,34 @@ def test_a_command_s_output_is_not_on_the_screen_and_its_status_is_ours():
         assert b"noise" not in shown.output
 
 
+@pytest.mark.parametrize(
+    ("options", "moment", "statuses"),
+    [((), "inetprobe: tracing", (0, 130)), (("--", "sleep", "600"), "inetprobe: tracing", (130, 128 + signal.SIGTERM)),
+     (("--duration", "1s"), "ended", (0,))],
+    ids=["before-its-screen", "before-its-screen-with-a-command", "ended"],
+)  # fmt: skip
+def test_ctrl_c_ends_it_before_its_screen_is_up_and_after_its_source_has_ended(options, moment, statuses):
+    with top(*options) as shown:
+        before = shown.modes
+        shown.until(moment, timeout=START_S)
+        shown.type("\x03")
+        display = shown.until("left ", timeout=30)
+        assert any(f"left {status}" in display for status in statuses)
+        assert shown.modes == before
+        assert b"Traceback" not in shown.output
+
+
+def test_ctrl_c_before_anything_is_attached():
+    with top("--", "touch", "/tmp/ran") as shown:
+        shown.read(1)
+        time.sleep(12)  # amid what it loads and compiles
+        shown.type("\x03")
+        assert "left 130" in shown.until("left ", timeout=30)
+        assert b"tracing" not in shown.output
+        assert b"Traceback" not in shown.output
+    assert not Path("/tmp/ran").exists()
+
+
 def test_quitting_ends_the_command():
     with top("--", "sleep", "600") as shown:
         before = shown.modes
@@ -111,7 +141,7 @@ def test_quitting_ends_the_command():
 
 def test_a_command_that_does_not_end_is_said_and_left_alone():
     script = f"trap '' TERM INT; {sys.executable} -c 'import socket; socket.socket()'; while :; do sleep 1; done"
-    with top("--", "sh", "-c", script) as shown:
+    with top("-q", "--", "sh", "-c", script) as shown:
         before = shown.modes
         shown.until("sockets 1 ", timeout=START_S)
         stubborn = child_of(child_of(shown.pid))
