@@ -6,7 +6,7 @@
  * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE (Linux 5.12: task storage, and a current task whose type the verifier knows), FOLLOW, BARE,
  * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, with --sock
- * INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
+ * INETPROBE_SOCKS and what bpf/sock.h names, with --stack INETPROBE_STACKS and what bpf/stack.h names, with serve SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
  * structure header is included. All that touches a map is in this one file: bcc rewrites map operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
@@ -29,6 +29,9 @@
 #endif
 #if INETPROBE_SOCKS
 #include "sock.h"
+#endif
+#if INETPROBE_STACKS
+#include "stack.h"
 #endif
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
@@ -360,7 +363,7 @@ static __always_inline void fill_prot(struct inetprobe_record *r, struct thread 
 }
 
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
-static __always_inline void emit(struct thread *t, u32 producer)
+static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 {
 	struct cpu_counters *c = this_cpu();
 	u32 cpu = bpf_get_smp_processor_id();
@@ -417,6 +420,13 @@ static __always_inline void emit(struct thread *t, u32 producer)
 #endif
 #ifndef BUCKET
 	lock_xadd(&c->value[outcome], 1);
+#endif
+#if INETPROBE_STACKS
+	r->stack[0] = 0;
+	if (fill_frames(r->frames, ctx, t->calls, t->flags)) {
+		records.ringbuf_submit(r, 2 /* BPF_RB_FORCE_WAKEUP: the process may end at any moment, and its map with it */);
+		return;
+	}
 #endif
 	records.ringbuf_submit(r, wakeup());
 }
@@ -644,7 +654,7 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 	}
 	if (t) {
 		t->flags |= RECORD_RETURN_MISSED;
-		emit(t, function * 2);
+		emit(0, t, function * 2);
 		thread_free(slot, t);
 	}
 	c = wanted(net);
@@ -799,8 +809,8 @@ static __always_inline int also_entry(struct slot *slot, u64 task, u64 sp, void 
 }
 
 /* A return: frames below it that are still open missed theirs, then the top frame is its own. */
-static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result, u8 flags,
-				 u32 producer)
+static __always_inline int leave(void *ctx, struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result,
+				 u8 flags, u32 producer)
 {
 	struct thread *t = thread_of(slot, task);
 	struct inetprobe_call *call;
@@ -856,16 +866,16 @@ static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *fram
 		abandon(slot, t);
 		return 0;
 	}
-	emit(t, producer);
+	emit(ctx, t, producer);
 	thread_free(slot, t);
 	return 0;
 }
 
-#define LEAVE_INT(id, producer) leave(slot, task, sp, frame, id, (u32)result, 0, producer)
+#define LEAVE_INT(id, producer) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, producer)
 #ifdef BARE
-#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, id * 2 + 1)
+#define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, id * 2 + 1)
 #else
-#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
+#define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
 #endif
 #define CREATE(fn, id, family)                                                                                        \
 	PAIR(fn, id, 4, create_entry(slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
@@ -881,11 +891,11 @@ KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(s
 
 /* --also: ALSO(X) is a list of X(function, id, mechanism, number of arguments, what it returns). */
 #ifdef ALSO
-#define RETURNS_VOID(id) leave(slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
-#define RETURNS_POINTER(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
-#define RETURNS_8(id) leave(slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
-#define RETURNS_16(id) leave(slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
-#define RETURNS_32(id) leave(slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
+#define RETURNS_VOID(id) leave(ctx, slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
+#define RETURNS_POINTER(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
+#define RETURNS_8(id) leave(ctx, slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
+#define RETURNS_16(id) leave(ctx, slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
+#define RETURNS_32(id) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
 #define ALSO_PAIR(fn, id, mechanism, nargs, returns)                                                                  \
 	PAIR_BY(mechanism, fn, id, nargs, also_entry(slot, task, sp, frame, id), RETURNS_##returns(id))
 ALSO(ALSO_PAIR)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +37,14 @@ class RecordingSink:
         self._losses: list[Loss] = []
         self._rows = 0
         self._run: Run | None = None
-        self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock))
+        self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock, stack=run.stack))
         # The first time takes pyarrow a while, among other things to look for a pandas: better before there is traffic.
         to_arrow(np.zeros(1, self._nothing.dtype), run)
         self._flushed = time.monotonic()
         try:
-            self._writer = pa.ipc.new_stream(self._file, schema(sock=run.sock).with_metadata(_metadata(run, redact)))
+            self._writer = pa.ipc.new_stream(
+                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(_metadata(run, redact))
+            )
         except OSError as error:
             raise self._failed(error) from None
 
@@ -81,9 +84,10 @@ class RecordingSink:
         if not self._rows and not self._losses:
             return
         records = joined(self._pending) if self._pending else self._nothing
+        shown = replace(run, cgroups={}) if "cgroup" in self._redact else run
         if "comm" in self._redact:
             records["comm"] = b"redacted"
-        shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
+            shown = replace(shown, stacks=run.stacks.without_users())  # a program's functions tell which it is
         losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
         self._pending, self._losses, self._rows = [], [], 0
         self._write(to_arrow(records, shown), {"losses": losses} if losses != "[]" else {})
@@ -109,6 +113,7 @@ def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
         "filters": list(run.filters),
         "slots": run.slots,
         "sock": run.sock,
+        "stack": run.stack,
         "profile": None if run.profile is None else run.profile.to_dict(),
         "functions": {str(number): name for number, name in run.functions.items()},
         "host": None if "host" in redact else run.host,
