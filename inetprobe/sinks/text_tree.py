@@ -83,7 +83,7 @@ def stack_lines(stack: Stack | None) -> list[str]:
 def _side_lines(name: str, side: Side | None) -> list[str]:
     if side is None:
         return []
-    note = f" ({printable(side.lost)})" if side.lost else "" if side.frames else " none"
+    note = f" [{printable(side.lost)}]" if side.lost else "" if side.frames else " none"
     return [f"  {name} stack:{note}", *(f"    {printable(frame)}" for frame in side.frames)]
 
 
