@@ -239,6 +239,7 @@ def test_records_come_out_with_numbers_and_without_addresses(naming):
         {"kernel_size": 8 * 33, "kernel": [TEXT + 0x1010] * 33},
     )
     dtype = record_dtype(stack=True)
+    assert len(naming.numbered(records[:0], dtype, stacks)) == 0
     numbered = naming.numbered(records, dtype, stacks)
     assert numbered.dtype == dtype
     assert numbered["seq"].tolist() == [0, 1, 2, 3]

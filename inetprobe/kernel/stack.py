@@ -73,8 +73,8 @@ class Naming:
     def numbered(self, records: Records, dtype: np.dtype[np.void], stacks: Stacks) -> Records:
         """The records as a ``dtype`` that ends where the frames begin, with numbers of ``stacks`` instead."""
         # As bytes, which numpy copies in one piece.
-        whole = np.ascontiguousarray(records.view(np.dtype((np.void, records.dtype.itemsize))))
-        whole = whole.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+        opaque = np.ascontiguousarray(records.view(np.dtype((np.void, records.dtype.itemsize))))
+        whole = opaque.view(np.uint8).reshape(len(records), records.dtype.itemsize)
         kept: Records = np.ascontiguousarray(whole[:, : dtype.itemsize]).view(dtype).reshape(len(records))
         frames = records["frames"][:, 0]
         for row in np.flatnonzero((frames["kernel_size"] != 0) | (frames["user_size"] != 0)).tolist():
