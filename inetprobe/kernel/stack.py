@@ -84,6 +84,11 @@ class Naming:
             kept["stack"][row] = stacks.number(stack)
         return kept
 
+    def close(self) -> None:
+        """Frees the symbols of all processes."""
+        if self._user is not None:
+            self._user.close()
+
     def _named(self, record: np.void, frames: np.void) -> Stack:
         return Stack(
             None if self._kernel is None else self._kernel_side(self._kernel, record, frames),

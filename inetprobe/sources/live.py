@@ -75,6 +75,8 @@ class LiveOptions:
 class LiveSource:
     """Traces of the running kernel. Not thread-safe, but ``stop`` may be called from a signal handler."""
 
+    _naming: stack.Naming | None = None
+
     def __init__(self, options: LiveOptions, command: Command | None, say: Say) -> None:
         """Compiles, loads and attaches; nothing is traced yet. Raises HostError where this machine cannot be traced."""
         self._options = options
@@ -89,7 +91,8 @@ class LiveSource:
             self.run = self._describe()
             self._dtype = record_dtype(self.run.slots, sock=self.run.sock, stack=self.run.stack)
             self._backlog = Backlog(self._dtype)
-            self._naming = self._name_by() if self.run.stack else None
+            if options.stack is not None:
+                self._naming = self._name_by(options.stack)
             if command is not None:
                 self._program.follow(command.pid)
             undo.pop_all()
@@ -159,6 +162,8 @@ class LiveSource:
     def close(self) -> None:
         """Takes the probes away and frees everything; to be called once."""
         self._program.close()
+        if self._naming is not None:
+            self._naming.close()
 
     @property
     def program(self) -> bpf.Program:
@@ -227,9 +232,8 @@ class LiveSource:
         )
         return bpf.Program(program, symbols, say)
 
-    def _name_by(self) -> stack.Naming:
-        wanted, program = self._options.stack, self._program
-        assert wanted is not None
+    def _name_by(self, wanted: stack.Wanted) -> stack.Naming:
+        program = self._program
         kernel = KernelSymbols(program.symbols()) if wanted.kernel else None
         user = UserSymbols(program.symbols) if wanted.user else None
         return stack.Naming(kernel, user, self.run.functions, program.mechanisms)
