@@ -130,6 +130,11 @@ def test_a_user_s_frames(user):
     assert len(long) < 300
 
 
+def test_a_call_at_the_end_of_a_user_s_function_is_that_function_s(user):
+    assert user.named(SELF, [0x3000], 0).frames == ("main+0x0 (my prog)",)
+    assert user.named(SELF, [0x3000, 0x3000], 0).frames[1] == "culprit+0x1000 (my prog)"
+
+
 def test_the_caller_of_libc_s_wrapper_is_put_in(user):
     def names(addresses, caller):
         return [frame.partition("+")[0] for frame in user.named(SELF, addresses, caller).frames]
