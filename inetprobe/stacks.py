@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ MOST = 1 << 16
 TRUNCATED, EXITED, EXECUTED, UNREADABLE, TOO_MANY, REDACTED = (
     "truncated", "exited", "executed", "unreadable", "too_many", "redacted",
 )  # fmt: skip
+
+# The last of a frame's, before the file or module: names are strangers'.
+_OFFSET = re.compile(r"\+0x[0-9a-f]+(?=( [(\[].*)?$)", re.DOTALL)
 
 
 class Side(NamedTuple):
@@ -37,6 +41,11 @@ class Stack(NamedTuple):
         """Each side with frames missing, with the reason: ``user:exited``."""
         sides = zip(self._fields, self, strict=True)
         return [f"{name}:{side.lost}" for name, side in sides if side is not None and side.lost is not None]
+
+    def callers(self) -> list[str]:
+        """The functions without the places in them, outermost first: the user's, then the kernel's."""
+        frames = [frame for side in (self.kernel, self.user) if side is not None for frame in side.frames]
+        return [_OFFSET.sub("", frame) for frame in reversed(frames)]
 
 
 def as_dict(stack: Stack | None) -> dict[str, Any] | None:
