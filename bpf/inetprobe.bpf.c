@@ -7,7 +7,8 @@
  * FENTRY, TASK_STORAGE (Linux 5.12: task storage, and a current task whose type the verifier knows), FOLLOW, BARE,
  * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and
  * KERNEL_BYTES (where the kernel itself lies), those of inetprobe/kernel/counters.py for its two maps, with --sock
- * INETPROBE_SOCKS and what bpf/sock.h names, with serve SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
+ * INETPROBE_SOCKS and what bpf/sock.h names, with --stack INETPROBE_STACKS and what bpf/stack.h names, with serve
+ * SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
  * structure header is included. All that touches a map is in this one file: bcc rewrites map operations in no other.
  *
  * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
@@ -30,6 +31,9 @@
 #endif
 #if INETPROBE_SOCKS
 #include "sock.h"
+#endif
+#if INETPROBE_STACKS
+#include "stack.h"
 #endif
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
@@ -58,6 +62,10 @@ struct thread {
 	u64 frame;		/* where stack_of() turns a context's address into a number */
 #if INETPROBE_SOCKS
 	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
+#endif
+#if INETPROBE_STACKS
+	s32 kernel_size;	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
+	u64 kernel[KERNEL_FRAMES];
 #endif
 #ifdef BARE
 	u64 stack;		/* the task's own */
@@ -383,7 +391,7 @@ static __always_inline u32 outcome_of(struct thread *t)
 }
 
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
-static __always_inline void emit(struct thread *t, u32 producer)
+static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 {
 	u64 cpu = bpf_get_smp_processor_id(), n = t->ncalls, seq;
 	struct cpu_counters *c = counters_of(cpu);
@@ -437,6 +445,13 @@ static __always_inline void emit(struct thread *t, u32 producer)
 #endif
 #ifndef BUCKET
 	lock_xadd(&c->value[outcome], 1);
+#endif
+#if INETPROBE_STACKS
+	r->stack[0] = 0;
+	if (fill_frames(r->frames, ctx, t->calls, t->flags, t->kernel, t->kernel_size)) {
+		records.ringbuf_submit(r, 2 /* BPF_RB_FORCE_WAKEUP: the process may end at any moment, and its map with it */);
+		return;
+	}
 #endif
 	records.ringbuf_submit(r, wakeup());
 }
@@ -642,6 +657,9 @@ static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 ty
 #if INETPROBE_SOCKS
 	t->socket = 0;
 #endif
+#if INETPROBE_STACKS
+	t->kernel_size = 0;
+#endif
 #ifdef BARE
 	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
 #endif
@@ -664,8 +682,8 @@ static __always_inline struct cpu_counters *wanted(u64 net)
 	return c;
 }
 
-static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, s16 family, u64 net,
-					u64 sock, u64 protocol, u64 kern)
+static __always_inline int create_entry(void *ctx, struct slot *slot, u64 task, u64 sp, void *frame, u32 function,
+					s16 family, u64 net, u64 sock, u64 protocol, u64 kern)
 {
 	u64 here = sp;
 	struct thread *t = open_frames(slot, task, &here, frame);
@@ -682,7 +700,7 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 	}
 	if (t) {
 		t->flags |= RECORD_RETURN_MISSED;
-		emit(t, function * 2);
+		emit(0, t, function * 2);
 		thread_free(slot, t);
 	}
 	c = wanted(net);
@@ -700,6 +718,10 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 	begin(t, flags, family, type, protocol, netns_of_create(net, frame));
 #if INETPROBE_SOCKS
 	t->socket = sock;
+#endif
+#if INETPROBE_STACKS
+	if (STACK_AT_ENTRY && !frame)
+		t->kernel_size = bpf_get_stack(ctx, t->kernel, sizeof(t->kernel), 0);
 #endif
 	push_first(t, stack_of(t, sp, frame), function);
 	return 0;
@@ -738,6 +760,10 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 	lock_xadd(&c->value[COUNT_BEGUN], 1);
 	begin(t, flags, family, 0, 0, netns_of(net));
 	t->prot = prot;
+#if INETPROBE_STACKS
+	if (STACK_AT_ENTRY && !frame)
+		t->kernel_size = -95 /* EOPNOTSUPP */;
+#endif
 	push_first(t, sp, function);
 }
 #endif
@@ -866,8 +892,8 @@ static __always_inline struct thread *find_frame(struct thread *t, u64 sp, u32 f
 	return t;
 }
 
-static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result, u8 flags,
-				 u32 producer)
+static __always_inline int leave(void *ctx, struct slot *slot, u64 task, u64 sp, void *frame, u32 function, u64 result,
+				 u8 flags, u32 producer)
 {
 	struct thread *t = thread_of(slot, task);
 	struct inetprobe_call *call;
@@ -904,19 +930,19 @@ static __always_inline int leave(struct slot *slot, u64 task, u64 sp, void *fram
 		abandon(slot, t);
 		return 0;
 	}
-	emit(t, producer);
+	emit(ctx, t, producer);
 	thread_free(slot, t);
 	return 0;
 }
 
-#define LEAVE_INT(id, producer) leave(slot, task, sp, frame, id, (u32)result, 0, producer)
+#define LEAVE_INT(id, producer) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, producer)
 #ifdef BARE
-#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, id * 2 + 1)
+#define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, id * 2 + 1)
 #else
-#define LEAVE_SOCK(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
+#define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
 #endif
 #define CREATE(fn, id, family)                                                                                        \
-	PAIR(fn, id, 4, create_entry(slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
+	PAIR(fn, id, 4, create_entry(ctx, slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
 
 CREATE(inet_create, FUNCTION_INET_CREATE, 2)
 CREATE(inet6_create, FUNCTION_INET6_CREATE, 10)
@@ -929,11 +955,11 @@ KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(s
 
 /* --also: ALSO(X) is a list of X(function, id, mechanism, number of arguments, what it returns). */
 #ifdef ALSO
-#define RETURNS_VOID(id) leave(slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
-#define RETURNS_POINTER(id) leave(slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
-#define RETURNS_8(id) leave(slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
-#define RETURNS_16(id) leave(slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
-#define RETURNS_32(id) leave(slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
+#define RETURNS_VOID(id) leave(ctx, slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
+#define RETURNS_POINTER(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
+#define RETURNS_8(id) leave(ctx, slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
+#define RETURNS_16(id) leave(ctx, slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
+#define RETURNS_32(id) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
 #define ALSO_PAIR(fn, id, mechanism, nargs, returns)                                                                  \
 	PAIR_BY(mechanism, fn, id, nargs, also_entry(slot, task, sp, frame, id), RETURNS_##returns(id))
 ALSO(ALSO_PAIR)

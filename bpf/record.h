@@ -18,8 +18,20 @@
 #define INETPROBE_SOCKS 0
 #endif
 
+/* Stacks kept of one trace: `--stack` builds with one. The kernel sends its frames; the reader, once it has their names,
+ * keeps a number instead. */
+#ifndef INETPROBE_STACKS
+#define INETPROBE_STACKS 0
+#endif
+#ifndef INETPROBE_FRAMES
+#define INETPROBE_FRAMES INETPROBE_STACKS
+#endif
+
 #define INETPROBE_COMM 16
 #define INETPROBE_PROT 32
+/* Frames of a stack. One more than is shown: where the last is there, the stack is deeper. */
+#define KERNEL_FRAMES 33
+#define USER_FRAMES 65
 
 /* Functions, as `function` of a call. */
 #define FUNCTION_INET_CREATE 0
@@ -120,6 +132,17 @@ struct inetprobe_sock {
 	__s32 rcv_tos;
 };
 
+/* The callers of an outermost call, innermost first, with what it takes to name them. */
+struct inetprobe_frames {
+	__s32 kernel_size;	/* in bytes; below 0 the errno with which the kernel refused */
+	__s32 user_size;
+	__u64 process_start;	/* of the thread group's leader, CLOCK_BOOTTIME */
+	__u64 start_stack;	/* of the process's memory: another after each execve() */
+	__u64 caller;		/* what the thread's stack pointer points to in user space; 0 where that is not known */
+	__u64 kernel[KERNEL_FRAMES];
+	__u64 user[USER_FRAMES];
+};
+
 struct inetprobe_record {
 	__u64 start_ns;		/* CLOCK_BOOTTIME */
 	__u64 seq;		/* numbers this CPU's records: count * PRODUCERS + producer, lost ones included */
@@ -141,6 +164,8 @@ struct inetprobe_record {
 	char prot[INETPROBE_PROT];	/* struct proto's name; empty when none was reached */
 	struct inetprobe_call calls[INETPROBE_CALLS];
 	struct inetprobe_sock sock[INETPROBE_SOCKS];
+	__u64 stack[INETPROBE_STACKS];	/* 0; the reader's number of the stack */
+	struct inetprobe_frames frames[INETPROBE_FRAMES];
 };
 
 #endif

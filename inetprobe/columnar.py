@@ -12,6 +12,8 @@ from inetprobe.record import NAMES, Batch, Loss, Records
 from inetprobe.shapes import Names
 
 Column = npt.NDArray[Any]
+_OPTIONAL = ("sock", "stack")
+_APART = ("calls", "frames")
 
 
 class Columns(Protocol):
@@ -67,10 +69,10 @@ class ColumnBatch(Batch):
     def _make_records(self) -> Records:
         records = np.zeros(len(self), self._dtype)
         for name in self._dtype.names or ():
-            if name == "sock":
-                if self.has_sock:
-                    records["sock"][:, 0] = self.column("sock")
-            elif name != "calls":
+            if name in _OPTIONAL:
+                if self._dtype[name].shape[0]:
+                    records[name][:, 0] = self.column(name)
+            elif name not in _APART:
                 records[name] = self.column(name)
         unflatten(self.calls, records["calls"])
         return records

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from inetprobe import text
+from inetprobe import stack_columns, text
 from inetprobe.calls import Calls
 from inetprobe.columnar import ColumnBatch
 from inetprobe.errors import RecordingError
@@ -76,13 +76,13 @@ _ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN)
 _CGROUP_PATH = 4 * 4096
 
 
-def schema(*, sock: bool) -> pa.Schema:
-    """The columns of a run: ``SCHEMA`` and, where the fields of the sock were read, those."""
-    return SCHEMA.append(_SOCK) if sock else SCHEMA
+def schema(*, sock: bool = False, stack: bool = False) -> pa.Schema:
+    """The columns of a run: ``SCHEMA``, and what it was asked for besides: the fields of the sock, stacks."""
+    return pa.schema([*SCHEMA, *[_SOCK] * sock, *[stack_columns.FIELD] * stack])
 
 
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
-    """One record batch, with the sock's fields where the records have them. Each has a call at least."""
+    """One record batch, with the sock's fields and the stacks where the records have them. Each has a call at least."""
     return batch_to_arrow(Batch(records), run)
 
 
@@ -99,19 +99,21 @@ def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
     columns.append(_calls_to_arrow(calls, run))
     if batch.has_sock:
         columns.append(_sock_to_arrow(batch.column("sock")))
-    return pa.RecordBatch.from_arrays(columns, schema=schema(sock=batch.has_sock))
+    if batch.has_stack:
+        columns.append(stack_columns.to_arrow(batch.column("stack"), run.stacks))
+    return pa.RecordBatch.from_arrays(columns, schema=schema(sock=batch.has_sock, stack=batch.has_stack))
 
 
-def check(batch: pa.RecordBatch, size: int, *, sock: bool = False) -> None:
-    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream, with ``sock`` its fields.
+def check(batch: pa.RecordBatch, size: int, *, sock: bool = False, stack: bool = False) -> None:
+    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream, with these columns in it.
 
     Raises RecordingError if a column is missing or of another type, ArrowException if one is not well formed.
     """
     # Columns may share their bytes; then few of them would make any number of records.
     if batch.num_rows * _ROW_BYTES > size:
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
-    wanted = schema(sock=sock)
-    for name in (*_READ, _SOCK.name) if sock else _READ:
+    wanted = schema(sock=sock, stack=stack)
+    for name in (*_READ, *[_SOCK.name] * sock, *[stack_columns.FIELD.name] * stack):
         column = _column(batch, name, wanted.field(name).type)
         if name == "calls":
             _check_calls(column)
@@ -144,11 +146,13 @@ def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -
 
     Raises RecordingError if a column is null where it cannot be, or out of range.
     """
-    dtype = record_dtype(run.slots, sock=run.sock)
+    dtype = record_dtype(run.slots, sock=run.sock, stack=run.stack)
     if not batch.num_rows:
         # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
         return Batch(np.zeros(0, dtype), losses)
     columns = _Columns(batch, dtype)
+    if run.stack:
+        columns.known["stack"] = stack_columns.from_arrow(batch.column("stack"), run.stacks)
     calls = _calls_from_arrow(batch.column("calls"), run)
     columns.known["ncalls"] = calls.counts.astype(np.uint8)
     _learn_cgroups(columns.known["cgroup_id"], batch.column("cgroup"), run)

@@ -94,9 +94,19 @@ SLOTS_ALSO = 32
 
 
 @lru_cache
-def record_dtype(calls: int = SLOTS, *, sock: bool = False) -> np.dtype[np.void]:
-    """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields."""
-    sizes = {"INETPROBE_CALLS": calls, "INETPROBE_SOCKS": int(sock)}
+def record_dtype(
+    calls: int = SLOTS, *, sock: bool = False, stack: bool = False, frames: bool = False
+) -> np.dtype[np.void]:
+    """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields.
+
+    With ``stack`` it has the number of a stack, and with ``frames`` besides what only the kernel's ring has: addresses.
+    """
+    sizes = {
+        "INETPROBE_CALLS": calls,
+        "INETPROBE_SOCKS": int(sock),
+        "INETPROBE_STACKS": int(stack),
+        "INETPROBE_FRAMES": int(frames),
+    }
     return parse_structs(_HEADER, _DEFINES | sizes)["inetprobe_record"]
 
 
@@ -130,7 +140,23 @@ INCOMPLETE_FLAGS = {
 NAMES = ("comm", "prot")
 
 # Members of a record that make no difference to its shape.
-_APART = ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "foreign", "cpu", "comm")
+_APART = (
+    "start_ns",
+    "seq",
+    "cgroup_id",
+    "pid",
+    "tid",
+    "ppid",
+    "uid",
+    "gid",
+    "netns",
+    "foreign",
+    "cpu",
+    "comm",
+    "stack",
+)
+# Members that a record has one of or none.
+_OPTIONAL = ("sock", "stack")
 
 #: The most functions --also takes, and the number of the first.
 ALSO_MAX = define("ALSO_MAX")
@@ -234,9 +260,9 @@ class Batch:
         return self._keys
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A member of ``struct inetprobe_record``, one a record; of ``sock`` the only one, where a record has it."""
+        """A member of ``struct inetprobe_record``, one a record; ``sock`` and ``stack`` where a record has them."""
         column: npt.NDArray[Any] = self.records[name]
-        return column[:, 0] if name == "sock" else column
+        return column[:, 0] if name in _OPTIONAL else column
 
     def names(self, name: str) -> Names:
         """A column of names, ``comm`` or ``prot``, with fewer names than records to look at."""
@@ -246,6 +272,11 @@ class Batch:
     def has_sock(self) -> bool:
         """Have the records the fields of the sock that was made?"""
         return bool(self.dtype["sock"].shape[0])
+
+    @property
+    def has_stack(self) -> bool:
+        """Have the records a number of who called?"""
+        return bool(self.dtype["stack"].shape[0])
 
     def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
         """The records at these places, in their order."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from inetprobe.model.profile import Profile
 from inetprobe.record import FUNCTIONS, SLOTS
+from inetprobe.stacks import Stacks
 
 
 @dataclass(slots=True)
@@ -20,8 +21,9 @@ class Run:
     ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
     grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
     read. ``functions`` maps the number a call carries to the kernel function's name; ``slots`` is how many calls a
-    record holds, ``sock`` whether it has the fields of the sock that was made. ``profile`` is what the model must know
-    of the machine, None where nobody wrote it down.
+    record holds, ``sock`` whether it has the fields of the sock that was made, ``stack`` whether it has the number of
+    one of ``stacks``, which grows while the run goes on. ``profile`` is what the model must know of the machine, None
+    where nobody wrote it down.
     """
 
     kernel: str
@@ -34,8 +36,10 @@ class Run:
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
     slots: int = SLOTS
     sock: bool = False
+    stack: bool = False
     profile: Profile | None = None
     cgroups: dict[int, str | None] = field(default_factory=dict)
+    stacks: Stacks = field(default_factory=Stacks)
 
 
 @dataclass(slots=True)
@@ -49,7 +53,8 @@ class Accounting:
     returns without an entry; ``unfollowed`` children of COMMAND; by address family ``other_families``, calls of
     sk_alloc that no create made, and ``accepted``, socks cloned for accepted connections. By probe
     (``inet_create:entry``): ``probe_hits`` and ``probe_misses`` as the kernel counts them, and ``program_skipped``,
-    hits on which the kernel did not run the program.
+    hits on which the kernel did not run the program. ``stacks_lost`` are the stacks without all of their frames, by
+    side and reason (``user:exited``).
     """
 
     entries: int = 0
@@ -67,6 +72,7 @@ class Accounting:
     probe_hits: dict[str, int] = field(default_factory=dict)
     probe_misses: dict[str, int] = field(default_factory=dict)
     program_skipped: dict[str, int] = field(default_factory=dict)
+    stacks_lost: dict[str, int] = field(default_factory=dict)
 
     def unaccounted(self) -> int:
         """Entries minus everything they can have become: 0 when the identity holds."""
@@ -74,8 +80,11 @@ class Accounting:
         return self.entries - ended - self.filtered - self.in_flight
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, in the summary line and in a recording."""
-        return asdict(self)
+        """As JSON has it, in the summary line and in a recording; of stacks only where some are not whole."""
+        said = asdict(self)
+        if not self.stacks_lost:
+            del said["stacks_lost"]
+        return said
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Accounting:

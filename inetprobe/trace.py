@@ -34,8 +34,9 @@ from inetprobe.record import (
     incomplete_reason,
 )
 from inetprobe.run import Run
+from inetprobe.stacks import Stack
 
-_HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock")]
+_HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "stack", "frames")]
 
 
 class Call(NamedTuple):
@@ -66,7 +67,8 @@ class CallTrace(NamedTuple):
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
     Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
 
-    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them.
+    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them. ``stack``
+    is who called the outermost call; None where it neither failed nor was slow, and where a run did not look.
     """
 
     id: str
@@ -94,6 +96,7 @@ class CallTrace(NamedTuple):
     foreign: int
     calls: tuple[Call, ...]
     sock: Sock | None = None
+    stack: Stack | None = None
 
 
 def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
@@ -107,9 +110,12 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
         first = int(bad[0])
         raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {RULES[int(codes[first])]}")
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
-    heads = batch.records[_HEAD].tolist()
-    for head, slots, socks in zip(heads, batch.records["calls"].tolist(), batch.records["sock"].tolist(), strict=True):
-        yield _build(head, slots, _sock(*socks[0]) if socks else None, run)
+    records = batch.records
+    parts = [records[name].tolist() for name in ("calls", "sock", "stack")]
+    for head, slots, socks, stacks in zip(records[_HEAD].tolist(), *parts, strict=True):
+        yield _build(
+            head, slots, _sock(*socks[0]) if socks else None, run.stacks.get(stacks[0]) if stacks else None, run
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +134,9 @@ def _sock(present: int, *fields: int) -> Sock | None:
     return Sock(*[value if present >> place & 1 else None for place, value in enumerate(fields)])
 
 
-def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | None, run: Run) -> CallTrace:
+def _build(
+    head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | None, stack: Stack | None, run: Run
+) -> CallTrace:
     (
         start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
         comm, prot,
@@ -179,4 +187,5 @@ def _build(head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | Non
         foreign=foreign,
         calls=tuple(calls),
         sock=sock,
+        stack=stack,
     )

@@ -127,3 +127,14 @@ def with_sock(records, *socks):
             present = sum((value is not None) << bit for bit, value in enumerate(sock))
             made["sock"][place, 0] = (present, *(value or 0 for value in sock))
     return made
+
+
+def with_stack(records, stacks, *made):
+    """The records as a run with --stack has them; a stack (or None) each, known to ``stacks``."""
+    numbered = np.zeros(len(records), record_dtype(stack=True))
+    for name in records.dtype.names:
+        if name not in ("stack", "frames"):
+            numbered[name] = records[name]
+    for place, stack in enumerate(made):
+        numbered["stack"][place, 0] = 0 if stack is None else stacks.number(stack)
+    return numbered

@@ -13,6 +13,7 @@ import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from inetprobe.errors import EXIT_FAILED, EXIT_RECORDING, EXIT_USAGE
+from inetprobe.stacks import Side, Stack
 
 from . import builders, here, recorded
 
@@ -32,6 +33,21 @@ def test_folded_times_add_up_to_the_sockets(recording):
     total = sum(int(line.rpartition(" ")[2]) for line in out.splitlines())
     seen = builders.every_kind()["calls"]["duration_ns"][:, 0].sum()
     assert total == seen + 4000  # of the one whose return was missed, the call within was seen
+
+
+def test_who_called_stands_before_what_was_called(tmp_path):
+    run = builders.run()
+    run.stack = True
+    users = Side(("__socket+0x7 (libc.so.6)", "a+0x1;(x+0x2 (b"))
+    stack = Stack(Side(("__sock_create+0x107", "f+0x1 [mptcp]")), users)
+    records = builders.with_stack(np.tile(builders.created(prot=b"TCP"), 3), run.stacks, stack, None, stack)
+    _, out, _ = export(recorded.write(tmp_path / "r.arrows", records, run=run), "--to", "folded")
+    plain = "python3;inet_create"
+    callers = r"python3;a+0x1\x3b(x (b;__socket (libc.so.6);f [mptcp];__sock_create;inet_create"
+    assert out.splitlines() == [
+        f"{callers} 10000", f"{callers};sk_alloc 4000", f"{callers};sk_alloc;sk_prot_alloc 4000",
+        f"{plain} 5000", f"{plain};sk_alloc 2000", f"{plain};sk_alloc;sk_prot_alloc 2000",
+    ]  # fmt: skip
 
 
 def test_flamegraph_pl_draws_it(recording):

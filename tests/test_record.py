@@ -23,17 +23,21 @@ def compiled(tmp_path, body, **sizes):
     return [int(word) for word in out.split()]
 
 
+@pytest.mark.parametrize("stack", [False, True])
 @pytest.mark.parametrize("sock", [False, True])
 @pytest.mark.parametrize("calls", [SLOTS, SLOTS_ALSO])
-@pytest.mark.parametrize("struct", ["record", "call", "sock"])
-def test_every_offset_and_size_is_the_compiler_s(tmp_path, struct, calls, sock):
-    record = record_dtype(calls, sock=sock)
-    dtype = {"record": record, "call": record["calls"].base, "sock": record["sock"].base}[struct]
+@pytest.mark.parametrize("struct", ["record", "call", "sock", "frames"])
+def test_every_offset_and_size_is_the_compiler_s(tmp_path, struct, calls, sock, stack):
+    record = record_dtype(calls, sock=sock, stack=stack, frames=stack)
+    parts = {"call": record["calls"].base, "sock": record["sock"].base, "frames": record["frames"].base}
+    dtype = {"record": record, **parts}[struct]
     struct = f"inetprobe_{struct}"
     body = f'printf("%zu\\n", sizeof(struct {struct}));'
     for name in dtype.names:
         body += f'printf("%zu %zu\\n", offsetof(struct {struct}, {name}), sizeof(((struct {struct} *)0)->{name}));'
-    size, *pairs = compiled(tmp_path, body, INETPROBE_CALLS=calls, INETPROBE_SOCKS=int(sock))
+    size, *pairs = compiled(
+        tmp_path, body, INETPROBE_CALLS=calls, INETPROBE_SOCKS=int(sock), INETPROBE_STACKS=int(stack)
+    )
     assert dtype.itemsize == size
     assert pairs == [n for name in dtype.names for n in (dtype.fields[name][1], dtype.fields[name][0].itemsize)]
 
@@ -49,6 +53,17 @@ def test_samples_need_no_padding_in_the_ring():
     assert RECORD.itemsize % 8 == 0
     assert record_dtype(SLOTS_ALSO).itemsize % 8 == 0
     assert record_dtype(sock=True).itemsize % 8 == 0
+    assert record_dtype(stack=True, frames=True).itemsize % 8 == 0
+
+
+@pytest.mark.parametrize("sock", [False, True])
+def test_with_a_stack_the_frames_come_last_and_all_else_stands_where_it_stood(sock):
+    sent, kept, plain = (
+        record_dtype(sock=sock, **more) for more in ({"stack": True, "frames": True}, {"stack": True}, {})
+    )
+    assert sent.fields["frames"][1] == kept.itemsize
+    assert kept.fields["stack"][1] == plain.itemsize
+    assert [sent.fields[name][1] for name in plain.names[:-1]] == [plain.fields[name][1] for name in plain.names[:-1]]
 
 
 def test_the_sock_s_members_are_the_model_s_fields():

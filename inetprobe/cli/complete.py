@@ -44,3 +44,9 @@ def value(_context: click.Context, parameter: click.Parameter, incomplete: str) 
         names = [prefix + name.upper() for name in names if name != "all"]
     found = [name for name in names if name.lower().startswith(bare.lower())]
     return [CompletionItem(f"{before}{comma}{mark}{name}") for name in found]
+
+
+def side(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """``--stack``'s words, which may have others before a comma."""
+    before, comma, word = incomplete.rpartition(",")
+    return [CompletionItem(f"{before}{comma}{name}") for name in ("user", "kernel") if name.startswith(word.lower())]

@@ -13,18 +13,21 @@ from typing import Any, TypeVar
 
 import click
 
-from inetprobe.cli import say
+from inetprobe.cli import complete, say
 from inetprobe.cli.options import probe_options
 from inetprobe.command import Command, end_like
 from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.filters import Filters, parse_duration
 from inetprobe.kernel import privileges
+from inetprobe.kernel.stack import Wanted
 from inetprobe.pipeline import pump
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import OutputFile, Sink
 from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
 
+SIDES = ("user", "kernel")
+STACK_SLOW = "10ms"  # as serve's --slow
 # Ahead of ordinary processes.
 _NICE = -10
 Drive = Callable[[LiveSource, Filters, Sequence[Sink], int | None], Accounting]
@@ -51,6 +54,42 @@ def live_options(function: F) -> F:
     return result
 
 
+def stack_options(function: F) -> F:
+    """Those of the commands that show a trace; they arrive as keywords of ``run_live``, too."""
+    options = [
+        click.option(
+            "--stack",
+            multiple=True,
+            metavar="user|kernel[,…]",
+            help="Show who called, where a creation failed or was slow.",
+            shell_complete=complete.side,
+        ),
+        click.option(
+            "--stack-slow",
+            metavar="TIME",
+            help=f"What takes as long has a stack, too; 0: all.  [default: {STACK_SLOW}]",
+        ),
+    ]
+    decorated: Any = function
+    for option in reversed(options):
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
+def wanted_stacks(stack: Sequence[str], slow: str | None) -> Wanted | None:
+    """What --stack and --stack-slow ask for, None for nothing. Raises UsageError."""
+    words = {word.strip() for given in stack for word in given.split(",")}
+    unknown = words - set(SIDES)
+    if unknown:
+        raise UsageError(f"--stack: unknown {min(unknown)[:40]!r}: give user, kernel, or user,kernel")
+    if not words:
+        if slow is not None:
+            raise UsageError("--stack-slow goes with --stack user or --stack kernel: give one, or both")
+        return None
+    return Wanted("kernel" in words, "user" in words, parse_duration(slow or STACK_SLOW))
+
+
 def run_live(
     open_sinks: Callable[[Run, OutputFile | None], list[Sink]],
     *,
@@ -67,6 +106,8 @@ def run_live(
     sock: bool,
     verbose: bool,
     quiet: bool,
+    stack: Sequence[str] = (),
+    stack_slow: str | None = None,
     drive: Drive = pump,
     silent: bool = False,
 ) -> None:
@@ -76,15 +117,16 @@ def run_live(
     """
     if user is not None and not command:
         raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
+    stacks = wanted_stacks(stack, stack_slow)
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user, silent=silent)
     tell = say(quiet)
-    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, verbose=verbose)
+    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, stacks, verbose=verbose)
     try:
         with _interruptible() as stop, LiveSource(options, child, tell, stop.check) as source:
             file = None if output is None else OutputFile.create(Path(output))
             _go_first(tell)
-            privileges.drop(frozenset() if user is None else privileges.SIGNALS)
+            privileges.drop(_kept(user, stacks))
             sinks = open_sinks(source.run, file)
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
@@ -130,6 +172,12 @@ def _interruptible() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _kept(user: str | None, stacks: Wanted | None) -> frozenset[int]:
+    """The capabilities that are needed to the end."""
+    signals = frozenset() if user is None else privileges.SIGNALS
+    return signals | (privileges.USER_STACKS if stacks is not None and stacks.user else frozenset())
 
 
 def _stop(source: LiveSource, child: Command | None, number: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live
+from inetprobe.cli.live import live_options, run_live, stack_options
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_recording
 from inetprobe.errors import UsageError
 from inetprobe.run import Run
@@ -18,6 +18,7 @@ from inetprobe.sinks import REDACTIONS, OutputFile, Sink
 @filter_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The recording to write.")
 @click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave out: {', '.join(REDACTIONS)}.")
+@stack_options
 @live_options
 def record_command(output: str, redact: str, **live: Any) -> None:
     """Record inet sockets as this kernel makes them, and print nothing but notes.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live
+from inetprobe.cli.live import live_options, run_live, stack_options
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_sinks, output_options
 
 
@@ -16,6 +16,7 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 @output_options
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Record what is shown, too.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
+@stack_options
 @live_options
 def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
     """Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.

@@ -1,7 +1,8 @@
 """Folded stacks by time, for flamegraph.pl, speedscope, inferno and whatever else reads them.
 
 A line a distinct stack, outermost first: ``python3;inet_create;sk_alloc 12345``, the number its self time in
-nanoseconds. Memory grows with the number of distinct stacks, not with the recording.
+nanoseconds; who called inet_create stands before it where a recording of --stack knows. Memory grows with the number of
+distinct stacks, not with the recording.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class FoldedExport:
     def __init__(self, output: Output, by: str) -> None:
         self._output = output
         self._field, self._root = ROOTS[by]
-        self._also = (self._field,) if self._field == "comm" else ("comm", self._field)
+        self._also = ("comm", "stack") if self._field == "comm" else ("comm", "stack", self._field)
         self._stacks: dict[str, int] = {}
 
     def batch(self, batch: Batch, run: Run) -> None:
@@ -69,9 +70,10 @@ class FoldedExport:
         self._output.discard()
 
     def _add(self, trace: CallTrace, times: list[int]) -> None:
-        stack = [_frame(self._root(trace) or "(none)")]
+        callers = [] if trace.stack is None else trace.stack.callers()
+        stack = [_frame(self._root(trace) or "(none)"), *map(_frame, callers)]
         for call, time in zip(trace.calls, times, strict=False):
-            del stack[call.depth + 1 :]
+            del stack[call.depth + 1 + len(callers) :]
             stack.append(_frame(_called(call)))
             if time:
                 line = ";".join(stack)

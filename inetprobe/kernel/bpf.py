@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from inetprobe.errors import HostError, InetprobeError
-from inetprobe.kernel import counters, memory, probes, ring, syscall
+from inetprobe.kernel import counters, memory, pidns, probes, ring, syscall
 from inetprobe.kernel.cells import Cells
 from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
+from inetprobe.kernel.symcache import KERNEL, SymbolCache
 from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
 from inetprobe.snapshot import ProgramCost
 
@@ -32,8 +33,6 @@ _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _PROGRAM = "inetprobe.bpf.c"
 _READINGS = 5
 _WAKEUP_RECORDS = 64
-# The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
-_INITIAL_PIDNS = 0xEFFFFFFC
 
 
 class Program:
@@ -77,7 +76,7 @@ class Program:
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
-        if _pidns() == _INITIAL_PIDNS:
+        if pidns.is_initial():
             table = self._bpf["followed"]
             table[table.Key(pid)] = table.Leaf(1)
         else:
@@ -225,6 +224,7 @@ class Program:
             **options.offsets,
             **options.filters,
             **options.sock,
+            **options.stack,
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
@@ -241,8 +241,9 @@ class Program:
         }
         if options.follow:
             constants["FOLLOW"] = 1
-            if _pidns() != _INITIAL_PIDNS:
-                constants |= {"PIDNS_INO": f"{_pidns()}ULL", "PIDNS_DEV": Path("/proc/self/ns/pid").stat().st_dev}
+            if not pidns.is_initial():
+                own = pidns.OWN.stat()
+                constants |= {"PIDNS_INO": f"{own.st_ino}ULL", "PIDNS_DEV": own.st_dev}
         if options.bare:
             constants["BARE"] = 1
         if options.counting is not None:
@@ -259,7 +260,12 @@ class Program:
         return SLOTS_ALSO if self._options.also else SLOTS
 
     def _record(self) -> np.dtype[np.void]:
-        return record_dtype(self._slots(), sock=bool(self._options.sock))
+        stack = bool(self._options.stack)
+        return record_dtype(self._slots(), sock=bool(self._options.sock), stack=stack, frames=stack)
+
+    def symbols(self, pid: int = KERNEL) -> SymbolCache:
+        """The symbols of a process, as it is now, or of the kernel."""
+        return SymbolCache(self._bcc, pid)
 
     def attach(self) -> None:
         """Sets every probe, once more after ``detach``; what fentry refuses raises."""
@@ -346,10 +352,6 @@ def _deferred(base: Any) -> Any:
             pass
 
     return Deferred
-
-
-def _pidns() -> int:
-    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _source() -> bytes:

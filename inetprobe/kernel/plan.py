@@ -27,7 +27,8 @@ class Options:
     function at a time before a kretprobe misses returns; ``mechanism`` is ``auto``, ``kprobe`` or ``fentry``, and
     ``fentry`` the functions this kernel can attach to so; ``filters`` are the -D constants of ``kernel.filters``;
     ``also`` are more functions to trace, and with ``bare`` socks are traced that no create makes. ``sock`` are the -D
-    constants of ``kernel.sock``, none where the fields of the sock are not asked for. With ``counting`` the kernel
+    constants of ``kernel.sock``, none where the fields of the sock are not asked for, ``stack`` likewise those of
+    ``kernel.stack``. With ``counting`` the kernel
     keeps the tables of ``kernel.cells`` and sends only what needs an explanation, each as soon as there is one.
     ``verbose``: show the compiler's and the verifier's whole log.
     """
@@ -42,6 +43,7 @@ class Options:
     also: tuple[AlsoFunction, ...] = ()
     bare: bool = False
     sock: Mapping[str, str] = field(default_factory=dict)
+    stack: Mapping[str, str] = field(default_factory=dict)
     counting: Counting | None = None
     verbose: bool = False
 

@@ -2,8 +2,8 @@
 
 Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs.
 After that the ring and the counters are mapped, and root's user id alone, without a capability, is enough to take the
-probes away again. Two exceptions: signals for a COMMAND that runs as another user need CAP_KILL, and probes that are to
-come back need what attaching takes.
+probes away again. Three exceptions: signals for a COMMAND that runs as another user need CAP_KILL, probes that are to
+come back need what attaching takes, and names for users' frames need what reads other processes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 
 _CAP_SYS_ADMIN = 21
-#: What ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF.
+#: What ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF; CAP_SYS_PTRACE, without which the memory map of
+#: a process that has a capability or another user is closed to root, and CAP_DAC_READ_SEARCH for programs in a folder
+#: that only its owner may enter.
 SIGNALS = frozenset({5})
+USER_STACKS = frozenset({2, 19})
 _ATTACHING = frozenset({38, 39})
 
 

@@ -20,6 +20,7 @@ from inetprobe.calls import Places
 from inetprobe.record import Batch
 from inetprobe.run import Run
 from inetprobe.shapes import grouped
+from inetprobe.stacks import as_dict
 from inetprobe.times import second
 from inetprobe.trace import CallTrace, call_traces
 
@@ -36,6 +37,7 @@ _FORMATS = {
     "mono_ns": ("%d", ("start_ns",)),
     "comm": ("%s", ("comm",)),
     "cgroup": ("%s", ("cgroup",)),
+    "stack": ("%s", ("stack",)),
     "netns": ("%s", ("netns",)),
     **{name: ("%d", (name,)) for name in ("pid", "tid", "ppid", "uid", "cpu")},
 }
@@ -160,10 +162,9 @@ class _Columns:
             names = batch.names(name)
             return _objects([json.dumps(text.until_nul(raw)) for raw in names.values.tolist()], names.places)
         if name == "cgroup":
-            identities = batch.column("cgroup_id")
-            groups = grouped(identities)
-            paths = [self._run.cgroups.get(identity) for identity in identities[groups.first].tolist()]
-            return _objects([json.dumps(path) for path in paths], groups.of)
+            return _looked_up(batch.column("cgroup_id"), self._run.cgroups.get)
+        if name == "stack":
+            return _looked_up(batch.column("stack"), lambda number: as_dict(self._run.stacks.get(number)))
         return batch.column(name)
 
 
@@ -175,6 +176,12 @@ def _when(start_ns: npt.NDArray[np.uint64], offset_ns: int) -> tuple[npt.NDArray
     ns -= _NS * (ns >= _NS)
     groups = grouped(seconds)
     return _objects([second(value) for value in seconds[groups.first].tolist()], groups.of), ns
+
+
+def _looked_up(column: npt.NDArray[np.uint64], said: Callable[[int], Any]) -> npt.NDArray[np.object_]:
+    """JSON of what each of the column's numbers stands for."""
+    groups = grouped(column)
+    return _objects([json.dumps(said(number)) for number in column[groups.first].tolist()], groups.of)
 
 
 def _objects(values: list[str], places: npt.NDArray[Any]) -> npt.NDArray[np.object_]:

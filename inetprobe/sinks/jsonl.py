@@ -11,6 +11,7 @@ from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import Style
 from inetprobe.sinks.json_lines import JsonLines
+from inetprobe.stacks import as_dict
 from inetprobe.times import rfc3339
 from inetprobe.trace import Call, CallTrace
 from inetprobe.verdict import judge
@@ -75,6 +76,7 @@ def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
         "complete": trace.incomplete is None,
         "calls": [_call_dict(call) for call in trace.calls],
         **({"sock": None if trace.sock is None else trace.sock.known()} if run.sock else {}),
+        **({"stack": as_dict(trace.stack)} if run.stack else {}),
     }
 
 

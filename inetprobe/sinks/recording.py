@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -36,14 +37,16 @@ class RecordingSink:
         self._losses: list[Loss] = []
         self._rows = 0
         self._run: Run | None = None
-        self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock))
+        self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock, stack=run.stack))
         # The first time takes pyarrow a while, among other things to look for a pandas: better before there is traffic.
         first = np.zeros(1, self._nothing.dtype)
         first["ncalls"] = 1
         to_arrow(first, Run("", 0))
         self._flushed = time.monotonic()
         try:
-            self._writer = pa.ipc.new_stream(self._file, schema(sock=run.sock).with_metadata(_metadata(run, redact)))
+            self._writer = pa.ipc.new_stream(
+                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(_metadata(run, redact))
+            )
         except OSError as error:
             raise self._failed(error) from None
 
@@ -83,7 +86,9 @@ class RecordingSink:
         if not self._rows and not self._losses:
             return
         batch = self._joined()
-        shown = Run("", 0, functions=run.functions) if "cgroup" in self._redact else run
+        shown = replace(run, cgroups={}) if "cgroup" in self._redact else run
+        if "comm" in self._redact:
+            shown = replace(shown, stacks=run.stacks.without_users())  # a program's functions tell which it is
         losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
         self._pending, self._losses, self._rows = [], [], 0
         self._write(batch_to_arrow(batch, shown), {"losses": losses} if losses != "[]" else {})
@@ -118,6 +123,7 @@ def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
         "filters": list(run.filters),
         "slots": run.slots,
         "sock": run.sock,
+        "stack": run.stack,
         "profile": None if run.profile is None else run.profile.to_dict(),
         "functions": {str(number): name for number, name in run.functions.items()},
         "host": None if "host" in redact else run.host,

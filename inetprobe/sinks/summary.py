@@ -24,6 +24,7 @@ def summary_line(accounting: Accounting) -> str:
         "accepted": accounting.accepted,
         "probe hits missed": accounting.probe_misses,
         "probe programs skipped": accounting.program_skipped,
+        "stacks without all frames": accounting.stacks_lost,
     }
     parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
     odd = accounting.unaccounted()

@@ -8,6 +8,7 @@ from inetprobe.names import ERRNOS
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
 from inetprobe.sinks import Style, show
+from inetprobe.stacks import Side, Stack
 from inetprobe.text import printable, tree_branches
 from inetprobe.trace import Call, CallTrace, call_traces
 from inetprobe.verdict import judge
@@ -51,6 +52,7 @@ class TreeSink:
         if trace.sock is not None:
             fields = " ".join(f"{name}={value}" for name, value in trace.sock.known().items())
             lines.append(self._paint("dim", f"  sock: {fields}"))
+        lines += [self._paint("dim", line) for line in stack_lines(trace.stack)]
         verdict = judge(trace, run.profile)
         if verdict.verdict != "ok":
             lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
@@ -69,6 +71,20 @@ class TreeSink:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._style.colour else text
+
+
+def stack_lines(stack: Stack | None) -> list[str]:
+    """Both sides of a stack, a frame a line, the innermost first."""
+    if stack is None:
+        return []
+    return [*_side_lines("kernel", stack.kernel), *_side_lines("user", stack.user)]
+
+
+def _side_lines(name: str, side: Side | None) -> list[str]:
+    if side is None:
+        return []
+    note = f" [{printable(side.lost)}]" if side.lost else "" if side.frames else " none"
+    return [f"  {name} stack:{note}", *(f"    {printable(frame)}" for frame in side.frames)]
 
 
 def _result(call: Call) -> str:

@@ -20,11 +20,13 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, plan, probes, profile, sock
+from inetprobe.kernel import also, bpf, btf, filters, plan, probes, profile, sock, stack
 from inetprobe.kernel.cells import Counting
 from inetprobe.kernel.cgroups import Cgroups
+from inetprobe.kernel.ksym import KernelSymbols
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
+from inetprobe.kernel.usym import UserSymbols
 from inetprobe.model.profile import Profile
 from inetprobe.record import (
     FUNCTIONS,
@@ -52,9 +54,10 @@ class LiveOptions:
     """What to trace and how.
 
     ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``also`` names more functions, commas
-    between them allowed; ``sock``: read the fields of each sock that was made; ``duration_s`` is in seconds, None for
-    until stopped. ``counting`` is how the kernel counts for ``sources.counting``, None for a trace of every socket;
-    ``verbose``: give the user the compiler's and the verifier's whole log.
+    between them allowed; ``sock``: read the fields of each sock that was made; ``stack``: whose stacks to show.
+    ``duration_s`` is in seconds, None for until stopped. ``counting`` is how the kernel counts for
+    ``sources.counting``, None for a trace of every socket; ``verbose``: give the user the compiler's and the verifier's
+    whole log.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -64,12 +67,15 @@ class LiveOptions:
     also: tuple[str, ...] = ()
     duration_s: float | None = None
     sock: bool = False
+    stack: stack.Wanted | None = None
     counting: Counting | None = None
     verbose: bool = False
 
 
 class LiveSource:
     """Traces of the running kernel. Not thread-safe, but ``stop`` may be called from a signal handler."""
+
+    _naming: stack.Naming | None = None
 
     def __init__(
         self, options: LiveOptions, command: Command | None, say: Say, go_on: Callable[[], None] = lambda: None
@@ -89,7 +95,10 @@ class LiveSource:
             self._program = self._build(say)
             undo.callback(self._program.close)
             self.run = self._describe()
-            self._backlog = Backlog(record_dtype(self.run.slots, sock=self.run.sock))
+            self._dtype = record_dtype(self.run.slots, sock=self.run.sock, stack=self.run.stack)
+            self._backlog = Backlog(self._dtype)
+            if options.stack is not None:
+                self._naming = self._name_by(options.stack)
             if command is not None:
                 self._program.follow(command.pid)
             undo.pop_all()
@@ -163,11 +172,14 @@ class LiveSource:
             probe_hits={probe: count.hits for probe, count in self._probes.items() if count.hits is not None},
             probe_misses={probe: count.misses for probe, count in self._probes.items() if count.misses},
             program_skipped={probe: count.skipped for probe, count in self._probes.items() if count.skipped},
+            stacks_lost={} if self._naming is None else self._naming.lost,
         )
 
     def close(self) -> None:
         """Takes the probes away and frees everything; to be called once."""
         self._program.close()
+        if self._naming is not None:
+            self._naming.close()
 
     @property
     def program(self) -> bpf.Program:
@@ -189,6 +201,8 @@ class LiveSource:
         # Counters first: a loss counted here is older than any record that was not yet in the ring.
         losses = self._program.counters.new_losses()
         records = self._program.ring.drain()
+        if self._naming is not None:
+            records = self._naming.numbered(records, self._dtype, self.run.stacks)
         self._count(records)
         identities = records["cgroup_id"]
         if (identities == identities[:1]).all():
@@ -212,7 +226,7 @@ class LiveSource:
         if platform.machine() not in bpf.MACHINES:
             raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
         types = btf.Btf.of_kernel()
-        symbols = Symbols.of_kernel()
+        self._symbols = symbols = Symbols.of_kernel()
         self._also = also.resolve(options.also, symbols, types)
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
@@ -228,10 +242,17 @@ class LiveSource:
             also=self._also,
             bare=options.filters.beyond_inet,
             sock=sock.constants(types) if options.sock else {},
+            stack={} if options.stack is None else options.stack.constants(types, symbols),
             counting=options.counting,
             verbose=options.verbose,
         )
         return bpf.Program(program, symbols, say, self._go_on)
+
+    def _name_by(self, wanted: stack.Wanted) -> stack.Naming:
+        program = self._program
+        kernel = KernelSymbols(program.symbols()) if wanted.kernel else None
+        user = UserSymbols(program.symbols) if wanted.user else None
+        return stack.Naming(kernel, user, self.run.functions, program.mechanisms, self._symbols)
 
     def _describe(self) -> Run:
         return Run(
@@ -245,6 +266,7 @@ class LiveSource:
             functions=FUNCTIONS | {function.number: function.name for function in self._also},
             slots=SLOTS_ALSO if self._also else SLOTS,
             sock=self._options.sock,
+            stack=self._options.stack is not None,
             profile=self._profile,
         )
 

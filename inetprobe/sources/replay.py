@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class ReplaySource:
         while self._recorded is None and not self._stopping:
             try:
                 arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
-                check(arrow, self._messages.body, sock=self.run.sock)
+                check(arrow, self._messages.body, sock=self.run.sock, stack=self.run.stack)
                 losses, accounting = _batch_metadata(metadata or {})
             except StopIteration:
                 raise self._cut_short() from None
@@ -157,6 +158,7 @@ def _run(metadata: dict[str, Any]) -> Run:
         mechanism=facts.string(metadata.get("mechanism", ""), "mechanism"),
         filters=tuple(facts.string(one, "filter") for one in filters),
         sock=facts.truth(metadata.get("sock", False), "mark of --sock"),
+        stack=facts.truth(metadata.get("stack", False), "mark of --stack"),
         slots=_slots(metadata.get("slots", SLOTS)),
         profile=None if metadata.get("profile") is None else Profile.from_dict(metadata["profile"]),
         functions=names,
@@ -185,7 +187,7 @@ def _batch_metadata(metadata: Any) -> tuple[tuple[Loss, ...], Accounting | None]
         return told, None
     recorded = facts.mapping(facts.load(metadata["accounting"]), "accounting")
     known = {}
-    for name, default in Accounting().to_dict().items():
+    for name, default in asdict(Accounting()).items():
         if name in recorded:
             read = facts.counts if isinstance(default, dict) else facts.count
             known[name] = read(recorded[name], name)

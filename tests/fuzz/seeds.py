@@ -8,6 +8,7 @@ from inetprobe.record import FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_
 from inetprobe.run import Accounting
 from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
+from inetprobe.stacks import Side, Stack
 from tests import builders
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -59,6 +60,10 @@ def main():
     run = builders.run()
     run.sock = True
     write(CORPUS / "sock", [Batch(builders.with_sock(kinds, builders.TCP_SOCK))], run)
+    run = builders.run()
+    run.stack = True
+    stack = Stack(Side(("__sock_create+0x107",)), Side(("__socket+0x7 (libc.so.6)", "main+0x1"), "truncated"))
+    write(CORPUS / "stack", [Batch(builders.with_stack(kinds, run.stacks, stack, None, stack))], run)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,204 @@
+"""--stack by both mechanisms: functions that a program compiled here is known to have, and the kernel's own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inetprobe.kernel import privileges
+from inetprobe.record import define
+
+from .conftest import HERE, MECHANISMS, accounted, inetprobe, tracing
+
+TIMES = 3
+USERS = ["socket", "culprit", "accomplice", "main"]
+KERNEL = ["__sock_create", "__sys_socket", "__x64_sys_socket"]
+NOBODY = 65534
+# Fails to make a socket, then becomes another program.
+BECOMES = """
+import os, socket
+try: socket.socket(2, 1, 200)
+except OSError: os.execvp("sleep", ["sleep", "60"])
+"""
+# Fails to make a socket where a FIFO stands in for its JIT's map.
+BLOCKS = """
+import os, socket, time
+os.mkfifo(f"/tmp/perf-{os.getpid()}.map")
+try: socket.socket(2, 1, 200)
+except OSError: time.sleep(60)
+"""
+# The stack that the kernel itself has at the call, and the user's.
+WITNESS = """
+kprobe:inet_create /comm == "stack_maker" && arg2 == 200/ { printf("%s\\n---%s\\n===\\n", kstack, ustack); }
+"""
+
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory):
+    built = tmp_path_factory.mktemp("stack") / "stack_maker"
+    flags = ["-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
+    subprocess.run(["gcc", *flags, "-o", built, HERE / "stack_maker.c"], check=True)
+    return built
+
+
+def names(frames):
+    # libc's has two names for it, and bcc takes either.
+    return [name.replace("__socket", "socket") for name in (frame.partition("+")[0] for frame in frames)]
+
+
+def failed(result):
+    return [trace for trace in result.traces if trace["errno"] is not None]
+
+
+def of(tracer, pid):
+    (trace,) = [trace for trace in failed(tracer) if trace["pid"] == pid]
+    return trace
+
+
+@MECHANISMS
+def test_who_called_is_named_on_both_sides(maker, mechanism, tmp_path):
+    recording = tmp_path / "stack.arrows"
+    result = inetprobe(
+        "trace", "--stack", "user,kernel", "--format", "json", "--mechanism", mechanism, "-o", recording, "--",
+        maker, TIMES, 2000,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert accounted(result.summary)
+    assert [trace["errno"] for trace in result.traces] == [None, *["EPROTONOSUPPORT"] * TIMES]
+    assert result.traces[0]["stack"] is None, "a socket that is made in no time has no stack"
+    for trace in failed(result):
+        print(mechanism, trace["stack"])
+        assert list(trace)[-1] == "stack"
+        kernel, user = names(trace["stack"]["kernel"]), names(trace["stack"]["user"])
+        assert kernel[:3] == KERNEL
+        assert "do_syscall_64" in kernel
+        assert kernel[-1].startswith("entry_SYSCALL_64")
+        assert user[:4] == USERS
+        assert all(frame.endswith(" (stack_maker)") for frame in trace["stack"]["user"][1:4])
+        assert "lost" not in trace["stack"]
+        assert "0xffff" not in json.dumps(trace)
+    replayed = inetprobe("replay", recording, "--format", "json")
+    assert replayed.out == "".join(line for line in result.out.splitlines(True) if line.startswith("{"))
+    tree = inetprobe("replay", recording, "--failed").out
+    assert re.search(r"\n  kernel stack:\n    __sock_create\+0x", tree)
+    assert re.search(r"\n  user stack:\n    (__)?socket\+0x7 \(libc.so.6\)\n    culprit\+0x", tree)
+
+
+def test_bpftrace_sees_the_same(maker, tmp_path):
+    with (tmp_path / "witness").open("w+") as out:
+        witness = subprocess.Popen(["bpftrace", "-e", WITNESS], stdout=out, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 90
+        while "Attaching" not in Path(out.name).read_text():
+            assert time.monotonic() < deadline, Path(out.name).read_text()
+            time.sleep(0.1)
+        result = inetprobe("trace", "--stack", "kernel", "--stack", "user", "--format", "json", "--", maker, 1, 2000)
+        time.sleep(1)
+        witness.send_signal(signal.SIGINT)
+        witness.wait(60)
+        said = Path(out.name).read_text()
+    kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", said, re.DOTALL).groups()
+    assert result.status == 0, said
+    (trace,) = failed(result)
+    print(said, trace["stack"])
+
+    def plain(frames):
+        return [(name, int(offset, 0)) for name, offset in re.findall(r"(\w+)\+(0x[0-9a-f]+|\d+)", " ".join(frames))]
+
+    assert plain(trace["stack"]["kernel"]) == plain([kernel])
+    # The wrapper of libc's hides its caller from frame pointers.
+    ours = plain(trace["stack"]["user"])
+    assert ours[1][0] == "culprit"
+    assert [name for name, _ in ours if name != "culprit"] == [name for name, _ in plain([user])]
+
+
+def test_one_side_alone_and_every_socket_where_none_is_too_fast(maker):
+    result = inetprobe("trace", "--stack", "kernel", "--stack-slow", "0", "--format", "json", "--", maker, 1, 0)
+    assert result.status == 0, result.err
+    assert [list(trace["stack"]) for trace in result.traces] == [["kernel"], ["kernel"]]
+    assert all(names(trace["stack"]["kernel"])[:3] == KERNEL for trace in result.traces)
+    assert "stacks_lost" not in result.summary
+
+
+@pytest.fixture(scope="module")
+def stopped(maker):
+    """What a tracer says that is stopped while processes come and go, and so comes late to all of them."""
+    theirs = Path("/tmp/of-nobody")  # a folder that nobody else may enter
+    shutil.rmtree(theirs, ignore_errors=True)
+    theirs.mkdir()
+    shutil.copy(maker, theirs / "stack_maker")
+    os.chown(theirs, NOBODY, NOBODY)
+    theirs.chmod(0o700)
+    pids, living = {}, []
+    with tracing("--stack", "user", "--also", "sock_init_data") as tracer:
+        tracer.capabilities = (Path("/proc") / str(tracer.process.pid) / "status").read_text()
+        tracer.send = tracer.process.send_signal
+        tracer.send(signal.SIGSTOP)
+        gone = subprocess.Popen([maker, "1", "0"])
+        gone.wait()
+        pids["gone"] = gone.pid
+        for name, argv, kept in (
+            ("other", [sys.executable, "-c", BECOMES], {}),
+            ("blocks", [sys.executable, "-c", BLOCKS], {}),
+            ("deep", [maker, "1", "60000", "200"], {}),
+            ("nobody", [theirs / "stack_maker", "1", "60000"], {"user": NOBODY, "group": NOBODY, "extra_groups": []}),
+            ("python", [sys.executable, "-c", "import socket, time\ntry: socket.socket(2, 1, 200)\n"
+                        "except OSError: time.sleep(60)"], {}),
+        ):  # fmt: skip
+            living.append(subprocess.Popen(argv, **kept))
+            pids[name] = living[-1].pid
+        time.sleep(20)
+        tracer.send(signal.SIGCONT)
+        time.sleep(5)
+        for process in living:
+            process.kill()
+            process.wait()
+    shutil.rmtree(theirs)
+    tracer.pids = pids
+    return tracer
+
+
+def test_a_process_that_has_ended_has_no_names(stopped):
+    assert stopped.status == 0, stopped.err
+    assert of(stopped, stopped.pids["gone"])["stack"] == {"user": [], "lost": {"user": "exited"}}
+    print(stopped.err)
+    assert "stacks without all frames (user:executed 1, user:exited 1, " in stopped.err
+
+
+def test_another_program_in_the_same_process_gives_none(stopped):
+    assert of(stopped, stopped.pids["other"])["stack"] == {"user": [], "lost": {"user": "executed"}}
+
+
+def test_a_fifo_for_a_map_does_not_stop_the_reader(stopped):
+    assert of(stopped, stopped.pids["blocks"])["stack"] == {"user": [], "lost": {"user": "unreadable"}}
+
+
+def test_a_deep_stack_says_that_it_goes_on(stopped):
+    stack = of(stopped, stopped.pids["deep"])["stack"]
+    assert stack["lost"] == {"user": "truncated"}
+    assert names(stack["user"])[:3] == ["socket", "culprit", "deep"]
+    assert names(stack["user"]).count("deep") == define("USER_FRAMES") - 2
+
+
+def test_another_user_s_program_in_a_closed_folder_has_names(stopped):
+    assert names(of(stopped, stopped.pids["nobody"])["stack"]["user"])[:4] == USERS
+
+
+def test_a_program_without_frame_pointers_says_as_much_as_it_can(stopped):
+    frames = of(stopped, stopped.pids["python"])["stack"]["user"]
+    print(frames)
+    assert names(frames)[0] == "socket"
+    assert len(frames) > 1
+    assert "(python3" in frames[1] or "_socket" in frames[1]
+
+
+def test_what_is_kept_is_what_reading_other_processes_takes(stopped):
+    fields = dict(line.split(":\t") for line in stopped.capabilities.splitlines() if ":\t" in line)
+    kept = sum(1 << number for number in privileges.USER_STACKS)
+    assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == kept
