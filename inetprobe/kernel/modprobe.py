@@ -16,7 +16,7 @@ _QUOTED = 120  # characters of a line: an install command may be a script
 
 
 class Line(NamedTuple):
-    """One of modprobe's configuration: ``where`` it stands (FILE:NUMBER, or the kernel's command line) and its ``words``."""
+    """One of modprobe's configuration: its ``words``, and ``where`` it stands: FILE:NUMBER, or /proc/cmdline."""
 
     where: str
     words: tuple[str, ...]
