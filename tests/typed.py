@@ -9,7 +9,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-WIDTH = 100  # where longer lines are folded: a browser would hide their end
+WIDTH = 104  # where longer lines are folded: a browser would hide their end
 #: All that may differ from one run to the next.
 VARIES = {
     "TIME": re.compile(r"\d\d:\d\d:\d\d\.\d+"),
@@ -69,15 +69,15 @@ def fold(printed):
     for line in printed:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
         parts = textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        folded += parts if len(line) > WIDTH else [line]
+        folded += parts if len(line) > WIDTH else [line.rstrip()]
     return folded
 
 
 def alike(lines):
-    """Folded lines without what varies."""
+    """Folded lines without what varies, and without the empty ones, which say nothing."""
     for word, pattern in VARIES.items():
         lines = [pattern.sub(word, line) for line in lines]
-    return [line.rstrip() for line in lines]
+    return [line for line in lines if line]
 
 
 def difference(step, out, err, printed):
@@ -88,9 +88,8 @@ def difference(step, out, err, printed):
     shown = alike(step.shown)
     if mixes(shown, alike(fold(out)), alike(fold(err))):
         return None
-    return "\n".join(
-        [f"$ {step.command}", *difflib.unified_diff(shown, alike(fold(printed)), "page", "printed", "", "", 99, "")]
-    )
+    unlike = difflib.unified_diff(shown, alike(fold(printed)), "page", "printed", n=99, lineterm="")
+    return "\n".join([f"$ {step.command}", *unlike])
 
 
 def mixes(lines, one, other):
@@ -112,5 +111,5 @@ def renewed(page, printed):
     steps = [step for step in parse(page) if isinstance(step, Step)]
     for step, now in reversed(list(zip(steps, printed, strict=True))):
         if now is not None:
-            lines[step.place : step.place + len(step.shown)] = fold(now)
+            lines[step.place : step.place + len(step.shown)] = "\n".join(fold(now)).rstrip().splitlines()
     return "\n".join(lines)
