@@ -12,9 +12,11 @@ from dataclasses import dataclass
 WIDTH = 104  # where longer lines are folded: a browser would hide their end
 #: All that may differ from one run to the next.
 VARIES = {
+    "TIME PID": re.compile(r"\d\d:\d\d:\d\d\.\d+ +\d+\b"),  # the first columns of --format line
     "TIME": re.compile(r"\d\d:\d\d:\d\d\.\d+"),
     " TOOK": re.compile(r" +\d+(?:\.\d+)?(?:ns|µs|ms|s)\b"),  # with the blanks that align it
     "pid PID": re.compile(r"\bpid \d+"),
+    " ID ": re.compile(r"^ +\d+-\d+ "),  # of a trace: its CPU, and its number there
     "RELEASE": re.compile(r"\b\d+\.\d+\.\d+-\d+-amd64\b"),
 }
 _FENCE = re.compile(r"```(\w*)$")
