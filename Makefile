@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup trace check browsertest charts man deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
+.PHONY: help setup trace check browsertest charts man tutorial deploytest sparktest vmtest live test-kernels soak test fuzz bench mutants
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -41,8 +41,9 @@ sparktest: setup .venv/viewers-ready ## Spark answers as DuckDB does; Perfetto's
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/vm
 
-live: setup ## the live tests, all in one VM
+live: setup ## the live tests, all in one VM, and docs/tutorial.md in another
 	$(PYTHON) tools/live.py -q tests/live
+	$(PYTHON) tools/live.py -q tests/live/test_tutorial.py
 
 test-kernels: setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boot each
 	$(PYTHON) tools/kernels.py
@@ -63,6 +64,9 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 
 man: setup ## man pages into docs/man/, from what the commands declare
 	$(PYTHON) -m inetprobe.cli.man docs/man
+
+tutorial: setup ## type docs/tutorial.md anew in a VM and write into it what is printed now, to be read and committed
+	INETPROBE_RENEW_TUTORIAL=1 $(PYTHON) tools/live.py -q tests/live/test_tutorial.py
 
 charts: ## the newest chart libraries into the report's page (npm), to be looked at and committed
 	tools/charts.sh

@@ -53,11 +53,17 @@ def prepare(folder, example):
     (folder / "web.yml").write_text(_WEB)
     (folder / "Makefile").write_text(_MAKEFILE)
     (folder / ".config/fish/completions").mkdir(parents=True)
-    program = folder / "bin" / "inetprobe"
-    program.parent.mkdir()
+    path = f"{install(folder / 'bin')}:{os.environ['PATH']}:{_FLAMEGRAPH}"
+    return os.environ | {"PATH": path, "HOME": str(folder)}
+
+
+def install(folder):
+    """A new ``folder`` for PATH, whose ``inetprobe`` is this checkout's."""
+    program = folder / "inetprobe"
+    folder.mkdir()
     program.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -m inetprobe "$@"\n')
     program.chmod(0o755)
-    return os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}:{_FLAMEGRAPH}", "HOME": str(folder)}
+    return folder
 
 
 def cache():

@@ -83,7 +83,9 @@ def test_metadata_of_the_wrong_type(facts, key):
         replay(stream({**facts, key: value}, (columns(), BOOKS)))
 
 
-@pytest.mark.parametrize("key", ["features", "built_in", "loaded", "loadable", "blocked", "aliases", "kernel", ABSENT])
+@pytest.mark.parametrize(
+    "key", ["features", "built_in", "loaded", "loadable", "blocked", "remedies", "aliases", "kernel", ABSENT]
+)
 def test_a_profile_of_the_wrong_type(facts, key):
     for value in WRONG:
         profile = value if key is ABSENT else {**facts["profile"], key: value}

@@ -74,6 +74,25 @@ def test_what_would_help(request_, profile, machine, remedy):
     assert why(request_, profile, **machine).endswith(f": {remedy}")
 
 
+STOPPED = '"blacklist sctp" (/etc/modprobe.d/a.conf:1) stands in the way'
+BLOCKED = replace(P61, loadable=(), blocked={"sctp": STOPPED}, remedies={"sctp": "remove that line"})
+
+
+@pytest.mark.parametrize(
+    ("results", "says"),
+    [
+        ((256, 256), "modprobe loaded neither"),
+        ((256, 0), "modprobe loaded neither, though its exit status was 0 for the second"),
+        ((None, 0), "modprobe loaded neither, though its exit status was 0 for the second"),
+        ((0, 0), "modprobe loaded both and neither registered it"),
+        ((0, 256), "modprobe loaded what answers to the first, and that did not register it"),
+    ],
+)
+def test_a_module_that_modprobe_must_not_load_is_not_said_to_be_loaded(results, says):
+    said = why((2, 1, 132), BLOCKED, results=results)
+    assert f"net-pf-2-proto-132, {says}: sctp is on this machine but {STOPPED}: remove that line" in said
+
+
 def test_a_type_without_a_name_is_a_number():
     assert why((2, 0, 0)).startswith("nothing is registered for socket type 0 in AF_INET; the kernel asked for ")
 

@@ -23,6 +23,7 @@ def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known():
     data["features"] = {**data["features"], "teleports": True}
     data["loadable"] = [*data["loadable"], "homa"]
     data["blocked"] = {**data["blocked"], "homa": "unknown"}
+    data["remedies"] = {"homa": "wait"}
     again = Profile.from_dict(data)
     assert again.to_dict() == BUILT_IN_PROFILES["6.1"].to_dict()
 
@@ -31,9 +32,11 @@ def test_what_an_older_version_left_out_is_not_known():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
     for key in ("mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
         del data[key]
+    del data["remedies"]
     del data["features"]["mptcp_nested"]
     again = Profile.from_dict(data)
     assert (again.mptcp_enabled, again.ping_group_range, again.ip_no_pmtu_disc, again.modprobe) == (None,) * 4
+    assert again.remedies == {}
     assert again.features.mptcp_nested is Features().mptcp_nested
 
 

@@ -82,6 +82,18 @@ def test_what_modprobe_would_load_and_what_it_would_not(machine):
     assert "net-pf-16-proto-4" not in profile.aliases
 
 
+def test_the_line_of_modprobes_configuration_is_named(machine):
+    folder = machine / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (folder / "hardening.conf").write_text("install l2tp-ip6 /bin/false\nblacklist dccp_ipv4\nblacklist l2tp_ip\n")
+    profile = probed(machine)
+    assert profile.blocked["l2tp_ip6"] == (
+        '"install l2tp-ip6 /bin/false" (/etc/modprobe.d/hardening.conf:1) stands in the way'
+    )
+    assert profile.remedies == {"l2tp_ip6": "remove that line"}  # the others have no alias, or load
+    assert profile.blocked["dccp_ipv4"] == "no alias leads to it"
+
+
 def test_smc_without_its_alias_registers_nothing(machine):
     aliases = machine / "lib/modules/6.1.0-test/modules.alias"
     aliases.write_text(ALIASES.replace("alias net-pf-2-proto-256-type-1 smc\n", ""))

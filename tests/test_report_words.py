@@ -1,5 +1,6 @@
 """What a page says in words, and how it writes numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,22 @@ def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens)
     sink = RecordingSink(OutputFile.create(tmp_path / "model.arrows"), source.run)
     pump(source, Filters(), [sink])
     golden("report-model.txt", spoken(words.summary(gathered(tmp_path / "model.arrows"))), update_goldens)
+
+
+@pytest.mark.parametrize("result", [0, 256])
+def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
+    line = '"blacklist sctp" (/etc/modprobe.d/a.conf:1) stands in the way'
+    profile = replace(
+        BUILT_IN_PROFILES["6.1"], loadable=(), blocked={"sctp": line}, remedies={"sctp": "remove that line"}
+    )
+    calls = builders.autoloaded(132, -93, allocated=result == 0)[:3]
+    records = builders.record(calls, protocol=132)
+    run = replace(builders.run(), profile=profile)
+    stopped = recorded.write(tmp_path / "stopped.arrows", records, run=run)
+    said = spoken(words.summary(gathered(stopped)))
+    assert f"note: net-pf-2-proto-132 (sctp): asked for once by python3; {line}; the wait was 250~ms." in said
+    fixed = recorded.every_kind(tmp_path / "fixed.arrows")
+    assert line not in spoken(words.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
 
 
 def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):

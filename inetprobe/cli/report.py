@@ -61,7 +61,8 @@ def report_command(
         raise RecordingError("; ".join(damaged))
     sockets = sum(one.stats.view().sockets for one in now.recordings)
     if output is not None:
-        say(quiet)(f"{output}: {sockets:,} sockets, {Path(output).stat().st_size / 1e6:.1f} MB: open it in a browser")
+        megabytes = Path(output).stat().st_size / 1e6
+        say(quiet)(f"{output}: {sockets:,} socket{'s' * (sockets != 1)}, {megabytes:.1f} MB: open it in a browser")
 
 
 def _writable(output: str | None, inputs: list[Path]) -> None:

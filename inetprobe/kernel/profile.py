@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from inetprobe.errors import HostError
+from inetprobe.kernel import modprobe as _modprobe
 from inetprobe.kernel.btf import Btf
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.model.features import Features
@@ -21,7 +21,8 @@ from inetprobe.model.units import BUILT_IN, PROTS, UNITS
 
 #: Every alias that any kernel's modules have answered to.
 _ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
-_MODPROBE_S = 10.0
+
+_CONFIGURED = "modprobe's configuration blacklists it or puts a command in its place"
 
 Modprobe = Callable[[Sequence[str]], str | None]
 
@@ -43,8 +44,9 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper = _read(root / "proc/sys/kernel/modprobe")
-    printed = (modprobe or _modprobe)(sorted(aliases)) if present else ""
+    printed = (modprobe or _modprobe.show_depends)(sorted(aliases)) if present else ""
     loadable, blocked = _sorted_out(present, aliases, printed)
+    remedies = _name_the_lines(blocked, aliases, root)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
         kernel=release,
@@ -53,6 +55,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         loaded=loaded,
         loadable=loadable,
         blocked=blocked,
+        remedies=remedies,
         aliases=aliases,
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
@@ -114,24 +117,19 @@ def _sorted_out(
         elif printed is None:
             blocked[unit] = "modprobe could not be asked about it"
         else:
-            blocked[unit] = "modprobe's configuration blacklists it or puts a command in its place"
+            blocked[unit] = _CONFIGURED
     return tuple(loadable), blocked
 
 
-def _modprobe(names: Iterable[str]) -> str | None:
-    """What modprobe would do for ``names``; a blacklisted one is left out. None where modprobe cannot be run."""
-    try:
-        done = subprocess.run(
-            ["modprobe", "--all", "--use-blacklist", "--show-depends", "--", *names],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_MODPROBE_S,
-            check=False,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout
+def _name_the_lines(blocked: dict[str, str], aliases: dict[str, str], root: Path) -> dict[str, str]:
+    """Says in ``blocked`` which lines stop what modprobe's configuration stops, where they are found; the remedies."""
+    remedies = {}
+    lines = _modprobe.configuration(root) if _CONFIGURED in blocked.values() else []
+    for unit in [unit for unit, why in blocked.items() if why == _CONFIGURED]:
+        found = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
+        if found is not None:
+            blocked[unit], remedies[unit] = found
+    return remedies
 
 
 def _switch(path: Path) -> bool | None:

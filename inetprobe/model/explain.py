@@ -62,28 +62,40 @@ def _created(request: Request, outcome: Outcome) -> str:
 
 
 def _not_registered(request: Request, outcome: Outcome) -> str:
+    fate = _fate(request.profile, outcome.calls)
     if outcome.rule == "type":
         what = f"nothing is registered for {_type(request)} in {_named(FAMILIES, request.family)}"
     elif request.type == SOCK_RAW and request.protocol == 0:
-        return f"SOCK_RAW takes any protocol but 0{_fate(outcome.calls)}: name the protocol, such as IPPROTO_ICMP"
+        return f"SOCK_RAW takes any protocol but 0{fate}: name the protocol, such as IPPROTO_ICMP"
     else:
         what = f"{_protocol(request.protocol)} is not registered for {_type(request)}"
-    return f"{what}{_fate(outcome.calls)}: {_remedy(request, outcome)}"
+    return f"{what}{fate}: {_remedy(request, outcome)}"
 
 
-def _fate(calls: Sequence[Call]) -> str:
+def _fate(profile: Profile, calls: Sequence[Call]) -> str:
     asked = _requests(calls)
     if not asked:
         return ""
-    return f"; the kernel asked for {_and(name for name, _ in asked)}, {_found([result for _, result in asked])}"
+    stopped = [profile.aliases.get(name) in profile.blocked for name, _ in asked]
+    found = _found([result for _, result in asked], stopped)
+    return f"; the kernel asked for {_and(name for name, _ in asked)}, {found}"
 
 
-def _found(results: Sequence[int | None]) -> str:
+_ORDINALS = ("first", "second")
+
+
+def _found(results: Sequence[int | None], stopped: Sequence[bool]) -> str:
+    """``stopped``: for each, whether it leads to a module that modprobe would not load."""
     odd = next((result for result in results if result is not None and result < 0), None)
     if odd is not None:
         name = ERRNOS.get(-odd, str(-odd))
         why = {"ENOENT": "there is no such program, or autoloading is off (/proc/sys/kernel/modprobe)"}.get(name, name)
         return f"but could not run modprobe: {why}"
+    if any(stopped) and all(result != LOADED or never for result, never in zip(results, stopped, strict=True)):
+        # modprobe calls it success to leave a blacklisted module alone, as a command like /bin/true does.
+        which = _and(word for word, result in zip(_ORDINALS, results, strict=False) if result == LOADED)
+        none = "modprobe loaded neither" if len(results) == 2 else "modprobe did not load it"
+        return f"{none}, though its exit status was 0 for the {which}" if LOADED in results else none
     if len(results) == 2 and all(result == LOADED for result in results):
         return "modprobe loaded both and neither registered it"
     if LOADED in results:
@@ -117,7 +129,8 @@ def _provider(family: int, type_: int, protocol: int) -> str | None:
 def _bring(unit: Unit, profile: Profile, asked: Sequence[tuple[str, int | None]]) -> str:
     name = unit.name
     if name in profile.blocked:
-        return f"{name} is on this machine but {profile.blocked[name]}: modprobe {name}"
+        remedy = profile.remedies.get(name, f"modprobe {name}")
+        return f"{name} is on this machine but {profile.blocked[name]}: {remedy}"
     sought = any(alias in unit.aliases and result != LOADED for alias, result in asked)
     if not sought and name in (*profile.loadable, *profile.loaded):
         return f"modprobe {name}"

@@ -22,10 +22,11 @@ class Profile:
     """One machine, as far as it decides what inet_create() does.
 
     ``built_in`` and ``loaded`` are units (of ``model.units``) in the order they registered; ``loadable`` those modules
-    that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it. ``aliases`` maps
-    a name the kernel may ask for to the module that answers to it. ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the
-    sysctls of the tracer's net namespace, ``ping_group_range`` likewise; any of the three None where it is not known.
-    ``modprobe`` is the program that request_module() starts, empty where autoloading is switched off.
+    that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what helps then
+    is ``modprobe MODULE``, or stands in ``remedies``. ``aliases`` maps a name the kernel may ask for to the module that
+    answers to it. ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the sysctls of the tracer's net namespace,
+    ``ping_group_range`` likewise; any of the three None where it is not known. ``modprobe`` is the program that
+    request_module() starts, empty where autoloading is switched off.
     """
 
     kernel: str
@@ -34,6 +35,7 @@ class Profile:
     loaded: tuple[str, ...] = ()
     loadable: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
+    remedies: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     mptcp_enabled: bool | None = True
     ping_group_range: tuple[int, int] | None = (1, 0)
@@ -56,7 +58,8 @@ class Profile:
             built_in=_units(data["built_in"]),
             loaded=_units(data["loaded"]),
             loadable=_units(data["loadable"]),
-            blocked={name: _text(why) for name, why in _mapping(data["blocked"]).items() if name in UNITS},
+            blocked=_of_units(data["blocked"]),
+            remedies=_of_units(data.get("remedies", {})),
             aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
@@ -82,6 +85,10 @@ def _units(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise TypeError("a list of units is none")
     return tuple(dict.fromkeys(name for name in map(_text, value) if name in UNITS))
+
+
+def _of_units(value: Any) -> Mapping[str, str]:
+    return {name: _text(text) for name, text in _mapping(value).items() if name in UNITS}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

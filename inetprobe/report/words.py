@@ -137,6 +137,14 @@ def module_of(alias: str, runs: Iterable[Run]) -> str | None:
     return next((unit.name for unit in UNITS.values() if alias in unit.aliases), None)
 
 
+def _stopped(module: str | None, runs: Iterable[Run]) -> str | None:
+    """The line of modprobe's configuration that keeps a module out, where every recording's machine has one."""
+    profiles = [run.profile for run in runs if run.profile is not None]
+    if module is None or not profiles or any(module not in profile.remedies for profile in profiles):
+        return None
+    return profiles[0].blocked.get(module)
+
+
 def _failed(now: Gathered) -> Iterable[Said]:
     view = now.stats.view()
     causes, rest = together(now.recordings)
@@ -250,11 +258,15 @@ def _module(alias: str | None, asked: Requests, by: Mapping[Hashable, int], runs
     if found:
         each = f" {found:,} times of {asked.requests:,}" if asked.failures else " each time"
         fate = "modprobe found it" + (each if asked.requests > 1 else "")
+    # modprobe's exit status says nothing then: 0 for what is blacklisted, a failure for what is there.
+    stopped = _stopped(module, runs)
     times = f"asked for {asked.requests:,} times" if asked.requests > 1 else "asked for once"
     waited = f"the wait was {took(asked.blocked_ns)}"
     if asked.requests > 1:
         waited += f" in all, {took(asked.longest_ns)} at the longest"
-    return Said("warn" if found else "note", f"{head}:", f"{times} by {names(by)}; {fate}; {waited}.")
+    return Said(
+        "warn" if found and not stopped else "note", f"{head}:", f"{times} by {names(by)}; {stopped or fate}; {waited}."
+    )
 
 
 def _asker(asker: Asker, facts: Mapping[Process, object]) -> str:

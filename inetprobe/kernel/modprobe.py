@@ -1,0 +1,127 @@
+"""modprobe: what it would do, and the line of its configuration that stops it (modprobe(8), modprobe.d(5))."""
+
+from __future__ import annotations
+
+import fnmatch
+import subprocess
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_LONGEST_S = 10.0
+#: Those of libkmod, the first first: a file hides those of its name in the folders behind.
+_FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
+_ON_THE_COMMAND_LINE = "modprobe.blacklist="
+_QUOTED = 120  # characters of a line: an install command may be a script
+
+
+class Line(NamedTuple):
+    """One of modprobe's configuration: its ``words``, and ``where`` it stands: FILE:NUMBER, or /proc/cmdline."""
+
+    where: str
+    words: tuple[str, ...]
+
+
+class Obstacle(NamedTuple):
+    """``why``, as it follows "MODULE is on this machine but", and the ``remedy``."""
+
+    why: str
+    remedy: str
+
+
+def show_depends(names: Iterable[str]) -> str | None:
+    """What modprobe would do for ``names``; a blacklisted one is left out. None where modprobe cannot be run."""
+    try:
+        done = subprocess.run(
+            ["modprobe", "--all", "--use-blacklist", "--show-depends", "--", *names],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_LONGEST_S,
+            check=False,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout
+
+
+def configuration(root: Path) -> list[Line]:
+    """The lines below ``root`` in the order in which modprobe takes them; what cannot be read is left out."""
+    found = [line for path in _files(root) for line in _lines(root, path)]
+    for word in _text(root / "proc/cmdline").split():
+        if word.startswith(_ON_THE_COMMAND_LINE):
+            names = word.removeprefix(_ON_THE_COMMAND_LINE).split(",")
+            found += [Line("modprobe.blacklist= in /proc/cmdline", ("blacklist", name)) for name in names]
+    return found
+
+
+def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Obstacle | None:
+    """What of ``lines`` keeps modprobe from loading ``module`` when it is asked for one of ``aliases``; None: nothing.
+
+    Blacklisted, a module answers to no alias, but loads by its own name; a command in its place runs either way.
+    """
+    first: dict[str, Line] = {}  # the first install is the one that is run
+    for line in lines:
+        if _is_about(line.words, module, aliases):
+            first.setdefault(line.words[0], line)
+    if not first:
+        return None
+    stand = "stands" if len(first) == 1 else "stand"
+    remove = "remove that line" if len(first) == 1 else "remove those lines"
+    by_hand = "" if "install" in first else f", or modprobe {module}"
+    return Obstacle(f"{' and '.join(map(_quoted, first.values()))} {stand} in the way", remove + by_hand)
+
+
+def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> bool:
+    if words[0] == "blacklist":
+        return _underscored(words[1]) == module
+    if words[0] == "install":
+        return len(words) > 2 and fnmatch.fnmatchcase(module, _underscored(words[1]))
+    if words[0] == "alias":
+        names = set(map(_underscored, aliases))
+        return len(words) > 2 and _underscored(words[1]) in names and _underscored(words[2]) != module
+    return False
+
+
+def _quoted(line: Line) -> str:
+    text = " ".join(line.words)
+    return f'"{text if len(text) <= _QUOTED else text[:_QUOTED] + "…"}" ({line.where})'
+
+
+def _underscored(name: str) -> str:
+    """To modprobe both are the same."""
+    return name.replace("-", "_")
+
+
+def _files(root: Path) -> list[Path]:
+    named: dict[str, Path] = {}
+    for folder in _FOLDERS:
+        try:
+            paths = list((root / folder).iterdir())
+        except OSError:
+            continue
+        for path in paths:
+            if path.suffix == ".conf" and not path.name.startswith("."):
+                named.setdefault(path.name, path)
+    return [named[name] for name in sorted(named)]
+
+
+def _lines(root: Path, path: Path) -> Iterator[Line]:
+    """Those with a command and what it is about; a backslash at its end continues a line."""
+    number, rest = 1, ""
+    for last, text in enumerate(_text(path).split("\n"), start=1):
+        rest += text
+        if text.endswith("\\"):
+            rest = rest[:-1]
+            continue
+        words = tuple(rest.split())
+        if len(words) > 1 and not rest.startswith("#"):
+            yield Line(f"/{path.relative_to(root)}:{number}", words)
+        number, rest = last + 1, ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace") if path.is_file() else ""
+    except OSError:
+        return ""

@@ -1,0 +1,88 @@
+"""docs/tutorial.md typed from its first command to its last, in one shell: each prints what the page shows.
+
+INETPROBE_RENEW_TUTORIAL=1 writes into the page what is printed now (`make tutorial`). SCTP cannot be unloaded, so this
+wants a boot of its own: tests/live as a whole leaves it out.
+"""
+
+import os
+import selectors
+import subprocess
+import time
+from pathlib import Path
+
+from tests import examples, typed
+
+PAGE = examples.ROOT / "docs" / "tutorial.md"
+_END = "that was all of it"
+_LONGEST_S = 120.0
+
+
+class Shell:
+    """bash, typed into; what a command prints is told apart by stream."""
+
+    def __init__(self, folder, environment):
+        self._bash = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment,
+        )
+
+    def type(self, command):
+        """(stream, line) of all it prints, in the order in which they came; 1 is stdout, 2 stderr."""
+        end = f"status=$?; echo {_END!r}; echo {_END!r} >&2; (exit $status)"
+        self._bash.stdin.write(f"{{ {command}\n}} </dev/null; {end}\n".encode())
+        self._bash.stdin.flush()
+        lines, rest, deadline = [], {1: b"", 2: b""}, time.monotonic() + _LONGEST_S
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._bash.stdout, selectors.EVENT_READ, 1)
+            ready.register(self._bash.stderr, selectors.EVENT_READ, 2)
+            while ready.get_map():
+                assert time.monotonic() < deadline, f"$ {command}: not done after {_LONGEST_S} s; so far {lines}"
+                for key, _ in ready.select(1.0):
+                    chunk = os.read(key.fd, 1 << 16)
+                    assert chunk, f"$ {command}: bash ended"
+                    *whole, rest[key.data] = (rest[key.data] + chunk).split(b"\n")
+                    for line in map(bytes.decode, whole):
+                        if line == _END:
+                            ready.unregister(key.fileobj)
+                        else:
+                            lines.append((key.data, line))
+        return lines
+
+    def close(self):
+        """Ends it."""
+        self._bash.stdin.close()
+        self._bash.wait(10)
+
+
+def differences(page, folder):
+    """Types it all; of each step what is wrong (None: nothing) and the lines that were printed."""
+    path = f"{examples.install(folder / 'bin')}:{os.environ['PATH']}"
+    work = folder / "work"
+    work.mkdir()
+    shell = Shell(work, os.environ | {"PATH": path})
+    try:
+        for part in typed.parse(page):
+            if isinstance(part, typed.File):
+                (work / part.name).write_text(part.text)
+                continue
+            lines = shell.type(part.command)
+            out, err = ([line for stream, line in lines if stream == wanted] for wanted in (1, 2))
+            printed = [line for _, line in lines]
+            yield typed.difference(part, out, err, printed), printed
+    finally:
+        shell.close()
+
+
+def test_the_page_shows_what_is_printed(tmp_path):
+    assert "\nsctp " not in Path("/proc/modules").read_text(), "sctp is loaded: the page begins without it"
+    page = PAGE.read_text()
+    found = list(differences(page, tmp_path))
+    if os.environ.get("INETPROBE_RENEW_TUTORIAL"):
+        PAGE.write_text(typed.renewed(page, [printed if wrong else None for wrong, printed in found]))
+        return
+    wrong = [text for text, _ in found if text]
+    assert not wrong, "\n\n".join(wrong)
