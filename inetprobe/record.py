@@ -235,8 +235,9 @@ class Batch:
         return self._shapes
 
     def shapes_by(self, *names: str) -> Groups:
-        """The records of one shape that have the same in these members, too."""
-        also = [self.names(name).places if name in NAMES else self.column(name) for name in names]
+        """The records of one shape that have the same in these members, too, as far as they have them."""
+        there = [name for name in names if name not in _OPTIONAL or self.dtype[name].shape[0]]
+        also = [self.names(name).places if name in NAMES else self.column(name) for name in there]
         return grouped(self.shapes.of, *also)
 
     @property

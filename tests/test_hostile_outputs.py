@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inetprobe import text
@@ -103,6 +103,9 @@ def test_perfetto_s_packets_have_the_names_as_they_are(folder, **given_):
 
 
 @hostile
+@example(
+    comm=b"a", prot=b"b", cgroup="\r", kernel="", host="", architecture="", mechanism="", number=0, filters=()
+)  # fmt: skip
 @settings(max_examples=12)
 def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
     records = write(folder / "t.arrows", **given_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -48,7 +49,8 @@ def create_value(size: int) -> int:
     attributes = _MapAttributes(_MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE)
     fd, error = _bpf(_MAP_CREATE, attributes)
     if error == errno.EPERM:  # before Linux 5.11 maps count as locked memory
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with contextlib.suppress(ValueError):  # who may not raise it is refused once more
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         fd, error = _bpf(_MAP_CREATE, attributes)
     if error:
         raise OSError(error, os.strerror(error))

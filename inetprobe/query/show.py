@@ -49,10 +49,22 @@ def json_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
 def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
     """RFC 4180 with a line of names; null is empty, a list or struct is JSON. On a terminal names are escaped."""
     escape: Callable[[str], str] = printable if out.isatty() else str
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(_Lines(out), lineterminator=_Lines.END)
     writer.writerow([escape(name) for name in answer.schema.names])
     for row in _rows(answer):
         writer.writerow([None if value is None else escape(_word(value)) for value in row])
+
+
+class _Lines:
+    """Ends a row by \\n alone; the writer quotes only what its own end of a row is made of, and a field may have \\r."""
+
+    END = "\r\n"
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, row: str) -> int:
+        return self._out.write(row.removesuffix(self.END) + "\n")
 
 
 #: By the name that --format has.
