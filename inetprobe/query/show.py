@@ -56,7 +56,7 @@ def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
 
 
 class _Lines:
-    """Ends a row by \\n alone; the writer quotes only what its own end of a row is made of, and a field may have \\r."""
+    """Ends a row by \\n: the writer quotes only what its own end of a row is made of, and a field may hold \\r."""
 
     END = "\r\n"
 
