@@ -54,7 +54,7 @@ class Counters:
         """For so many CPUs, and traces that hold so many calls; ``create`` makes a map of one value of so many bytes
         and gives its file descriptor. Raises OSError.
         """
-        self._slot_bytes = 1024 + 32 * calls  # room for a struct slot; the program asserts it
+        self._slot_bytes = 1280 + 32 * calls  # room for a struct slot; the program asserts it
         with contextlib.ExitStack() as undo:
             self._fd = create(cpus * _WORDS * 8)
             undo.callback(os.close, self._fd)
