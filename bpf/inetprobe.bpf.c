@@ -57,6 +57,10 @@ struct thread {
 #if INETPROBE_SOCKS
 	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
 #endif
+#if INETPROBE_STACKS
+	s32 kernel_size;	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
+	u64 kernel[KERNEL_FRAMES];
+#endif
 #ifdef BARE
 	u64 stack;		/* the task's own */
 	u8 softirq;		/* is this the CPU's and not a thread's? */
@@ -423,7 +427,7 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 #endif
 #if INETPROBE_STACKS
 	r->stack[0] = 0;
-	if (fill_frames(r->frames, ctx, t->calls, t->flags)) {
+	if (fill_frames(r->frames, ctx, t->calls, t->flags, t->kernel, t->kernel_size)) {
 		records.ringbuf_submit(r, 2 /* BPF_RB_FORCE_WAKEUP: the process may end at any moment, and its map with it */);
 		return;
 	}
@@ -615,6 +619,9 @@ static __always_inline void begin(struct thread *t, u8 flags, s16 family, u32 ne
 #if INETPROBE_SOCKS
 	t->socket = 0;
 #endif
+#if INETPROBE_STACKS
+	t->kernel_size = 0;
+#endif
 #ifdef BARE
 	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
 #endif
@@ -637,8 +644,8 @@ static __always_inline struct cpu_counters *wanted(u64 net)
 	return c;
 }
 
-static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, void *frame, u32 function, s16 family, u64 net,
-					u64 sock, u64 protocol, u64 kern)
+static __always_inline int create_entry(void *ctx, struct slot *slot, u64 task, u64 sp, void *frame, u32 function,
+					s16 family, u64 net, u64 sock, u64 protocol, u64 kern)
 {
 	struct thread *t = open_frames(slot, task, sp, frame);
 	struct cpu_counters *c;
@@ -674,6 +681,10 @@ static __always_inline int create_entry(struct slot *slot, u64 task, u64 sp, voi
 	t->type = type;
 #if INETPROBE_SOCKS
 	t->socket = sock;
+#endif
+#if INETPROBE_STACKS
+	if (STACK_AT_ENTRY && !frame)
+		t->kernel_size = bpf_get_stack(ctx, t->kernel, sizeof(t->kernel), 0);
 #endif
 	push_first(t, stack_of(t, sp, frame), function);
 	return 0;
@@ -712,6 +723,10 @@ static __always_inline void begin_bare(struct slot *slot, u64 task, u64 sp, void
 	lock_xadd(&c->value[COUNT_BEGUN], 1);
 	begin(t, flags, family, netns_of(net));
 	t->prot = prot;
+#if INETPROBE_STACKS
+	if (STACK_AT_ENTRY && !frame)
+		t->kernel_size = -95 /* EOPNOTSUPP */;
+#endif
 	push_first(t, sp, function);
 }
 #endif
@@ -878,7 +893,7 @@ static __always_inline int leave(void *ctx, struct slot *slot, u64 task, u64 sp,
 #define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER) /* only a create is ever outermost */
 #endif
 #define CREATE(fn, id, family)                                                                                        \
-	PAIR(fn, id, 4, create_entry(slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
+	PAIR(fn, id, 4, create_entry(ctx, slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
 
 CREATE(inet_create, FUNCTION_INET_CREATE, 2)
 CREATE(inet6_create, FUNCTION_INET6_CREATE, 10)

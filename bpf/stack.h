@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * --stack: who called the outermost call of a trace that failed or lasted STACK_SLOW_NS. STACK_KERNEL and STACK_USER say
- * whose frames are wanted. What is in the record stays with inetprobe/kernel/stack.py, which gives the frames names.
+ * whose frames are wanted; STACK_AT_ENTRY, that this kernel cannot look beyond a kretprobe: then the kernel's are taken
+ * when a create by kprobe begins. What is in the record stays with inetprobe/kernel/stack.py, which gives the frames
+ * names.
  */
 #ifndef INETPROBE_STACK_H
 #define INETPROBE_STACK_H
@@ -53,7 +55,8 @@ static __always_inline void fill_user(struct inetprobe_frames *f, void *ctx)
  * The frames, where they are wanted; 1 if there is a user's. Of a trace whose outermost return was not seen there are
  * none: what comes along is another call. In a softirq the user is a stranger.
  */
-static __always_inline int fill_frames(struct inetprobe_frames *f, void *ctx, struct inetprobe_call *outermost, u8 flags)
+static __always_inline int fill_frames(struct inetprobe_frames *f, void *ctx, struct inetprobe_call *outermost, u8 flags,
+				       u64 *at_entry, s32 size)
 {
 	f->kernel_size = 0;
 	f->user_size = 0;
@@ -61,7 +64,10 @@ static __always_inline int fill_frames(struct inetprobe_frames *f, void *ctx, st
 		return 0;
 	if (!outermost->result && !(outermost->flags & CALL_NULL) && outermost->duration_ns < STACK_SLOW_NS)
 		return 0;
-	if (STACK_KERNEL)
+	if (STACK_AT_ENTRY && size) {
+		f->kernel_size = size;
+		__builtin_memcpy(f->kernel, at_entry, sizeof(f->kernel));
+	} else if (STACK_KERNEL)
 		f->kernel_size = bpf_get_stack(ctx, f->kernel, sizeof(f->kernel), 0);
 	if (!STACK_USER || flags & RECORD_SOFTIRQ)
 		return 0;

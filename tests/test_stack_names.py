@@ -8,6 +8,7 @@ import pytest
 from inetprobe.errors import HostError
 from inetprobe.kernel import ksym, pidns, stack, usym
 from inetprobe.kernel.ksym import KernelSymbols
+from inetprobe.kernel.symbols import Symbols
 from inetprobe.kernel.usym import Process, UserSymbols
 from inetprobe.record import CALL_RETURNED, define, record_dtype
 from inetprobe.stacks import Side, Stack, Stacks
@@ -224,7 +225,7 @@ def drained(*frames):
 @pytest.fixture
 def naming(kernel, user, tmp_path):
     (tmp_path / "most").write_text("127\n")
-    return stack.Naming(kernel, user, {0: "inet_create"}, {"inet_create": "kprobe"}, tmp_path / "most")
+    return stack.Naming(kernel, user, {0: "inet_create"}, {"inet_create": "kprobe"}, Symbols([]), tmp_path / "most")
 
 
 def test_records_come_out_with_numbers_and_without_addresses(naming):
@@ -258,7 +259,25 @@ def test_records_come_out_with_numbers_and_without_addresses(naming):
     assert naming.lost == {"kernel:EFAULT": 1, "user:EINVAL": 1, "kernel:truncated": 1}
 
 
+@pytest.mark.parametrize(
+    ("trampoline", "mechanism", "named"),
+    [
+        ("kretprobe_trampoline", "kprobe", ("__sock_create+0x10",)),
+        ("kretprobe_trampoline", "fentry", ("_stext+0x1000", "__sock_create+0x10")),
+        ("__kretprobe_trampoline", "kprobe", ("_stext+0x1000", "__sock_create+0x10")),
+    ],
+)
+def test_a_stack_from_the_entry_begins_with_the_function(kernel, tmp_path, trampoline, mechanism, named):
+    (tmp_path / "most").write_text("127\n")
+    symbols, mechanisms = Symbols([trampoline]), {"inet_create": mechanism}
+    naming = stack.Naming(kernel, None, {0: "inet_create"}, mechanisms, symbols, tmp_path / "most")
+    stacks = Stacks()
+    records = drained({"kernel_size": 16, "kernel": [TEXT + 0x1000, TEXT + 0x1010]})
+    naming.numbered(records, record_dtype(stack=True), stacks)
+    assert stacks.get(1).kernel.frames == named
+
+
 def test_in_another_pid_namespace_a_user_s_stack_is_refused(monkeypatch):
     monkeypatch.setattr(pidns, "is_initial", lambda: False)
     with pytest.raises(HostError, match="pid namespace"):
-        stack.Wanted(kernel=False, user=True, slow_ns=0).constants(None)
+        stack.Wanted(kernel=False, user=True, slow_ns=0).constants(None, Symbols([]))

@@ -15,6 +15,7 @@ from inetprobe.errors import HostError
 from inetprobe.kernel import pidns
 from inetprobe.kernel.btf import Btf
 from inetprobe.kernel.ksym import KernelSymbols
+from inetprobe.kernel.symbols import Symbols
 from inetprobe.kernel.usym import Process, UserSymbols
 from inetprobe.names import ERRNOS
 from inetprobe.record import Records, define
@@ -38,7 +39,7 @@ class Wanted:
     user: bool
     slow_ns: int
 
-    def constants(self, types: Btf) -> dict[str, str]:
+    def constants(self, types: Btf, symbols: Symbols) -> dict[str, str]:
         """Those of bpf/stack.h. Raises HostError where users' frames cannot get names, or the kernel lacks a member."""
         if self.user and not pidns.is_initial():
             raise HostError(
@@ -47,7 +48,14 @@ class Wanted:
             )
         offsets = {name: str(types.offset(*path)) for name, path in _OFFSETS.items()}
         sides = {"STACK_KERNEL": str(int(self.kernel)), "STACK_USER": str(int(self.user))}
+        sides["STACK_AT_ENTRY"] = str(int(self.kernel and at_entry(symbols)))
         return {**offsets, **sides, "STACK_SLOW_NS": f"{self.slow_ns}ULL", "INETPROBE_STACKS": "1"}
+
+
+def at_entry(symbols: Symbols) -> bool:
+    """Does a stack end at a kretprobe? Linux 5.10's unwinder does not know where that returns to, 6.1's does; its
+    trampoline had another name in between (__kretprobe_trampoline)."""
+    return "kretprobe_trampoline" in symbols
 
 
 class Naming:
@@ -59,14 +67,18 @@ class Naming:
         user: UserSymbols | None,
         functions: Mapping[int, str],
         mechanisms: Mapping[str, str],
+        symbols: Symbols,
         most: Path = _MOST,
     ) -> None:
-        """``functions`` are the traced ones by number, ``mechanisms`` how each is traced. Reads
-        /proc/sys/kernel/perf_event_max_stack: a stack of as many frames may have more."""
+        """``functions`` are the traced ones by number, ``mechanisms`` how each is traced; ``symbols`` are the kernel's.
+
+        Reads /proc/sys/kernel/perf_event_max_stack: a stack of as many frames may have more.
+        """
         self._kernel = kernel
         self._user = user
         self._functions = functions
         self._mechanisms = mechanisms
+        self._at_entry = at_entry(symbols)
         self._most = int(most.read_text())
         self.lost: dict[str, int] = {}
 
@@ -98,7 +110,10 @@ class Naming:
     def _kernel_side(self, symbols: KernelSymbols, record: np.void, frames: np.void) -> Side:
         addresses, lost = self._addresses(frames, "kernel")
         function = self._functions[int(record["calls"][0]["function"])]
-        return Side(symbols.callers(addresses, function, self._mechanisms[function]), lost)
+        mechanism = self._mechanisms[function]
+        if self._at_entry and mechanism == "kprobe":
+            addresses = addresses[1:]  # the function's own beginning
+        return Side(symbols.callers(addresses, function, mechanism), lost)
 
     def _user_side(self, symbols: UserSymbols, record: np.void, frames: np.void) -> Side:
         addresses, lost = self._addresses(frames, "user")

@@ -210,7 +210,7 @@ class LiveSource:
         if platform.machine() not in bpf.MACHINES:
             raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
         types = btf.Btf.of_kernel()
-        symbols = Symbols.of_kernel()
+        self._symbols = symbols = Symbols.of_kernel()
         self._also = also.resolve(options.also, symbols, types)
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
@@ -226,7 +226,7 @@ class LiveSource:
             also=self._also,
             bare=options.filters.beyond_inet,
             sock=sock.constants(types) if options.sock else {},
-            stack={} if options.stack is None else options.stack.constants(types),
+            stack={} if options.stack is None else options.stack.constants(types, symbols),
             counting=options.counting,
             verbose=options.verbose,
         )
@@ -236,7 +236,7 @@ class LiveSource:
         program = self._program
         kernel = KernelSymbols(program.symbols()) if wanted.kernel else None
         user = UserSymbols(program.symbols) if wanted.user else None
-        return stack.Naming(kernel, user, self.run.functions, program.mechanisms)
+        return stack.Naming(kernel, user, self.run.functions, program.mechanisms, self._symbols)
 
     def _describe(self) -> Run:
         return Run(
