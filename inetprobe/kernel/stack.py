@@ -53,8 +53,8 @@ class Wanted:
 
 
 def at_entry(symbols: Symbols) -> bool:
-    """Does a stack end at a kretprobe? Until the kernel's unwinder knew where it returns to, with the series that gave
-    its trampoline another name (adf8a61a940c, Linux 5.16)."""
+    """Does a stack end at a kretprobe? Linux 5.10's unwinder does not know where that returns to, 6.1's does; its
+    trampoline has another name since (__kretprobe_trampoline)."""
     return "kretprobe_trampoline" in symbols
 
 

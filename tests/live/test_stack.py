@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -138,8 +139,10 @@ def stopped(maker):
     pids, living = {}, []
     with tracing("--stack", "user", "--also", "sock_init_data") as tracer:
         tracer.capabilities = (Path("/proc") / str(tracer.process.pid) / "status").read_text()
-        tracer.send = tracer.process.send_signal
-        tracer.send(signal.SIGSTOP)
+        while not tracer.read():  # it says that it traces a moment before it does
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+            time.sleep(0.2)
+        tracer.process.send_signal(signal.SIGSTOP)
         gone = subprocess.Popen([maker, "1", "0"])
         gone.wait()
         pids["gone"] = gone.pid
@@ -154,7 +157,7 @@ def stopped(maker):
             living.append(subprocess.Popen(argv, **kept))
             pids[name] = living[-1].pid
         time.sleep(20)
-        tracer.send(signal.SIGCONT)
+        tracer.process.send_signal(signal.SIGCONT)
         time.sleep(5)
         for process in living:
             process.kill()
