@@ -8,24 +8,17 @@
  * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and
  * KERNEL_BYTES (where the kernel itself lies), those of inetprobe/kernel/counters.py for its two maps, with --sock
  * INETPROBE_SOCKS and what bpf/sock.h names, with --stack INETPROBE_STACKS and what bpf/stack.h names, with serve
- * SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel
- * structure header is included. All that touches a map is in this one file: bcc rewrites map operations in no other.
+ * SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel structure header is included.
  *
- * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
- * nest downwards, so the stack pointer says which frames can still be live: one at or below the pointer of a later
- * entry has returned, and if its return was not seen, it was missed. From one system call to the next the kernel moves
- * the stack's start at random (CONFIG_RANDOMIZE_KSTACK_OFFSET), so across them the pointer proves nothing: there it is
- * what inet_create() can call, and how often, that tells a stale frame. A pointer on another stack is an interrupt's.
- *
- * Where a thread keeps its frames: in the slot that its task's address hashes to, which takes two dozen instructions to
- * find, or to find that there are none. Two threads of one slot at a time are rare: the second one's frames are strays,
- * in task storage or a hash, where finding them takes five times as many.
+ * All that touches a map is in this one file: bcc rewrites map operations in no other. What a thread is in the middle of
+ * is in bpf/thread.h, where that is kept in bpf/slots.h.
  */
 #include <linux/types.h>
 #include <asm/ptrace.h>
 #include "record.h"
 #include "caller.h"
 #include "pair.h"
+#include "slots.h"
 #ifdef BUCKET
 #include "cells.h"
 #endif
@@ -36,79 +29,12 @@
 #include "stack.h"
 #endif
 
-#define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define ANCESTORS 2 /* of a process not known to be followed: does one say that it is? */
 #define NO_PRODUCER (~0u)
-#define AF_INET 2
-#define AF_INET6 10
-#define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
-
-/* An open call. */
-struct frame {
-	u64 sp;			/* stack pointer at its entry */
-	u32 call;		/* its index in calls[] */
-	u32 function;
-};
-
-struct thread {
-	u64 owner;		/* task the frames belong to, 0 of a free slot; a stray in a hash can outlive its thread */
-	struct frame frames[DEPTH];
-	u32 depth;
-	u32 ncalls;
-	u32 allocated;		/* bit per depth: has the create above it called sk_alloc()? */
-	u32 foreign;
-	u64 start_ns;
-	u64 prot;
-	u64 frame;		/* where stack_of() turns a context's address into a number */
-#if INETPROBE_SOCKS
-	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
-#endif
-#if INETPROBE_STACKS
-	s32 kernel_size;	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
-	u64 kernel[KERNEL_FRAMES];
-#endif
-#ifdef BARE
-	u64 stack;		/* the task's own */
-	u8 softirq;		/* is this the CPU's and not a thread's? */
-#endif
-	u32 netns;
-	s32 protocol;
-	s16 family;
-	s16 type;
-	u8 flags;
-	u8 modules;		/* module requests seen */
-	u8 nested;		/* creates within the outermost one */
-	u8 stray;		/* is it not in its slot? */
-	u64 named;		/* struct proto of the kernel's own whose name was read last, and its first 8 bytes */
-	u64 name;
-	struct inetprobe_call calls[INETPROBE_CALLS];
-};
-
-/* Where the threads with one hash meet. Counts are of all of them, on any CPU. */
-struct slot {
-	u64 runs[PROGRAMS];	/* what the kernel counts as a kprobe's hit and did not run shows here */
-	u64 allocated[INET_FAMILIES];	/* as other[] and outside[] below, of AF_INET and AF_INET6 */
-	u64 cloned[INET_FAMILIES];
-	u64 claims;		/* threads that have taken it, or are trying to */
-	u64 strays;		/* threads that have found it taken */
-	struct thread thread;
-};
-
-struct cpu_counters {
-	u64 value[COUNTERS];
-	u64 on;			/* do traces begin? */
-	u64 seq[PRODUCERS];
-	u64 other[FAMILIES];	/* sk_alloc() outside every create, by family */
-	u64 outside[FAMILIES];	/* sk_prot_alloc() outside every create: sk_alloc()'s own and those of accepted children */
-};
 
 /* First: bcc numbers maps from -1 down in order of declaration, and has no method of its own for ringbuf_query. */
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
 #define RECORDS ((void *)bpf_pseudo_fd(1, -1))
-/* Of arrays that inetprobe/kernel/counters.py makes: an only value's address takes one instruction, a lookup a dozen. */
-#define VALUE(fd) ((void *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, fd))
-_Static_assert(sizeof(struct cpu_counters) == COUNTERS_BYTES, "as inetprobe/kernel/counters.py has it");
-_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "as inetprobe/kernel/counters.py has it");
 #ifdef BUCKET
 BPF_F_TABLE("array", u32, struct cpu_cells, cells, CPUS, 1024 /* BPF_F_MMAPABLE */);
 #endif
@@ -127,61 +53,6 @@ BPF_F_TABLE("array", u32, struct thread, blank, 1, 0);
 #ifdef BARE
 BPF_PERCPU_ARRAY(softirqs, struct thread, 1); /* frames on the stack of this CPU's softirqs, which never sleep */
 #endif
-
-static __always_inline struct cpu_counters *counters_of(u64 cpu)
-{
-	return cpu < CPUS ? VALUE(COUNTERS_FD) + cpu * COUNTERS_BYTES : 0;
-}
-
-static __always_inline struct cpu_counters *this_cpu(void)
-{
-	return counters_of(bpf_get_smp_processor_id());
-}
-
-static __always_inline void count(u32 which)
-{
-	struct cpu_counters *c = this_cpu();
-
-	if (c)
-		lock_xadd(&c->value[which], 1);
-}
-
-static __always_inline struct slot *slot_of(u64 task)
-{
-	u64 place = (task * 0x9E3779B97F4A7C15ULL) >> (64 - SLOT_BITS); /* 2^64 / golden ratio */
-
-	return VALUE(SLOTS_FD) + place * SLOT_BYTES;
-}
-
-/* The current thread's slot, where a run of a program is counted. */
-static __always_inline struct slot *enter(u64 task, u32 program)
-{
-	struct slot *slot = slot_of(task);
-
-	lock_xadd(&slot->runs[program & (PROGRAMS - 1)], 1);
-	return slot;
-}
-
-/* sk_alloc() and sk_prot_alloc() outside every create that is followed. */
-static __always_inline void count_family(struct slot *slot, u32 family, int allocated)
-{
-	struct cpu_counters *c;
-	u32 place;
-
-	if (family == AF_INET || family == AF_INET6) {
-		place = family == AF_INET6;
-		lock_xadd(allocated ? &slot->cloned[place] : &slot->allocated[place], 1);
-		return;
-	}
-	c = this_cpu();
-	if (!c)
-		return;
-	place = family < FAMILIES ? family : FAMILIES - 1;
-	if (allocated)
-		lock_xadd(&c->outside[place & (FAMILIES - 1)], 1);
-	else
-		lock_xadd(&c->other[place & (FAMILIES - 1)], 1);
-}
 
 static __always_inline struct thread *stray_of(u64 task)
 {
@@ -361,35 +232,6 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 }
 #endif
 
-static __always_inline void fill_prot(struct inetprobe_record *r, struct thread *t)
-{
-	u64 prot = t->prot, letters = 0;
-
-	r->prot[0] = 0;
-	if (!prot)
-		return;
-	if (t->named == prot) {
-		letters = t->name;
-	} else {
-		READ(letters, prot, OFF_PROTO_NAME); /* mostly the whole name, and far cheaper than reading a string */
-		if (prot - KERNEL < KERNEL_BYTES) { /* and where no module's can take its place, it stays so */
-			t->name = letters;
-			t->named = prot;
-		}
-	}
-	*(u64 *)r->prot = letters;
-	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* no byte of it is 0 */
-		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(prot + OFF_PROTO_NAME));
-}
-
-static __always_inline u32 outcome_of(struct thread *t)
-{
-	if (!(t->flags & (RECORD_RETURN_MISSED | RECORD_ENTRY_MISSED | RECORD_TRUNCATED)))
-		return COUNT_COMPLETE;
-	return t->flags & RECORD_RETURN_MISSED ? COUNT_RETURN_MISSED
-		: t->flags & RECORD_ENTRY_MISSED ? COUNT_ENTRY_MISSED : COUNT_TRUNCATED;
-}
-
 /* The trace is over: count how it ended and send it. Everything the filters ask of the outcome is known here. */
 static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 {
@@ -456,43 +298,6 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 	records.ringbuf_submit(r, wakeup());
 }
 
-/* Has no create made this trace? */
-static __always_inline int is_bare(struct thread *t)
-{
-#ifdef BARE
-	return t->flags & RECORD_BARE;
-#else
-	return 0;
-#endif
-}
-
-/* The frame of the innermost open call; some other where there is none. */
-static __always_inline struct frame *top_of(struct thread *t)
-{
-	u64 depth = t->depth;
-
-	return &t->frames[(depth - 1) & (DEPTH - 1)];
-}
-
-/* Is the top frame that of this call? */
-static __always_inline int is_top(struct thread *t, u64 sp, u32 function)
-{
-	struct frame *top = top_of(t);
-
-	return t->depth && top->sp == sp && top->function == function;
-}
-
-/* Drop the frames that cannot be live at `sp`: their returns were missed. */
-static __always_inline void unwind(struct thread *t, u64 sp)
-{
-	for (u32 i = 0; i < DEPTH; i++) {
-		if (!t->depth || top_of(t)->sp > sp)
-			return;
-		t->flags |= RECORD_RETURN_MISSED;
-		t->depth--;
-	}
-}
-
 /* The trace's outermost return was missed. The programs of create send what there is of it; in the others that would
  * double the code for the rarest of cases, so there it is only counted. */
 static __always_inline void abandon(struct slot *slot, struct thread *t)
@@ -501,72 +306,6 @@ static __always_inline void abandon(struct slot *slot, struct thread *t)
 	count(COUNT_ENDED);
 	count(COUNT_LOST_RETURN_MISSED);
 	thread_free(slot, t);
-}
-
-static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, u64 function, u64 start_ns, u64 depth,
-						      u64 n)
-{
-	struct inetprobe_call *call = &t->calls[n & (INETPROBE_CALLS - 1)];
-	struct frame *frame = &t->frames[depth & (DEPTH - 1)];
-
-	frame->sp = sp;
-	*(u64 *)&frame->call = function << 32 | n;
-	t->depth = depth + 1;
-	t->ncalls = n + 1;
-	call->start_ns = start_ns;
-	call->duration_ns = 0;
-	/* result to module, then the module's numbers: a store each */
-	*(u64 *)&call->result = function << 32 | depth << 40;
-	*(u64 *)&call->module_protocol = 0;
-	return call;
-}
-
-static __always_inline struct inetprobe_call *push(struct thread *t, u64 sp, u32 function)
-{
-	u64 depth = t->depth, n = t->ncalls;
-
-	if (depth >= DEPTH || n >= INETPROBE_CALLS) {
-		t->flags |= RECORD_TRUNCATED;
-		return 0;
-	}
-	asm volatile("" : "+r"(depth), "+r"(n)); /* or clang drops the masks, which the verifier needs */
-	return push_at(t, sp, function, bpf_ktime_get_boot_ns() - t->start_ns, depth, n);
-}
-
-/* The outermost call of a trace that has begun. */
-static __always_inline void push_first(struct thread *t, u64 sp, u32 function)
-{
-	t->start_ns = bpf_ktime_get_boot_ns();
-	push_at(t, sp, function, 0, 0, 0);
-}
-
-/*
- * The stack pointer of a probe. A kprobe has it in its registers. fentry has none, but its context lies on the traced
- * stack below the caller's frame, at the same place at entry and exit; the verifier allows no arithmetic on a context's
- * address until it has been through a map. An interrupt that does the same in between puts back what it found.
- */
-static __always_inline u64 stack_of(struct thread *t, u64 sp, void *frame)
-{
-	volatile u64 *place = &t->frame;
-	u64 before;
-
-	if (!frame)
-		return sp;
-	before = *place;
-	*place = (u64)frame;
-	sp = *place;
-	*place = before;
-	return sp;
-}
-
-/* Not on the stack the trace is on? */
-static __always_inline int is_foreign(struct thread *t, u64 sp)
-{
-#ifdef BARE
-	return ((t->stack ^ sp) & STACK_MASK) != 0;
-#else
-	return ((t->frames[0].sp ^ sp) & STACK_MASK) != 0;
-#endif
 }
 
 /* The open frames this call is on top of, stale ones dropped; an interrupt's call is set aside. Depth 0: all were.
@@ -613,56 +352,6 @@ static __always_inline struct thread *open_trace(struct slot *slot, u64 task, u6
 		t = 0;
 	}
 	return t;
-}
-
-/*
- * Does the open trace's protocol make a socket of its own in its init, as MPTCP and SMC do? It does so for the kernel,
- * and once, after sk_alloc(). Anything else is a later system call, and the open trace's return was missed.
- */
-static __always_inline int nests(struct thread *t, u64 kern, void *frame)
-{
-	u64 name = 0;
-
-	if (!(kern & 0xff) || is_bare(t))
-		return 0;
-	if (frame)
-		return 1; /* fexit has no limit of calls in flight to miss one by */
-	if (t->nested || !t->allocated)
-		return 0;
-	for (u32 i = 0; i < DEPTH; i++)
-		if (i < t->depth && t->frames[i].function == FUNCTION_SK_ALLOC)
-			return 0;
-	READ(name, t->prot, OFF_PROTO_NAME);
-	return (u32)name == 0x4354504d /* "MPTC" */ || name == 0x434d535f54454e49ULL /* "INET_SMC" */ ||
-		name == 0x4d535f3654454e49ULL /* "INET6_SM" */;
-}
-
-/* Is the trace of another address family? */
-static __always_inline int differs(struct thread *t, u64 family)
-{
-	return ((u16)t->family ^ family) & 0xffff;
-}
-
-static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 type, s32 protocol, u32 netns)
-{
-	*(u64 *)&t->allocated = 0; /* and foreign */
-	t->modules = 0;
-	t->nested = 0;
-	t->prot = 0;
-	t->netns = netns;
-	t->protocol = protocol;
-	t->family = family;
-	t->type = type;
-	t->flags = flags;
-#if INETPROBE_SOCKS
-	t->socket = 0;
-#endif
-#if INETPROBE_STACKS
-	t->kernel_size = 0;
-#endif
-#ifdef BARE
-	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
-#endif
 }
 
 /* May a trace begin, and does anyone want this caller's? Counts the entry; 0 if not. */

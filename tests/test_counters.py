@@ -1,4 +1,4 @@
-"""The counters as Python reads them, from memory laid out as bpf/inetprobe.bpf.c has it."""
+"""The counters as Python reads them, from memory laid out as bpf/slots.h has it."""
 
 import mmap
 import os
@@ -12,7 +12,7 @@ from inetprobe.record import Loss, bpf_folder, define
 
 CPUS = 3
 CALLS = 8
-SOURCE = (bpf_folder() / "inetprobe.bpf.c").read_text()
+SOURCE = (bpf_folder() / "slots.h").read_text()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from inetprobe.kernel.syscall import create_value
 from inetprobe.names import FAMILIES as FAMILY_NAMES
 from inetprobe.record import PRODUCERS, Loss, define
 
-# struct cpu_counters of bpf/inetprobe.bpf.c: the first word of each member, in order.
+# struct cpu_counters of bpf/slots.h: the first word of each member, in order.
 _ON = define("COUNTERS")
 _OTHER = _ON + 1 + PRODUCERS
 _FAMILIES = define("FAMILIES")
@@ -48,7 +48,7 @@ def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> t
 
 
 class Counters:
-    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/inetprobe.bpf.c."""
+    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/slots.h."""
 
     def __init__(self, cpus: int, calls: int, create: Callable[[int], int] = create_value) -> None:
         """For so many CPUs, and traces that hold so many calls; ``create`` makes a map of one value of so many bytes
@@ -66,7 +66,7 @@ class Counters:
         self._lost_before = dict.fromkeys(LOST, 0)
 
     def constants(self) -> dict[str, int]:
-        """As -D constants of bpf/inetprobe.bpf.c."""
+        """As -D constants of the BPF program."""
         return {
             "COUNTERS_FD": self._fd,
             "COUNTERS_BYTES": _WORDS * 8,

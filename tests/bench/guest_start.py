@@ -37,7 +37,7 @@ def main() -> None:
     if native:
         program = bpf.Program.__new__(bpf.Program)
         program._bcc, program._options, program._whole_log = bpf._import_bcc(), options, None
-        program._image = symbols.image
+        program._image, program._go_on = symbols.image, lambda: None
         program.mechanisms = options.mechanisms(functions)
         program.counters = program._make_counters()
         program._compile_with(["-DTASK_STORAGE"])
