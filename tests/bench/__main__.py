@@ -13,6 +13,7 @@ from pathlib import Path
 
 from inetprobe import kernels
 from inetprobe.vm import run_in_vm
+from tests.bench.guest_peers import SOCKETS
 
 _HERE = Path(__file__).parent
 _GUEST_S = 3000.0
@@ -39,6 +40,12 @@ def build(folder: Path, source: str, *flags: str) -> str:
     return str(target)
 
 
+def replay(folder: Path) -> int:
+    """``bench_replay`` with the recordings that ``guest_peers`` made."""
+    peers = ["--trace-dat", folder / "trace.dat", "--perf-data", folder / "perf.data", "--sockets", str(SOCKETS)]
+    return subprocess.run([sys.executable, "-m", "tests.bench.bench_replay", *peers], check=False).returncode
+
+
 def title(text: str) -> None:
     """Between the parts."""
     print(f"\n{text}", flush=True)
@@ -60,9 +67,10 @@ def main() -> int:
         if "c" in wanted:
             title("(c) two threads make sockets as fast as nothing is lost")
             statuses.append(guest("guest_rate", build(folder, "pace.c"), counted=False))
-    if "d" in wanted:
-        title("(d) replay, on this machine")
-        statuses.append(subprocess.run([sys.executable, "-m", "tests.bench.bench_replay"], check=False).returncode)
+        if "d" in wanted:
+            title("(d) replay, on this machine; what the peers print was recorded in the VM")
+            statuses.append(guest("guest_peers", build(folder, "loop.c"), str(folder), counted=False))
+            statuses.append(replay(folder))
     if "e" in wanted:
         title("(e) from start to attached: on this machine, without loading and attaching")
         statuses.append(

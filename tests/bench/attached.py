@@ -176,9 +176,9 @@ def _tell_tracefs(line: str) -> None:
 
 
 @contextlib.contextmanager
-def perf_record(data: Path = Path("/dev/null")) -> Iterator[None]:
+def perf_record(data: Path = Path("/dev/null"), *options: str) -> Iterator[None]:
     """perf record of the three functions' kprobe events, on all CPUs."""
     with kprobe_events() as events:
         picked = [word for event in events for word in ("-e", event)]
-        with running(["perf", "record", "-a", "-q", "-o", str(data), *picked]):
+        with running(["perf", "record", "-a", "-q", *options, "-o", str(data), *picked]):
             yield
