@@ -57,6 +57,11 @@ def test_the_kernel_s_callers_without_what_traced_them(kernel):
     callers = [TEXT + 0x111E, MODULE + 0x20]
     by_fentry = [BPF + 5, BPF + 0x500, TEXT + 0x2005, *callers]
     assert list(kernel.callers(by_fentry, "inet_create", "fentry")) == after
+    assert list(kernel.callers([BPF + 9, *by_fentry], "inet_create", "fentry")) == after
+    assert list(kernel.callers([*by_fentry[:2], MODULE + 0x5000, *callers], "sk_alloc", "fentry")) == [
+        ksym.UNKNOWN,
+        *after,
+    ]
     assert list(kernel.callers([TEXT + 0x3001, *callers], "inet_create", "kprobe")) == after
     assert list(kernel.callers(callers, "inet_create", "kprobe")) == after
 

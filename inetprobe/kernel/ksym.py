@@ -17,7 +17,7 @@ UNKNOWN = "[unknown]"
 _BOUNDS = re.compile(rb"^([0-9a-f]+) \w (_stext|_etext)$", re.MULTILINE)
 # What a return goes through on its way to a kretprobe (arch/x86/kernel/kprobes/core.c, rethook.c).
 _TRAMPOLINES = frozenset({"kretprobe_trampoline", "__kretprobe_trampoline", "arch_rethook_trampoline"})
-# What fentry's return comes through: the program, and the trampoline that runs it.
+# What fentry's return comes through: the program, and the trampoline that runs it; on 5.10 one more, and the function.
 _OF_FENTRY = 2
 
 
@@ -51,8 +51,10 @@ class KernelSymbols:
         frames = [self._split(address) for address in addresses]
         own = 0
         if mechanism == "fentry":
-            while own < min(_OF_FENTRY, len(frames)) and not frames[own][0]:  # BPF code is in no module
+            while own < len(frames) and not frames[own][0]:  # BPF code is in no module
                 own += 1
+            if own < len(frames) and frames[own][0] != function:
+                own = min(own, _OF_FENTRY)  # any further may be a caller that has no name
         while own < len(frames) and (frames[own][0] in _TRAMPOLINES or frames[own][0] == function):
             own += 1
         return tuple(shown for _, shown in frames[own:])
