@@ -31,8 +31,9 @@ browsertest: setup ## the report's page in a real Chromium: opens alone, axe, da
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
 	$(PYTHON) -m pytest -q tests/deploy
 
+# Where another Node.js stands, Debian's npm cannot be installed beside it, and need not be: it has its own.
 .venv/viewers-ready: .venv/ready
-	@tools/setup.sh npm
+	@command -v npm >/dev/null || tools/setup.sh npm
 	@touch $@
 
 sparktest: setup .venv/viewers-ready ## Spark answers as DuckDB does; Perfetto's UI and speedscope open an export
