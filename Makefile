@@ -18,7 +18,7 @@ setup: .venv/ready ## make .venv/ with inetprobe in it (Debian packages too, whe
 trace: setup ## trace a small workload: on this kernel where it can be traced, else in a VM
 	@tools/trace.sh
 
-check: setup ## linters, types and the fast tests: under a minute on two CPUs
+check: setup ## linters, types and the fast tests: a minute on two CPUs
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
