@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.calls import Calls, Places, unflatten
-from inetprobe.record import NAMES, Batch, Loss, Records
+from inetprobe.record import NAMES, OPTIONAL, Batch, Loss, Records
 from inetprobe.shapes import Names
 
 Column = npt.NDArray[Any]
-_OPTIONAL = ("sock", "stack")
 _APART = ("calls", "frames")
 
 
@@ -69,7 +68,7 @@ class ColumnBatch(Batch):
     def _make_records(self) -> Records:
         records = np.zeros(len(self), self._dtype)
         for name in self._dtype.names or ():
-            if name in _OPTIONAL:
+            if name in OPTIONAL:
                 if self._dtype[name].shape[0]:
                     records[name][:, 0] = self.column(name)
             elif name not in _APART:

@@ -155,8 +155,8 @@ _APART = (
     "comm",
     "stack",
 )
-# Members that a record has one of or none.
-_OPTIONAL = ("sock", "stack")
+#: Members that a record has one of or none.
+OPTIONAL = ("sock", "stack")
 
 #: The most functions --also takes, and the number of the first.
 ALSO_MAX = define("ALSO_MAX")
@@ -236,7 +236,7 @@ class Batch:
 
     def shapes_by(self, *names: str) -> Groups:
         """The records of one shape that have the same in these members, too, as far as they have them."""
-        there = [name for name in names if name not in _OPTIONAL or self.dtype[name].shape[0]]
+        there = [name for name in names if name not in OPTIONAL or self.dtype[name].shape[0]]
         also = [self.names(name).places if name in NAMES else self.column(name) for name in there]
         return grouped(self.shapes.of, *also)
 
@@ -263,7 +263,7 @@ class Batch:
     def column(self, name: str) -> npt.NDArray[Any]:
         """A member of ``struct inetprobe_record``, one a record; ``sock`` and ``stack`` where a record has them."""
         column: npt.NDArray[Any] = self.records[name]
-        return column[:, 0] if name in _OPTIONAL else column
+        return column[:, 0] if name in OPTIONAL else column
 
     def names(self, name: str) -> Names:
         """A column of names, ``comm`` or ``prot``, with fewer names than records to look at."""
