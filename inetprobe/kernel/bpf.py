@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, memory, pidns, probes, ring, syscall
 from inetprobe.kernel.cells import Cells
+from inetprobe.kernel.log import captured_stderr, telling
 from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
@@ -207,12 +207,12 @@ class Program:
 
     def _compile_with(self, flags: list[str]) -> Any:
         self._go_on()
-        with _captured_stderr(self._whole_log) as log:
+        with captured_stderr(self._whole_log) as log:
             try:
                 return _deferred(self._bcc.BPF)(text=_source(), cflags=[*self._cflags(), *flags])
             except Exception as error:  # bcc raises nothing narrower
                 raise HostError(
-                    f"inetprobe's BPF program does not compile: {_telling(log() or str(error))}: "
+                    f"inetprobe's BPF program does not compile: {telling(log() or str(error))}: "
                     "-v shows the compiler's whole log, and inetprobe doctor which bcc it is"
                 ) from error
 
@@ -284,11 +284,11 @@ class Program:
     def _load(self, bpf: Any, function: str, side: str) -> Any:
         fentry = self.mechanisms[function] == "fentry"
         name = f"{_FENTRY_PREFIX[side]}{function}" if fentry else f"{side}_{function}"
-        with _captured_stderr(self._whole_log) as log:
+        with captured_stderr(self._whole_log) as log:
             try:
                 program = bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
             except Exception as error:  # bcc raises nothing narrower
-                raise _LoadError(f"{name}: {_telling(log() or str(error))}") from error
+                raise _LoadError(f"{name}: {telling(log() or str(error))}") from error
         self._programs[name] = program.fd
         return program
 
@@ -314,11 +314,11 @@ class Program:
         name = f"{probes.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
         maxactive = self._options.maxactive if returns else 1
-        with _captured_stderr(self._whole_log) as log:
+        with captured_stderr(self._whole_log) as log:
             fd = self._bcc.lib.bpf_attach_kprobe(program.fd, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
                 self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
-                why = _telling(log()) or "the kernel refused the kprobe"
+                why = telling(log()) or "the kernel refused the kprobe"
                 raise HostError(f"cannot attach to {function}: {why}: inetprobe doctor says what this machine lacks")
         self._kprobes.append((function, side, name, fd))
 
@@ -377,32 +377,3 @@ def _import_bcc() -> Any:
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
     """One more than the highest CPU number this machine can ever have: a slot for CPUs plugged in later."""
     return int(path.read_text().strip().replace("-", ",").split(",")[-1]) + 1
-
-
-def _telling(log: str) -> str:
-    """The line of a compiler's or verifier's log that says what is wrong."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower() or "invalid" in line.lower() or "Failed" in line]
-    return (telling or lines or [""])[0]
-
-
-@contextlib.contextmanager
-def _captured_stderr(say: Callable[[str], None] | None) -> Iterator[Callable[[], str]]:
-    """libbcc and LLVM write straight to file descriptor 2: keep it for the error message instead, and with ``say`` give
-    the user every line of it afterwards."""
-    with tempfile.TemporaryFile() as log:
-        saved = os.dup(2)
-        os.dup2(log.fileno(), 2)
-
-        def read() -> str:
-            log.seek(0)
-            return log.read().decode(errors="replace")
-
-        try:
-            yield read
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            if say is not None:
-                for line in read().splitlines():
-                    say(line)
