@@ -47,6 +47,11 @@ class Calls(NamedTuple):
 COLUMNS = Calls._fields[2:]
 
 
+def opaque(structures: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """The same memory, its elements without members: such ones numpy copies whole, others member by member."""
+    return structures.view(np.dtype((np.void, structures.dtype.itemsize)))
+
+
 def ends(counts: Places) -> Places:
     """Where each record's calls end."""
     result: Places = np.cumsum(counts, dtype=np.intp)
@@ -56,7 +61,7 @@ def ends(counts: Places) -> Places:
 def flatten(slots: npt.NDArray[np.void], ncalls: npt.NDArray[Any]) -> Calls:
     """The calls in use of records with ``slots`` (records x calls); of a number beyond them, all there are."""
     counts = np.minimum(ncalls, slots.shape[1]).astype(np.intp)
-    used = slots[np.arange(slots.shape[1]) < counts[:, None]]
+    used = opaque(slots)[np.arange(slots.shape[1]) < counts[:, None]].view(slots.dtype)
     return Calls(counts, ends(counts) - counts, *[np.ascontiguousarray(used[name]) for name in COLUMNS])
 
 
@@ -65,4 +70,4 @@ def unflatten(calls: Calls, slots: npt.NDArray[np.void]) -> None:
     used = np.empty(len(calls.start_ns), slots.dtype)
     for name in COLUMNS:
         used[name] = getattr(calls, name)
-    slots[np.arange(slots.shape[1]) < calls.counts[:, None]] = used
+    opaque(slots)[np.arange(slots.shape[1]) < calls.counts[:, None]] = opaque(used)

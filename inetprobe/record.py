@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.calls import Calls, Places, flatten
+from inetprobe.calls import Calls, Places, flatten, opaque
 from inetprobe.errors import InetprobeError
 from inetprobe.shapes import Groups, Names, Words, alike, call_words, grouped, names_of, packed, words_of
 
@@ -287,7 +287,7 @@ class Batch:
         return taken
 
     def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
-        return Batch(self.records[rows], losses)
+        return Batch(opaque(self.records)[rows].view(self.dtype), losses)
 
     def _make_records(self) -> Records:
         raise NotImplementedError
@@ -307,7 +307,7 @@ def _keys(kinds: Records) -> list[bytes]:
         bare["calls"][name] = 0
     slots = bare["calls"]
     slots[np.arange(slots.shape[1]) >= bare["ncalls"][:, None]] = np.zeros((), slots.dtype)
-    keys: list[bytes] = bare.view(np.dtype((np.void, bare.dtype.itemsize))).tolist()
+    keys: list[bytes] = opaque(bare).tolist()
     return keys
 
 
@@ -320,10 +320,8 @@ def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECO
 
 
 def joined(pieces: Sequence[Records]) -> Records:
-    """A copy of one or more arrays of records in a row; numpy by itself would copy member by member."""
-    dtype = pieces[0].dtype
-    opaque = np.dtype((np.void, dtype.itemsize))
-    return np.concatenate([piece.view(opaque) for piece in pieces]).view(dtype)
+    """A copy of one or more arrays of records in a row."""
+    return np.concatenate([opaque(piece) for piece in pieces]).view(pieces[0].dtype)
 
 
 def incomplete_reason(flags: int) -> str | None:

@@ -99,7 +99,11 @@ def stand_in(counts, outcomes, backlog=None):
         },
         runs=lambda: {("inet_create", "entry"): 7},
         costs=dict,
-        ring=SimpleNamespace(wait=lambda timeout_s: None, drain=lambda: pytest.fail("the ring was drained")),
+        ring=SimpleNamespace(
+            much=True,
+            wait=lambda timeout_s: pytest.fail("it waited"),
+            drain=lambda: pytest.fail("the ring was drained"),
+        ),
     )
     return source
 

@@ -8,6 +8,7 @@ import mmap
 import os
 import select
 import struct
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -60,16 +61,20 @@ def no_epoll(monkeypatch):
     """A memory file cannot be polled; the drain itself never waits."""
 
     class Poll:
+        waited: ClassVar = []
+
         def register(self, fd, events):
             assert events
 
         def poll(self, timeout):
+            self.waited.append(timeout)
             return []
 
         def close(self):
             pass
 
     monkeypatch.setattr(ring.select, "epoll", Poll)
+    return Poll.waited
 
 
 def open_both():
@@ -126,6 +131,37 @@ def test_waiting_ends_when_it_is_woken(poll):
         reader.wake()
         reader.wait(None)
         assert not real.poll(0), "one wake ends one wait"
+
+
+def test_it_waits_for_the_kernel_however_little_is_pending(poll):
+    kernel, reader = open_both()
+    reader.wait(0.1)
+    kernel.put()
+    reader.wait(0.1)
+    assert poll == [0.1, 0.1]
+    assert not reader.much
+
+
+def test_it_does_not_wait_where_much_came_while_the_last_were_taken(poll):
+    kernel, reader = open_both()
+    while not reader.much:
+        assert kernel.put()
+    assert kernel.produced >= SIZE * ring.MUCH > kernel.produced - STRIDE
+    reader.wait(None)
+    assert poll == []
+    assert len(reader.drain()) == kernel.made
+    assert not reader.much
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(None, 0.001), (0.1, 0.001), (0.0, 0.0)])
+def test_what_a_busy_record_holds_back_is_looked_at_again_soon_but_not_in_a_circle(poll, asked, waited):
+    kernel, reader = open_both()
+    kernel.put(BUSY)
+    while not reader.much:
+        assert kernel.put()
+    assert len(reader.drain()) == 0
+    reader.wait(asked)
+    assert poll == [waited]
 
 
 @settings(max_examples=20, deadline=None)

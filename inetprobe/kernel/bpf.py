@@ -232,9 +232,8 @@ class Program:
             "KERNEL": f"{self._image.start:#x}ULL",
             "KERNEL_BYTES": f"{len(self._image)}ULL",
             "CPUS": possible_cpus(),
-            # Wake the reader when an eighth is full: large batches decode cheaply, and a burst still has room. Where
-            # CPUs send at once, nobody sees just that much.
-            "WAKEUP_BYTES": 0 if options.counting else options.ring_size // 8,
+            # Where CPUs send at once, nobody sees just so much: hence the window.
+            "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * ring.MUCH),
             "WAKEUP_WINDOW": f"{window}ULL",
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),

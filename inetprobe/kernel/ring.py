@@ -22,15 +22,25 @@ import numpy as np
 
 from inetprobe.record import Records, decode
 
+#: So much of a ring is pending when its reader is woken: large batches decode cheaply, and a burst still has room.
+MUCH = 1 / 8
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
+_HELD_S = 0.001
 
 
 class Ring(Protocol):
     """A source of records. Neither method may be called from two threads at once."""
 
+    @property
+    def much(self) -> bool:
+        """Is so much pending that it is to be taken now, whatever else there is to do?"""
+
     def wait(self, timeout_s: float | None) -> None:
-        """Blocks until the kernel wakes us, which it does when much is pending, until ``wake``, or the time is up."""
+        """Blocks until much is pending, of which the kernel tells us, until ``wake``, or the time is up.
+
+        Not until anything is pending: who takes single records as they come is always busy, and slows their makers.
+        """
 
     def wake(self) -> None:
         """Ends ``wait``, now or the next time; may be called from another thread or a signal handler."""
@@ -58,12 +68,23 @@ class MappedRing:
         self._producer = np.frombuffer(self._data_map, "<u8", 1)
         self._data = np.frombuffer(self._data_map, np.uint8, 2 * size, page)
         self._poll = select.epoll()
-        self._poll.register(fd, select.EPOLLIN)
+        # By edges, which are the kernel's wakeups: as a level the ring is readable by a single record.
+        self._poll.register(fd, select.EPOLLIN | select.EPOLLET)
+        self._held = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.EPOLLIN)
 
+    @property
+    def much(self) -> bool:
+        """See Ring."""
+        return int(self._producer[0]) - int(self._consumer[0]) >= self._size * MUCH
+
     def wait(self, timeout_s: float | None) -> None:
         """See Ring."""
+        if self._held:  # its program goes on in a moment, and tells nobody of what lies behind
+            timeout_s = _HELD_S if timeout_s is None else min(timeout_s, _HELD_S)
+        elif self.much:
+            return  # and so came while the last were being taken, when no wakeup was due
         if any(fd == self._wake for fd, _ in self._poll.poll(timeout_s)):
             os.eventfd_read(self._wake)
 
@@ -79,6 +100,7 @@ class MappedRing:
         lengths = self._data[start : start + pending * self._sample.itemsize].view(self._sample)["length"]
         busy = np.flatnonzero(lengths & _BUSY)
         ready = int(busy[0]) if busy.size else pending
+        self._held = ready < pending
         # In one piece, headers and all: records alone numpy copies member by member.
         samples = self._data[start : start + ready * self._sample.itemsize].copy().view(self._sample)
         records: Records = samples["record"]
@@ -115,8 +137,13 @@ class CallbackRing:
         self._pending += ctypes.string_at(data, size)
         return 0
 
+    @property
+    def much(self) -> bool:
+        """See Ring: not to be known here, so better now than too late."""
+        return True
+
     def wait(self, timeout_s: float | None) -> None:
-        """See Ring; ``wake`` shows after a second at the latest."""
+        """See Ring; a single record ends it, and ``wake`` shows after a second at the latest."""
         self._bpf.ring_buffer_poll(int(min(1.0, 1.0 if timeout_s is None else timeout_s) * 1000))
 
     def wake(self) -> None:

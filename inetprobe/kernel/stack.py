@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inetprobe.calls import opaque
 from inetprobe.errors import HostError
 from inetprobe.kernel import pidns
 from inetprobe.kernel.btf import Btf
@@ -84,9 +85,7 @@ class Naming:
 
     def numbered(self, records: Records, dtype: np.dtype[np.void], stacks: Stacks) -> Records:
         """The records as a ``dtype`` that ends where the frames begin, with numbers of ``stacks`` instead."""
-        # As bytes, which numpy copies in one piece.
-        opaque = np.ascontiguousarray(records.view(np.dtype((np.void, records.dtype.itemsize))))
-        whole = opaque.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+        whole = np.ascontiguousarray(opaque(records)).view(np.uint8).reshape(len(records), records.dtype.itemsize)
         kept: Records = np.ascontiguousarray(whole[:, : dtype.itemsize]).view(dtype).reshape(len(records))
         frames = records["frames"][:, 0]
         for row in np.flatnonzero((frames["kernel_size"] != 0) | (frames["user_size"] != 0)).tolist():

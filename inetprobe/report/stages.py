@@ -33,7 +33,7 @@ class Stages:
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink. The calls must nest, as ``pump`` sees to."""
         whole = (batch.records["flags"] & (RECORD_BARE | _ANY_INCOMPLETE)) == 0
-        records = batch.records[whole]
+        records = batch.take(np.flatnonzero(whole)).records
         for start in range(0, len(records), _STEP):
             self._add(records[start : start + _STEP], run)
 

@@ -9,7 +9,7 @@ import numpy as np
 from inetprobe.record import Batch
 
 #: Records in a batch: what any sink does with so many takes far less time than it takes to fill a ring.
-STEP = 2048
+STEP = 4096
 #: Records that wait, some 50 MB: beyond that the ring fills, and the kernel counts what is lost.
 MOST = 1 << 17
 

@@ -192,8 +192,11 @@ class LiveSource:
 
     def _next(self, timeout_s: float | None) -> Batch:
         """The next batch, empty where nothing came in time; what waits here goes first."""
-        self._program.ring.wait(0 if self._backlog else timeout_s)
-        if not self._backlog.full:
+        ring = self._program.ring
+        if not self._backlog:
+            ring.wait(timeout_s)
+            self._drain()
+        elif ring.much and not self._backlog.full:
             self._drain()
         return self._backlog.take()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from inetprobe.filters import Filters
 from inetprobe.record import Batch
 from inetprobe.run import Accounting, Run
@@ -75,7 +77,7 @@ class Collector:
             self._lost[loss.reason] += loss.count
         if len(batch):
             mask = self._filters.mask(batch.records, run)
-            self._stats.batch(Batch(batch.records if mask.all() else batch.records[mask]), run)
+            self._stats.batch(Batch(batch.records) if mask.all() else batch.take(np.flatnonzero(mask)), run)
         if self._now() - self._published >= self._interval_s:
             self._publish()
 

@@ -12,6 +12,7 @@ import pytest
 from inetprobe.errors import HostError
 from inetprobe.kernel import bpf, btf, plan
 from inetprobe.kernel.symbols import Symbols
+from inetprobe.sources.live import LiveOptions, LiveSource
 
 from .conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
 
@@ -147,6 +148,22 @@ for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
     with socket.create_connection(listener.getsockname()[:2]):
         listener.accept()[0].close()
 """
+
+
+def test_what_comes_one_by_one_is_taken_together():
+    program = "import socket, time\nfor _ in range(500): socket.socket(2, 1, 0).close(); time.sleep(0.002)"
+    sizes = []
+    with LiveSource(LiveOptions(), None, print) as source:
+        begun = time.monotonic()
+        maker = subprocess.Popen([sys.executable, "-c", program])
+        for batch in source.batches():
+            sizes += [len(batch)] * (len(batch) > 0)
+            if maker.poll() is not None:
+                source.stop()
+        took = time.monotonic() - begun
+    assert maker.returncode == 0
+    assert sum(sizes) >= 500
+    assert len(sizes) <= took / 0.1 + 2, sizes
 
 
 @MECHANISMS
