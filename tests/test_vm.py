@@ -17,6 +17,7 @@ def test_software_emulation_says_so_to_virtme_run():
     assert argv[argv.index("--cpus") + 1] == "3"
     assert argv[argv.index("--kimg") + 1] == "/k/vmlinuz"
     assert "mitigations=off" in argv
+    assert "tsc=reliable" in argv
 
 
 def test_kvm_never_falls_back_in_silence():
@@ -24,6 +25,7 @@ def test_kvm_never_falls_back_in_silence():
     assert "--disable-kvm" not in argv
     assert "accel=kvm" in argv
     assert "mitigations=off" not in argv
+    assert "tsc=reliable" not in argv
 
 
 def test_the_host_s_root_is_shown_read_only():
