@@ -61,6 +61,15 @@ def threads(pid):
         yield int(fields[16]), int(capabilities, 16)
 
 
+def amid_its_compiling(pid):
+    """Waits until process ``pid`` has the compiler in its memory, which takes it seconds to go through with."""
+    maps = Path(f"/proc/{pid}/maps")
+    deadline = time.monotonic() + START_S
+    while "libbcc" not in maps.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_the_screen_of_the_whole_machine():
     with top("--comm", "known23") as shown:
         before = shown.modes
@@ -123,7 +132,7 @@ def test_ctrl_c_ends_it_before_its_screen_is_up_and_after_its_source_has_ended(o
 def test_ctrl_c_before_anything_is_attached():
     with top("--", "touch", "/tmp/ran") as shown:
         shown.read(1)
-        time.sleep(12)  # amid what it loads and compiles
+        amid_its_compiling(child_of(shown.pid))
         shown.type("\x03")
         assert "left 130" in shown.until("left ", timeout=30)
         assert b"tracing" not in shown.output
