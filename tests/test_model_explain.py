@@ -93,6 +93,12 @@ def test_a_module_that_modprobe_must_not_load_is_not_said_to_be_loaded(results, 
     assert f"net-pf-2-proto-132, {says}: sctp is on this machine but {STOPPED}: remove that line" in said
 
 
+def test_a_blacklisted_module_is_predicted_to_be_left_alone_without_a_word():
+    said = why((2, 1, 132), replace(BLOCKED, left_alone=("sctp",)))
+    assert "modprobe loaded neither, though its exit status was 0 for the second" in said
+    assert "exit status" not in why((2, 1, 132), BLOCKED)
+
+
 def test_a_type_without_a_name_is_a_number():
     assert why((2, 0, 0)).startswith("nothing is registered for socket type 0 in AF_INET; the kernel asked for ")
 

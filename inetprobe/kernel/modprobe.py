@@ -23,10 +23,12 @@ class Line(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """``why``, as it follows "MODULE is on this machine but", and the ``remedy``."""
+    """``why``, as it follows "MODULE is on this machine but", and the ``remedy``; ``silent`` where modprobe's exit
+    status is 0 all the same: to leave a blacklisted module alone is no failure to it."""
 
     why: str
     remedy: str
+    silent: bool
 
 
 def show_depends(names: Iterable[str]) -> str | None:
@@ -69,7 +71,8 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Ob
     stand = "stands" if len(first) == 1 else "stand"
     remove = "remove that line" if len(first) == 1 else "remove those lines"
     by_hand = "" if "install" in first else f", or modprobe {module}"
-    return Obstacle(f"{' and '.join(map(_quoted, first.values()))} {stand} in the way", remove + by_hand)
+    why = f"{' and '.join(map(_quoted, first.values()))} {stand} in the way"
+    return Obstacle(why, remove + by_hand, silent=first.keys() == {"blacklist"})
 
 
 def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> bool:

@@ -46,7 +46,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     helper = _read(root / "proc/sys/kernel/modprobe")
     printed = (modprobe or _modprobe.show_depends)(sorted(aliases)) if present else ""
     loadable, blocked = _sorted_out(present, aliases, printed)
-    remedies = _name_the_lines(blocked, aliases, root)
+    remedies, left_alone = _name_the_lines(blocked, aliases, root)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
         kernel=release,
@@ -56,6 +56,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         loadable=loadable,
         blocked=blocked,
         remedies=remedies,
+        left_alone=left_alone,
         aliases=aliases,
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
@@ -121,15 +122,19 @@ def _sorted_out(
     return tuple(loadable), blocked
 
 
-def _name_the_lines(blocked: dict[str, str], aliases: dict[str, str], root: Path) -> dict[str, str]:
-    """Says in ``blocked`` which lines stop what modprobe's configuration stops, where they are found; the remedies."""
-    remedies = {}
+def _name_the_lines(
+    blocked: dict[str, str], aliases: dict[str, str], root: Path
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Says in ``blocked`` which lines stop what modprobe's configuration stops, where they are found; the remedies, and
+    which of them modprobe leaves alone without a word."""
+    remedies, left_alone = {}, []
     lines = _modprobe.configuration(root) if _CONFIGURED in blocked.values() else []
     for unit in [unit for unit, why in blocked.items() if why == _CONFIGURED]:
         found = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
         if found is not None:
-            blocked[unit], remedies[unit] = found
-    return remedies
+            blocked[unit], remedies[unit] = found.why, found.remedy
+            left_alone += [unit] * found.silent
+    return remedies, tuple(left_alone)
 
 
 def _switch(path: Path) -> bool | None:

@@ -96,6 +96,7 @@ class Machine:
         self._loaded = profile.loaded if loaded is None else known_modules(profile, tuple(loaded))
         self._loadable = profile.loadable if loadable is None else known_modules(profile, tuple(loadable))
         self._aliases = profile.aliases
+        self._left_alone = profile.left_alone
         self._autoloads = profile.modprobe != ""
         self._tables = tables((*self._built_in, *self._loaded))
         self._cap_net_raw = cap_net_raw
@@ -109,13 +110,13 @@ class Machine:
         return self._tables[family].entries(type_)
 
     def request_module(self, name: str) -> int:
-        """See World: a module that modprobe finds is in the table from now on."""
+        """See World: a module that modprobe finds, and does not leave alone, is in the table from now on."""
         if not self._autoloads:
             return NO_MODPROBE
         module = self._aliases.get(name)
-        if module is None or (module not in self._loadable and module not in self._loaded):
+        if module is None or module not in (*self._loaded, *self._loadable, *self._left_alone):
             return NOT_FOUND
-        if module not in self._loaded:
+        if module in self._loadable and module not in self._loaded:
             self._loaded = with_needs((*self._loaded, module))
             self._tables = tables((*self._built_in, *self._loaded))
         return LOADED

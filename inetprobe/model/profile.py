@@ -21,12 +21,13 @@ from inetprobe.text import encodable
 class Profile:
     """One machine, as far as it decides what inet_create() does.
 
-    ``built_in`` and ``loaded`` are units (of ``model.units``) in the order they registered; ``loadable`` those modules
-    that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what helps then
-    is ``modprobe MODULE``, or stands in ``remedies``. ``aliases`` maps a name the kernel may ask for to the module that
-    answers to it. ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the sysctls of the tracer's net namespace,
-    ``ping_group_range`` likewise; any of the three None where it is not known. ``modprobe`` is the program that
-    request_module() starts, empty where autoloading is switched off.
+    ``built_in`` and ``loaded`` are units (of ``model.units``) in the order they registered; ``loadable`` those
+    modules that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what
+    helps then is ``modprobe MODULE``, or stands in ``remedies``. Those of ``left_alone`` are blacklisted, of which
+    modprobe's exit status says nothing (insmod() of kmod's tools/modprobe.c, version 30). ``aliases`` maps a name
+    the kernel may ask for to the module that answers to it. ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the
+    sysctls of the tracer's net namespace, ``ping_group_range`` likewise; any of the three None where it is not
+    known. ``modprobe`` is the program that request_module() starts, empty where autoloading is switched off.
     """
 
     kernel: str
@@ -36,6 +37,7 @@ class Profile:
     loadable: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
     remedies: Mapping[str, str] = field(default_factory=dict)
+    left_alone: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     mptcp_enabled: bool | None = True
     ping_group_range: tuple[int, int] | None = (1, 0)
@@ -60,6 +62,7 @@ class Profile:
             loadable=_units(data["loadable"]),
             blocked=_of_units(data["blocked"]),
             remedies=_of_units(data.get("remedies", {})),
+            left_alone=_units(data.get("left_alone", ())),
             aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
