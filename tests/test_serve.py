@@ -184,7 +184,7 @@ def asked(web):
 def service(monkeypatch, web, source=None):
     said = []
     monkeypatch.setattr(serve, "open_web", web.open)
-    monkeypatch.setattr(serve, "open_live", lambda options, tell: source)
+    monkeypatch.setattr(serve, "open_live", lambda options, tell, go_on: source)
     return serve._Service(ServeOptions(), Stream((1000,), None, said.append), said.append), said
 
 
@@ -257,7 +257,7 @@ def test_stopped_while_it_attaches(monkeypatch):
     web = Web()
     served, _ = service(monkeypatch, web, source)
 
-    def slow(options, tell):
+    def slow(options, tell, go_on):
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         return source
@@ -266,6 +266,32 @@ def test_stopped_while_it_attaches(monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         served.live(WEB)
     assert (stopped.value.code, web.heard, source.closed) == (130, [], 1)
+
+
+def test_stopped_between_two_steps_of_attaching_it_takes_no_further_one(monkeypatch):
+    web = Web()
+    served, _ = service(monkeypatch, web)
+
+    def steps(options, tell, go_on):
+        os.kill(os.getpid(), signal.SIGHUP)
+        go_on()
+        os.kill(os.getpid(), signal.SIGINT)
+        go_on()
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(serve, "open_live", steps)
+    with pytest.raises(SystemExit) as stopped:
+        served.live(WEB)
+    assert (stopped.value.code, web.heard) == (130, [])
+
+
+def test_probes_that_come_back_do_not_take_the_signal_for_theirs(monkeypatch):
+    source = Live(builders.created())
+    web = Web(lambda _: source.streamed.wait(20), signalled(signal.SIGTERM), lambda _: again())
+    served, _ = service(monkeypatch, web, source)
+    again = served._go_on
+    served.live(WEB)
+    assert web.heard == ["start", "stop"]
 
 
 def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, capsys):

@@ -210,10 +210,9 @@ class _Service:
         """The kernel's counts, until stopped; without ``web`` a page, once. Raises what the stream's thread raised."""
         server = None if web is None else self._bind(web)
         with self._signals():
-            source = open_live(self._options, self._tell)
+            source = open_live(self._options, self._tell, self._go_on)
             try:
-                if self._stopped():
-                    sys.exit(EXIT_INTERRUPTED)
+                self._go_on()
                 self._page = Page(SnapshotCollector(source, self._stream.told))
                 if server is None:
                     self._print()
@@ -271,6 +270,11 @@ class _Service:
 
     def _on_signal(self, word: str) -> Callable[[int, object], None]:
         return lambda _number, _frame: self._events.put(word)
+
+    def _go_on(self) -> None:
+        """Ends the process where it is told to stop before there is anything to serve."""
+        if self._page is None and self._stopped():
+            sys.exit(EXIT_INTERRUPTED)
 
     def _stopped(self) -> bool:
         """Has a signal to stop come already? One to reload is moot before there is anything to serve."""

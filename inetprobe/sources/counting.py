@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from inetprobe.errors import UsageError
 from inetprobe.filters import is_glob
@@ -58,8 +58,11 @@ class Breaker:
 class CountingSource(LiveSource):
     """``snapshot`` may be called from another thread than the one that takes ``batches``."""
 
-    def __init__(self, options: LiveOptions, max_rate: int | None, say: Say) -> None:
-        """Compiles, loads and attaches; nothing is counted yet. ``options.counting`` is to be given.
+    def __init__(
+        self, options: LiveOptions, max_rate: int | None, say: Say, go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """Compiles, loads and attaches; nothing is counted yet. ``options.counting`` is to be given; ``go_on`` as of
+        LiveSource.
 
         Raises HostError where this machine cannot be traced, UsageError for a filter that the kernel cannot decide.
         """
@@ -77,7 +80,7 @@ class CountingSource(LiveSource):
         self._active = False
         self._missed_before: dict[str, int] = {}
         self._changing = threading.Lock()  # probes come and go in one thread and are looked at in another
-        super().__init__(options, None, say)
+        super().__init__(options, None, say, go_on)
 
     def start(self) -> None:
         """From now on creations are counted."""

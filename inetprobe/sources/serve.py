@@ -52,9 +52,10 @@ class ServeSource(Source, Counts, Protocol):
         """Takes the probes away and frees everything; to be called once, after ``batches`` has ended."""
 
 
-def open_live(options: ServeOptions, say: Say) -> ServeSource:
+def open_live(options: ServeOptions, say: Say, go_on: Callable[[], None] = lambda: None) -> ServeSource:
     """Compiles, loads, attaches, and gives up every capability that ``options`` do not need later on.
 
+    ``go_on`` is called between the steps, whenever probes are set, and may raise to give up.
     It must be called before another thread begins, since that would keep its capabilities. Raises HostError where this
     machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
     """
@@ -67,7 +68,7 @@ def open_live(options: ServeOptions, say: Say) -> ServeSource:
         counting=counting,
         verbose=options.verbose,
     )
-    source = CountingSource(live, options.max_rate, say)
+    source = CountingSource(live, options.max_rate, say, go_on)
     with contextlib.ExitStack() as undo:
         undo.callback(source.close)
         privileges.drop(frozenset() if options.max_rate is None else privileges.attaching())
