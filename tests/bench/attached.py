@@ -176,8 +176,8 @@ def _tell_tracefs(line: str) -> None:
 
 
 @contextlib.contextmanager
-def perf_record(data: Path = Path("/dev/null"), *options: str) -> Iterator[None]:
-    """perf record of the three functions' kprobe events, on all CPUs."""
+def perf_record(data: Path, *options: str) -> Iterator[None]:
+    """perf record of the three functions' kprobe events, on all CPUs, into a file: perf takes no device for one."""
     with kprobe_events() as events:
         picked = [word for event in events for word in ("-e", event)]
         with running(["perf", "record", "-a", "-q", *options, "-o", str(data), *picked]):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from inetprobe.errors import InetprobeError
 from tests.bench import attached
@@ -27,7 +28,7 @@ ROWS: list[tuple[str, Callable[[], AbstractContextManager[object]], int | None]]
     ("ftrace function_graph, these three", attached.function_graph, None),
     ("bcc funclatency -r", attached.funclatency, None),
     ("bpftrace hist(), kprobe", lambda: attached.bpftrace_hist("kprobe"), None),
-    ("perf record on kprobe events", attached.perf_record, None),
+    ("perf record on kprobe events", lambda: attached.perf_record(Path("/tmp/perf.data")), None),
     ("bpftrace printf(), a line a socket", attached.bpftrace_printf, None),
 ]
 
