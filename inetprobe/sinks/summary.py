@@ -20,7 +20,7 @@ def summary_line(accounting: Accounting) -> str:
     }
     parts += [f"{count:,} {name}" for name, count in extras.items() if count]
     named = {
-        "sockets of other families": accounting.other_families,
+        "of other families": accounting.other_families,
         "accepted": accounting.accepted,
         "probe hits missed": accounting.probe_misses,
         "probe programs skipped": accounting.program_skipped,
