@@ -20,6 +20,7 @@ from inetprobe.filters import Filters
 from inetprobe.pipeline import pump
 from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
+from inetprobe.sinks.summary import summary_line
 from inetprobe.sources.live import LiveOptions, LiveSource
 from tests.bench import attached
 
@@ -51,6 +52,7 @@ def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
         yield lambda: source.accounting().complete
         source.stop()
         thread.join()
+        print(f"  inetprobe, {mechanism}: {summary_line(source.accounting())}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
