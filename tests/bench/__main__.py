@@ -76,7 +76,7 @@ def main() -> int:
         statuses.append(
             subprocess.run([sys.executable, "-m", "tests.bench.guest_start", "native"], check=False).returncode
         )
-        title("    and in the VM, where a second is 10⁹ instructions")
+        title("    and in the VM: CPU time, where a second is 10⁹ instructions")
         statuses.append(guest("guest_start", counted=True))
     return next((status for status in statuses if status), 0)
 

@@ -6,18 +6,20 @@ import sys
 import time
 from pathlib import Path
 
-BEGUN = time.perf_counter()
+NATIVE = sys.argv[1:] == ["native"]
+#: In the VM nobody's waiting for its disk is of interest.
+CLOCK = time.perf_counter if NATIVE else time.process_time
+BEGUN = CLOCK()
 
 
 def main() -> None:
     """Prints seconds by stage; where instructions are counted, a second is 10⁹ of them."""
-    native = sys.argv[1:] == ["native"]
     stages: dict[str, float] = {}
     last = BEGUN
 
     def done(stage: str) -> None:
         nonlocal last
-        now = time.perf_counter()
+        now = CLOCK()
         stages[stage] = now - last
         last = now
 
@@ -34,7 +36,7 @@ def main() -> None:
     functions = symbols.present()
     options = plan.Options(offsets=offsets, fentry=plan.fentry_functions(types, functions))
     done("BTF and symbols")
-    if native:
+    if NATIVE:
         program = bpf.Program.__new__(bpf.Program)
         program._bcc, program._options, program._whole_log = bpf._import_bcc(), options, None
         program._image, program._go_on = symbols.image, lambda: None
@@ -48,11 +50,11 @@ def main() -> None:
 
         def compile_with(self: bpf.Program, flags: list[str]) -> object:
             nonlocal compile_s
-            before = time.perf_counter()
+            before = CLOCK()
             try:
                 return inner(self, flags)
             finally:
-                compile_s += time.perf_counter() - before
+                compile_s += CLOCK() - before
 
         bpf.Program._compile_with = compile_with
         program = bpf.Program(options, symbols, print)
@@ -61,9 +63,9 @@ def main() -> None:
         stages["compile"] = compile_s
     for stage, seconds in stages.items():
         print(f"{stage:38}{seconds:>8.3f} s")
-    goal = f"    at most 1.5: {'met' if sum(stages.values()) <= 1.5 else 'missed'}" if native else ""
+    goal = f"    at most 1.5: {'met' if sum(stages.values()) <= 1.5 else 'missed'}" if NATIVE else ""
     print(f"{'in all':38}{sum(stages.values()):>8.3f} s{goal}")
-    if not native:
+    if not NATIVE:
         status = Path("/proc/self/status").read_text()
         resident = int(status.partition("VmRSS:")[2].split()[0]) / 1024
         print(
