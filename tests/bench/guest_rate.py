@@ -49,6 +49,8 @@ def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
 
         thread = threading.Thread(target=run)
         thread.start()
+        while not source.began:
+            time.sleep(0.05)
         yield lambda: source.accounting().complete
         source.stop()
         thread.join()
