@@ -74,6 +74,17 @@ def test_a_page_opens_alone_and_axe_finds_nothing(made, open_page, name, scheme,
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_calls_of_a_trace_are_seen_whole(made, open_page, width):
+    page = open_page(made["mixed"], width=width).page
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    cut = page.locator("table.bars").evaluate_all(
+        "(tables) => tables.map((one) => one.getBoundingClientRect().width - one.parentElement.clientWidth)"
+    )
+    assert cut
+    assert max(cut) <= 1
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_page_takes_the_colours_that_are_asked_for(made, open_page, scheme):
     page = open_page(made["mixed"], scheme).page
