@@ -84,10 +84,16 @@ def test_a_replay_gives_the_same_bytes(run):
     assert replayed.out == run[0].out
 
 
+def test_the_proto_is_named(run):
+    names = {(2, 1): "TCP", (2, 2): "UDP", (2, 3): "RAW", (10, 1): "TCPv6", (10, 2): "UDPv6", (10, 3): "RAWv6"}
+    for trace in ours(run):
+        name = "UDP-Lite" if trace["protocol"] == UDPLITE else names.get((trace["family"], trace["type"]))
+        assert trace["prot"] == (None if trace["errno"] else name)
+
+
 def test_the_caller_is_named(run):
     for trace in ours(run):
         assert trace["comm"].startswith("python")
         assert trace["pid"] == trace["tid"]
         assert trace["uid"] in (0, 65534)
         assert trace["netns"] > 0
-        assert trace["prot"] or trace["errno"]
