@@ -41,6 +41,7 @@ def test_exactly_23_sockets_of_the_known_kinds(run):
 def test_every_trace_is_complete_and_accounted_for(run):
     assert all(trace["complete"] for trace in ours(run))
     assert run[0].summary["complete"] == 23
+    assert len({trace["id"] for trace in run[0].traces}) == len(run[0].traces)
     assert not run[0].summary["lost"]
     assert accounted(run[0].summary)
 
