@@ -76,7 +76,7 @@ charts: ## the newest chart libraries into the report's page (npm), to be looked
 	@tools/setup.sh trace-cmd linux-perf bpfcc-tools
 	@touch $@
 
-bench: setup .venv/bench-ready ## measurements in one table, beside the peers: half an hour
+bench: setup .venv/bench-ready ## measurements in one table, beside the peers: a quarter of an hour
 	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.bench_report
 
