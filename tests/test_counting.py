@@ -125,3 +125,23 @@ def test_what_does_not_fit_here_stays_in_the_ring():
     backlog = Backlog(RECORD)
     backlog.put(Batch(np.zeros(MOST, RECORD)))
     assert len(stand_in({}, {}, backlog)._next(0)) == STEP
+
+
+@pytest.mark.parametrize("much", [False, True])
+def test_while_records_wait_here_the_ring_is_emptied_only_once_much_is_in_it(much):
+    backlog, drained = Backlog(RECORD), []
+    backlog.put(Batch(np.zeros(1, RECORD)))
+    source = stand_in({}, {}, backlog)
+    source._program.ring.much = much
+    source._drain = lambda: drained.append("drained")
+    assert len(source._next(0.1)) == 1
+    assert drained == ["drained"] * much
+
+
+def test_while_nothing_waits_here_it_waits_for_the_ring_and_empties_it():
+    did = []
+    source = stand_in({}, {}, Backlog(RECORD))
+    source._program.ring.wait = did.append
+    source._drain = lambda: did.append("drained")
+    assert not len(source._next(0.1))
+    assert did == [0.1, "drained"]

@@ -8,7 +8,6 @@ import mmap
 import os
 import select
 import struct
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -58,23 +57,22 @@ class KernelSide:
 
 @pytest.fixture(name="poll")
 def no_epoll(monkeypatch):
-    """A memory file cannot be polled; the drain itself never waits."""
+    """A memory file cannot be polled; what each wait would have waited, in seconds."""
+    waited = []
 
     class Poll:
-        waited: ClassVar = []
-
         def register(self, fd, events):
             assert events
 
         def poll(self, timeout):
-            self.waited.append(timeout)
+            waited.append(timeout)
             return []
 
         def close(self):
             pass
 
     monkeypatch.setattr(ring.select, "epoll", Poll)
-    return Poll.waited
+    return waited
 
 
 def open_both():

@@ -133,7 +133,8 @@ def _name_the_lines(
         found = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
         if found is not None:
             blocked[unit], remedies[unit] = found.why, found.remedy
-            left_alone += [unit] * found.silent
+            if found.silent:
+                left_alone.append(unit)
     return remedies, tuple(left_alone)
 
 

@@ -30,7 +30,7 @@ _HELD_S = 0.001
 
 
 class Ring(Protocol):
-    """A source of records. Neither method may be called from two threads at once."""
+    """A source of records. Nothing of it but ``wake`` may be called from two threads at once."""
 
     @property
     def much(self) -> bool:
