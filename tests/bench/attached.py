@@ -90,6 +90,11 @@ def running(argv: list[str], env: dict[str, str] | None = None) -> Iterator[subp
         finally:
             if peer.poll() is None:
                 peer.send_signal(signal.SIGINT)
+            while argv[0] == "bpftrace" and peer.poll() is None:
+                # One that comes while it reads its events is forgotten (0.17, BPFtrace::poll_perf_events).
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    peer.wait(1)
+                peer.send_signal(signal.SIGINT)
             peer.wait(_READY_S)
             _wait(lambda: not any(f in _hooked() for f in FUNCTIONS), None, log)
 

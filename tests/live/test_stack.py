@@ -35,9 +35,10 @@ os.mkfifo(f"/tmp/perf-{os.getpid()}.map")
 try: socket.socket(2, 1, 200)
 except OSError: time.sleep(60)
 """
-# The stack that the kernel itself has at the call, and the user's.
+# The stack that the kernel itself has at the call, and the user's. It ends by itself: a SIGINT that comes while it
+# looks up names is forgotten (0.17, BPFtrace::poll_perf_events).
 WITNESS = """
-kprobe:inet_create /comm == "stack_maker" && arg2 == 200/ { printf("%s\\n---%s\\n===\\n", kstack, ustack); }
+kprobe:inet_create /comm == "stack_maker" && arg2 == 200/ { printf("%s\\n---%s\\n===\\n", kstack, ustack); exit(); }
 """
 
 
@@ -95,14 +96,12 @@ def test_who_called_is_named_on_both_sides(maker, mechanism, tmp_path):
 def test_bpftrace_sees_the_same(maker, tmp_path):
     with (tmp_path / "witness").open("w+") as out:
         witness = subprocess.Popen(["bpftrace", "-e", WITNESS], stdout=out, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 90
-        while "Attaching" not in Path(out.name).read_text():
+        deadline = time.monotonic() + 120
+        while "inet_create " not in Path("/sys/kernel/tracing/enabled_functions").read_text():
             assert time.monotonic() < deadline, Path(out.name).read_text()
             time.sleep(0.1)
         result = inetprobe("trace", "--stack", "kernel", "--stack", "user", "--format", "json", "--", maker, 1, 2000)
-        time.sleep(1)
-        witness.send_signal(signal.SIGINT)
-        witness.wait(60)
+        witness.wait(120)
         said = Path(out.name).read_text()
     kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", said, re.DOTALL).groups()
     assert result.status == 0, said
