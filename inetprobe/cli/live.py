@@ -130,6 +130,7 @@ def run_live(
             sinks = open_sinks(source.run, file)
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
+            source.start()
             tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
             accounting = drive(source, filters, sinks, count)
         if not source.began:

@@ -84,8 +84,8 @@ class CountingSource(LiveSource):
 
     def start(self) -> None:
         """From now on creations are counted."""
-        self.began = True
-        self._activate()
+        super().start()
+        self._active = True
 
     def batches(self) -> Iterator[Batch]:
         """The stream; see LiveSource. Without a limit of the rate it blocks until the kernel or ``stop`` wakes it."""
@@ -159,11 +159,7 @@ class CountingSource(LiveSource):
                 if not self._attached:
                     self._program.attach()
                     self._attached = True
-            self._activate()
-
-    def _activate(self) -> None:
-        self._program.activate()
-        self._active = True
+            self.start()
 
     def _deactivate(self) -> None:
         self._program.deactivate()

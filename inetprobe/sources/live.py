@@ -114,26 +114,26 @@ class LiveSource:
         """Has it been told to stop?"""
         return self._stopping
 
+    def start(self) -> None:
+        """From now on creations are traced; COMMAND still waits."""
+        self._program.activate()
+        self.began = self._command is None
+
     def stop(self) -> None:
-        """Asks ``batches`` to end soon; before it has begun, to trace nothing and to leave COMMAND where it waits."""
+        """Asks ``batches`` to end soon; before it has begun, to leave COMMAND where it waits."""
         self._stopping = True
         self._program.ring.wake()
 
     def batches(self) -> Iterator[Batch]:
         """Batches as they come, an empty one when nothing did; blocks up to a tenth of a second for each.
 
-        COMMAND is let go once tracing is on. To be called once. Raises CommandError if it cannot be run.
+        COMMAND is let go first. To be called once, after ``start``. Raises CommandError if it cannot be run.
         """
-        if self._stopping:
-            return
-        options = self._options
-        deadline = None if options.duration_s is None else time.monotonic() + options.duration_s
-        self._program.activate()
-        if self._command is not None:
-            if self._stopping:
-                return
+        duration_s = self._options.duration_s
+        deadline = None if duration_s is None else time.monotonic() + duration_s
+        if self._command is not None and not self._stopping:
             self._command.release()
-        self.began = True
+            self.began = True
         while not self._over(deadline):
             yield self._next(_POLL_S)
         self._program.deactivate()

@@ -69,7 +69,7 @@ def ours(mechanism: str, way: str) -> Iterator[LiveSource]:
         filters = build({"pid": ("1",)} if way == "filtered" else {})
         source = LiveSource(LiveOptions(filters=filters, mechanism=mechanism, ring_size=1 << 24), None, silent)
     with source:
-        source.program.activate()
+        source.start()
         yield source
         source.program.deactivate()
         if source.program.counters.lost():

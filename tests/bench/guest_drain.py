@@ -27,7 +27,7 @@ def main() -> None:
     results = {}
     for what, consume in figures.items():
         with LiveSource(LiveOptions(mechanism="fentry"), None, silent) as source:
-            source.program.activate()
+            source.start()
             results[what] = consume_all(source, loop, consume(source))
         print(f"{what:42}{results[what]:>8.0f} instructions a record", flush=True)
     ours, callback = (

@@ -47,10 +47,9 @@ def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
             os.setpriority(os.PRIO_PROCESS, 0, -10)  # of this thread, as the command does; the makers keep theirs
             pump(source, Filters(), [sink])
 
+        source.start()
         thread = threading.Thread(target=run)
         thread.start()
-        while not source.began:
-            time.sleep(0.05)
         yield lambda: source.accounting().complete
         source.stop()
         thread.join()

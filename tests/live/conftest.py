@@ -208,7 +208,6 @@ def tracing(*options):
             time.sleep(0.05)
         try:
             yield tracer
-            time.sleep(0.3)
         finally:
             tracer.process.send_signal(signal.SIGINT)
             tracer.status = tracer.process.wait(60)

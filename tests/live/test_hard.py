@@ -160,6 +160,7 @@ def test_a_busy_reader_takes_many_at_a_time():
     sizes = []
     with LiveSource(LiveOptions(), None, print) as source:
         begun = time.monotonic()
+        source.start()
         maker = subprocess.Popen([sys.executable, "-c", program])
         for batch in source.batches():
             sizes += [len(batch)] * (len(batch) > 0)
@@ -268,7 +269,6 @@ def test_attaching_and_detaching_fifty_times_under_load_shows_no_half_trace():
 
 def test_once_attached_no_capability_is_left():
     with tracing() as tracer:
-        time.sleep(0.3)
         status = Path(f"/proc/{tracer.process.pid}/status").read_text()
         tasks = [task.read_text() for task in Path(f"/proc/{tracer.process.pid}/task").glob("*/status")]
         subprocess.run([sys.executable, "-c", "import socket; socket.socket(2, 1, 0)"], check=True)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from .conftest import accounted, command, inetprobe, tracing
 
@@ -68,7 +67,6 @@ def test_the_reader_goes_first_and_the_command_as_it_would():
     result = inetprobe("trace", "-q", "--format", "line", "--", "nice")
     assert "0" in result.out.splitlines()
     with tracing() as tracer:
-        time.sleep(0.3)
         assert os.getpriority(os.PRIO_PROCESS, tracer.process.pid) == -10
 
 
@@ -83,7 +81,6 @@ def test_ctrl_c_ends_it_cleanly_and_the_recording_is_whole(tmp_path):
                               stderr=subprocess.PIPE, text=True)  # fmt: skip
     line = tracer.stderr.readline()
     assert "tracing" in line, line
-    time.sleep(0.5)
     subprocess.run([sys.executable, "-c", "import socket; socket.socket(2, 2, 0)"], check=True)
     first = json.loads(tracer.stdout.readline())
     assert first["kind"] == "trace"
