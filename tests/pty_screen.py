@@ -66,7 +66,7 @@ class Terminal:
             return bool(data)
         return True
 
-    def until(self, *texts, gone=None, timeout=20):
+    def until(self, *texts, gone=None, timeout=60):
         """Waits until all of ``texts`` stand on the screen, and ``gone`` does not."""
         deadline = time.monotonic() + timeout
         while not all(text in self.display for text in texts) or (gone is not None and gone in self.display):

@@ -154,7 +154,10 @@ def stopped(maker):
             pids[name] = living[-1].pid
         time.sleep(20)
         tracer.process.send_signal(signal.SIGCONT)
-        time.sleep(5)
+        deadline = time.monotonic() + 120
+        while not set(pids.values()) <= {line.get("pid") for line in tracer.read()}:
+            assert time.monotonic() < deadline, pids
+            time.sleep(0.2)
         for process in living:
             process.kill()
             process.wait()

@@ -45,7 +45,7 @@ def made():
 
 
 def left_as_it_was(shown, before, status=0):
-    display = shown.until("left ", timeout=60)
+    display = shown.until("left ")
     assert f"left {status}" in display
     assert shown.modes == before
     assert shown.output.rfind(b"\x1b[?1049h") < shown.output.rfind(b"\x1b[?1049l")
@@ -79,7 +79,7 @@ def test_the_screen_of_the_whole_machine():
         assert (-10, 0) in others  # the reader goes first, without a capability
         assert not any(capabilities for _, capabilities in others)
         failed, inet6 = made()
-        shown.until("sockets 23 ", f"failed {failed} ", "lost 0  incomplete 0", "inet_create", "/s)", timeout=60)
+        shown.until("sockets 23 ", f"failed {failed} ", "lost 0  incomplete 0", "inet_create", "/s)")
         shown.type("2")
         shown.until("inet stream tcp", "SOCKETS▼")
         shown.type(">r")
@@ -96,7 +96,7 @@ def test_the_screen_of_the_whole_machine():
         shown.type("/--family inet6\r")
         shown.until("filter: --family inet6", "sockets 0 ")
         made()
-        shown.until(f"sockets {inet6} ", timeout=60)
+        shown.until(f"sockets {inet6} ")
         shown.type("q")
         left_as_it_was(shown, before)
         assert b"69 sockets created, 69 complete, 0 incomplete, 0 lost" in shown.output
@@ -123,7 +123,7 @@ def test_ctrl_c_ends_it_before_its_screen_is_up_and_after_its_source_has_ended(o
         before = shown.modes
         shown.until(moment, timeout=START_S)
         shown.type("\x03")
-        display = shown.until("left ", timeout=30)
+        display = shown.until("left ")
         assert any(f"left {status}" in display for status in statuses)
         assert shown.modes == before
         assert b"Traceback" not in shown.output
@@ -134,7 +134,7 @@ def test_ctrl_c_before_anything_is_attached():
         shown.read(1)
         amid_its_compiling(child_of(shown.pid))
         shown.type("\x03")
-        assert "left 130" in shown.until("left ", timeout=30)
+        assert "left 130" in shown.until("left ")
         assert b"tracing" not in shown.output
         assert b"Traceback" not in shown.output
     assert not Path("/tmp/ran").exists()
@@ -156,7 +156,7 @@ def test_a_command_that_does_not_end_is_said_and_left_alone():
         stubborn = child_of(child_of(shown.pid))
         try:
             shown.type("q")
-            shown.until("waiting for it", timeout=30)
+            shown.until("waiting for it")
             assert shown.modes == before
             shown.type("\x03")
             left_as_it_was(shown, before)
@@ -185,7 +185,7 @@ def test_a_screen_that_fails_takes_the_probes_away():
 
 def test_printed_once_for_a_while():
     with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
-        process = Forked(("top", "--once", "--duration", "20s", "--comm", "known23"), out, err)
+        process = Forked(("top", "--once", "--duration", "30s", "--comm", "known23"), out, err)
         deadline = time.monotonic() + START_S
         while "tracing" not in Path(err.name).read_text():
             assert process.poll() is None, Path(err.name).read_text()
