@@ -13,13 +13,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inetprobe.cli import cli, serve
-from inetprobe.errors import HostError, RecordingError, UsageError
+from inetprobe.errors import HostError, InetprobeError, RecordingError, UsageError
 from inetprobe.exporter.stream import Stream
 from inetprobe.filters import Filters
 from inetprobe.record import Batch, Loss
 from inetprobe.run import Accounting
 from inetprobe.snapshot import Outcome, Snapshot
 from inetprobe.sources.serve import ServeOptions
+from inetprobe.web import Server
 
 from . import builders, here, recorded
 
@@ -125,7 +126,7 @@ class Web:
         self.steps = steps
         self.heard = []
 
-    def open(self, web, page, ready, tell):
+    def open(self, web, page, ready, tell, failed):
         self.ready_before = ready()
         self.page, self.ready = page, ready
         return self
@@ -249,6 +250,19 @@ def test_a_bad_address_is_told_before_anything_is_read_or_attached(monkeypatch):
         served.live(WEB)
     with pytest.raises(UsageError):
         served.replay("/no/such/file", WEB)
+
+
+def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
+    async def broken(_server):
+        raise ValueError("no such client")
+
+    source = Live(builders.created())
+    monkeypatch.setattr(serve, "open_live", lambda options, tell, go_on: source)
+    monkeypatch.setattr(Server, "_accept", broken)
+    served = serve._Service(ServeOptions(), Stream((1000,), None, print), print)
+    with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
+        served.live(WEB)
+    assert source.closed == 1
 
 
 def test_stopped_while_it_attaches(monkeypatch):

@@ -11,7 +11,7 @@ import bcrypt
 import pytest
 
 import inetprobe
-from inetprobe.errors import UsageError
+from inetprobe.errors import InetprobeError, UsageError
 from inetprobe.web import Limits, Response, Server
 from inetprobe.web.routes import accepts_gzip
 
@@ -344,6 +344,21 @@ def test_stop_waits_for_nobody_for_ever():
     assert to_the_end(client) == b""
     client.close()
     go_on.set()
+
+
+def test_a_thread_that_fails_tells_and_stop_says_why(monkeypatch):
+    async def broken(_server):
+        raise ValueError("\x1b[1m")
+
+    monkeypatch.setattr(Server, "_accept", broken)
+    told = threading.Event()
+    server = Server("127.0.0.1:0", page=page, ready=lambda: True, say=print, failed=told.set)
+    server.bind()
+    server.start()
+    assert told.wait(10)
+    with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: \\x1b\[1m\)"):
+        server.stop()
+    server.stop()
 
 
 def test_requests_wait_between_bind_and_start():

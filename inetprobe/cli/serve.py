@@ -234,7 +234,7 @@ class _Service:
         self._tell(summary_line(streaming.result()))
 
     def _bind(self, web: WebOptions) -> WebServer:
-        return open_web(web, self._render, lambda: self._page is not None, self._tell)
+        return open_web(web, self._render, lambda: self._page is not None, self._tell, lambda: self._events.put("stop"))
 
     def _render(self, accept: str) -> Rendered:
         assert self._page is not None  # the server answers once it is started
@@ -284,8 +284,11 @@ class _Service:
         return False
 
 
-def open_web(web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[], bool], tell: Say) -> WebServer:
-    """A server that listens and does not answer yet. ``page`` takes the request's Accept header.
+def open_web(
+    web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[], bool], tell: Say, failed: Callable[[], None]
+) -> WebServer:
+    """A server that listens and does not answer yet. ``page`` takes the request's Accept header; ``failed`` is called
+    where it ends before it is told to, which ``stop`` then raises.
 
     Raises UsageError for a bad address or configuration, InetprobeError for an address that is in use.
     """
@@ -296,6 +299,7 @@ def open_web(web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[
         say=tell,
         config=web.config,
         telemetry_path=web.telemetry_path,
+        failed=failed,
     )
     server.bind()
     tell(f"serving {server.url}{web.telemetry_path}")

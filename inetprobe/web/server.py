@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from inetprobe.errors import UsageError
+from inetprobe.errors import InetprobeError, UsageError
 from inetprobe.text import printable
 from inetprobe.web.config import WebConfig
 from inetprobe.web.connection import Connection, Limits, State
@@ -29,7 +29,8 @@ class Server:
 
     ``page`` and ``ready`` are as in ``routes``: ``page`` is called in a thread of its own, one call at a time;
     ``ready`` in the server's, so it must not block. ``say`` gets one line for a person, from any of the threads; what
-    clients can bring about is said once a minute at most.
+    clients can bring about is said once a minute at most. ``failed`` is called in the server's thread where that ends
+    before ``stop``, which then says why.
     """
 
     def __init__(
@@ -42,11 +43,14 @@ class Server:
         config: Path | None = None,
         telemetry_path: str = "/metrics",
         limits: Limits | None = None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._wanted = address
         self._path = config
         self._say = say
         self._limits = limits or Limits()
+        self._failed = failed
+        self._failure: Exception | None = None
         self._config = WebConfig()
         self._said: dict[str, float] = {}
         self._routes = Routes(telemetry_path, page, ready, self._tell)
@@ -103,7 +107,10 @@ class Server:
         return True
 
     def stop(self) -> None:
-        """Takes no more clients, finishes the answers under way (in ``Limits.stop`` seconds) and ends the thread."""
+        """Takes no more clients, finishes the answers under way (in ``Limits.stop`` seconds) and ends the thread.
+
+        Raises InetprobeError where the thread had ended by itself.
+        """
         if self._thread is not None:
             self._in_loop(self._stopping.set)
             self._thread.join()
@@ -112,6 +119,10 @@ class Server:
             self._listener.close()
             self._listener = None
         self._routes.close()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            name, text = type(failure).__name__, printable(str(failure))
+            raise InetprobeError(f"the web server failed ({name}: {text}): please report it") from failure
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is not None:
@@ -121,8 +132,9 @@ class Server:
     def _run(self, started: threading.Event) -> None:
         try:
             asyncio.run(self._serve(started))
-        except Exception as error:  # noqa: BLE001 # a thread has nobody to raise to
-            self._say(f"the web server ended, which is a bug: {type(error).__name__}: {printable(str(error))}")
+        except Exception as error:  # noqa: BLE001 # raised again by stop()
+            self._failure = error
+            self._failed()
         finally:
             started.set()
 
