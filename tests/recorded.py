@@ -8,6 +8,7 @@ from inetprobe.record import Batch
 from inetprobe.run import Accounting
 from inetprobe.sinks import OutputFile
 from inetprobe.sinks.recording import RecordingSink
+from inetprobe.stacks import Side, Stack
 
 from . import builders
 
@@ -29,6 +30,19 @@ def every_kind(path):
 def fine(path, count=3):
     """Nothing but TCP sockets, as the model predicts."""
     return write(path, np.tile(builders.created(prot=b"TCP"), count))
+
+
+def called(path):
+    """Failures of a run with --stack: two of one caller's, and one each whose process had ended, of the user's side
+    alone, and without a stack."""
+    kernel, user = Side(("__sock_create+0x107",)), Side(("socket+0x7 (libc.so.6)", "culprit\u202e+0x18 (a.out)"))
+    stacks = (Stack(kernel, user), Stack(kernel, user), Stack(kernel, Side((), "exited")), Stack(None, user), None)
+    run = builders.run()
+    run.stack = True
+    failure = builders.record([builders.call(builders.CREATE, 0, 0, 5000, -93)], protocol=200)
+    records = np.tile(failure, len(stacks))
+    records["seq"] = np.arange(len(stacks))
+    return write(path, builders.with_stack(records, run.stacks, *stacks), run=run)
 
 
 def deviating(path):

@@ -31,8 +31,16 @@ def recording(tmp_path):
 
 
 @pytest.mark.parametrize("name", questions())
-def test_every_ready_question_has_an_answer(name, recording):
-    assert rows(recording, "--ask", name)
+def test_every_ready_question_has_an_answer(name, recording, tmp_path):
+    assert rows(recording, recorded.called(tmp_path / "called.arrows"), "--ask", name)
+
+
+def test_who_called_is_asked_by_the_whole_stack(tmp_path):
+    found = rows(recorded.called(tmp_path / "called.arrows"), "--ask", "callers")
+    assert [(row["sockets"], row["callers"]) for row in found] == [
+        (3, ["socket+0x7 (libc.so.6)", "culprit\u202e+0x18 (a.out)"]),
+        (1, []),
+    ]
 
 
 @pytest.mark.parametrize("name", ["slowest", "failures", "latency"])
@@ -44,7 +52,9 @@ def test_the_page_has_questions_and_nothing_it_hides():
     assert len(questions()) == Path("docs/queries.md").read_text().count("```sql")
 
 
-def test_rows_are_what_replay_prints(recording):
+@pytest.mark.parametrize("made", [recorded.every_kind, recorded.called])
+def test_rows_are_what_replay_prints(made, tmp_path):
+    recording = made(tmp_path / "r.arrows")
     replayed = here.run("replay", recording, "--format", "json").stdout.splitlines()
     lines = [line for line in map(json.loads, replayed) if line["kind"] == "trace"]
     found = rows(recording, "--sql", "select * from traces")
@@ -52,10 +62,21 @@ def test_rows_are_what_replay_prints(recording):
     for line, row in zip(lines, found, strict=True):
         assert row["recording"] == str(recording)
         assert row["time_ns"] == row["mono_ns"] + 1_700_000_000 * 10**9
-        for key in line.keys() - {"v", "kind", "time", "calls"}:
+        for key in line.keys() - {"v", "kind", "time", "calls", "stack"}:
             assert row[key] == line[key], key
+        assert _there(row["stack"]) == line.get("stack")
         kept = [{k: v for k, v in call.items() if v is not None} for call in row["calls"]]
         assert kept == [{k: v for k, v in call.items() if v is not None} for call in line["calls"]]
+
+
+def _there(stack):
+    """As JSON has it, which leaves out what is not there."""
+    if stack is None:
+        return None
+    lost = {side: reason for side, reason in (stack["lost"] or {}).items() if reason is not None}
+    return {side: stack[side] for side in ("kernel", "user") if stack[side] is not None} | (
+        {"lost": lost} if lost else {}
+    )
 
 
 def test_a_table_may_be_scanned_twice_and_over_several_files(tmp_path, recording):

@@ -21,6 +21,7 @@ from inetprobe.model.sock import Sock
 from inetprobe.record import CALL_RETURNED, Batch, Records
 from inetprobe.run import Run
 from inetprobe.sinks.jsonl import to_dict
+from inetprobe.stacks import Stack, as_dict
 from inetprobe.trace import call_traces
 from inetprobe.who import who
 
@@ -34,6 +35,14 @@ CALL = pa.struct(
         ("result", pa.int32()),
         ("pointer", NAME),
         ("module", NAME),
+    ]
+)
+_FRAMES = pa.list_(NAME)
+STACK = pa.struct(
+    [
+        ("kernel", _FRAMES),
+        ("user", _FRAMES),
+        ("lost", pa.struct([(side, pa.utf8()) for side in Stack._fields])),
     ]
 )
 # What the shape decides, under the JSON's names.
@@ -75,6 +84,7 @@ SCHEMA = pa.schema(
         ("duration_ns", pa.int64()),
         ("calls", pa.list_(CALL)),
         ("sock", pa.struct([(name, pa.int32()) for name in Sock._fields])),
+        ("stack", STACK),
     ]
 )
 
@@ -90,6 +100,7 @@ def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
     columns["sock"] = pa.array([shape.get("sock") for shape in shapes], SCHEMA.field("sock").type).take(
         pa.array(inverse)
     )
+    columns["stack"] = _stacks(batch, run)
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
@@ -169,6 +180,13 @@ def used_calls(records: Records) -> npt.NDArray[np.bool_]:
     """Which slots of each record's calls are in use: a row a record."""
     result: npt.NDArray[np.bool_] = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
     return result
+
+
+def _stacks(batch: Batch, run: Run) -> pa.Array:
+    if not batch.has_stack:
+        return pa.nulls(len(batch), STACK)
+    numbers, places = np.unique(batch.column("stack"), return_inverse=True)
+    return pa.array([as_dict(run.stacks.get(number)) for number in numbers.tolist()], STACK).take(pa.array(places))
 
 
 def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Places) -> pa.ListArray:

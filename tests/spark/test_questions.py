@@ -14,7 +14,11 @@ from tests import here, recorded
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recordings")
-    return [recorded.every_kind(folder / "kinds.arrows"), recorded.timed(folder / "timed.arrows", failing=7)]
+    return [
+        recorded.every_kind(folder / "kinds.arrows"),
+        recorded.timed(folder / "timed.arrows", failing=7),
+        recorded.called(folder / "called.arrows"),
+    ]
 
 
 @pytest.fixture(scope="module")
