@@ -43,7 +43,7 @@ vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/vm
 
 live: setup ## the live tests, all in one VM, and docs/tutorial.md in another
-	$(PYTHON) tools/live.py -q tests/live
+	$(PYTHON) tools/live.py -q --durations=20 tests/live
 	$(PYTHON) tools/live.py -q tests/live/test_tutorial.py
 
 test-kernels: setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boot each

@@ -57,7 +57,7 @@ def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
 
 def test_who_forks_unseen_is_followed_all_the_same():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.live.unseen_fork"], capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-m", "tests.live.unseen_fork"], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 followed, 0 not" in done.stdout
@@ -68,7 +68,7 @@ def test_inside_a_pid_namespace_the_command_is_followed_too():
         "import os, socket\nsocket.socket(2, 2, 0)\nif not os.fork(): socket.socket(2, 1, 0); os._exit(0)\nos.wait()"
     )
     line = ["unshare", "-p", "-f", "--mount-proc", *command("trace", "--format", "line", "-q", "--", sys.executable)]
-    done = subprocess.run([*line, "-c", program], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run([*line, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     kinds = [line.split()[4] for line in done.stdout.splitlines()[1:]]
     assert sorted(kinds) == ["DGRAM", "STREAM"], done.stdout + done.stderr
@@ -256,7 +256,7 @@ def test_attaching_and_detaching_fifty_times_under_load_shows_no_half_trace():
     makers = [subprocess.Popen([sys.executable, "-c", stream]) for _ in range(2)]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.live.cycles", "50"], capture_output=True, text=True, timeout=400, check=False
+            [sys.executable, "-m", "tests.live.cycles", "50"], capture_output=True, text=True, timeout=600, check=False
         )
     finally:
         for maker in makers:

@@ -54,7 +54,7 @@ class Served:
         return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def ready(self):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):  # it is not there yet, or lets us wait while it attaches
             return bool(self.get("/readyz"))
         return False
 
@@ -78,7 +78,7 @@ def serving(*options):
         assert "Traceback" not in served.err
 
 
-def wait(condition, served, seconds=120):
+def wait(condition, served, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition():
         assert served.process.poll() is None, served.err
@@ -184,14 +184,14 @@ def test_a_bad_start_is_one_sentence_and_attaches_nothing(tmp_path):
             ("--listen", "127.0.0.1:0", "--web.config.file", config),
         ]
         for options in attempts:
-            done = subprocess.run(command("serve", *options), capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(command("serve", *options), capture_output=True, text=True, timeout=240, check=False)
             assert done.returncode == 2, done.stderr
             assert len(done.stderr.splitlines()) == 1
         assert served.process.poll() is None
 
 
 def test_once_prints_a_page_and_leaves_no_probe():
-    done = subprocess.run(command("serve", "--once"), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command("serve", "--once"), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "inetprobe_up 1.0" in done.stdout
     assert promtool("check", "metrics", input=done.stdout).returncode == 0

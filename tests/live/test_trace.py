@@ -98,7 +98,7 @@ def test_a_closed_pipe_ends_it_quietly():
     try:
         line = " ".join(command("trace", "--format", "line")) + " | head -n 3"
         done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False
+            ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=240, check=False
         )
     finally:
         maker.kill()
