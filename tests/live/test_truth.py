@@ -5,12 +5,12 @@ from pathlib import Path
 
 from .conftest import accounted, inetprobe
 
-# Each thread sleeps in request_module twice, then makes a socket whose entry shows what of the first was missed.
+# Each thread sleeps in request_module twice, then makes another socket, whose entry shows what of the first was missed.
 SLEEPERS = """
 import socket, threading
 def make():
-    for protocol in (200, 0):
-        try: socket.socket(2, 1, protocol).close()
+    for family, protocol in ((2, 200), (%d, 0)):
+        try: socket.socket(family, 1, protocol).close()
         except OSError: pass
 threads = [threading.Thread(target=make) for _ in range(40)]
 [t.start() for t in threads]; [t.join() for t in threads]
@@ -36,12 +36,11 @@ threads = [threading.Thread(target=f) for f in (connect, connect, accept, make)]
 [t.start() for t in threads]; [t.join() for t in threads]
 """
 SHAPE = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
+MISSING = ("trace", "--format", "json", "--mechanism", "kprobe", "--maxactive", "1", "--")
 
 
 def test_a_missed_return_is_seen_counted_and_never_merged():
-    result = inetprobe(
-        "trace", "--format", "json", "--mechanism", "kprobe", "--maxactive", "1", "--", sys.executable, "-c", SLEEPERS
-    )
+    result = inetprobe(*MISSING, sys.executable, "-c", SLEEPERS % 2)
     summary = result.summary
     assert summary["entries"] == 80 + summary["filtered"]
     assert accounted(summary), summary
@@ -55,6 +54,17 @@ def test_a_missed_return_is_seen_counted_and_never_merged():
             assert names == ["inet_create", "__request_module", "__request_module"]
         if not trace["complete"]:
             assert trace["verdict"] == "incomplete"
+
+
+def test_a_missed_return_that_another_family_s_socket_shows_is_lost_and_counted():
+    result = inetprobe(*MISSING, sys.executable, "-c", SLEEPERS % 1)
+    summary = result.summary
+    assert summary["entries"] == 40 + summary["filtered"]
+    assert accounted(summary), summary
+    assert summary["lost"]["return_missed"] > 0, summary
+    for trace in result.traces:
+        names = [call["function"] for call in trace["calls"]]
+        assert names == ["inet_create", "__request_module", "__request_module"]
 
 
 def test_an_interrupt_s_call_is_in_no_trace():
