@@ -256,13 +256,14 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
     async def broken(_server):
         raise ValueError("no such client")
 
-    source = Live(builders.created())
+    source, said = Live(builders.created()), []
     monkeypatch.setattr(serve, "open_live", lambda options, tell, go_on: source)
     monkeypatch.setattr(Server, "_accept", broken)
-    served = serve._Service(ServeOptions(), Stream((1000,), None, print), print)
+    served = serve._Service(ServeOptions(), Stream((1000,), None, print), said.append)
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
         served.live(WEB)
     assert source.closed == 1
+    assert said[-1].startswith("1 socket created, 1 complete")
 
 
 def test_stopped_while_it_attaches(monkeypatch):

@@ -231,7 +231,7 @@ class _Service:
                 self._listen(server)
             finally:
                 source.stop()
-        self._tell(summary_line(streaming.result()))
+                self._tell(summary_line(streaming.result()))
 
     def _bind(self, web: WebOptions) -> WebServer:
         return open_web(web, self._render, lambda: self._page is not None, self._tell, lambda: self._events.put("stop"))
