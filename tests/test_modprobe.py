@@ -49,6 +49,24 @@ def test_the_line_in_the_way(root, text, says):
     assert why(root(**{"etc/modprobe.d/a.conf": text})) == says
 
 
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ("blacklist sctp", True),
+        ("install sctp /bin/true", True),
+        ("install sctp :", True),
+        ("install sctp /bin/false", False),
+        ("install sctp /bin/true; false", False),
+        ("blacklist sctp\ninstall sctp /bin/false", True),
+        ("blacklist sctp\nalias net-pf-2-proto-132 off", False),
+        ("install sctp /bin/true\ninstall sctp /bin/false", True),
+    ],
+)
+def test_what_modprobe_calls_a_success(root, text, silent):
+    folder = root(**{"etc/modprobe.d/a.conf": text + "\n"})
+    assert obstacle("sctp", ALIASES, configuration(folder)).silent is silent
+
+
 def test_both_signs_are_one_in_a_name(root):
     folder = root(**{"etc/modprobe.d/a.conf": "blacklist dccp-ipv4\n"})
     assert why(folder, "dccp_ipv4").startswith('"blacklist dccp-ipv4" (/etc/modprobe.d/a.conf:1)')

@@ -12,6 +12,7 @@ _LONGEST_S = 10.0
 #: Those of libkmod, the first first: a file hides those of its name in the folders behind.
 _FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
 _ON_THE_COMMAND_LINE = "modprobe.blacklist="
+_DO_NOTHING = (("/bin/true",), ("/usr/bin/true",), ("true",), (":",))
 _QUOTED = 120  # characters of a line: an install command may be a script
 
 
@@ -24,7 +25,8 @@ class Line(NamedTuple):
 
 class Obstacle(NamedTuple):
     """``why``, as it follows "MODULE is on this machine but", and the ``remedy``; ``silent`` where modprobe's exit
-    status is 0 all the same: to leave a blacklisted module alone is no failure to it."""
+    status is 0 all the same: to leave a blacklisted module alone is no failure to it, nor is a command that does
+    nothing."""
 
     why: str
     remedy: str
@@ -72,7 +74,14 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Ob
     remove = "remove that line" if len(first) == 1 else "remove those lines"
     by_hand = "" if "install" in first else f", or modprobe {module}"
     why = f"{' and '.join(map(_quoted, first.values()))} {stand} in the way"
-    return Obstacle(why, remove + by_hand, silent=first.keys() == {"blacklist"})
+    return Obstacle(why, remove + by_hand, _is_silent(first))
+
+
+def _is_silent(first: dict[str, Line]) -> bool:
+    """A blacklisted module's command is not run for an alias; of a command that is none but these is foretold."""
+    if "alias" in first:
+        return False
+    return "blacklist" in first or first["install"].words[2:] in _DO_NOTHING
 
 
 def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> bool:

@@ -23,11 +23,12 @@ class Profile:
 
     ``built_in`` and ``loaded`` are units (of ``model.units``) in the order they registered; ``loadable`` those
     modules that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what
-    helps then is ``modprobe MODULE``, or stands in ``remedies``. Those of ``left_alone`` are blacklisted, of which
-    modprobe's exit status says nothing (insmod() of kmod's tools/modprobe.c, version 30). ``aliases`` maps a name
-    the kernel may ask for to the module that answers to it. ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the
-    sysctls of the tracer's net namespace, ``ping_group_range`` likewise; any of the three None where it is not
-    known. ``modprobe`` is the program that request_module() starts, empty where autoloading is switched off.
+    helps then is ``modprobe MODULE``, or stands in ``remedies``. Those of ``left_alone`` are blacklisted, or have a
+    command in their place that does nothing: modprobe's exit status is 0 all the same (insmod() of kmod's
+    tools/modprobe.c, version 30). ``aliases`` maps a name the kernel may ask for to the module that answers to it.
+    ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the sysctls of the tracer's net namespace, ``ping_group_range``
+    likewise; any of the three None where it is not known. ``modprobe`` is the program that request_module() starts,
+    empty where autoloading is switched off.
     """
 
     kernel: str
