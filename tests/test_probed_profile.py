@@ -104,16 +104,28 @@ def test_what_is_only_blacklisted_modprobe_leaves_alone(machine):
     assert profile.left_alone == ("l2tp_ip6",)
 
 
+def test_what_another_module_needs_is_not_what_answers(machine):
+    """On Debian's 6.1 l2tp_ip6 needs l2tp_ip, which modprobe loads for it however blacklisted it is."""
+    both = SHOWN + "insmod /lib/modules/6.1/kernel/net/l2tp/l2tp_ip6.ko \n"
+    profile = probe(btf(), SYMBOLS, machine, lambda names: both if "net-pf-10-proto-115" in names else "")
+    assert profile.loadable == ("l2tp_ip6",)
+    assert "l2tp_ip" in profile.blocked
+
+
 def test_smc_without_its_alias_registers_nothing(machine):
     aliases = machine / "lib/modules/6.1.0-test/modules.alias"
     aliases.write_text(ALIASES.replace("alias net-pf-2-proto-256-type-1 smc\n", ""))
     assert "smc" not in probed(machine).blocked
 
 
-def test_modprobe_is_asked_for_every_alias(machine):
+def test_modprobe_is_asked_for_every_alias_of_what_is_not_loaded_a_module_at_a_time(machine):
     asked = []
-    probe(btf(), SYMBOLS, machine, lambda names: asked.extend(names) or SHOWN)
-    assert asked == sorted(probed(machine).aliases)
+    probe(btf(), SYMBOLS, machine, lambda names: asked.append(names) or SHOWN)
+    assert sorted(asked) == [
+        ["net-pf-10-proto-115"],
+        ["net-pf-2-proto-115", "net-pf-2-proto-115-type-2"],
+        ["net-pf-2-proto-256-type-1"],
+    ]
 
 
 def test_sysctls(machine):

@@ -21,6 +21,7 @@ from inetprobe.model.units import BUILT_IN, PROTS, UNITS
 
 #: Every alias that any kernel's modules have answered to.
 _ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+_INSMOD = re.compile(r"^insmod \S*?([\w-]+)\.ko", re.MULTILINE)
 
 _CONFIGURED = "modprobe's configuration blacklists it or puts a command in its place"
 
@@ -44,8 +45,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper = _read(root / "proc/sys/kernel/modprobe")
-    printed = (modprobe or _modprobe.show_depends)(sorted(aliases)) if present else ""
-    loadable, blocked = _sorted_out(present, aliases, printed)
+    loadable, blocked = _sorted_out(present, aliases, modprobe or _modprobe.show_depends)
     remedies, left_alone = _name_the_lines(blocked, aliases, root)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
@@ -100,11 +100,9 @@ def _on_disk(modules: Path) -> frozenset[str]:
 
 
 def _sorted_out(
-    present: Collection[str], aliases: dict[str, str], printed: str | None
+    present: Collection[str], aliases: dict[str, str], modprobe: Modprobe
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(loadable, blocked: why) of the modules that are present but not loaded."""
-    listed = re.findall(r"^insmod \S*?([\w-]+)\.ko", printed or "", re.MULTILINE)
-    found = {name.replace("-", "_") for name in listed}
     loadable, blocked = [], {}
     for unit in UNITS:
         if unit not in present:
@@ -113,10 +111,13 @@ def _sorted_out(
             continue  # before 6.11 it registers nothing here; its aliases came with that
         if unit not in aliases.values():
             blocked[unit] = "no alias leads to it"
-        elif unit in found:
-            loadable.append(unit)
-        elif printed is None:
+            continue
+        # Each by itself: a blacklisted module is loaded all the same where another one needs it.
+        printed = modprobe(sorted(alias for alias, name in aliases.items() if name == unit))
+        if printed is None:
             blocked[unit] = "modprobe could not be asked about it"
+        elif unit in {name.replace("-", "_") for name in _INSMOD.findall(printed)}:
+            loadable.append(unit)
         else:
             blocked[unit] = _CONFIGURED
     return tuple(loadable), blocked
