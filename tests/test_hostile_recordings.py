@@ -236,6 +236,23 @@ def test_columns_that_share_their_bytes():
         check(batch, 8 * batch.num_rows)
 
 
+@pytest.mark.parametrize("field", [1, 2], ids=["type", "itself"])
+def test_a_message_without_its_header(tmp_path, facts, field):
+    """Arrow's own check of a message takes none for granted."""
+    whole = stream(facts, (columns(builders.created()), BOOKS))
+    start, kinds = 0, []
+    for message in pa.ipc.MessageReader.open_stream(whole):
+        metadata = start + 8  # behind four bytes of ones and its length
+        (root,) = struct.unpack_from("<I", whole, metadata)
+        (back,) = struct.unpack_from("<i", whole, metadata + root)
+        damaged = bytearray(whole)
+        struct.pack_into("<H", damaged, metadata + root - back + 4 + 2 * field, 0)
+        refused(tmp_path, bytes(damaged), "header")
+        start = metadata + struct.unpack_from("<I", whole, start + 4)[0] + message.body.size
+        kinds.append(message.type)
+    assert {"schema", "dictionary", "record batch"} == set(kinds)
+
+
 def test_a_huge_batch_comes_in_small_ones(tmp_path, facts):
     path = tmp_path / "r.arrows"
     lost = {**BOOKS, "losses": [["ring_full", 3]]}

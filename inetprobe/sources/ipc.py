@@ -84,13 +84,15 @@ class _Bounded:
 
 
 def _check(message: pa.Message) -> None:
-    metadata = message.metadata.to_pybytes()  # Arrow has verified the flatbuffer: its offsets stay inside
+    metadata = message.metadata.to_pybytes()  # Arrow has verified the flatbuffer: what offsets there are stay inside
     root = _follow(metadata, 0)
     version = _field(metadata, root, _MESSAGE_VERSION)
     if not version or metadata[version] != _V5:  # in V4 a batch may say in its own metadata that it is compressed
         raise RecordingError("it is of an Arrow format from before 2020")
-    kind = metadata[_field(metadata, root, _MESSAGE_HEADER_TYPE)]
-    header = _follow(metadata, _field(metadata, root, _MESSAGE_HEADER))
+    places = [_field(metadata, root, field) for field in (_MESSAGE_HEADER_TYPE, _MESSAGE_HEADER)]
+    if not all(places):
+        raise RecordingError("it has a message without a header")
+    kind, header = metadata[places[0]], _follow(metadata, places[1])
     if kind == _SCHEMA:
         if _EXTENSION in metadata:
             raise RecordingError("it has a column of an extension type")
