@@ -24,7 +24,7 @@ CONFIGURATIONS = {
 
 @pytest.fixture(name="hardening")
 def _hardening():
-    subprocess.run(["modprobe", "-r", "l2tp_ip"], check=True)
+    subprocess.run(["modprobe", "-r", "l2tp_ip6", "l2tp_ip"], check=True)  # the one needs the other
     yield HARDENING
     HARDENING.unlink(missing_ok=True)
 
