@@ -62,21 +62,15 @@ def test_rows_are_what_replay_prints(made, tmp_path):
     for line, row in zip(lines, found, strict=True):
         assert row["recording"] == str(recording)
         assert row["time_ns"] == row["mono_ns"] + 1_700_000_000 * 10**9
-        for key in line.keys() - {"v", "kind", "time", "calls", "stack"}:
-            assert row[key] == line[key], key
-        assert _there(row["stack"]) == line.get("stack")
-        kept = [{k: v for k, v in call.items() if v is not None} for call in row["calls"]]
-        assert kept == [{k: v for k, v in call.items() if v is not None} for call in line["calls"]]
+        for key in line.keys() - {"v", "kind", "time"}:
+            assert without_nulls(row[key]) == without_nulls(line[key]), key
 
 
-def _there(stack):
-    """As JSON has it, which leaves out what is not there."""
-    if stack is None:
-        return None
-    lost = {side: reason for side, reason in (stack["lost"] or {}).items() if reason is not None}
-    return {side: stack[side] for side in ("kernel", "user") if stack[side] is not None} | (
-        {"lost": lost} if lost else {}
-    )
+def without_nulls(value):
+    """A column has every key, JSON only those there is something to say of."""
+    if isinstance(value, dict):
+        return {key: without_nulls(one) for key, one in value.items() if one is not None}
+    return list(map(without_nulls, value)) if isinstance(value, list) else value
 
 
 def test_a_table_may_be_scanned_twice_and_over_several_files(tmp_path, recording):

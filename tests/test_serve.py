@@ -260,8 +260,11 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
     monkeypatch.setattr(serve, "open_live", lambda options, tell, go_on: source)
     monkeypatch.setattr(Server, "_accept", broken)
     served = serve._Service(ServeOptions(), Stream((1000,), None, print), said.append)
+    otherwise = threading.Timer(30, signalled(signal.SIGTERM), [None])
+    otherwise.start()
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
         served.live(WEB)
+    otherwise.cancel()
     assert source.closed == 1
     assert said[-1].startswith("1 socket created, 1 complete")
 

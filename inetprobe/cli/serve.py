@@ -60,7 +60,7 @@ class WebServer(Protocol):
         """Reads the web configuration again."""
 
     def stop(self) -> None:
-        """Ends every connection; to be called once."""
+        """Ends every connection; to be called once. Raises InetprobeError where the server had ended by itself."""
 
 
 def _serve_options(function: F) -> F:

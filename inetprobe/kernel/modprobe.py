@@ -78,7 +78,8 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Ob
 
 
 def _is_silent(first: dict[str, Line]) -> bool:
-    """A blacklisted module's command is not run for an alias; of a command that is none but these is foretold."""
+    """Is modprobe's exit status 0? For an alias it does not run the command of a blacklisted module; what another
+    command comes to, nobody can foretell."""
     if "alias" in first:
         return False
     return "blacklist" in first or first["install"].words[2:] in _DO_NOTHING

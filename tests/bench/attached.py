@@ -88,15 +88,19 @@ def running(argv: list[str], env: dict[str, str] | None = None) -> Iterator[subp
             time.sleep(_SETTLE_S)
             yield peer
         finally:
-            if peer.poll() is None:
-                peer.send_signal(signal.SIGINT)
-            while argv[0] == "bpftrace" and peer.poll() is None:
-                # One that comes while it reads its events is forgotten (0.17, BPFtrace::poll_perf_events).
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    peer.wait(1)
-                peer.send_signal(signal.SIGINT)
-            peer.wait(_READY_S)
+            # bpftrace forgets one that comes while it reads its events (0.17, BPFtrace::poll_perf_events).
+            _interrupt(peer, every_s=1 if argv[0] == "bpftrace" else _READY_S)
             _wait(lambda: not any(f in _hooked() for f in FUNCTIONS), None, log)
+
+
+def _interrupt(peer: subprocess.Popen[bytes], every_s: float) -> None:
+    deadline = time.monotonic() + _READY_S
+    while peer.poll() is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError("it did not end")
+        peer.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            peer.wait(every_s)
 
 
 def _hooked() -> set[str]:
