@@ -42,7 +42,7 @@ def test_no_memory_in_the_cgroup():
     assert result.status == 0, (result.status, result.err)
     assert accounted(result.summary)
     starved = [trace for trace in result.traces if trace["errno"]]
-    assert starved, "memory ran out elsewhere every time: the test shows nothing"
+    assert starved, "every time it was an inode or a file that found no memory: the test shows nothing"
     for trace in starved:
         assert shape(trace) == FAILED
         assert trace["errno"] in ("ENOBUFS", "ENOMEM")
