@@ -25,15 +25,6 @@ from inetprobe.errors import VmError
 Progress = Callable[[str], None]
 
 
-def cache_folder() -> Path:
-    """``$INETPROBE_CACHE``, else ``inetprobe`` in the user's cache folder (XDG)."""
-    if own := os.environ.get("INETPROBE_CACHE"):
-        return Path(own).absolute()
-    if (xdg := os.environ.get("XDG_CACHE_HOME")) and Path(xdg).is_absolute():
-        return Path(xdg) / "inetprobe"
-    return Path.home() / ".cache" / "inetprobe"
-
-
 def codename(root: Path = Path("/")) -> str | None:
     """This system's suite of Debian (or of another distribution), as its os-release has it."""
     release = root / "etc/os-release"

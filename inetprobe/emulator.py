@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inetprobe import debian
+from inetprobe.cache import cache_folder
 from inetprobe.debian import Progress
 from inetprobe.errors import VmError
 
@@ -44,7 +45,7 @@ def resolve(progress: Progress) -> Emulator | None:
     own = version(Path(found)) if found else None
     if own is None or own >= SOUND:
         return None
-    folder = debian.cache_folder() / "qemu"
+    folder = cache_folder() / "qemu"
     wanted = debian.Wanted("QEMU", f"{debian.codename()}-backports", lambda apt: _PACKAGES, _program)
     try:
         program = debian.ensure(wanted, folder, progress)

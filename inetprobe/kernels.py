@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inetprobe import debian
+from inetprobe.cache import cache_folder
 from inetprobe.debian import Apt, Progress
 from inetprobe.errors import UsageError, VmError
 
@@ -45,7 +46,7 @@ def ensure_kernel(name: str, progress: Progress) -> Path:
         raise UsageError(f"unknown kernel '{name}': use one of {', '.join(SUITES)}")
     wanted = debian.Wanted(f"Debian's kernel {name}", SUITES[name], _packages, find_vmlinuz, _index)
     try:
-        return debian.ensure(wanted, debian.cache_folder() / "kernels" / name, progress)
+        return debian.ensure(wanted, cache_folder() / "kernels" / name, progress)
     except VmError as error:
         raise VmError(f"{error}; --kernel also takes the path of a vmlinuz") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from inetprobe import debian
+from inetprobe.cache import cache_folder
 from inetprobe.cli import _COMMANDS, cli
 
 from . import builders, recorded
@@ -68,7 +68,7 @@ def install(folder):
 
 def cache():
     """Where Debian's kernels are kept: not under the HOME that ``prepare`` gives."""
-    return debian.cache_folder()
+    return cache_folder()
 
 
 def recording(path):

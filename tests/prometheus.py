@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from inetprobe import debian
+from inetprobe.cache import cache_folder
 from inetprobe.errors import InetprobeError
 
 _START_S = 60.0
@@ -32,7 +33,7 @@ def programs(progress=lambda line: None):
     if found and shutil.which("promtool", path=str(Path(found).parent)):
         return Path(found).parent
     wanted = debian.Wanted("Prometheus", debian.codename() or "stable", lambda apt: ("prometheus",), _program)
-    return debian.ensure(wanted, debian.cache_folder() / "prometheus", progress).parent
+    return debian.ensure(wanted, cache_folder() / "prometheus", progress).parent
 
 
 def _program(folder):

@@ -17,6 +17,7 @@ ORDER = [
     "who",
     "tables",
     "names",
+    "cache",
     "debian",
     "model",
     "emulator",

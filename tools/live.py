@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from inetprobe import debian, kernels
+from inetprobe import kernels
+from inetprobe.cache import cache_folder
 from inetprobe.errors import InetprobeError
 from inetprobe.vm import run_in_vm
 
@@ -23,7 +24,7 @@ def say(what: str) -> None:
 def main() -> int:
     """The tests' own exit status, or 125 when the VM itself failed."""
     os.chdir(ROOT)
-    os.environ["INETPROBE_CACHE"] = str(debian.cache_folder())  # where Prometheus is; the guest's home is another
+    os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest's home is another
     argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)

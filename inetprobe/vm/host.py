@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inetprobe import emulator
-from inetprobe.debian import cache_folder
+from inetprobe.cache import cache_folder
 from inetprobe.errors import UsageError, VmError
 from inetprobe.guest import protocol
 from inetprobe.vm import accel as accelerators

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from playwright.sync_api import sync_playwright
 
-from inetprobe import debian
+from inetprobe.cache import cache_folder
 from tests import here, recorded
 
 VERSION = "1.25.0"
@@ -26,7 +26,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module", name="speedscope")
 def _speedscope():
     """The folder of its page, fetched once a machine; npm holds it against the registry's digest."""
-    folder = debian.cache_folder() / f"speedscope-{VERSION}"
+    folder = cache_folder() / f"speedscope-{VERSION}"
     page = folder / "package/dist/release"
     if not (page / "index.html").exists():
         shutil.rmtree(folder, ignore_errors=True)
