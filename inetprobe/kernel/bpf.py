@@ -1,4 +1,4 @@
-"""The BPF program's life: compile → load → attach → activate, and back. The one module that imports bcc.
+"""The BPF program's life: compile → load → attach → activate, and back.
 
 Handlers begin no trace until ``activate``, so no trace begins half attached; ``deactivate`` lets the open ones end.
 """
@@ -6,22 +6,25 @@ Handlers begin no trace until ``activate``, so no trace begins half attached; ``
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from inetprobe.errors import HostError, InetprobeError
 from inetprobe.kernel import counters, memory, pidns, probes, ring, syscall
 from inetprobe.kernel.cells import Cells
+from inetprobe.kernel.compiled import Loaded, LoadError
+from inetprobe.kernel.compiler import compiled, import_bcc
 from inetprobe.kernel.log import captured_stderr, telling
 from inetprobe.kernel.plan import Options
 from inetprobe.kernel.probes import ProbeCount
 from inetprobe.kernel.symbols import Symbols
 from inetprobe.kernel.symcache import KERNEL, SymbolCache
-from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, bpf_folder, record_dtype
+from inetprobe.record import FUNCTIONS, SLOTS, SLOTS_ALSO, record_dtype
 from inetprobe.snapshot import ProgramCost
 
 #: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
@@ -30,7 +33,6 @@ _FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
 # THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
 _STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
-_PROGRAM = "inetprobe.bpf.c"
 _READINGS = 5
 _WAKEUP_RECORDS = 64
 
@@ -46,7 +48,7 @@ class Program:
 
         Raises HostError and what ``go_on`` raises, with nothing left attached.
         """
-        self._bcc = _import_bcc()
+        self._bcc = import_bcc()
         self._say = say
         self._go_on = go_on
         self._options = options
@@ -57,31 +59,28 @@ class Program:
         self._task_storage = _TASK_STORAGE_HELPER in symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
-        self._tracepoints: list[tuple[bytes, int]] = []
+        self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
-        self._programs: dict[str, int] = {}
         self._told = False
         self.mechanisms = options.mechanisms(self._functions)
         with contextlib.ExitStack() as undo:
             self.counters = self._make_counters()
             undo.callback(self.counters.close)
-            self._bpf = self._build_and_attach(undo.enter_context(contextlib.ExitStack()), say)
-            self.ring = ring.open_ring(self._bpf, "records", options.ring_size, self._record(), say)
+            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()), say)
+            self.ring = ring.open_ring(self.maps["records"], options.ring_size, self._record(), self._bcc.libbcc, say)
             counting = options.counting
             self.cells: Cells | None = None
             if counting is not None:
-                self.cells = Cells(self._bpf["cells"].map_fd, possible_cpus(), len(counting.bounds_ns))
+                self.cells = Cells(self.maps["cells"], possible_cpus(), len(counting.bounds_ns))
             undo.pop_all()
         memory.give_back()
 
     def follow(self, pid: int) -> None:
         """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
         if pidns.is_initial():
-            table = self._bpf["followed"]
-            table[table.Key(pid)] = table.Leaf(1)
-        else:
-            table = self._bpf["command"]  # the kernel learns its own number for it when it first meets it
-            table[table.Key(0)] = table.Leaf(pid)
+            syscall.update(self.maps["followed"], struct.pack("=I", pid), b"\1")
+        else:  # the kernel learns its own number for it when it first meets it
+            syscall.update(self.maps["command"], struct.pack("=I", 0), struct.pack("=Q", pid))
 
     def activate(self) -> None:
         """From now on traces begin."""
@@ -109,16 +108,16 @@ class Program:
         if len(counts) < len(self._fentries) and not self._told:
             self._told = True
             self._say("this kernel does not tell how often fentry programs were skipped")
-        for event, fd in self._tracepoints:
+        for event, fd, _ in self._tracepoints:
             if misses := syscall.program_info(fd).recursion_misses:
-                counts[f"{event.decode()}:entry"] = ProbeCount(None, 0, misses)
+                counts[f"{event}:entry"] = ProbeCount(None, 0, misses)
         for probe, (hits, misses, least, _) in self._kprobe_counts().items():
             counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
         return counts
 
     def costs(self) -> dict[str, ProgramCost]:
         """What the kernel keeps of each program's run time, by its name."""
-        infos = {name: syscall.program_info(fd) for name, fd in self._programs.items()}
+        infos = {name: syscall.program_info(fd) for name, fd in self._loaded.functions.items()}
         return {name: ProgramCost(info.run_time_ns, info.runs) for name, info in infos.items()}
 
     def runs(self) -> dict[tuple[str, str], int]:
@@ -152,7 +151,7 @@ class Program:
     def detach(self) -> None:
         """Takes every probe away. Idempotent."""
         while self._tracepoints:
-            self._bpf.detach_raw_tracepoint(tp=self._tracepoints.pop()[0])
+            os.close(self._tracepoints.pop()[2])
         while self._fentries:
             os.close(self._fentries.pop()[3])
         for _, _, _, fd in self._kprobes:
@@ -168,21 +167,24 @@ class Program:
         self.counters.close()
         if self.cells is not None:
             self.cells.close()
-        self._bpf.cleanup()
+        self._loaded.close()
+
+    @property
+    def maps(self) -> Mapping[str, int]:
+        """The descriptors of the maps of bpf/inetprobe.bpf.c, by name."""
+        return self._loaded.maps
 
     def _make_counters(self) -> counters.Counters:
         try:
             return counters.Counters(possible_cpus(), self._slots())
         except OSError as error:
-            raise HostError(
-                f"the kernel makes no BPF map: {error.strerror}: inetprobe doctor says what this machine lacks"
-            ) from None
+            raise _no_map(error) from None
 
-    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Any:
-        """The BPF object with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
+    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Loaded:
+        """The program with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
         while True:
-            self._bpf = self._compile()
-            undo.callback(self._bpf.cleanup)
+            self._loaded = self._load_any()
+            undo.callback(self._loaded.close)
             undo.callback(self.detach)
             try:
                 self.attach()
@@ -191,32 +193,32 @@ class Program:
                 say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
             else:
-                return self._bpf
+                return self._loaded
 
-    def _compile(self) -> Any:
+    def _load_any(self) -> Loaded:
         """The program with task storage where the kernel has it for tracing programs (5.12), else with a hash."""
         if self._task_storage:
+            self._loaded = loaded = self._load_compiled({"TASK_STORAGE": 1})
             try:
-                bpf = self._compile_with(["-DTASK_STORAGE"])
-                self._load(bpf, "__request_module" if "__request_module" in self._functions else "sk_alloc", "return")
-            except _LoadError:
+                self._load("__request_module" if "__request_module" in self._functions else "sk_alloc", "return")
+            except LoadError:
+                loaded.close()
                 self._task_storage = False
             else:
-                return bpf
-        return self._compile_with([])
+                return loaded
+        return self._load_compiled({})
 
-    def _compile_with(self, flags: list[str]) -> Any:
+    def _load_compiled(self, constants: Mapping[str, object]) -> Loaded:
         self._go_on()
-        with captured_stderr(self._whole_log) as log:
-            try:
-                return _deferred(self._bcc.BPF)(text=_source(), cflags=[*self._cflags(), *flags])
-            except Exception as error:  # bcc raises nothing narrower
-                raise HostError(
-                    f"inetprobe's BPF program does not compile: {telling(log() or str(error))}: "
-                    "-v shows the compiler's whole log, and inetprobe doctor which bcc it is"
-                ) from error
+        constants = {**self._constants(), **constants}
+        counters = self.counters
+        program = compiled(self._bcc, constants, counters.constants(), counters.maps, self._say, self._whole_log)
+        try:
+            return Loaded(self._bcc.lib, program, counters.maps)
+        except OSError as error:
+            raise _no_map(error) from None
 
-    def _cflags(self) -> list[str]:
+    def _constants(self) -> dict[str, object]:
         options = self._options
         page = os.sysconf("SC_PAGE_SIZE")
         window = options.ring_size if options.counting else _WAKEUP_RECORDS * self._record().itemsize
@@ -228,7 +230,6 @@ class Program:
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
-            **self.counters.constants(),
             "KERNEL": f"{self._image.start:#x}ULL",
             "KERNEL_BYTES": f"{len(self._image)}ULL",
             "CPUS": possible_cpus(),
@@ -249,11 +250,7 @@ class Program:
             constants |= options.counting.constants()
         if options.also:
             constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
-        return [
-            f"-I{bpf_folder()}",
-            "-Wno-macro-redefined",
-            *(f"-D{name}={value}" for name, value in constants.items()),
-        ]
+        return constants
 
     def _slots(self) -> int:
         return SLOTS_ALSO if self._options.also else SLOTS
@@ -268,9 +265,9 @@ class Program:
 
     def attach(self) -> None:
         """Sets every probe, once more after ``detach``; what fentry refuses raises."""
-        self._attach_tracepoint(b"sched_process_exit", b"thread_exit")
+        self._attach_tracepoint("sched_process_exit", "thread_exit")
         if self._options.follow:
-            self._attach_tracepoint(b"sched_process_fork", b"follow_fork")
+            self._attach_tracepoint("sched_process_fork", "follow_fork")
         # Innermost first, and returns before entries: what an entry opens is sure to be closed.
         for function in reversed(self._functions):
             self._go_on()
@@ -280,31 +277,32 @@ class Program:
                 else:
                     self._attach_kprobe(function, side)
 
-    def _load(self, bpf: Any, function: str, side: str) -> Any:
-        fentry = self.mechanisms[function] == "fentry"
-        name = f"{_FENTRY_PREFIX[side]}{function}" if fentry else f"{side}_{function}"
+    def _load(self, function: str, side: str) -> int:
+        if self.mechanisms[function] == "fentry":
+            return self._load_function(f"{_FENTRY_PREFIX[side]}{function}", self._bcc.BPF.TRACING)
+        return self._load_function(f"{side}_{function}", self._bcc.BPF.KPROBE)
+
+    def _load_function(self, name: str, type_: int) -> int:
         with captured_stderr(self._whole_log) as log:
             try:
-                program = bpf.load_func(name.encode(), self._bcc.BPF.TRACING if fentry else self._bcc.BPF.KPROBE)
-            except Exception as error:  # bcc raises nothing narrower
-                raise _LoadError(f"{name}: {telling(log() or str(error))}") from error
-        self._programs[name] = program.fd
-        return program
+                return self._loaded.load(name, type_)
+            except LoadError as error:
+                raise LoadError(f"{name}: {telling(log() or str(error))}") from error
 
     def _attach_fentry(self, function: str, side: str) -> None:
         try:
-            program = self._load(self._bpf, function, side)
-        except _LoadError as error:
+            program = self._load(function, side)
+        except LoadError as error:
             raise _FentryRefused(function, str(error)) from error
-        fd = self._bcc.lib.bpf_attach_kfunc(program.fd)
+        fd = self._bcc.lib.bpf_attach_kfunc(program)
         if fd < 0:
             raise _FentryRefused(function, "the kernel has no trampoline for it")
-        self._fentries.append((function, side, program.fd, fd))
+        self._fentries.append((function, side, program, fd))
 
     def _attach_kprobe(self, function: str, side: str) -> None:
         try:
-            program = self._load(self._bpf, function, side)
-        except _LoadError as error:
+            program = self._load(function, side)
+        except LoadError as error:
             raise HostError(
                 f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "
                 "and inetprobe doctor what this machine lacks"
@@ -314,26 +312,28 @@ class Program:
         returns = side == "return"
         maxactive = self._options.maxactive if returns else 1
         with captured_stderr(self._whole_log) as log:
-            fd = self._bcc.lib.bpf_attach_kprobe(program.fd, int(returns), name, function.encode(), 0, maxactive)
+            fd = self._bcc.lib.bpf_attach_kprobe(program, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
                 self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
                 why = telling(log()) or "the kernel refused the kprobe"
                 raise HostError(f"cannot attach to {function}: {why}: inetprobe doctor says what this machine lacks")
         self._kprobes.append((function, side, name, fd))
 
-    def _attach_tracepoint(self, event: bytes, program: bytes) -> None:
+    def _attach_tracepoint(self, event: str, name: str) -> None:
         try:
-            self._bpf.attach_raw_tracepoint(tp=event, fn_name=program)
-        except Exception as error:  # bcc raises nothing narrower
+            program = self._load_function(name, self._bcc.BPF.RAW_TRACEPOINT)
+            fd = self._bcc.lib.bpf_attach_raw_tracepoint(program, event.encode())
+            if fd < 0:
+                raise LoadError(f"{name}: {os.strerror(ctypes.get_errno())}")
+        except LoadError as error:
             raise HostError(
-                f"the kernel refuses the tracepoint {event.decode()}: {error}: "
-                "inetprobe doctor says what this machine lacks"
+                f"the kernel refuses the tracepoint {event}: {error}: inetprobe doctor says what this machine lacks"
             ) from error
-        self._tracepoints.append((event, self._bpf.load_func(program, self._bcc.BPF.RAW_TRACEPOINT).fd))
+        self._tracepoints.append((event, program, fd))
 
 
-class _LoadError(InetprobeError):
-    """The verifier, or BTF, refused one program."""
+def _no_map(error: OSError) -> HostError:
+    return HostError(f"the kernel makes no BPF map: {error.strerror}: inetprobe doctor says what this machine lacks")
 
 
 class _FentryRefused(InetprobeError):
@@ -341,36 +341,6 @@ class _FentryRefused(InetprobeError):
         super().__init__(log)
         self.function = function
         self.log = log
-
-
-def _deferred(base: Any) -> Any:
-    """bcc's BPF class without its habit of attaching every program it knows by name as soon as it is compiled."""
-
-    class Deferred(base):  # type: ignore[misc]  # bcc has no types
-        def _trace_autoload(self) -> None:
-            pass
-
-    return Deferred
-
-
-def _source() -> bytes:
-    return (bpf_folder() / _PROGRAM).read_bytes()
-
-
-def _import_bcc() -> Any:
-    # bcc reads this when it compiles: the stub headers stand in for the kernel's own.
-    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
-    try:
-        import bcc
-        from bcc import libbcc
-    except ImportError as error:
-        raise HostError(
-            f"bcc cannot be imported ({error}): install the distribution's package (Debian: apt install python3-bpfcc)"
-        ) from None
-    if not hasattr(bcc, "BPF"):
-        raise HostError("the bcc that Python finds is not BPF's: remove PyPI's bcc and install python3-bpfcc")
-    bcc.lib = libbcc.lib
-    return bcc
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:

@@ -65,6 +65,11 @@ class Counters:
             undo.pop_all()
         self._lost_before = dict.fromkeys(LOST, 0)
 
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """The descriptors of the maps that ``constants`` name."""
+        return self._fd, self._slots_fd
+
     def constants(self) -> dict[str, int]:
         """As -D constants of the BPF program."""
         return {

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from inetprobe.errors import HostError
 from inetprobe.record import Records, decode
 
 #: So much of a ring is pending when its reader is woken: large batches decode cheaply, and a burst still has room.
@@ -124,11 +125,14 @@ class MappedRing:
 class CallbackRing:
     """BCC's consumer: a Python call for each record, which does nothing but copy its bytes."""
 
-    def __init__(self, bpf: Any, table: str, dtype: np.dtype[np.void]) -> None:  # bcc has no types
-        self._bpf = bpf
+    def __init__(self, fd: int, dtype: np.dtype[np.void], libbcc: Any) -> None:  # bcc has no types
+        self._lib = libbcc.lib
         self._dtype = dtype
         self._pending = bytearray()
-        bpf[table].open_ring_buffer(self._copy)
+        self._callback = libbcc._RINGBUF_CB_TYPE(self._copy)
+        self._consumer = self._lib.bpf_new_ringbuf(fd, self._callback, None)
+        if not self._consumer:
+            raise HostError("bcc cannot read the ring buffer: inetprobe doctor says what this machine lacks")
 
     def _copy(self, _ctx: object, data: int, size: int) -> int:
         import ctypes
@@ -144,26 +148,27 @@ class CallbackRing:
 
     def wait(self, timeout_s: float | None) -> None:
         """See Ring; a single record ends it, and ``wake`` shows after a second at the latest."""
-        self._bpf.ring_buffer_poll(int(min(1.0, 1.0 if timeout_s is None else timeout_s) * 1000))
+        self._lib.bpf_poll_ringbuf(self._consumer, int(min(1.0, 1.0 if timeout_s is None else timeout_s) * 1000))
 
     def wake(self) -> None:
         """See Ring."""
 
     def drain(self) -> Records:
         """See Ring."""
-        self._bpf.ring_buffer_consume()
+        self._lib.bpf_consume_ringbuf(self._consumer)
         taken, self._pending = self._pending, bytearray()
         return decode(taken, self._dtype)
 
     def close(self) -> None:
-        """See Ring: BCC frees its own mappings with the program."""
+        """See Ring."""
+        self._lib.bpf_free_ringbuf(self._consumer)
 
 
-def open_ring(bpf: Any, table: str, size: int, dtype: np.dtype[np.void], say: Callable[[str], None]) -> Ring:
-    """The fastest drain this machine allows for the ring buffer ``table`` of ``size`` bytes."""
+def open_ring(fd: int, size: int, dtype: np.dtype[np.void], libbcc: Any, say: Callable[[str], None]) -> Ring:
+    """The fastest drain this machine allows for the ring buffer ``fd`` of ``size`` bytes."""
     if platform.machine() == "x86_64":
         try:
-            return MappedRing(bpf[table].map_fd, size, dtype)
+            return MappedRing(fd, size, dtype)
         except OSError as error:
             say(f"the ring buffer cannot be mapped ({error.strerror}): records go one by one through bcc")
-    return CallbackRing(bpf, table, dtype)
+    return CallbackRing(fd, dtype, libbcc)

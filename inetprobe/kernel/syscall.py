@@ -12,10 +12,13 @@ import struct
 from typing import NamedTuple
 
 # include/uapi/linux/bpf.h
-_MAP_CREATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD = 0, 5, 15
-_MAP_TYPE_ARRAY, _F_MMAPABLE = 2, 1 << 10
+_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _BTF_LOAD = 0, 2, 5, 15, 18
+_MAP_TYPE_ARRAY, _MAP_TYPE_TASK_STORAGE, _F_MMAPABLE = 2, 29, 1 << 10
 _PROG_TYPE_KPROBE = 2
 _NUMBER = {"x86_64": 321}
+_BTF_INT, _BTF_ARRAY = 1, 3
+# struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags, name.
+_MAP_INFO = struct.Struct("<6I16s")
 # struct bpf_prog_info from run_time_ns on (Linux 5.1): run_cnt follows, then recursion_misses (Linux 5.12).
 _RUN_TIME, _INFO_SIZE, _INFO_SIZE_BEFORE_5_12 = 192, 216, 208
 
@@ -27,6 +30,22 @@ class _MapAttributes(ctypes.Structure):
         ("value_size", ctypes.c_uint32),
         ("max_entries", ctypes.c_uint32),
         ("map_flags", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("numa_node", ctypes.c_uint32),
+        ("map_name", ctypes.c_char * 16),
+        ("map_ifindex", ctypes.c_uint32),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+    )
+
+
+class _BtfAttributes(ctypes.Structure):
+    _fields_ = (
+        ("btf", ctypes.c_uint64),
+        ("btf_log_buf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("rest", ctypes.c_uint32 * 2),
     )
 
 
@@ -40,21 +59,73 @@ class _LoadAttributes(ctypes.Structure):
     )
 
 
+class _EntryAttributes(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
 class _InfoAttributes(ctypes.Structure):
     _fields_ = (("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64))
 
 
+class MapShape(NamedTuple):
+    """What a map is made from; ``type`` and ``flags`` are BPF_MAP_TYPE_* and BPF_F_*, sizes are in bytes."""
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+
+
+def create_map(shape: MapShape) -> int:
+    """The file descriptor of a new map. Raises OSError."""
+    attributes = _MapAttributes(shape.type, *shape[2:], map_name=shape.name.encode()[:15])
+    with contextlib.ExitStack() as undo:
+        if shape.type == _MAP_TYPE_TASK_STORAGE:  # which takes no key or value that BTF does not describe
+            attributes.btf_fd, attributes.btf_key_type_id, attributes.btf_value_type_id = _load_btf(shape.value_size)
+            undo.callback(os.close, attributes.btf_fd)
+        return _bpf_unlimited(_MAP_CREATE, attributes)
+
+
 def create_value(size: int) -> int:
     """The file descriptor of a map of one value of ``size`` bytes, which can be mapped into memory. Raises OSError."""
-    attributes = _MapAttributes(_MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE)
-    fd, error = _bpf(_MAP_CREATE, attributes)
-    if error == errno.EPERM:  # before Linux 5.11 maps count as locked memory
-        with contextlib.suppress(ValueError):  # who may not raise it is refused once more
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        fd, error = _bpf(_MAP_CREATE, attributes)
+    return create_map(MapShape("", _MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE))
+
+
+def update(map_fd: int, key: bytes, value: bytes) -> None:
+    """Sets an entry of a map; ``key`` and ``value`` have the map's sizes. Raises OSError."""
+    key_at, value_at = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    _, error = _bpf(_MAP_UPDATE, _EntryAttributes(map_fd, ctypes.addressof(key_at), ctypes.addressof(value_at), 0))
     if error:
         raise OSError(error, os.strerror(error))
-    return fd
+
+
+def map_shape(fd: int) -> MapShape:
+    """What a map was made from. Raises OSError."""
+    info = ctypes.create_string_buffer(_MAP_INFO.size)
+    _, error = _bpf(_OBJ_GET_INFO_BY_FD, _InfoAttributes(fd, _MAP_INFO.size, ctypes.addressof(info)))
+    if error:
+        raise OSError(error, os.strerror(error))
+    type_, _, key_size, value_size, max_entries, flags, name = _MAP_INFO.unpack(info)
+    return MapShape(name.rstrip(b"\0").decode(), type_, key_size, value_size, max_entries, flags)
+
+
+def _load_btf(value_size: int) -> tuple[int, int, int]:
+    """(descriptor, id of a u32, id of an array of so many bytes) of types loaded into the kernel. Raises OSError."""
+    names = b"\0u32\0u8\0"
+    u32 = struct.pack("<IIII", 1, _BTF_INT << 24, 4, 32)
+    u8 = struct.pack("<IIII", 5, _BTF_INT << 24, 1, 8)
+    array = struct.pack("<IIIIII", 0, _BTF_ARRAY << 24, 0, 2, 1, value_size)
+    types = u32 + u8 + array
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
+    btf = ctypes.create_string_buffer(head + types + names, len(head + types + names))
+    return _bpf_unlimited(_BTF_LOAD, _BtfAttributes(ctypes.addressof(btf), 0, len(btf))), 1, 3
 
 
 def load_nothing() -> int:
@@ -88,6 +159,18 @@ def program_info(program_fd: int) -> ProgramInfo:
         return ProgramInfo(0, 0, None)
     run_time_ns, runs, misses = struct.unpack_from("<QQQ", info, _RUN_TIME)
     return ProgramInfo(run_time_ns, runs, misses if attributes.info_len >= _INFO_SIZE else None)
+
+
+def _bpf_unlimited(command: int, attributes: ctypes.Structure) -> int:
+    """A new descriptor, whatever memory the user may lock. Raises OSError."""
+    fd, error = _bpf(command, attributes)
+    if error == errno.EPERM:  # before Linux 5.11 maps count as locked memory
+        with contextlib.suppress(ValueError):  # who may not raise it is refused once more
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        fd, error = _bpf(command, attributes)
+    if error:
+        raise OSError(error, os.strerror(error))
+    return fd
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:

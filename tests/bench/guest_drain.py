@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from inetprobe.kernel import bpf
+from inetprobe.kernel.compiler import import_bcc
 from inetprobe.record import RECORD
 from inetprobe.sources.live import LiveOptions, LiveSource
 from tests.bench.attached import silent
@@ -66,11 +66,11 @@ def _ours(source, at_a_time=_RECORDS):
 
 
 def _libbpf(source, library):
-    lib, ours = bpf._import_bcc().lib, ctypes.CDLL(library)
+    lib, ours = import_bcc().lib, ctypes.CDLL(library)
     copied = ctypes.c_size_t.in_dll(ours, "records")
     new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("bpf_new_ringbuf", lib))
     consume = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("bpf_consume_ringbuf", lib))
-    ring = new(source.program._bpf["records"].map_fd, ctypes.cast(ours.copy, ctypes.c_void_p), None)
+    ring = new(source.program.maps["records"], ctypes.cast(ours.copy, ctypes.c_void_p), None)
 
     def take() -> int:
         before = copied.value
@@ -81,8 +81,12 @@ def _libbpf(source, library):
 
 
 def _bcc(source):
-    program, seen = source.program._bpf, []
-    table = program["records"]
+    bcc, seen = import_bcc(), []
+    from bcc.table import RingBuf
+
+    # bcc's own table, of a map that it has not made.
+    program = bcc.BPF(text=b"")
+    table = RingBuf(program, 0, source.program.maps["records"], None, None)
 
     # table.event() cannot read a struct with structs in it: what bcc's own tools do then.
     class Event(ctypes.Structure):

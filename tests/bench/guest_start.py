@@ -1,19 +1,37 @@
-"""(e) From start to attached, split; ``native`` leaves out loading and attaching, which this machine may refuse."""
+"""(e) From start to attached, split; ``native`` leaves out loading and attaching, which this machine may refuse.
+
+Twice, by processes of their own: the first compiles the program, the other finds it compiled.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-NATIVE = sys.argv[1:] == ["native"]
+NATIVE = "native" in sys.argv
 #: In the VM nobody's waiting for its disk is of interest.
 CLOCK = time.perf_counter if NATIVE else time.process_time
 BEGUN = CLOCK()
+_GOAL_S, _GOAL_MB = 1.5, 90
 
 
 def main() -> None:
     """Prints seconds by stage; where instructions are counted, a second is 10⁹ of them."""
+    if "one" in sys.argv:
+        _start()
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        for what in ("the first start, which compiles", "any other with the same options"):
+            print(f"{what}:", flush=True)
+            one = [sys.executable, "-m", "tests.bench.guest_start", *sys.argv[1:], "one"]
+            subprocess.run(one, env={**os.environ, "INETPROBE_CACHE": cache}, check=True)
+
+
+def _start() -> None:
     stages: dict[str, float] = {}
     last = BEGUN
 
@@ -23,55 +41,50 @@ def main() -> None:
         stages[stage] = now - last
         last = now
 
-    from inetprobe.kernel import bpf, btf, plan
+    from inetprobe.kernel import bpf, btf, compiler, plan
     from inetprobe.kernel.symbols import Symbols
     from inetprobe.sources import live  # noqa: F401 — its imports are a part of the start
 
     done("import inetprobe and numpy")
-    bpf._import_bcc()
+    compiler.import_bcc()
     done("import bcc")
     types = btf.Btf.of_kernel()
-    offsets = btf.offsets(types)
     symbols = Symbols.of_kernel()
     functions = symbols.present()
-    options = plan.Options(offsets=offsets, fentry=plan.fentry_functions(types, functions))
+    options = plan.Options(offsets=btf.offsets(types), fentry=plan.fentry_functions(types, functions))
     done("BTF and symbols")
-    if NATIVE:
-        program = bpf.Program.__new__(bpf.Program)
-        program._bcc, program._options, program._whole_log = bpf._import_bcc(), options, None
-        program._image, program._go_on = symbols.image, lambda: None
-        program.mechanisms = options.mechanisms(functions)
-        program.counters = program._make_counters()
-        program._compile_with(["-DTASK_STORAGE"])
-        done("compile")
-    else:
-        compile_s = 0.0
-        inner = bpf.Program._compile_with
 
-        def compile_with(self: bpf.Program, flags: list[str]) -> object:
-            nonlocal compile_s
-            before = CLOCK()
-            try:
-                return inner(self, flags)
-            finally:
-                compile_s += CLOCK() - before
+    def compiled(*args: object) -> object:
+        done("the counters' maps")
+        result = compiler.compiled(*args)
+        done("the compiled program")
+        return result
 
-        bpf.Program._compile_with = compile_with
-        program = bpf.Program(options, symbols, print)
-        done("load and attach")
-        stages["load and attach"] -= compile_s
-        stages["compile"] = compile_s
+    class Unattached(bpf.Program):
+        def attach(self) -> None:
+            pass
+
+        def _load_function(self, name: str, type_: int) -> int:
+            return -1
+
+    bpf.compiled = compiled
+    program = (Unattached if NATIVE else bpf.Program)(options, symbols, print)
+    done("its maps" if NATIVE else "load and attach")
     for stage, seconds in stages.items():
-        print(f"{stage:38}{seconds:>8.3f} s")
-    goal = f"    at most 1.5: {'met' if sum(stages.values()) <= 1.5 else 'missed'}" if NATIVE else ""
-    print(f"{'in all':38}{sum(stages.values()):>8.3f} s{goal}")
+        print(f"  {stage:36}{seconds:>8.3f} s")
+    total = sum(stages.values())
+    print(f"  {'in all':36}{total:>8.3f} s" + (f"    at most {_GOAL_S}: {_met(total <= _GOAL_S)}" if NATIVE else ""))
     if not NATIVE:
         status = Path("/proc/self/status").read_text()
         resident = int(status.partition("VmRSS:")[2].split()[0]) / 1024
         print(
-            f"{'resident after attaching':38}{resident:>8.0f} MB    at most 90: {'met' if resident <= 90 else 'missed'}"
+            f"  {'resident after attaching':36}{resident:>8.0f} MB    at most {_GOAL_MB}: {_met(resident <= _GOAL_MB)}"
         )
-        program.close()
+    program.close()
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
 
 
 if __name__ == "__main__":

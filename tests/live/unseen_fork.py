@@ -29,8 +29,9 @@ def main():
     )
     program = bpf.Program(options, symbols, print)
     program.follow(os.getpid())
-    program._bpf.detach_raw_tracepoint(tp=b"sched_process_fork")
-    program._tracepoints = [event for event in program._tracepoints if event[0] != b"sched_process_fork"]
+    fork = next(event for event in program._tracepoints if event[0] == "sched_process_fork")
+    program._tracepoints.remove(fork)
+    os.close(fork[2])
     program.activate()
     in_a_child(make)
     in_a_child(lambda: in_a_child(make))

@@ -1,0 +1,84 @@
+"""bcc, and what it compiles: once, for it is kept (``kernel.kept``). The one module that imports bcc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from inetprobe.cache import cache_folder
+from inetprobe.errors import HostError
+from inetprobe.kernel import kept
+from inetprobe.kernel.compiled import Compiled
+from inetprobe.kernel.log import captured_stderr, telling
+from inetprobe.record import bpf_folder
+
+_PROGRAM = "inetprobe.bpf.c"
+
+
+def compiled(
+    bcc: Any,  # which has no types
+    constants: Mapping[str, object],
+    map_constants: Mapping[str, object],
+    maps: Sequence[int],
+    say: Callable[[str], None],
+    whole_log: Callable[[str], None] | None,
+) -> Compiled:
+    """bpf/inetprobe.bpf.c with ``constants`` and ``map_constants`` as -D; the latter have the descriptors of ``maps``,
+    which are others at every start. ``whole_log`` takes every line that the compiler says.
+
+    Raises HostError where it does not compile.
+    """
+    flags = [f"-I{bpf_folder()}", "-Wno-macro-redefined", *_defines(constants)]
+    folder, name = cache_folder() / "bpf", kept.key(bpf_folder(), flags)
+    found = kept.get(folder, name, say)
+    if found is None:
+        found = _compile(bcc, [*flags, *_defines(map_constants)], maps, whole_log)
+        kept.put(folder, name, found, whole_log or (lambda line: None))
+    return found
+
+
+def _compile(bcc: Any, flags: list[str], maps: Sequence[int], whole_log: Callable[[str], None] | None) -> Compiled:
+    with captured_stderr(whole_log) as log:
+        try:
+            bpf = _deferred(bcc.BPF)(text=(bpf_folder() / _PROGRAM).read_bytes(), cflags=flags)
+        except Exception as error:  # bcc raises nothing narrower
+            raise HostError(
+                f"inetprobe's BPF program does not compile: {telling(log() or str(error))}: "
+                "-v shows the compiler's whole log, and inetprobe doctor which bcc it is"
+            ) from error
+    try:
+        return Compiled.of_bcc(bcc.lib, bpf.module, maps)
+    finally:
+        bpf.cleanup()
+
+
+def _defines(constants: Mapping[str, object]) -> list[str]:
+    return [f"-D{name}={value}" for name, value in constants.items()]
+
+
+def _deferred(base: Any) -> Any:
+    """bcc's BPF class without its habit of attaching every program it knows by name as soon as it is compiled."""
+
+    class Deferred(base):  # type: ignore[misc]  # bcc has no types
+        def _trace_autoload(self) -> None:
+            pass
+
+    return Deferred
+
+
+def import_bcc() -> Any:
+    """The module, told where our headers are. Raises HostError where it is not there."""
+    # bcc reads this when it compiles: the stub headers stand in for the kernel's own.
+    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
+    try:
+        import bcc
+        from bcc import libbcc
+    except ImportError as error:
+        raise HostError(
+            f"bcc cannot be imported ({error}): install the distribution's package (Debian: apt install python3-bpfcc)"
+        ) from None
+    if not hasattr(bcc, "BPF"):
+        raise HostError("the bcc that Python finds is not BPF's: remove PyPI's bcc and install python3-bpfcc")
+    bcc.lib = libbcc.lib
+    return bcc
