@@ -13,7 +13,7 @@ from inetprobe.vm import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE_LOG = ROOT / "build" / "live-console.log"
-TIMEOUT_S = 3600.0
+TIMEOUT_S = 4500.0
 
 
 def say(what: str) -> None:

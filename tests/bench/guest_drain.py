@@ -84,9 +84,9 @@ def _bcc(source):
     bcc, seen = import_bcc(), []
     from bcc.table import RingBuf
 
-    # bcc's own table, of a map that it has not made.
-    program = bcc.BPF(text=b"")
-    table = RingBuf(program, 0, source.program.maps["records"], None, None)
+    # bcc's own table, of a map that it has not made; without a text it would read a file.
+    program = bcc.BPF(text=b"// nothing")
+    table = program.tables[b"records"] = RingBuf(program, 0, source.program.maps["records"], None, None)
 
     # table.event() cannot read a struct with structs in it: what bcc's own tools do then.
     class Event(ctypes.Structure):

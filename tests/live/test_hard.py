@@ -282,6 +282,17 @@ def test_once_attached_no_capability_is_left():
     assert os.geteuid() == 0
 
 
+def test_where_the_ring_cannot_be_mapped_bcc_reads_it(monkeypatch):
+    def refuse(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(bpf.ring, "MappedRing", refuse)
+    result = run_python("import socket\nfor _ in range(500): socket.socket(2, 1, 0).close()")
+    assert "the ring buffer cannot be mapped (Operation not permitted): records go one by one through bcc" in result.err
+    assert len(result.traces) == 500
+    assert all_complete(result)
+
+
 def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
     def refuse(*_):
         raise HostError("no ring today")
