@@ -128,6 +128,36 @@ def test_who_hangs_up_takes_the_result_from_nobody_who_shares_it():
     asyncio.run(asyncio.wait_for(pair(), 10))
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_fails_once_its_client_has_gone_is_told(fails):
+    opened = threading.Event()
+
+    def call():
+        assert opened.wait(10)
+        if fails:
+            raise ValueError("no page today")
+
+    async def gone():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        lane = Lane("test", most=1, most_per_client=1)
+        client = asyncio.ensure_future(lane.run("a", "key", call))
+        await asyncio.sleep(0)
+        client.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client
+        opened.set()
+        while True:  # until there is room again
+            with contextlib.suppress(BusyError):
+                await lane.run("a", "another", int)
+                lane.close()
+                return told
+            await asyncio.sleep(0.01)
+
+    told = asyncio.run(asyncio.wait_for(gone(), 10))
+    assert told == ["what a client that has gone had asked for failed: ValueError: no page today"] * fails
+
+
 @pytest.mark.parametrize(
     ("header", "expected"),
     [

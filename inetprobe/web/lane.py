@@ -32,7 +32,10 @@ class Lane(Generic[T]):
         self._waiting: dict[Hashable, asyncio.Future[T]] = {}
 
     async def run(self, client: str, key: Hashable, call: Callable[[], T]) -> T:
-        """What ``call`` returns or raises. Calls of one ``key`` that wait together are made once. Raises BusyError."""
+        """What ``call`` returns or raises; the loop's exception handler is told if the client has gone by then.
+
+        Calls of one ``key`` that wait together are made once. Raises BusyError.
+        """
         result = self._waiting.get(key)
         if result is None:
             if self._by_client.total() >= self._most or self._by_client[client] >= self._most_per_client:
@@ -43,7 +46,11 @@ class Lane(Generic[T]):
             self._by_client[client] += 1
             self._pool.submit(self._work, loop, client, key, call, result)
         # Shielded: who hangs up must not make room for more before the thread is done with it.
-        return await asyncio.shield(result)
+        try:
+            return await asyncio.shield(result)
+        except asyncio.CancelledError:
+            result.add_done_callback(_unheard)
+            raise
 
     def close(self) -> None:
         """Drops what has not begun; what runs ends in its own time."""
@@ -76,4 +83,11 @@ class Lane(Generic[T]):
             result.set_result(cast(T, value))
         else:
             result.set_exception(error)
-            result.exception()  # whoever asked may be gone: then it is nobody's
+            result.exception()  # whoever asked may be gone: then it is told by _unheard()
+
+
+def _unheard(result: asyncio.Future[T]) -> None:
+    error = None if result.cancelled() else result.exception()
+    if error is not None:
+        message = f"what a client that has gone had asked for failed: {type(error).__name__}: {error}"
+        result.get_loop().call_exception_handler({"message": message})
