@@ -80,6 +80,7 @@ def a_link(path):
 def a_pipe(path):
     path.unlink()
     os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR)  # someone may write to it, at any time
 
 
 def a_folder(path):
@@ -89,9 +90,11 @@ def a_folder(path):
 
 @pytest.mark.parametrize("instead", [a_link, a_pipe, a_folder])
 def test_what_is_no_file_is_not_used(file, told, instead):
-    instead(file)
+    writer = instead(file)
     assert kept.get(file.parent, "it", told.append) is None
     assert str(file) in told[0]
+    if writer is not None:
+        os.close(writer)
 
 
 def test_a_full_or_forbidden_place_keeps_nothing_and_says_so(tmp_path, told):
