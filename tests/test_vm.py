@@ -1,12 +1,14 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from inetprobe import emulator
 from inetprobe.errors import VmError
 from inetprobe.guest import protocol
-from inetprobe.vm import accel, command
+from inetprobe.vm import accel, command, host
 from inetprobe.vm.host import kernel_label
+from inetprobe.vm.session import BootError, HangError
 
 PORTS = {name: number for number, name in enumerate((*protocol.PORTS, command.MONITOR), start=10)}
 
@@ -60,12 +62,71 @@ def test_only_what_is_meant_to_reaches_the_guest():
 
 @pytest.mark.parametrize(
     ("known", "obstacle", "kvm"),
-    [(True, None, [True]), (False, None, [False]), (None, None, [True, False]), (None, "no /dev/kvm", [False])],
+    [
+        (True, None, [True]),
+        (False, None, [False, False]),
+        (None, None, [True, False, False]),
+        (None, "no /dev/kvm", [False, False]),
+    ],
 )
 def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
     attempts = accel.plan("auto", known, obstacle, 120.0)
     assert [attempt.kvm for attempt in attempts] == kvm
     assert all(attempt.why for attempt in attempts)
+
+
+@pytest.fixture
+def boots(monkeypatch, tmp_path):
+    """Boots a VM whose sessions end with what is given, in order: an exit status or an error."""
+    monkeypatch.setattr(command, "check_tools", lambda: None)
+    monkeypatch.setattr(emulator, "resolve", lambda progress: None)
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vmlinuz").write_text("")
+
+    def run(*ends, accelerator="tcg"):
+        left = list(ends)
+
+        def session(*_, **limits):
+            def go():
+                end = left.pop(0)
+                if isinstance(end, Exception):
+                    raise end
+                limits["on_booted"]("6.1")
+                return end
+
+            return SimpleNamespace(run=go)
+
+        monkeypatch.setattr(host, "Session", session)
+        status = host.run_in_vm(["true"], kernel=tmp_path / "vmlinuz", accel=accelerator)
+        assert not left
+        return status
+
+    return run
+
+
+def test_an_emulated_boot_that_hangs_is_tried_once_more_and_says_so(boots, capfd):
+    assert boots(HangError("it slept"), 7) == 7
+    first, second, up = capfd.readouterr().err.splitlines()
+    assert "with software emulation (as asked)" in first
+    assert "with software emulation (the first boot hung, as an emulated one may: once more)" in second
+    assert "Linux 6.1 is up" in up
+
+
+def test_one_that_hangs_twice_has_failed(boots):
+    with pytest.raises(HangError, match="and again"):
+        boots(HangError("it slept"), HangError("and again"))
+
+
+@pytest.mark.parametrize("error", [BootError("it ended"), VmError("it died under the command")])
+def test_what_does_not_hang_is_not_tried_again(boots, error):
+    with pytest.raises(VmError, match=str(error)):
+        boots(error)
+
+
+def test_kvm_is_not_tried_again(boots):
+    with pytest.raises(HangError, match="it slept"):
+        boots(HangError("it slept"), accelerator="kvm")
 
 
 def test_an_image_the_guest_could_not_boot_from_is_refused():

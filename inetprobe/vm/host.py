@@ -17,7 +17,7 @@ from inetprobe.guest import protocol
 from inetprobe.vm import accel as accelerators
 from inetprobe.vm import command
 from inetprobe.vm.accel import Attempt
-from inetprobe.vm.session import BootError, Session
+from inetprobe.vm.session import BootError, HangError, Session
 from inetprobe.vm.streams import Console
 
 BOOT_TIMEOUT_S = 180.0
@@ -97,10 +97,10 @@ def run_in_vm(
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
-        except BootError:
-            if not attempt.trial:
+        except BootError as error:
+            if not attempt.trial and not (attempt.may_hang and isinstance(error, HangError)):
                 raise
-            failed_trial = True
+            failed_trial |= attempt.trial
             continue
         finally:
             if boot.booted and (attempt.trial or failed_trial):

@@ -33,6 +33,10 @@ class BootError(VmError):
     """The VM did not come as far as running the command."""
 
 
+class HangError(BootError):
+    """It was given time enough, and still did not."""
+
+
 @contextmanager
 def caught_signals() -> Iterator[tuple[int, list[int]]]:
     """SIGINT, SIGTERM and SIGHUP as a descriptor to poll and a list to empty, for as long as the block runs."""
@@ -266,15 +270,16 @@ class Session:
         if self._stopped_by is not None:
             self._end(128 + self._stopped_by, {})
         elif self._booted:
-            raise self._failure(f"the VM did not finish within {self._timeout_s:g} s")
+            raise self._failure(f"the VM did not finish within {self._timeout_s:g} s", VmError)
         else:
-            raise self._failure(f"the VM had not booted after {time.monotonic() - self._started:.0f} s")
+            raise self._failure(f"the VM had not booted after {time.monotonic() - self._started:.0f} s", HangError)
 
     def _died(self) -> None:
         if self._complete():
             return
-        raise self._failure("the VM died under the command" if self._booted else "the VM ended before it had booted")
+        if self._booted:
+            raise self._failure("the VM died under the command", VmError)
+        raise self._failure("the VM ended before it had booted", BootError)
 
-    def _failure(self, what: str) -> VmError:
-        kind = VmError if self._booted else BootError
+    def _failure(self, what: str, kind: type[VmError]) -> VmError:
         return kind(f"{what}; the last lines of its console:\n{self._console.last_lines()}")
