@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from inetprobe import text
+from inetprobe.kernel.descriptors import Descriptors
 from inetprobe.kernel.ksym import UNKNOWN, Resolver
 from inetprobe.stacks import EXECUTED, EXITED, UNREADABLE, Side
 
@@ -65,9 +66,21 @@ class UserSymbols:
         self._open = open_symbols
         self._proc = proc
         self._known: OrderedDict[Process, _Known] = OrderedDict()
+        self._descriptors = Descriptors()
 
     def named(self, process: Process, addresses: Sequence[int], caller: int) -> Side:
         """The frames' names, innermost first. ``caller`` is what the user's stack pointer points to, or 0."""
+        with self._descriptors.kept():
+            return self._named(process, addresses, caller)
+
+    def close(self) -> None:
+        """Frees all."""
+        with self._descriptors.kept():
+            for known in self._known.values():
+                known.symbols.free()
+        self._known.clear()
+
+    def _named(self, process: Process, addresses: Sequence[int], caller: int) -> Side:
         try:
             symbols = self._symbols_of(process)
         except _NotNowError as error:
@@ -81,12 +94,6 @@ class UserSymbols:
         if self._state(process) == EXECUTED:
             return Side((), EXECUTED)  # bcc may have read the new program's map
         return Side(tuple(frame.shown() for frame in resolved))
-
-    def close(self) -> None:
-        """Frees all."""
-        for known in self._known.values():
-            known.symbols.free()
-        self._known.clear()
 
     def _symbols_of(self, process: Process) -> Symbols:
         known = self._known.get(process)
