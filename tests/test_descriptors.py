@@ -1,12 +1,18 @@
 """A library closes descriptors that are not its own: they are there afterwards, and what is its own is not."""
 
+import ctypes
 import os
 import select
+import struct
+from pathlib import Path
 
 import pytest
 
 from inetprobe.errors import InetprobeError
+from inetprobe.kernel.compiler import import_bcc
 from inetprobe.kernel.descriptors import Descriptors
+from inetprobe.kernel.symcache import SymbolCache
+from inetprobe.kernel.usym import Process, UserSymbols
 
 
 def is_open(fd):
@@ -138,3 +144,23 @@ def test_one_that_is_gone_with_its_copy_is_told(descriptors, tmp_path):
     close_all_of(fd)
     with pytest.raises(InetprobeError, match=f"bcc has closed the file descriptor {fd} of inetprobe's: run it once"):
         kept.__exit__(None, None, None)
+
+
+def test_what_bcc_does_to_them(file):
+    """The file's number is wherever on the heap a ModulePath may come to be, so that bcc before 0.33 closes it."""
+    before = os.fstat(file)
+    bcc, libc = import_bcc(), ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    chunks = [libc.malloc(88) for _ in range(1000)]
+    for chunk in chunks:
+        ctypes.memmove(chunk, struct.pack("=22i", *[file] * 22), 88)
+    for chunk in chunks:
+        libc.free(chunk)
+    symbols = UserSymbols(lambda pid: SymbolCache(bcc, pid))
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    this = Process(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
+    side = symbols.named(this, [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
+    symbols.close()
+    assert os.path.samestat(os.fstat(file), before)
