@@ -73,9 +73,8 @@ def put(folder: Path, name: str, compiled: Compiled, say: Callable[[str], None])
     kept = json.dumps({"maps": compiled.maps, "functions": functions}).encode()
     try:
         place = next(path for path in (folder, *folder.parents) if path.exists())
-        if (
-            os.geteuid() == 0 and place.stat().st_uid != 0
-        ):  # sudo may leave $HOME: the user would find root's files in it
+        # sudo may leave $HOME: the user would find root's files in it.
+        if os.geteuid() == 0 and place.stat().st_uid != 0:
             say(f"the compiled program is not kept: {place} is not root's")
             return
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
