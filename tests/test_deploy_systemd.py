@@ -45,6 +45,12 @@ def test_systemd_has_nothing_against_the_unit(tmp_path):
     assert any("exec" in line for line in verified(tmp_path, text.replace(PROGRAM, "/no/such/program")))
 
 
+def test_what_the_unit_compiles_it_may_keep():
+    unit = settings(UNIT.read_text())
+    assert unit["Environment"] == [f"INETPROBE_CACHE=%C/{unit['CacheDirectory'][0]}"]
+    assert unit["CacheDirectoryMode"] == ["0700"]
+
+
 def exposure(unit, *options):
     done = analyze("security", "--offline=true", *options, unit)
     return float(re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)[1]), done.returncode

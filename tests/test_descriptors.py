@@ -145,11 +145,37 @@ def test_one_that_is_gone_with_its_copy_is_told(descriptors, tmp_path):
         kept.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("when", ["open", "resolve", "free"])
+def test_frames_are_named_without_a_loss(file, when):
+    class Closes:
+        def __init__(self, pid):
+            self.at("open")
+
+        def at(self, what):
+            if what == when:
+                os.close(file)
+
+        def resolve(self, addr, demangle):
+            self.at("resolve")
+            return b"main", 0, b"/bin/a"
+
+        def free(self):
+            self.at("free")
+
+    symbols = UserSymbols(Closes)
+    assert symbols.named(this_process(), [4096], 0).frames == ("main+0x0 (a)",)
+    symbols.close()
+    assert is_open(file)
+
+
+def this_process():
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return Process(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
+
+
 def test_what_bcc_has_opened_to_name_a_frame_it_closes_itself():
     bcc = import_bcc()
     symbols = UserSymbols(lambda pid: SymbolCache(bcc, pid))
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    this = Process(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
-    side = symbols.named(this, [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    side = symbols.named(this_process(), [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
     assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
     symbols.close()  # the fixture sees what is open

@@ -76,11 +76,16 @@ class Program:
         memory.give_back()
 
     def follow(self, pid: int) -> None:
-        """Traces the thread group ``pid`` and everything it starts from now on; nobody else."""
-        if pidns.is_initial():
-            syscall.update(self.maps["followed"], struct.pack("=I", pid), b"\1")
-        else:  # the kernel learns its own number for it when it first meets it
-            syscall.update(self.maps["command"], struct.pack("=I", 0), struct.pack("=Q", pid))
+        """Traces the thread group ``pid`` and everything it starts from now on; nobody else. Raises HostError."""
+        try:
+            if pidns.is_initial():
+                syscall.update(self.maps["followed"], struct.pack("=I", pid), b"\1")
+            else:  # the kernel learns its own number for it when it first meets it
+                syscall.update(self.maps["command"], struct.pack("=I", 0), struct.pack("=Q", pid))
+        except OSError as error:
+            raise HostError(
+                f"COMMAND cannot be followed: {error.strerror}: inetprobe doctor says what this machine lacks"
+            ) from None
 
     def activate(self) -> None:
         """From now on traces begin."""
@@ -212,8 +217,8 @@ class Program:
         self._go_on()
         constants = {**self._constants(), **constants}
         counters = self.counters
-        program = compiled(self._bcc, constants, counters.constants(), counters.maps, self._say, self._whole_log)
         try:
+            program = compiled(self._bcc, constants, counters.constants(), counters.maps, self._say, self._whole_log)
             return Loaded(self._bcc.lib, program, counters.maps)
         except OSError as error:
             raise _no_map(error) from None
@@ -324,7 +329,7 @@ class Program:
             program = self._load_function(name, self._bcc.BPF.RAW_TRACEPOINT)
             fd = self._bcc.lib.bpf_attach_raw_tracepoint(program, event.encode())
             if fd < 0:
-                raise LoadError(f"{name}: {os.strerror(ctypes.get_errno())}")
+                raise LoadError(os.strerror(ctypes.get_errno()))
         except LoadError as error:
             raise HostError(
                 f"the kernel refuses the tracepoint {event}: {error}: inetprobe doctor says what this machine lacks"

@@ -41,7 +41,10 @@ class Compiled:
 
     @classmethod
     def of_bcc(cls, lib: Any, module: int, given: Sequence[int]) -> Compiled:  # bcc has no types
-        """What libbcc's ``module`` has compiled; ``given`` are the descriptors of maps that are not the module's."""
+        """What libbcc's ``module`` has compiled; ``given`` are the descriptors of maps that are not the module's.
+
+        Raises OSError where the kernel does not tell what a map is made from.
+        """
         codes = {}
         for number in range(lib.bpf_num_functions(module)):
             name = lib.bpf_function_name(module, number)
@@ -76,7 +79,7 @@ class Loaded:
     def load(self, name: str, type_: int) -> int:
         """The descriptor of the function ``name`` as a program of ``type_``, loaded at the first call.
 
-        Raises LoadError; libbcc has written why to file descriptor 2.
+        Raises LoadError with what the errno says; libbcc has written more to file descriptor 2.
         """
         if name not in self.functions:
             code = np.frombuffer(self._compiled.functions[name], _INSN).copy()
@@ -86,7 +89,7 @@ class Loaded:
                 ctypes.c_int(type_), name.encode(), insns, ctypes.c_int(len(insns)), b"GPL", 0, 0, None, 0
             )
             if fd < 0:
-                raise LoadError(f"{name}: {os.strerror(ctypes.get_errno())}")
+                raise LoadError(os.strerror(ctypes.get_errno()))
             self.functions[name] = fd
         return self.functions[name]
 

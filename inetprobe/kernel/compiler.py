@@ -27,21 +27,27 @@ def compiled(
     """bpf/inetprobe.bpf.c with ``constants`` and ``map_constants`` as -D; the latter have the descriptors of ``maps``,
     which are others at every start. ``whole_log`` takes every line that the compiler says.
 
-    Raises HostError where it does not compile.
+    Raises HostError where it does not compile, OSError where the kernel does not tell what a map is made from.
     """
     flags = [f"-I{bpf_folder()}", "-Wno-macro-redefined", *_defines(constants)]
-    folder, name = cache_folder() / "bpf", kept.key(bpf_folder(), flags)
+    all_flags = [*flags, *_defines(map_constants)]
+    detail = whole_log or (lambda line: None)
+    try:
+        folder, name = cache_folder() / "bpf", kept.key(bpf_folder(), flags)
+    except (OSError, RuntimeError) as error:  # a library that was replaced since it was loaded; nobody's home folder
+        detail(f"the compiled program is not kept: {error}")
+        return _compile(bcc, all_flags, maps, whole_log)
     found = kept.get(folder, name, say)
     if found is None:
-        found = _compile(bcc, [*flags, *_defines(map_constants)], maps, whole_log)
-        kept.put(folder, name, found, whole_log or (lambda line: None))
+        found = _compile(bcc, all_flags, maps, whole_log)
+        kept.put(folder, name, found, detail)
     return found
 
 
 def _compile(bcc: Any, flags: list[str], maps: Sequence[int], whole_log: Callable[[str], None] | None) -> Compiled:
     with captured_stderr(whole_log) as log:
         try:
-            bpf = _deferred(bcc.BPF)(text=(bpf_folder() / _PROGRAM).read_bytes(), cflags=flags)
+            bpf = deferred(bcc.BPF)(text=(bpf_folder() / _PROGRAM).read_bytes(), cflags=flags)
         except Exception as error:  # bcc raises nothing narrower
             raise HostError(
                 f"inetprobe's BPF program does not compile: {telling(log() or str(error))}: "
@@ -57,7 +63,7 @@ def _defines(constants: Mapping[str, object]) -> list[str]:
     return [f"-D{name}={value}" for name, value in constants.items()]
 
 
-def _deferred(base: Any) -> Any:
+def deferred(base: Any) -> Any:
     """bcc's BPF class without its habit of attaching every program it knows by name as soon as it is compiled."""
 
     class Deferred(base):  # type: ignore[misc]  # bcc has no types

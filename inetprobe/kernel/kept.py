@@ -28,7 +28,7 @@ _COMPILER = re.compile(r"/(?:libbcc|libLLVM|libclang)[^/]*$")
 
 def key(folder: Path, flags: Sequence[str], maps: Path = Path("/proc/self/maps")) -> str:
     """A digest of the C files in ``folder``, the compiler's ``flags``, its libraries (those this process has mapped,
-    as ``maps`` tells), the variables that bcc heeds and the kernel, whose version bcc compiles in."""
+    as ``maps`` tells), the variables that bcc heeds and the kernel, whose version bcc compiles in. Raises OSError."""
     compiler = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if _COMPILER.search(line)}
     stats = [(path, Path(path).stat()) for path in sorted(compiler)]
     depends = [

@@ -101,17 +101,13 @@ def create_value(size: int) -> int:
 def update(map_fd: int, key: bytes, value: bytes) -> None:
     """Sets an entry of a map; ``key`` and ``value`` have the map's sizes. Raises OSError."""
     key_at, value_at = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
-    _, error = _bpf(_MAP_UPDATE, _EntryAttributes(map_fd, ctypes.addressof(key_at), ctypes.addressof(value_at), 0))
-    if error:
-        raise OSError(error, os.strerror(error))
+    _checked(_MAP_UPDATE, _EntryAttributes(map_fd, ctypes.addressof(key_at), ctypes.addressof(value_at), 0))
 
 
 def map_shape(fd: int) -> MapShape:
     """What a map was made from. Raises OSError."""
     info = ctypes.create_string_buffer(_MAP_INFO.size)
-    _, error = _bpf(_OBJ_GET_INFO_BY_FD, _InfoAttributes(fd, _MAP_INFO.size, ctypes.addressof(info)))
-    if error:
-        raise OSError(error, os.strerror(error))
+    _checked(_OBJ_GET_INFO_BY_FD, _InfoAttributes(fd, _MAP_INFO.size, ctypes.addressof(info)))
     type_, _, key_size, value_size, max_entries, flags, name = _MAP_INFO.unpack(info)
     return MapShape(name.rstrip(b"\0").decode(), type_, key_size, value_size, max_entries, flags)
 
@@ -163,14 +159,20 @@ def program_info(program_fd: int) -> ProgramInfo:
 
 def _bpf_unlimited(command: int, attributes: ctypes.Structure) -> int:
     """A new descriptor, whatever memory the user may lock. Raises OSError."""
-    fd, error = _bpf(command, attributes)
-    if error == errno.EPERM:  # before Linux 5.11 maps count as locked memory
+    try:
+        return _checked(command, attributes)
+    except PermissionError:  # before Linux 5.11 maps count as locked memory
         with contextlib.suppress(ValueError):  # who may not raise it is refused once more
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        fd, error = _bpf(command, attributes)
+        return _checked(command, attributes)
+
+
+def _checked(command: int, attributes: ctypes.Structure) -> int:
+    """The result. Raises OSError."""
+    result, error = _bpf(command, attributes)
     if error:
         raise OSError(error, os.strerror(error))
-    return fd
+    return result
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:

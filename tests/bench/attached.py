@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from inetprobe.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.filters import build
-from inetprobe.kernel import bpf
+from inetprobe.kernel import compiler
 from inetprobe.kernel.cells import Counting
 from inetprobe.record import bpf_folder
 from inetprobe.sources.counting import CountingSource
@@ -40,12 +40,12 @@ def nothing() -> Iterator[None]:
 @contextlib.contextmanager
 def empty(mechanism: str) -> Iterator[None]:
     """Programs that return at once: the floor."""
-    bcc = bpf._import_bcc()
+    bcc = compiler.import_bcc()
     names = {"fentry": ("kfunc__", "kretfunc__"), "kprobe": ("entry_", "return_")}[mechanism]
     context = "unsigned long long *ctx" if mechanism == "fentry" else "struct pt_regs *ctx"
     head = "#include <linux/types.h>\n#include <asm/ptrace.h>\n"
     text = head + "".join(f"int {prefix}{f}({context}) {{ return 0; }}\n" for f in FUNCTIONS for prefix in names)
-    program = bpf._deferred(bcc.BPF)(text=text.encode(), cflags=["-Wno-everything"])
+    program = compiler.deferred(bcc.BPF)(text=text.encode(), cflags=["-Wno-everything"])
     with contextlib.ExitStack() as undo:
         undo.callback(program.cleanup)
         for function in FUNCTIONS:
