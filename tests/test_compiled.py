@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.kernel import compiled
-from inetprobe.kernel.compiled import Compiled, Loaded, LoadError
+from inetprobe.kernel.compiled import Compiled, Loaded, LoadError, fentry_name
 from inetprobe.kernel.syscall import MapShape
 
 GIVEN, OWN = (5, 6), (8, 9)
@@ -77,7 +77,7 @@ def test_each_map_is_the_new_one_and_nothing_else_changes(first, second):
         patch.setattr(compiled.syscall, "map_shape", SHAPES.__getitem__)
         patch.setattr(compiled.syscall, "create_map", lambda shape: next(made))
         program = Compiled.of_bcc(lib, 0, GIVEN)
-        loaded = Loaded(lib, program, NEW_GIVEN)
+        loaded = Loaded(lib, program, NEW_GIVEN, bcc_version="0.26.0")
     assert program.maps == tuple(SHAPES[fd] for fd in used)
     assert loaded.maps == {SHAPES[fd].name: NEW[fd] for fd in used}
     assert (loaded.load("first", 2), loaded.load("second", 26), loaded.load("first", 2)) == (1001, 1002, 1001)
@@ -97,7 +97,7 @@ def test_a_refused_map_leaves_none_open():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled.syscall, "create_map", create)
         with pytest.raises(OSError, match="no memory"):
-            Loaded(None, program, ())
+            Loaded(None, program, (), bcc_version="0.26.0")
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[0])
 
@@ -106,4 +106,39 @@ def test_a_refused_function_says_the_kernel_s_reason():
     lib = Libbcc([])
     lib.bcc_prog_load = lambda *_: (ctypes.set_errno(13), -1)[1]
     with pytest.raises(LoadError, match=r"^Permission denied$"):
-        Loaded(lib, Compiled((), {"it": insn(0x95, 0, 0)}), ()).load("it", 2)
+        Loaded(lib, Compiled((), {"it": insn(0x95, 0, 0)}), (), bcc_version="0.26.0").load("it", 2)
+
+
+NAMES = [
+    ("0.26.0", "kfunc__inet_create", "kfunc__inet_create"),
+    ("0.27.0", "kretfunc____sock_create", "kretfunc____sock_create"),
+    ("0.28.0", "kfunc__inet_create", "kfunc__vmlinux__inet_create"),
+    ("0.31.0+ds", "kretfunc____sock_create", "kretfunc__vmlinux____sock_create"),
+    ("1.0", "kretfunc__sk_alloc", "kretfunc__vmlinux__sk_alloc"),
+    ("unknown", "kfunc__sk_alloc", "kfunc__vmlinux__sk_alloc"),
+    ("0.31.0", "entry___request_module", "entry___request_module"),
+]
+
+
+@pytest.mark.parametrize(("version", "name", "spoken"), NAMES)
+def test_a_fentry_program_is_named_as_its_bcc_reads_it(version, name, spoken):
+    lib = Libbcc([])
+    Loaded(lib, Compiled((), {name: insn(0x95, 0, 0)}), (), bcc_version=version).load(name, 26)
+    assert list(lib.loaded) == [spoken]
+
+
+def function_read_by(bcc_version, name):
+    """How bcc_prog_load_xattr() of that bcc takes a fentry program's name apart; from 0.28 on it needs a second __."""
+    rest = name.partition("__")[2]
+    if bcc_version < (0, 28):
+        return rest
+    module, separator, function = rest.partition("__")
+    assert separator, "bcc would overrun its buffer"
+    return function if module == "vmlinux" else None
+
+
+@pytest.mark.parametrize("version", [(0, 16), (0, 27), (0, 28), (0, 37)])
+@given(function=st.from_regex(r"[a-z_][a-z0-9_]{0,40}", fullmatch=True), side=st.sampled_from(["kfunc", "kretfunc"]))
+def test_bcc_reads_the_function_that_was_meant(version, function, side):
+    spoken = fentry_name(f"{side}__{function}", "{}.{}.0".format(*version))
+    assert function_read_by(version, spoken) == function

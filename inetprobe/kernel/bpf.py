@@ -219,7 +219,7 @@ class Program:
         counters = self.counters
         try:
             program = compiled(self._bcc, constants, counters.constants(), counters.maps, self._say, self._whole_log)
-            return Loaded(self._bcc.lib, program, counters.maps)
+            return Loaded(self._bcc.lib, program, counters.maps, bcc_version=self._bcc.version)
         except OSError as error:
             raise _no_map(error) from None
 

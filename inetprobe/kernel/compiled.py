@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ _INSN = np.dtype([("code", "u1"), ("registers", "u1"), ("off", "<i2"), ("imm", "
 # BPF_LD | BPF_IMM | BPF_DW, whose source register is BPF_PSEUDO_MAP_FD or _VALUE where `imm` is a map's descriptor.
 _LOAD_IMM64 = 0x18
 _MAP_SOURCES = (1, 2)
+# Before a fentry program's function, in the C source; what bcc makes of it is `fentry_name`'s to say.
+_FENTRY_PREFIX = re.compile(r"k(?:ret)?func__")
 
 
 class LoadError(InetprobeError):
@@ -62,9 +65,10 @@ class Compiled:
 class Loaded:
     """Its maps, made, and each function that was asked for, loaded: descriptors by name. Not thread-safe."""
 
-    def __init__(self, lib: Any, compiled: Compiled, given: Sequence[int]) -> None:
-        """``lib`` is libbcc. Raises OSError where the kernel makes no map."""
+    def __init__(self, lib: Any, compiled: Compiled, given: Sequence[int], *, bcc_version: str) -> None:
+        """``lib`` is libbcc of ``bcc_version``. Raises OSError where the kernel makes no map."""
         self._lib = lib
+        self._bcc_version = bcc_version
         self._compiled = compiled
         self.functions: dict[str, int] = {}
         self.maps: dict[str, int] = {}
@@ -84,9 +88,10 @@ class Loaded:
         if name not in self.functions:
             code = np.frombuffer(self._compiled.functions[name], _INSN).copy()
             insns = _renamed(code, self._places).tobytes()
+            spoken = fentry_name(name, self._bcc_version).encode()
             ctypes.set_errno(0)
             fd = self._lib.bcc_prog_load(
-                ctypes.c_int(type_), name.encode(), insns, ctypes.c_int(len(insns)), b"GPL", 0, 0, None, 0
+                ctypes.c_int(type_), spoken, insns, ctypes.c_int(len(insns)), b"GPL", 0, 0, None, 0
             )
             if fd < 0:
                 raise LoadError(os.strerror(ctypes.get_errno()))
@@ -98,6 +103,20 @@ class Loaded:
         for descriptors in (self.functions, self.maps):
             while descriptors:
                 os.close(descriptors.popitem()[1])
+
+
+def fentry_name(name: str, bcc_version: str) -> str:
+    """The name by which libbcc finds the kernel function of the fentry program ``name``; any other name as it is.
+
+    From 0.28 on (bcc 80fcfc99) bcc_prog_load_xattr() of src/cc/libbpf.c reads kfunc__MODULE__FUNCTION, and overruns a
+    buffer where there is no second ``__``; before, all that follows kfunc__ is the function. A version that cannot be
+    read is taken for a new one: an old bcc given the new name only fails to find the function.
+    """
+    prefix = _FENTRY_PREFIX.match(name)
+    version = re.match(r"(\d+)\.(\d+)", bcc_version)
+    if prefix is None or (version is not None and (int(version[1]), int(version[2])) < (0, 28)):
+        return name
+    return f"{prefix[0]}vmlinux__{name[prefix.end() :]}"
 
 
 def _names_map(code: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:

@@ -87,4 +87,5 @@ def import_bcc() -> Any:
     if not hasattr(bcc, "BPF"):
         raise HostError("the bcc that Python finds is not BPF's: remove PyPI's bcc and install python3-bpfcc")
     bcc.lib = libbcc.lib
+    bcc.version = str(getattr(bcc, "__version__", "unknown"))
     return bcc
