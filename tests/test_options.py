@@ -1,14 +1,21 @@
 """Sizes as people write them, what belongs to a COMMAND, and how --help lists options."""
 
+import subprocess
+
 import click
 import pytest
 
+import inetprobe
+from inetprobe.cli import cli, vm
 from inetprobe.cli.options import parse_size
 from inetprobe.cli.record import record_command
 from inetprobe.cli.top import top_command
 from inetprobe.cli.trace import trace_command
 from inetprobe.cli.vm import vm_command
 from inetprobe.errors import UsageError
+
+# A command keeps the first help option it is asked for, so that it is to be asked as the group would.
+GROUP = click.Context(cli, **cli.context_settings)
 
 
 @pytest.mark.parametrize(
@@ -40,21 +47,36 @@ def test_what_is_none(word, says):
 @pytest.mark.parametrize("command", [record_command, top_command, trace_command], ids=["record", "top", "trace"])
 @pytest.mark.parametrize("words", [["ping", "-c", "1", "--", "host"], ["--", "ping", "-c", "1", "--", "host"]])
 def test_what_follows_a_command_is_its_own(command, words):
-    context = command.make_context("it", ["-x", "-o", "file", *words] if command is record_command else ["-x", *words])
+    context = command.make_context(
+        "it", ["-x", "-o", "file", *words] if command is record_command else ["-x", *words], parent=GROUP
+    )
     assert context.params["failed"]
     assert context.params["command"] == ("ping", "-c", "1", "--", "host")
 
 
 def test_the_vm_s_own_options_come_before_what_it_runs():
-    context = vm_command.make_context("vm", ["--cpus", "4", "trace", "-q", "--", "true"])
+    context = vm_command.make_context("vm", ["--cpus", "4", "trace", "-q", "--", "true"], parent=GROUP)
     assert (context.params["cpus"], context.params["quiet"]) == (4, False)
     assert context.params["args"] == ("trace", "-q", "--", "true")
     with pytest.raises(click.NoSuchOption, match="--memry"):
-        vm_command.make_context("vm", ["--memry", "4G", "--", "doctor"])
+        vm_command.make_context("vm", ["--memry", "4G", "--", "doctor"], parent=GROUP)
+
+
+def test_the_vm_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(vm, "run_in_vm", lambda argv, **_: ran.append(argv))
+    monkeypatch.setattr(vm.kernels, "resolve", lambda *_: None)
+    with pytest.raises(SystemExit):
+        vm_command.main(["--", "--version"], parent=GROUP, standalone_mode=False)
+    (tmp_path / "click.py").write_text("raise SystemExit('this folder is imported from')")
+    (tmp_path / "inetprobe").mkdir()
+    done = subprocess.run(ran[0], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"inetprobe, version {inetprobe.__version__}\n"
 
 
 def test_help_lists_a_command_s_own_options_before_the_filters():
-    text = trace_command.get_help(click.Context(trace_command, terminal_width=80))
+    text = trace_command.get_help(click.Context(trace_command, GROUP, terminal_width=80))
     options, filters = text.partition("\nOptions:\n")[2].split("\nFilters (")
     assert "--format" in options
     assert "--format" not in filters

@@ -47,5 +47,6 @@ def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bo
             click.echo(f"inetprobe: {what}", err=True)
 
     image = kernels.resolve(kernel, say)
-    argv = [sys.executable, "-m", "inetprobe", *args]
+    # -P: the current folder may be a stranger's, and this is root's Python.
+    argv = [sys.executable, "-P", "-m", "inetprobe", *args]
     sys.exit(run_in_vm(argv, kernel=image, cpus=cpus, memory=memory, accel=accel, quiet=quiet))
