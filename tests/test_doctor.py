@@ -64,6 +64,14 @@ def test_no_tracefs_says_how_to_mount_it(tmp_path):
     assert "mount -t tracefs" in check.fix
 
 
+def test_a_closed_tracefs_is_not_to_be_mounted(tmp_path, monkeypatch):
+    root = tree(tmp_path)
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: "tracing" not in str(path))
+    check = found(root)["tracefs"]
+    assert check.status == "failed"
+    assert "as root" in check.fix
+
+
 def test_kprobes_switched_off(tmp_path):
     root = tree(tmp_path)
     (root / "sys/kernel/debug/kprobes/enabled").write_text("0\n")

@@ -1,3 +1,8 @@
+from pathlib import Path
+
+import pytest
+
+from inetprobe.errors import HostError
 from inetprobe.kernel import probes
 
 
@@ -18,6 +23,15 @@ def test_tracefs_is_found_in_either_place(tmp_path):
     (second / "kprobe_events").touch()
     assert probes.tracefs((tmp_path / "tracing", second)) == second
     assert probes.tracefs((tmp_path / "tracing",)) is None
+
+
+def test_a_closed_tracefs_is_a_sentence(monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(HostError, match="closed to this user: run inetprobe as root"):
+        probes.tracefs()
 
 
 def test_leftovers_of_the_dead_alone_are_removed(tmp_path):

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from inetprobe.errors import HostError
-from inetprobe.kernel import syscall
+from inetprobe.kernel import privileges, syscall
 from inetprobe.kernel.bpf import MACHINES
 from inetprobe.kernel.btf import Btf, offsets
 from inetprobe.kernel.symbols import OPTIONAL, Symbols
 
 Status = Literal["ok", "warning", "failed"]
 
-# include/uapi/linux/capability.h
-_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_AS_ROOT = "run inetprobe as root (sudo inetprobe …)"
+_TRACEFS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
 _TRACE = "inetprobe trace -- python3 -c 'import socket; socket.socket()'"
 
 
@@ -74,20 +74,9 @@ def _machine() -> Check:
 
 
 def _privileges(root: Path) -> Check:
-    status = (root / "proc/self/status").read_text()
-    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
-
-    def has(bit: int) -> bool:
-        return bool(effective >> bit & 1)
-
-    if has(_CAP_SYS_ADMIN) or (has(_CAP_BPF) and has(_CAP_PERFMON)):
+    if privileges.may_attach(root / "proc/self/status"):
         return Check("privileges", "ok", "root, or CAP_BPF with CAP_PERFMON")
-    return Check(
-        "privileges",
-        "failed",
-        "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON",
-        "run inetprobe as root (sudo inetprobe …)",
-    )
+    return Check("privileges", "failed", "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON", _AS_ROOT)
 
 
 def _lockdown(root: Path) -> Check:
@@ -138,9 +127,10 @@ def _tracefs(root: Path) -> Check:
     found = _find_tracefs(root)
     if found is not None:
         return Check("tracefs", "ok", f"tracefs with kprobe_events at /{found.relative_to(root)}")
-    return Check(
-        "tracefs", "failed", "tracefs is not mounted, or cannot be read", "mount -t tracefs tracefs /sys/kernel/tracing"
-    )
+    for folder in _TRACEFS:
+        if (root / folder).is_dir() and not os.access(root / folder, os.X_OK):
+            return Check("tracefs", "failed", f"tracefs at /{folder} is closed to this user", _AS_ROOT)
+    return Check("tracefs", "failed", "tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
 
 
 def _btf(root: Path) -> Check:
@@ -187,7 +177,7 @@ def _bcc() -> Check:
 
 
 def _find_tracefs(root: Path) -> Path | None:
-    for folder in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
+    for folder in _TRACEFS:
         if _readable(root / folder / "kprobe_events"):
             return root / folder
     return None

@@ -12,7 +12,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from inetprobe.errors import InetprobeError
+from inetprobe.errors import HostError, InetprobeError
 
 # include/uapi/linux/capability.h and prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -26,7 +26,8 @@ _CAP_SYS_ADMIN = 21
 #: that only its owner may enter.
 SIGNALS = frozenset({5})
 USER_STACKS = frozenset({2, 19})
-_ATTACHING = frozenset({38, 39})
+_CAP_PERFMON, _CAP_BPF = 38, 39
+_ATTACHING = frozenset({_CAP_PERFMON, _CAP_BPF})
 
 
 class _Header(ctypes.Structure):
@@ -41,6 +42,22 @@ def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> 
     """What ``drop`` has to keep where probes are to come back. From 3 on, which Debian's and Ubuntu's kernels know and
     others do not, perf_event_open() takes CAP_SYS_ADMIN."""
     return _ATTACHING | ({_CAP_SYS_ADMIN} if int(paranoid.read_text()) > 2 else set())
+
+
+def may_attach(status: Path = Path("/proc/self/status")) -> bool:
+    """Has this process what loading and attaching BPF programs takes: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON?"""
+    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
+    effective = int(line.split()[1], 16)
+    had = {number for number in (*_ATTACHING, _CAP_SYS_ADMIN) if effective >> number & 1}
+    return _CAP_SYS_ADMIN in had or had >= _ATTACHING
+
+
+def demand() -> None:
+    """Raises HostError where this process may not attach, before anything is tried that would fail less plainly."""
+    if not may_attach():
+        raise HostError(
+            "tracing needs root (or CAP_BPF and CAP_PERFMON, and access to tracefs): run it again with sudo"
+        )
 
 
 def drop(keep: frozenset[int] = frozenset()) -> None:

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from inetprobe.errors import HostError
+
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 # kprobes of ours are found by this prefix next to those of other tools; bcc adds its own suffix and the process id.
@@ -26,8 +28,14 @@ class ProbeCount:
 
 
 def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
-    """Where tracefs is mounted, or None."""
-    return next((folder for folder in candidates if (folder / "kprobe_events").exists()), None)
+    """Where tracefs is mounted, or None. Raises HostError where it is closed to this process."""
+    for folder in candidates:
+        try:
+            if (folder / "kprobe_events").exists():
+                return folder
+        except PermissionError:
+            raise HostError(f"{folder} is closed to this user: run inetprobe as root (sudo inetprobe …)") from None
+    return None
 
 
 def profile(folder: Path) -> dict[str, tuple[int, int]]:

@@ -20,7 +20,7 @@ import numpy as np
 from inetprobe.command import Command
 from inetprobe.errors import HostError
 from inetprobe.filters import Filters
-from inetprobe.kernel import also, bpf, btf, filters, plan, probes, profile, sock, stack
+from inetprobe.kernel import also, bpf, btf, filters, plan, privileges, probes, profile, sock, stack
 from inetprobe.kernel.cells import Counting
 from inetprobe.kernel.cgroups import Cgroups
 from inetprobe.kernel.ksym import KernelSymbols
@@ -228,6 +228,7 @@ class LiveSource:
         options = self._options
         if platform.machine() not in bpf.MACHINES:
             raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
+        privileges.demand()
         types = btf.Btf.of_kernel()
         self._symbols = symbols = Symbols.of_kernel()
         self._also = also.resolve(options.also, symbols, types)
