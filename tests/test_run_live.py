@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,3 +97,27 @@ def test_a_command_s_status_is_its_own(run, tmp_path):
     assert ended.value.code == 3
     assert (tmp_path / "ran").exists()
     assert run.heard == ["follow", "activate", "tracing", "deactivate", "detach", "close", "0"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["trace", "--format", "tree"], ["trace", "--format", "line"], ["trace", "--format", "json"],
+        ["trace", "-o", "{out}"], ["record", "-o", "{out}"], ["top", "--once"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_nothing_is_loaded_after_the_privileges_are_dropped(tmp_path, argv):
+    late = tmp_path / "late"
+    words = [word.format(out=tmp_path / "out.arrows") for word in argv]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.after_drop", late, *words, "--duration", "100ms"],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "complete" in done.stderr
+    assert late.read_text() == ""

@@ -188,3 +188,22 @@ def test_a_damaged_recording_is_shown_and_said(recording):
         shown.until("error:")
         shown.type("q")
         shown.until("left 4", "cut short")
+
+
+def test_nothing_is_loaded_after_the_privileges_are_dropped(tmp_path):
+    argv = f"{sys.executable} -m tests.after_drop {tmp_path / 'late'} top; echo left $?; read x"
+    shown = Terminal(["bash", "-c", argv], OPENBLAS_NUM_THREADS="1")
+    try:
+        shown.until("inetprobe top", "sk_prot_alloc", "q quit")
+        for keys, seen in (
+            ("?", "the next table"),
+            ("?", "q quit"),
+            ("/", "--comm"),
+            ("-x\r", "filter"),
+            ("q", "left 0"),
+        ):
+            shown.type(keys)
+            shown.until(seen)
+    finally:
+        shown.close()
+    assert (tmp_path / "late").read_text() == ""

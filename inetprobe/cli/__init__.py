@@ -47,7 +47,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        with _no_blas_threads():
+        with no_library_threads():
             module = importlib.import_module(f"inetprobe.cli.{cmd_name}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
@@ -68,18 +68,22 @@ class _Lazy(click.Group):
 
 
 @contextlib.contextmanager
-def _no_blas_threads() -> Iterator[None]:
-    """numpy's BLAS starts a thread a CPU when imported. Nothing here multiplies matrices, and a thread that was there
-    before capabilities are dropped would keep them."""
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+def no_library_threads() -> Iterator[None]:
+    """What is imported here begins no threads: one that was there before capabilities are dropped would keep them.
+
+    numpy's BLAS starts one a CPU, and nothing here multiplies matrices; Arrow's allocator one that gives memory back.
+    """
+    switches = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+    before = {name: os.environ.get(name) for name in switches}
+    os.environ |= switches
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]  # it is not COMMAND's business
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]  # it is not COMMAND's business
+            else:
+                os.environ[name] = value
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

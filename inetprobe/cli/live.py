@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -125,9 +126,11 @@ def run_live(
     try:
         with _interruptible() as stop, LiveSource(options, child, tell, stop.check) as source:
             file = None if output is None else OutputFile.create(Path(output))
-            _go_first(tell)
-            privileges.drop(_kept(user, stacks))
             sinks = open_sinks(source.run, file)
+            importlib.import_module("numpy.ma")  # numpy itself leaves that to the first np.unique()
+            _go_first(tell)
+            # Nothing of ours is loaded after this: root without capabilities cannot enter another user's closed home.
+            privileges.drop(_kept(user, stacks))
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
             source.start()

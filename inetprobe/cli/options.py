@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from inetprobe.cli import complete, lenient_stdout
+from inetprobe.cli import complete, lenient_stdout, no_library_threads
 from inetprobe.errors import UsageError
 from inetprobe.filters import build
 from inetprobe.run import Run
@@ -160,7 +160,8 @@ def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, st
 
 def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
     """A recording, whose library is loaded only now."""
-    from inetprobe.sinks.recording import RecordingSink
+    with no_library_threads():
+        from inetprobe.sinks.recording import RecordingSink
 
     return RecordingSink(output, run, redact)
 

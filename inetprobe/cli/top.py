@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from inetprobe.cli import lenient_stdout, say
+from inetprobe.cli import lenient_stdout, no_library_threads, say
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.live import live_options, run_live
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
@@ -28,6 +28,12 @@ from inetprobe.top.collect import Collector
 
 # The source's own grace for what is in flight is half of it.
 _GRACE_S = 1.0
+# The full screen's modules, and those that textual loads as it goes: once privileges are dropped that may be too late.
+_SCREEN = (
+    *("inetprobe.top.drive", "inetprobe.top.screen", "inetprobe.top.tables"),
+    *("textual.drivers.linux_driver", "textual.drivers.headless_driver", "textual.pilot", "textual.scrollbar"),
+    *("textual.layouts.factory", "textual.layouts.horizontal", "textual.layouts.stream"),
+)
 
 
 @click.command("top", cls=Filtering, context_settings=COMMAND_LAST)
@@ -53,8 +59,11 @@ def top_command(
         raise UsageError(f"--interval: {interval} is too short to be read: give 100ms or more")
     if not once:
         _demand_terminal()
-        # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
-        importlib.import_module("inetprobe.top.screen")
+    # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
+    with no_library_threads():
+        for name in ("inetprobe.top.once", "inetprobe.top.tables") if once else _SCREEN:
+            if importlib.util.find_spec(name):
+                importlib.import_module(name)
     collector = Collector(seconds, replayed=recording is not None)
     if recording is not None:
         if live["command"]:

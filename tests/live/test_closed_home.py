@@ -1,0 +1,65 @@
+"""inetprobe of a checkout in another user's home that only its owner may enter, and inetprobe without privileges."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+SOCKET = [sys.executable, "-c", "import socket; socket.socket()"]
+
+
+@pytest.fixture(name="home", scope="module")
+def _home(tmp_path_factory):
+    """The checkout below a folder of nobody's, .venv included."""
+    home = tmp_path_factory.mktemp("home")
+    checkout = home / "checkout"
+    checkout.mkdir()
+    subprocess.run(["mount", "--bind", ROOT, checkout], check=True)
+    os.chown(home, NOBODY, NOBODY)
+    home.chmod(0o700)
+    yield checkout
+    subprocess.run(["umount", checkout], check=True)
+
+
+def run(home, *argv):
+    python = home / Path(sys.executable).relative_to(ROOT)
+    return subprocess.run(
+        [python, "-P", "-m", "inetprobe", *argv],
+        env={**os.environ, "PYTHONPATH": str(home)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("trace", "--format", "json", "-o", "{out}", "--"), ("trace", "--stack", "user", "--"), ("top", "--once", "--")],
+    ids=lambda argv: " ".join(argv[:3]),
+)
+def test_root_traces_from_a_closed_home(home, tmp_path, argv):
+    done = run(home, *(word.format(out=tmp_path / "out.arrows") for word in argv), *SOCKET)
+    assert done.returncode == 0, done.stderr
+    assert "1 sockets created" in done.stderr or "1 socket created" in done.stderr
+
+
+@pytest.mark.parametrize("argv", [("trace",), ("record", "-o", "{out}"), ("top", "--once"), ("serve", "--once")])
+def test_without_root_a_live_command_is_a_sentence(tmp_path, argv):
+    tmp_path.chmod(0o777)
+    words = [word.format(out=tmp_path / "out.arrows") for word in argv]
+    done = subprocess.run(
+        ["setpriv", f"--reuid={NOBODY}", "--clear-groups", sys.executable, "-m", "inetprobe", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("inetprobe: tracing needs root (or CAP_BPF and CAP_PERFMON")
+    assert len(done.stderr.splitlines()) == 1
