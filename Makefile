@@ -22,14 +22,13 @@ check: setup ## linters, types and the fast tests: a minute on two CPUs
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	$(PYTHON) -m pytest -q -n auto --dist worksteal tests --ignore=tests/live --ignore=tests/bench --ignore=tests/vm \
-	    --ignore=tests/soak --ignore=tests/deploy --ignore=tests/spark --ignore=tests/viewers --ignore=tests/browser
+	$(PYTHON) -m pytest -q -n auto --dist worksteal
 
 browsertest: setup ## the report's page in a real Chromium: opens alone, axe, dark and light, prints, a million sockets
 	$(PYTHON) -m pytest -q tests/browser
 
 deploytest: setup ## a real Prometheus over a replayed workload: counts, rules, every query of the dashboard
-	$(PYTHON) -m pytest -q tests/deploy
+	$(PYTHON) -m pytest -q tests/prometheus
 
 # Where another Node.js stands, Debian's npm cannot be installed beside it, and need not be: it has its own.
 .venv/viewers-ready: .venv/ready
@@ -40,7 +39,7 @@ sparktest: setup .venv/viewers-ready ## Spark answers as DuckDB does; Perfetto's
 	$(PYTHON) -m pytest -q tests/spark tests/viewers
 
 vmtest: setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
-	$(PYTHON) -m pytest -q tests/vm
+	$(PYTHON) -m pytest -q tests/boot
 
 live: setup ## the live tests, all in one VM, and docs/tutorial.md in another
 	$(PYTHON) tools/live.py -q --durations=20 tests/live
@@ -64,7 +63,7 @@ fuzz: setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (
 	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
 
 man: setup ## man pages into docs/man/, from what the commands declare
-	$(PYTHON) -m inetprobe.cli.man docs/man
+	$(PYTHON) tools/man.py docs/man
 
 tutorial: setup ## type docs/tutorial.md anew in a VM and write into it what is printed now, to be read and committed
 	INETPROBE_RENEW_TUTORIAL=1 $(PYTHON) tools/live.py -q tests/live/test_tutorial.py

@@ -3,7 +3,7 @@
  * What serve's page is made of, kept in the kernel: a struct cpu_cells a CPU, in an array that user space maps.
  *
  * Only the program of a create's return counts here, and each create has cells of its own: no program runs twice at
- * once on a CPU, so a plain add is exact. inetprobe/kernel/cells.py reads this file for the layout, as record.py does
+ * once on a CPU, so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for the layout, as record.py does
  * record.h. BUCKET(ns), the index of the histograms' first upper bound that is not below ns, comes in as -D.
  */
 #ifndef INETPROBE_CELLS_H

@@ -3,10 +3,10 @@
  * The kernel side: one record for each outermost inet_create() or inet6_create(), and with BARE for each sock that
  * neither made.
  *
- * Constants come in as -D from inetprobe/kernel/bpf.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
+ * Constants come in as -D from inetprobe/kernel/program/program.py: OFF_* from the kernel's BTF, MECHANISM_<function> as KPROBE or
  * FENTRY, TASK_STORAGE (Linux 5.12: task storage, and a current task whose type the verifier knows), FOLLOW, BARE,
  * ALSO(X), the filters KEEP_WHO and KEEP_WHAT, RING_PAGES, CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and
- * KERNEL_BYTES (where the kernel itself lies), those of inetprobe/kernel/counters.py for its two maps, with --sock
+ * KERNEL_BYTES (where the kernel itself lies), those of inetprobe/kernel/maps/counters.py for its two maps, with --sock
  * INETPROBE_SOCKS and what bpf/sock.h names, with --stack INETPROBE_STACKS and what bpf/stack.h names, with serve
  * SLOW_NS, RATE_LIMIT and what bpf/cells.h names. No kernel structure header is included.
  *

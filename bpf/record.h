@@ -2,7 +2,7 @@
 /*
  * The record: what the kernel side emits for each outermost inet_create() or inet6_create().
  *
- * This is the only definition of the layout. inetprobe/record.py reads this file to build its numpy type; keep to
+ * This is the only definition of the layout. inetprobe/record/layout.py reads this file to build its numpy type; keep to
  * one declaration a line, fixed-width types, plain `#define NAME NUMBER` and explicit padding.
  */
 #ifndef INETPROBE_RECORD_H

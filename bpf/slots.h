@@ -33,10 +33,10 @@ struct cpu_counters {
 	u64 outside[FAMILIES];	/* sk_prot_alloc() outside every create: sk_alloc()'s own and those of accepted children */
 };
 
-/* Of arrays that inetprobe/kernel/counters.py makes: an only value's address takes one instruction, a lookup a dozen. */
+/* Of arrays that inetprobe/kernel/maps/counters.py makes: an only value's address takes one instruction, a lookup a dozen. */
 #define VALUE(fd) ((void *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, fd))
-_Static_assert(sizeof(struct cpu_counters) == COUNTERS_BYTES, "as inetprobe/kernel/counters.py has it");
-_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "as inetprobe/kernel/counters.py has it");
+_Static_assert(sizeof(struct cpu_counters) == COUNTERS_BYTES, "as inetprobe/kernel/maps/counters.py has it");
+_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "as inetprobe/kernel/maps/counters.py has it");
 
 static __always_inline struct cpu_counters *counters_of(u64 cpu)
 {

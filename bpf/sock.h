@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * --sock: the fields of the sock that was made. Where they are comes in as lists from inetprobe/kernel/sock.py:
+ * --sock: the fields of the sock that was made. Where they are comes in as lists from inetprobe/kernel/program/sock.py:
  * SOCK_WORDS(X) of X(offset), the words that hold them; SOCK_FIELDS(X) of X(name, word's offset, bits up, bits down,
  * kind), where the shifts leave the field alone; SOCK_PRESENT, which of them this kernel has.
  */

@@ -2,7 +2,7 @@
 /*
  * --stack: who called the outermost call of a trace that failed or lasted STACK_SLOW_NS. STACK_KERNEL and STACK_USER say
  * whose frames are wanted; STACK_AT_ENTRY, that this kernel cannot look beyond a kretprobe: then the kernel's are taken
- * when a create by kprobe begins. What is in the record stays with inetprobe/kernel/stack.py, which gives the frames
+ * when a create by kprobe begins. What is in the record stays with inetprobe/kernel/frames/naming.py, which gives the frames
  * names.
  */
 #ifndef INETPROBE_STACK_H

@@ -2,13 +2,13 @@
 
 import sys
 
-from inetprobe.errors import EXIT_INTERRUPTED
+from inetprobe.base.errors import EXIT_INTERRUPTED
 
 
 def main() -> None:
     """The console script; Ctrl-C while the command line itself is still being loaded ends it, too."""
     try:
-        from inetprobe.cli import main as run
+        from inetprobe.cli.main import main as run
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     run()

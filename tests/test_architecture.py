@@ -3,88 +3,83 @@
 import ast
 from pathlib import Path
 
-from inetprobe.record import RECORD
+from inetprobe.record.layout import RECORD
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1] / "inetprobe"
+PACKAGE = ROOT / "inetprobe"
+PAGE = ROOT / "docs" / "architecture.md"
 CALL = RECORD["calls"].subdtype[0]
-ORDER = [
-    "errors",
-    "text",
-    "loglinear",
-    "aptsources",
-    "guest",
-    "snapshot",
-    "who",
-    "tables",
-    "names",
-    "cache",
-    "debian",
-    "model",
-    "emulator",
-    "kernels",
-    "calls",
-    "shapes",
-    "record",
-    "stacks",
-    "run",
-    "columnar",
-    "nesting",
-    "filters",
-    "buckets",
-    "histograms",
-    "trace",
-    "verdict",
-    "stack_columns",
-    "columns",
-    "command",
-    "times",
-    "sinks",
-    "kernel",
-    "sources",
-    "pipeline",
-    "check",
-    "stats",
-    "aggregate",
-    "flat",
-    "export",
-    "query",
-    "report",
-    "top",
-    "exporter",
-    "web",
-    "vm",
-    "cli",
-    "__main__",
-]
+ORDER = ["base", "model", "vm", "record", "stats", "trace", "kernel", "cli", "commands", "__main__"]
+#: Each knows nothing of the other, though one stands before it.
+STRANGERS = [("vm", "model"), ("record", "vm"), ("trace", "vm"), ("stats", "vm"), ("trace", "stats"), ("kernel", "vm")]
 
 
-def imports():
-    """(file, its room, the room it imports)."""
-    for path in sorted(ROOT.rglob("*.py")):
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                assert not node.level, f"{path.name}: a relative import hides where it goes"
-                names = [node.module]
-            for name in names:
-                if name.startswith("inetprobe."):
-                    yield path.name, room, name.split(".")[1]
+def imports(path):
+    """(line, module) of each import of inetprobe's own in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}: a relative import hides where it goes"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("inetprobe."):
+                yield node.lineno, name
+
+
+def rooms_used():
+    """(file:line, its room, the room it imports)."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        for line, name in imports(path):
+            room = name.split(".")[1]
+            if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").exists():  # else a name of inetprobe/__init__.py
+                yield f"{relative}:{line}", relative.parts[0].removesuffix(".py"), room
 
 
 def test_every_room_has_its_place():
-    rooms = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert rooms - {"__init__", "__pycache__"} == set(ORDER)
+    assert len(rooms - {"__pycache__"}) <= 11
 
 
-def test_no_import_goes_back():
+def test_no_import_goes_up():
     place = {room: index for index, room in enumerate(ORDER)}
-    back = [(file, room, used) for file, room, used in imports() if place[used] > place[room]]
-    assert not back
+    assert [(where, room, used) for where, room, used in rooms_used() if place[used] > place[room]] == []
+
+
+def test_strangers_know_nothing_of_each_other():
+    assert [(where, room, used) for where, room, used in rooms_used() if (room, used) in STRANGERS] == []
+
+
+def test_a_command_uses_no_other():
+    """What two commands need stands below them; ``report`` alone shows what ``check`` finds against a baseline."""
+    crossing = []
+    for path in sorted((PACKAGE / "commands").rglob("*.py")):
+        own = path.relative_to(PACKAGE / "commands").parts[0].removesuffix(".py")
+        used = {name.split(".")[2] for _, name in imports(path) if name.startswith("inetprobe.commands.")}
+        crossing += [(own, other) for other in sorted(used - {own})]
+    assert set(crossing) <= {("report", "check")}
+
+
+def test_what_every_start_of_the_guest_pays_for_imports_nothing():
+    for package in ("commands", "vm"):
+        tree = ast.parse((PACKAGE / package / "__init__.py").read_text())
+        assert not [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_one_module_imports_bcc():
+    users = [
+        path.relative_to(PACKAGE)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Import) and node.names[0].name == "bcc")
+        or (isinstance(node, ast.ImportFrom) and node.module == "bcc")
+    ]
+    assert set(users) == {Path("kernel/program/compiler.py")}
 
 
 def test_the_page_has_the_record_s_layout():
-    _, page = (ROOT.parent / "docs" / "architecture.md").read_text().split("## The record")
+    _, page = PAGE.read_text().split("## The record")
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
     shown = {name.strip("`"): (int(offset), int(size)) for name, offset, size, *_ in rows}
     fields = [*RECORD.fields.items(), *((f"calls[].{name}", field) for name, field in CALL.fields.items())]
@@ -92,5 +87,5 @@ def test_the_page_has_the_record_s_layout():
 
 
 def test_the_page_names_every_room():
-    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    page = PAGE.read_text()
     assert [room for room in ORDER if f"`{room}" not in page] == []

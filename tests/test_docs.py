@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from inetprobe.cli import cli
+from inetprobe.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -2,7 +2,7 @@
 # Brings the chart libraries of the report's page up to date: the newest d3 and Observable Plot, as npm has them, with
 # their licences. Both are taken as they are published; after it, run `make browsertest` and look at a page.
 set -eu
-cd "$(dirname "$0")/../inetprobe/report/vendor"
+cd "$(dirname "$0")/../inetprobe/commands/report/assets/vendor"
 command -v npm >/dev/null || { echo "charts: npm is missing: apt install npm" >&2; exit 1; }
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from inetprobe.kernels import SUITES
+from inetprobe.vm.kernels import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from inetprobe import kernels
-from inetprobe.cache import cache_folder
-from inetprobe.errors import InetprobeError
-from inetprobe.vm import run_in_vm
+from inetprobe.base.cache import cache_folder
+from inetprobe.base.errors import InetprobeError
+from inetprobe.vm import kernels
+from inetprobe.vm.run import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE_LOG = ROOT / "build" / "live-console.log"

@@ -71,7 +71,7 @@ make_venv() {
 install_packages
 make_venv
 # Prometheus, the tests' scraper, is unpacked into the cache: an installed one would begin to serve.
-.venv/bin/python -m tests.prometheus >/dev/null || fail "Prometheus could not be fetched"
+.venv/bin/python -m tests.support.prometheus >/dev/null || fail "Prometheus could not be fetched"
 .venv/bin/python -c 'import bcc, inetprobe' || fail "bcc or inetprobe cannot be imported from .venv"
 touch .venv/ready
 say "done: .venv/bin/inetprobe"

@@ -7,7 +7,7 @@ import pwd
 import click
 from click.shell_completion import CompletionItem
 
-from inetprobe.names import ERRNOS, FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.uapi import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 
 #: A file by name, completed as such; whether it can be read is told by whoever reads it.
 FILE = click.Path(readable=False)

@@ -14,18 +14,20 @@ from typing import Any, TypeVar
 
 import click
 
-from inetprobe.cli import complete, say
+from inetprobe.base.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
+from inetprobe.base.files import OutputFile
+from inetprobe.cli import complete
 from inetprobe.cli.options import probe_options
-from inetprobe.command import Command, end_like
-from inetprobe.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
-from inetprobe.filters import Filters, parse_duration
-from inetprobe.kernel import privileges
-from inetprobe.kernel.stack import Wanted
-from inetprobe.pipeline import pump
-from inetprobe.run import Accounting, Run
-from inetprobe.sinks import OutputFile, Sink
-from inetprobe.sinks.summary import summary_line
-from inetprobe.sources.live import RING_SIZE, LiveOptions, LiveSource
+from inetprobe.cli.terminal import say
+from inetprobe.kernel.command import Command, end_like
+from inetprobe.kernel.frames.naming import Wanted
+from inetprobe.kernel.host import privileges
+from inetprobe.kernel.source import RING_SIZE, LiveOptions, LiveSource
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.filter import Filters, parse_duration
+from inetprobe.record.run import Run
+from inetprobe.trace.output.summary import summary_line
+from inetprobe.trace.pump import Sink, pump
 
 SIDES = ("user", "kernel")
 STACK_SLOW = "10ms"  # as serve's --slow

@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import click
 
-from inetprobe.cli import complete, lenient_stdout, no_library_threads
-from inetprobe.errors import UsageError
-from inetprobe.filters import build
-from inetprobe.run import Run
-from inetprobe.sinks import OutputFile, Sink, Style, open_format
+from inetprobe.base.errors import UsageError
+from inetprobe.base.files import OutputFile
+from inetprobe.cli import complete
+from inetprobe.cli.terminal import lenient_stdout, no_library_threads
+from inetprobe.record.filter import build
+from inetprobe.record.run import Run
+from inetprobe.trace.output import Style, open_format
+from inetprobe.trace.pump import Sink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -161,7 +164,7 @@ def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, st
 def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
     """A recording, whose library is loaded only now."""
     with no_library_threads():
-        from inetprobe.sinks.recording import RecordingSink
+        from inetprobe.record.arrow.writer import RecordingSink
 
     return RecordingSink(output, run, redact)
 

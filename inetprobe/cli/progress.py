@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inetprobe.text import printable
+from inetprobe.base.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn

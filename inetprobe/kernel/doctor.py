@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inetprobe.errors import HostError
-from inetprobe.kernel import privileges, syscall
-from inetprobe.kernel.bpf import MACHINES
-from inetprobe.kernel.btf import Btf, offsets
-from inetprobe.kernel.symbols import OPTIONAL, Symbols
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host import privileges, syscall
+from inetprobe.kernel.host.btf import Btf, offsets
+from inetprobe.kernel.host.kallsyms import OPTIONAL, Symbols
+from inetprobe.kernel.program.compiler import BccError, import_bcc
+from inetprobe.kernel.program.options import MACHINES
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -163,17 +164,9 @@ def _symbols(root: Path) -> Iterator[Check]:
 
 def _bcc() -> Check:
     try:
-        import bcc
-    except (ImportError, OSError) as error:
-        return Check("bcc", "failed", f"bcc cannot be imported: {error}", "apt install python3-bpfcc")
-    if not hasattr(bcc, "BPF"):
-        return Check(
-            "bcc",
-            "failed",
-            "the bcc that Python finds is another package",
-            "pip uninstall bcc; apt install python3-bpfcc",
-        )
-    return Check("bcc", "ok", f"bcc {getattr(bcc, '__version__', 'of unknown version')}")
+        return Check("bcc", "ok", f"bcc {import_bcc().version}")
+    except BccError as error:
+        return Check("bcc", "failed", error.finding, error.fix)
 
 
 def _find_tracefs(root: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """A profile: what the model must know of a machine, in a form that a recording can carry.
 
-Built in are those of Debian's kernels and of the classic path; ``inetprobe.kernel.profile`` probes a live one.
+Built in are those of Debian's kernels and of the classic path; ``inetprobe.kernel.host.profile`` probes a live one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
+from inetprobe.base.text import encodable
 from inetprobe.model.features import OF_KERNEL, Features
-from inetprobe.model.protosw import Table
-from inetprobe.model.units import BUILT_IN, FAMILIES, NEEDS, UNITS
-from inetprobe.text import encodable
+from inetprobe.model.inetsw import Table
+from inetprobe.model.protocols import BUILT_IN, FAMILIES, NEEDS, UNITS
 
 
 # Compared and hashed as the one object it is: a key of caches, once a trace.
@@ -21,7 +21,7 @@ from inetprobe.text import encodable
 class Profile:
     """One machine, as far as it decides what inet_create() does.
 
-    ``built_in`` and ``loaded`` are units (of ``model.units``) in the order they registered; ``loadable`` those
+    ``built_in`` and ``loaded`` are units (of ``model.protocols``) in the order they registered; ``loadable`` those
     modules that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what
     helps then is ``modprobe MODULE``, or stands in ``remedies``. Those of ``left_alone`` are blacklisted, or have a
     command in their place that does nothing: modprobe's exit status is 0 all the same (insmod() of kmod's

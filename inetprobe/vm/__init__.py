@@ -7,8 +7,3 @@
 
 Whatever the command writes outside the current folder is gone with the VM.
 """
-
-from inetprobe.vm.host import run_in_vm
-from inetprobe.vm.session import BootError
-
-__all__ = ["BootError", "run_in_vm"]

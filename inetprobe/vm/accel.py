@@ -14,7 +14,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from inetprobe.errors import UsageError
+from inetprobe.base.errors import UsageError
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SILENCE_S = 8.0

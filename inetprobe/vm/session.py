@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from inetprobe.errors import VmError
-from inetprobe.guest import protocol
-from inetprobe.vm.command import MONITOR
+from inetprobe.base.errors import VmError
+from inetprobe.vm.guest import protocol
+from inetprobe.vm.qemu import MONITOR
 from inetprobe.vm.streams import CHUNK, Console, StdinFeed, write_all
 
 GRACE_S = 10.0

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from inetprobe import kernels
-from inetprobe.vm import run_in_vm
+from inetprobe.vm import kernels
+from inetprobe.vm.run import run_in_vm
 from tests.bench.guest_peers import SOCKETS
 
 _HERE = Path(__file__).parent

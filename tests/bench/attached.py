@@ -14,13 +14,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from inetprobe.buckets import DEFAULT_BOUNDS_NS
-from inetprobe.filters import build
-from inetprobe.kernel import compiler
-from inetprobe.kernel.cells import Counting
-from inetprobe.record import bpf_folder
-from inetprobe.sources.counting import CountingSource
-from inetprobe.sources.live import LiveOptions, LiveSource
+from inetprobe.kernel.counting import CountingSource
+from inetprobe.kernel.maps.cells import Counting
+from inetprobe.kernel.program import compiler
+from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.record.cheader import bpf_folder
+from inetprobe.record.filter import build
+from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
 
 FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")

@@ -40,9 +40,9 @@ for _ in range(200):
 print(round(sorted(best)[100] * int(sys.argv[1]) / source.nbytes))
 """
 TO_ARROW = (
-    "import sys; from pathlib import Path; from inetprobe.filters import Filters\n"
-    "from inetprobe.pipeline import pump; from inetprobe.sinks import OutputFile\n"
-    "from inetprobe.sinks.recording import RecordingSink; from inetprobe.sources.replay import ReplaySource\n"
+    "import sys; from pathlib import Path; from inetprobe.record.filter import Filters\n"
+    "from inetprobe.trace.pump import pump; from inetprobe.trace.output import OutputFile\n"
+    "from inetprobe.record.arrow.writer import RecordingSink; from inetprobe.record.arrow.reader import ReplaySource\n"
     "source = ReplaySource(Path(sys.argv[1]))\n"
     "pump(source, Filters(), [RecordingSink(OutputFile.create(Path(sys.argv[2])), source.run)])"
 )

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import mixed
+from tests.support import mixed
 
 
 def main() -> None:

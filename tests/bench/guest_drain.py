@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 
-from inetprobe.kernel.compiler import import_bcc
-from inetprobe.record import RECORD
-from inetprobe.sources.live import LiveOptions, LiveSource
+from inetprobe.kernel.program.compiler import import_bcc
+from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.record.layout import RECORD
 from tests.bench.attached import silent
 
 _RECORDS, _ROUNDS = 2800, 5  # about an eighth of the default ring, at which its reader is woken

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from inetprobe.errors import InetprobeError
+from inetprobe.base.errors import InetprobeError
 from tests.bench import attached
 
 # Small enough for inetprobe's ring to hold all records, and for ftrace's to be overwritten as it is meant to be.

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inetprobe.filters import Filters
-from inetprobe.pipeline import pump
-from inetprobe.sinks import OutputFile
-from inetprobe.sinks.recording import RecordingSink
-from inetprobe.sinks.summary import summary_line
-from inetprobe.sources.live import LiveOptions, LiveSource
+from inetprobe.base.files import OutputFile
+from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.filter import Filters
+from inetprobe.trace.output.summary import summary_line
+from inetprobe.trace.pump import pump
 from tests.bench import attached
 
 _SOCKETS = 20_000  # each of the two

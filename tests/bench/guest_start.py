@@ -41,9 +41,12 @@ def _start() -> None:
         stages[stage] = now - last
         last = now
 
-    from inetprobe.kernel import bpf, btf, compiler, plan
-    from inetprobe.kernel.symbols import Symbols
-    from inetprobe.sources import live  # noqa: F401 — its imports are a part of the start
+    from inetprobe.kernel import source  # noqa: F401 — its imports are a part of the start
+    from inetprobe.kernel.host import btf
+    from inetprobe.kernel.host.kallsyms import Symbols
+    from inetprobe.kernel.program import compiler
+    from inetprobe.kernel.program import options as plan
+    from inetprobe.kernel.program import program as bpf
 
     done("import inetprobe and numpy")
     compiler.import_bcc()

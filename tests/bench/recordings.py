@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from inetprobe.record import Batch
-from inetprobe.run import Accounting
-from inetprobe.sinks import OutputFile
-from inetprobe.sinks.recording import RecordingSink
-from tests import builders
+from inetprobe.base.files import OutputFile
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.batch import Batch
+from tests.support import builders
 
 #: How many of a hundred: kinds of ``builders.every_kind``, by their place there.
 MIX = {

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from inetprobe.run import Accounting
-
-from .. import builders, mixed, recorded
+from inetprobe.record.accounting import Accounting
+from tests.support import builders, mixed, recorded
 
 SCHEMES = ("light", "dark")
 WIDTHS = (1400, 380)

@@ -1,58 +1,70 @@
-"""Every query of the dashboard, asked of a real Prometheus as Grafana would: with all hosts, and with one."""
+"""The dashboard as a file: it is whole, and knows the metrics there are. tests/deploy asks its queries."""
 
-import math
+import itertools
+import re
 
-import pytest
+from tests.prometheus.dashboard import DASHBOARD, PANELS, VARIABLES, filled, label_values, metrics, queries
+from tests.support.paths import GOLDENS
 
-from .dashboard import DASHBOARD, VARIABLES, filled, label_values, metrics, queries
-
-#: What a recording does not know: only a kernel keeps it.
-_LIVE_ONLY = ("inetprobe_bpf_", "inetprobe_map_")
-
-
-def asked(real, query, instance):
-    expr = filled(query.expr, job="inetprobe", instance=instance, family=".*")
-    rows = [(labels, [value]) for labels, value in real.prometheus.query(expr)]
-    if not query.instant:
-        rows += real.prometheus.query_range(expr, seconds=5)
-    return [value for _, values in rows for value in values]
+PAGE = (GOLDENS / "metrics.txt").read_text()
+#: Known of a live page, or of Prometheus, and not of the golden page.
+_ELSEWHERE = {
+    "inetprobe_map_entries", "inetprobe_map_capacity", "process_cpu_seconds_total", "process_resident_memory_bytes",
+    "scrape_duration_seconds", "scrape_samples_scraped",
+}  # fmt: skip
+_SELECTION = {"job": "inetprobe", "instance": ".*", "family": ".*"}
 
 
-@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel.replace(" ", "-"))
-def test_every_query_returns_numbers(real, query):
-    live_only = any(metric.startswith(_LIVE_ONLY) for metric in metrics(query.expr))
-    hosts = [".*", real.counted if live_only else real.replayed]
-    for instance in hosts:
-        values = asked(real, query, instance)
-        assert values, filled(query.expr, job="inetprobe", instance=instance, family=".*")
-        assert any(not math.isnan(value) for value in values)
+def families():
+    """Those of the page, by the name that PromQL knows them by."""
+    return dict(re.findall(r"^# TYPE (\w+) (\w+)$", PAGE, re.MULTILINE))
 
 
-def test_what_a_recording_does_not_know_is_all_that_it_does_not_show(real):
-    silent = {query.panel for query in queries() if not asked(real, query, real.replayed)}
-    assert silent == {"CPU time of the BPF programs", "Time of one run", "Fill of the BPF maps"}
+def test_panels_have_places_of_their_own():
+    all_panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in all_panels}) == len(all_panels)
+    assert len({panel["title"] for panel in all_panels}) == len(all_panels)
+    cells = {}
+    for panel in all_panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        columns, rows = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        for cell in itertools.product(columns, rows):
+            assert cells.setdefault(cell, panel["title"]) == panel["title"]
 
 
-def test_every_variable_has_its_values(real):
-    expected = {
-        "job": {"inetprobe"},
-        "instance": {real.replayed, real.counted},
-        "family": {"AF_INET", "AF_INET6"},
-    }
-    for name, values in expected.items():
-        match, label = label_values(VARIABLES[name]["query"]["query"])
-        selector = filled(match, job="inetprobe", instance=".*")
-        found = real.prometheus.get(f"label/{label}/values", **{"match[]": selector})
-        assert set(found) == values, name
-    assert set(VARIABLES) == {"datasource", *expected}
+def test_every_panel_asks_the_chosen_prometheus_in_a_unit():
+    for panel in PANELS:
+        assert panel["targets"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        for asked in (panel, *panel["targets"]):
+            assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
-def test_the_failures_it_shows_are_those_that_were_made(real):
-    (query,) = (query for query in queries() if query.panel == "What failed")
-    rows = real.prometheus.query(filled(query.expr, job="inetprobe", instance=real.replayed, family=".*"))
-    assert {row["errno"] for row, _ in rows} == {"EPERM", "EPROTONOSUPPORT", "ENOMEM"}
+def test_every_selector_goes_by_the_chosen_hosts():
+    for query in queries():
+        selectors = re.findall(r"\b(?:inetprobe|process|scrape)_\w+\{([^}]*)\}", query.expr)
+        assert len(selectors) == len(re.findall(r"\b(?:inetprobe|process|scrape)_\w+", query.expr)), query
+        assert all('job="$job", instance=~"$instance"' in selector for selector in selectors), query
 
 
-def test_annotations_are_a_query_too(real):
-    (alerts,) = DASHBOARD["annotations"]["list"]
-    real.prometheus.query(filled(alerts["expr"], job="inetprobe", instance=".*"))
+def test_it_knows_every_metric_and_no_other():
+    suffix = re.compile(r"_(bucket|sum|count)$")
+    known = families()
+    shown = set()
+    for query in queries():
+        for metric in metrics(filled(query.expr, **_SELECTION)):
+            bare = suffix.sub("", metric)
+            name = bare if known.get(bare) == "histogram" else metric
+            assert name in known or name in _ELSEWHERE, query
+            shown.add(name)
+    assert {name for name in known if name.startswith("inetprobe_")} <= shown
+
+
+def test_variables_are_queries_of_known_labels():
+    for name, variable in VARIABLES.items():
+        if variable["type"] != "datasource":
+            match, label = label_values(variable["query"]["query"])
+            assert label == name
+            assert metrics(match) <= set(families()) | {"inetprobe_build_info"}

@@ -6,14 +6,15 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-from inetprobe.errors import InetprobeError, RecordingError
-from inetprobe.filters import build
-from inetprobe.pipeline import pump
-from inetprobe.sinks import OutputFile, Style, open_format
-from inetprobe.sinks.recording import RecordingSink
-from inetprobe.sinks.summary import summary_line
-from inetprobe.sources.replay import ReplaySource
-from inetprobe.text import printable
+from inetprobe.base.errors import InetprobeError, RecordingError
+from inetprobe.base.files import OutputFile
+from inetprobe.base.text import printable
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.filter import build
+from inetprobe.trace.output import Style, open_format
+from inetprobe.trace.output.summary import summary_line
+from inetprobe.trace.pump import pump
 
 EVERY_SOCKET = build({})
 EVERY_FILTER = build(

@@ -9,10 +9,9 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from inetprobe.errors import InetprobeError
-from inetprobe.sources.ipc import Messages
-
-from .seeds import CORPUS
+from inetprobe.base.errors import InetprobeError
+from inetprobe.record.arrow.guard import Messages
+from tests.fuzz.seeds import CORPUS
 
 _EDGES = [0, 1, -1, 2, 7, 8, 9, 31, 32, 33, 64, 127, 128, 255, 256, -128, 65535, 65536, 2**31 - 1, 2**31, -(2**31)]
 _EDGES += [2**32, 2**53, 2**63 - 1, 2**63, -(2**63), 2**64 - 1, 2**64, 10**19, 10**4299, -(10**30)]

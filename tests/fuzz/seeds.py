@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from inetprobe.record import FUNCTIONS, RECORD, SLOTS_ALSO, Batch, Loss, record_dtype
-from inetprobe.run import Accounting
-from inetprobe.sinks import OutputFile
-from inetprobe.sinks.recording import RecordingSink
-from inetprobe.stacks import Side, Stack
-from tests import builders
+from inetprobe.base.files import OutputFile
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.batch import Batch, Loss
+from inetprobe.record.layout import FUNCTIONS, RECORD, SLOTS_ALSO, record_dtype
+from inetprobe.record.stacks import Side, Stack
+from tests.support import builders
 
 CORPUS = Path(__file__).parent / "corpus"
 BOOKS = Accounting(

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 # What a forked inetprobe finds loaded already.
-import inetprobe.cli.record
-import inetprobe.cli.replay
-import inetprobe.cli.trace
-import inetprobe.sinks.recording
-from inetprobe.cli import main
+import inetprobe.commands.record
+import inetprobe.commands.replay
+import inetprobe.commands.trace
+import inetprobe.record.arrow.writer
+from inetprobe.cli.main import main
 
 HERE = Path(__file__).parent
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])

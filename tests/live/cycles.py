@@ -5,17 +5,20 @@ import time
 
 import numpy as np
 
-from inetprobe.kernel import bpf, btf, plan
-from inetprobe.kernel.symbols import Symbols
-from inetprobe.nesting import problems
-from inetprobe.record import INCOMPLETE_FLAGS, RECORD_BARE, Batch
+from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.program import options as plan
+from inetprobe.kernel.program import program as bpf
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import INCOMPLETE_FLAGS, RECORD_BARE
+from inetprobe.record.nesting import problems
 
 SHAPE = [0, 2, 3]
 
 
 def main(times):
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
-    from inetprobe.run import Run
+    from inetprobe.record.run import Run
 
     options = plan.Options(btf.offsets(types), plan.fentry_functions(types, symbols.present()), "kprobe")
     program = bpf.Program(options, symbols, print)

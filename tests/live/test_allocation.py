@@ -7,10 +7,9 @@ import bcc
 import pytest
 from bcc import libbcc
 
-from inetprobe.record import bpf_folder
-
-from . import cgroup_denial
-from .conftest import HERE, accounted, inetprobe, shape
+from inetprobe.record.cheader import bpf_folder
+from tests.live import cgroup_denial
+from tests.live.conftest import HERE, accounted, inetprobe, shape
 
 FAILED = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
 DENIED = """

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from inetprobe.filters import build
-from inetprobe.kernel.cells import Counting
-from inetprobe.snapshot import Outcome
-from inetprobe.sources.counting import CountingSource
-from inetprobe.sources.live import LiveOptions
-
-from .conftest import MECHANISMS
-from .known import make_known
+from inetprobe.kernel.counting import CountingSource
+from inetprobe.kernel.maps.cells import Counting
+from inetprobe.kernel.source import LiveOptions
+from inetprobe.record.filter import build
+from inetprobe.stats.snapshot import Outcome
+from tests.live.conftest import MECHANISMS
+from tests.live.known import make_known
 
 BOUNDS = (1_000, 10_000, 100_000, 1_000_000, 1_000_000_000)
 NAME = "counted"
@@ -209,7 +208,7 @@ def test_every_combination_stays_within_the_tables():
 
 
 def test_too_busy_a_machine_is_left_alone_and_looked_at_again(monkeypatch):
-    monkeypatch.setattr("inetprobe.sources.counting._AWAY_S", 3.0)
+    monkeypatch.setattr("inetprobe.kernel.counting._AWAY_S", 3.0)
     said = []
     with counting("kprobe", max_rate=50, said=said.append) as counted:
         busy = subprocess.Popen(

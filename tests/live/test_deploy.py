@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import MECHANISMS, command
+from tests.live.conftest import MECHANISMS, command
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")

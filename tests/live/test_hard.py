@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from inetprobe.errors import HostError
-from inetprobe.kernel import bpf, btf, plan
-from inetprobe.kernel.symbols import Symbols
-from inetprobe.sources.live import LiveOptions, LiveSource
-from inetprobe.sources.replay import ReplaySource
-
-from .conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.program import options as plan
+from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.record.arrow.reader import ReplaySource
+from tests.live.conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
@@ -238,7 +239,7 @@ def test_also_of_a_function_that_is_not_there_names_the_nearest():
 
 
 def test_both_mechanisms_give_the_same_traces(tmp_path):
-    from .known import __file__ as known
+    from tests.live.known import __file__ as known
 
     shown = []
     for mechanism in ("kprobe", "fentry"):

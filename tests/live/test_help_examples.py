@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import examples
-from tests.pty_screen import Terminal
+from tests.support import examples
+from tests.support.pty_screen import Terminal
 
 #: What stands on the screen once it works: the notes of trace and record, of serve, and top's keys.
 _WORKS = ("inetprobe: tracing", "inetprobe: counting", "q quit")

@@ -4,7 +4,7 @@ import sys
 
 import bcc
 
-from .conftest import MECHANISMS, accounted, inetprobe, shape
+from tests.live.conftest import MECHANISMS, accounted, inetprobe, shape
 
 PROGRAM = """
 import contextlib, socket

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from inetprobe.names import FAMILIES, PROTOCOLS, TYPES
-
-from .conftest import HERE, accounted, inetprobe
-from .known import REQUESTS, UDPLITE
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from tests.live.conftest import HERE, accounted, inetprobe
+from tests.live.known import REQUESTS, UDPLITE
 
 SOCKET = re.compile(r"^(\d+) +socket\((\w+), (\w+)(?:\|\w+)*, ([^)]+)\) = (-?\d+)(?: (E\w+))?")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from inetprobe.emulator import SOUND
+from inetprobe.vm.emulator import SOUND
 
 
 def test_a_kernel_that_stumbles_ends_the_live_tests():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import inetprobe, tracing
+from tests.live.conftest import inetprobe, tracing
 
 HARDENING = Path("/etc/modprobe.d/hardening.conf")
 # A module that can be taken out again, as SCTP cannot.

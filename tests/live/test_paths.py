@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Shared, accounted, shape, skipped, tracing
+from tests.live.conftest import Shared, accounted, shape, skipped, tracing
 
 ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
 PLAIN = [(0, "inet_create"), *ALLOCATED]

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from inetprobe.kernel import privileges
-from inetprobe.names import ERRNOS, FAMILIES, PROTOCOLS, TYPES
-from tests.prometheus import Prometheus, free_port, promtool
-
-from .conftest import MECHANISMS, command
-from .known import make_known
+from inetprobe.base.uapi import ERRNOS, FAMILIES, PROTOCOLS, TYPES
+from inetprobe.kernel.host import privileges
+from tests.live.conftest import MECHANISMS, command
+from tests.live.known import make_known
+from tests.support.prometheus import Prometheus, free_port, promtool
 
 NAME = "counted"
 PROLOGUE = f"import ctypes; ctypes.CDLL(None).prctl(15, {NAME!r}.encode())\n"  # PR_SET_NAME

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inetprobe.model.sock import Sock, differences, entry_of, expected
-from inetprobe.sources.replay import ReplaySource
-
-from .conftest import HERE, accounted, inetprobe
-from .known import AS_ROOT, DGRAM, INET, INET6, SCTP, SEQPACKET, STREAM
+from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
+from inetprobe.record.arrow.reader import ReplaySource
+from tests.live.conftest import HERE, accounted, inetprobe
+from tests.live.known import AS_ROOT, DGRAM, INET, INET6, SCTP, SEQPACKET, STREAM
 
 L2TP, MPTCP, SMC = 115, 262, 256
 MORE = [(INET, STREAM, SCTP), (INET6, SEQPACKET, SCTP), (INET, DGRAM, L2TP), (INET6, DGRAM, L2TP),

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inetprobe.kernel import privileges
-from inetprobe.record import define
-
-from .conftest import HERE, MECHANISMS, accounted, inetprobe, tracing
+from inetprobe.kernel.host import privileges
+from inetprobe.record.layout import define
+from tests.live.conftest import HERE, MECHANISMS, accounted, inetprobe, tracing
 
 TIMES = 3
 USERS = ["socket", "culprit", "accomplice", "main"]

@@ -8,16 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from inetprobe.model import create
-from inetprobe.model.machine import Machine
+from inetprobe.base.uapi import ERRNOS
+from inetprobe.model import inet_create
 from inetprobe.model.profile import BUILT_IN_PROFILES
-from inetprobe.names import ERRNOS
-from inetprobe.sources.replay import ReplaySource
-from inetprobe.trace import call_traces
-from inetprobe.verdict import judge
-
-from .conftest import HERE, MECHANISMS, inetprobe, tracing
-from .sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
+from inetprobe.model.world import Machine
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.trace.call_trace import call_traces
+from inetprobe.trace.verdict import judge
+from tests.live.conftest import HERE, MECHANISMS, inetprobe, tracing
+from tests.live.sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +102,8 @@ def hold(case, swept):
     errnos = [int(word) for word in (folder / case.name).read_text().split()]
     world, wrong, seen = machine(case), [], 0
     for request, errno in zip(case.requests(), errnos, strict=True):
-        want = create.socket(world, *request)
-        reached = want.calls and want.calls[0].function in create.CREATE.values()
+        want = inet_create.socket(world, *request)
+        reached = want.calls and want.calls[0].function in inet_create.CREATE.values()
         trace = next(mine) if reached else None
         seen += bool(reached)
         wrong += differences(request, errno, want, trace, profile)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ..pty_screen import Terminal
-from .conftest import Forked, command, inetprobe
-from .known import INET6, REQUESTS, make_known
+from tests.live.conftest import Forked, command, inetprobe
+from tests.live.known import INET6, REQUESTS, make_known
+from tests.support.pty_screen import Terminal
 
 KNOWN = [sys.executable, Path(__file__).with_name("known.py")]
 NAMED = "open('/proc/self/comm', 'w').write('known23')"
@@ -166,11 +166,11 @@ def test_a_command_that_does_not_end_is_said_and_left_alone():
 
 
 BROKEN = """
-from inetprobe.top import screen
+from inetprobe.commands.top import screen
 def head(frame):
     raise ValueError('no such thing')
 screen.head = head
-from inetprobe.cli import main
+from inetprobe.cli.main import main
 main()
 """
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from .conftest import accounted, command, inetprobe, tracing
+from tests.live.conftest import accounted, command, inetprobe, tracing
 
 FAMILY_TREE = """
 import os, socket, subprocess, sys, threading

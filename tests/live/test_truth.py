@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from .conftest import accounted, inetprobe
+from tests.live.conftest import accounted, inetprobe
 
 # Each thread sleeps in request_module twice, then makes another socket, whose entry shows what of the first was missed.
 SLEEPERS = """

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests import examples, typed
+from tests.support import examples, tutorial_page
 
 PAGE = examples.ROOT / "docs" / "tutorial.md"
 _END = "that was all of it"
@@ -65,14 +65,14 @@ def differences(page, folder):
     work.mkdir()
     shell = Shell(work, os.environ | {"PATH": path})
     try:
-        for part in typed.parse(page):
-            if isinstance(part, typed.File):
+        for part in tutorial_page.parse(page):
+            if isinstance(part, tutorial_page.File):
                 (work / part.name).write_text(part.text)
                 continue
             lines = shell.type(part.command)
             out, err = ([line for stream, line in lines if stream == wanted] for wanted in (1, 2))
             printed = [line for _, line in lines]
-            yield typed.difference(part, out, err, printed), printed
+            yield tutorial_page.difference(part, out, err, printed), printed
     finally:
         shell.close()
 
@@ -82,7 +82,7 @@ def test_the_page_shows_what_is_printed(tmp_path):
     page = PAGE.read_text()
     found = list(differences(page, tmp_path))
     if os.environ.get("INETPROBE_RENEW_TUTORIAL"):
-        PAGE.write_text(typed.renewed(page, [printed if wrong else None for wrong, printed in found]))
+        PAGE.write_text(tutorial_page.renewed(page, [printed if wrong else None for wrong, printed in found]))
         return
     wrong = [text for text, _ in found if text]
     assert not wrong, "\n\n".join(wrong)

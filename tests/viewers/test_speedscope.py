@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 from playwright.sync_api import sync_playwright
 
-from inetprobe.cache import cache_folder
-from tests import here, recorded
+from inetprobe.base.cache import cache_folder
+from tests.support import recorded, run_command
 
 VERSION = "1.25.0"
 _ROW = re.compile(r"([\d,]+) \([<>\d]\S*%\)\s+([\d,]+) \([<>\d]\S*%\)\s+(.*)")
@@ -39,7 +39,7 @@ def _speedscope():
 
 @pytest.fixture(name="folded")
 def _folded(tmp_path):
-    done = here.run("export", recorded.every_kind(tmp_path / "kinds.arrows"), "-q", "--to", "folded")
+    done = run_command.run("export", recorded.every_kind(tmp_path / "kinds.arrows"), "-q", "--to", "folded")
     assert done.returncode == 0
     (tmp_path / "kinds.folded").write_text(done.stdout)
     return tmp_path

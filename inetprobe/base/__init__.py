@@ -1,0 +1,1 @@
+"""What every room may use and none of them owns: errors, text, words, numbers of the C headers, files."""

@@ -1,0 +1,111 @@
+"""A file that is there when it is whole: written under another name beside it, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from inetprobe.base.errors import InetprobeError
+
+
+class Output:
+    """Bytes on their way into ``path``; ``-`` is stdout. What is no regular file (a pipe, ``/dev/null``) gets them as
+    they come.
+
+    Raises InetprobeError, one sentence, wherever it cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._name = path
+        self._final: Path | None = None
+        self._temporary: Path | None = None
+        with self.writing():
+            self.file = self._open()
+
+    def _open(self) -> BinaryIO:
+        if self._name == "-":
+            return sys.stdout.buffer
+        path = Path(self._name)
+        if path.exists() and not path.is_file():
+            return path.open("wb")
+        path = path.resolve()  # a link stays one, and its target is replaced
+        # What is there decides who may read what replaces it, else the umask does.
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
+        number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+        self._temporary, self._final = Path(temporary), path
+        os.fchmod(number, mode)
+        return os.fdopen(number, "wb", buffering=1 << 20)
+
+    def finish(self) -> None:
+        """The output is whole: it gets its name."""
+        with self.writing():
+            self.file.flush()
+            if self._name != "-":
+                self.file.close()
+            if self._temporary is not None and self._final is not None:
+                self._temporary.replace(self._final)
+                self._temporary = None
+
+    def discard(self) -> None:
+        """Leaves no file behind; harmless after ``finish``."""
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):  # the disk is full: it is about to be removed
+                self.file.close()
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """What is written within fails with one sentence of ours; a closed pipe stays a closed pipe."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self._name == "-":
+                raise InetprobeError(
+                    f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere"
+                ) from None
+            raise cannot_write("export", self._name, error) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A recording's file, open for writing: it is opened with all privileges, and Arrow is loaded without."""
+
+    path: Path
+    file: FileIO
+
+    @classmethod
+    def create(cls, path: Path) -> OutputFile:
+        """Makes or empties ``path``. Raises InetprobeError."""
+        try:
+            return cls(path, path.open("wb", buffering=0))
+        except OSError as error:
+            raise cannot_write("recording", path, error) from None
+
+
+def cannot_write(what: str, path: Path | str, error: OSError) -> InetprobeError:
+    """The one sentence for what cannot be written."""
+    return InetprobeError(
+        f"the {what} {path} cannot be written: {error.strerror or error}: name another file or make room"
+    )
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Do both paths lead to one file that is there?"""
+    return one.exists() and other.exists() and one.samefile(other)

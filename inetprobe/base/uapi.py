@@ -1,0 +1,93 @@
+"""The C headers' names of families, socket types, protocols and errnos, both ways.
+
+Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h and
+include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording
+reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+from collections.abc import Mapping
+
+from inetprobe.base.errors import UsageError
+
+_FAMILY_ORDER = (
+    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
+    "NETLINK PACKET ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV RXRPC "
+    "ISDN PHONET IEEE802154 CAIF ALG NFC VSOCK KCM QIPCRTR SMC XDP MCTP"
+)
+FAMILIES: Mapping[int, str] = {number: f"AF_{name}" for number, name in enumerate(_FAMILY_ORDER.split())}
+
+TYPES: Mapping[int, str] = {
+    1: "SOCK_STREAM",
+    2: "SOCK_DGRAM",
+    3: "SOCK_RAW",
+    4: "SOCK_RDM",
+    5: "SOCK_SEQPACKET",
+    6: "SOCK_DCCP",
+    10: "SOCK_PACKET",
+}
+
+_PROTOCOL_NUMBERS = (
+    "IP=0 ICMP=1 IGMP=2 IPIP=4 TCP=6 EGP=8 PUP=12 UDP=17 IDP=22 TP=29 DCCP=33 IPV6=41 ROUTING=43 FRAGMENT=44 "
+    "RSVP=46 GRE=47 ESP=50 AH=51 ICMPV6=58 NONE=59 DSTOPTS=60 MTP=92 BEETPH=94 ENCAP=98 PIM=103 COMP=108 "
+    "L2TP=115 SCTP=132 MH=135 UDPLITE=136 MPLS=137 ETHERNET=143 AGGFRAG=144 RAW=255 SMC=256 MPTCP=262"
+)
+PROTOCOLS: Mapping[int, str] = {
+    int(number): f"IPPROTO_{name}" for name, number in (pair.split("=") for pair in _PROTOCOL_NUMBERS.split())
+}
+
+# Python has a number's later alias for some; the kernel's headers have these.
+ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
+
+_ALIASES = {
+    "ENOTSUP": 95,
+    "EWOULDBLOCK": 11,
+    "AF_LOCAL": 1,
+    "AF_FILE": 1,
+    "AF_ROUTE": 16,
+    "IPPROTO_HOPOPTS": 0,
+    "IPPROTO_ICMP6": 58,
+}
+_PREFIXES = {"family": ("AF_", "PF_"), "type": ("SOCK_",), "protocol": ("IPPROTO_",), "errno": ("",)}
+_TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ERRNOS}
+
+
+def errno_name(number: int) -> str:
+    """``"EPERM"`` for 1; a number the C headers have no name for stays a number (``"524"``)."""
+    return ERRNOS.get(number, str(number))
+
+
+def parse(kind: str, text: str) -> int:
+    """The number of a ``family``, ``type``, ``protocol`` or ``errno`` given by name or number, in any case.
+
+    ``inet``, ``AF_INET``, ``PF_INET`` and ``2`` are one family. Raises UsageError, which names the nearest known names.
+    """
+    word = text.strip()
+    try:
+        number = int(word, 0)
+    except ValueError:
+        pass
+    else:
+        if not -(1 << 31) <= number < 1 << 31:
+            raise UsageError(f"{kind} {word[:20]}… is beyond a C int")
+        return number
+    known = {name.upper(): number for number, name in _TABLES[kind].items()} | _ALIASES
+    for prefix in _PREFIXES[kind]:
+        bare = word.upper().removeprefix(prefix)
+        canonical = f"{_PREFIXES[kind][0]}{bare}"
+        if canonical in known:
+            return known[canonical]
+    raise UsageError(f"unknown {kind} {text!r}{_nearest(kind, word)}")
+
+
+def _nearest(kind: str, word: str) -> str:
+    import difflib
+
+    prefix = _PREFIXES[kind][0]
+    short = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
+    close = difflib.get_close_matches(word.lower().removeprefix(prefix.lower()), short, n=3)
+    if not close:
+        return f": give a name such as {next(iter(_TABLES[kind].values()))}, or a number"
+    return ": did you mean " + " or ".join(short[name] for name in close) + "?"

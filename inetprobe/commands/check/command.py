@@ -1,0 +1,132 @@
+"""``inetprobe check``: recordings against the model, budgets and an older recording."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
+from inetprobe.base.files import cannot_write
+from inetprobe.base.words import counted
+from inetprobe.cli.complete import FILE
+from inetprobe.cli.options import Filtering, coloured, filter_options
+from inetprobe.cli.progress import reading
+from inetprobe.cli.terminal import lenient_stdout, say
+from inetprobe.commands.check.budget import load
+from inetprobe.commands.check.examine import FAILURES, Plan, examine
+from inetprobe.commands.check.result import Report
+from inetprobe.record.filter import Filters
+from inetprobe.trace.output import Style
+
+#: Each is ``render`` of ``inetprobe.commands.check.formats.<name>``.
+FORMATS = ("text", "json", "junit", "github")
+
+
+@click.command("check", cls=Filtering)
+@filter_options
+@click.option("--budget", type=FILE, metavar="FILE", help="Limits in TOML: see the README.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="A recording: fail where durations or failures became worse than its."
+)
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="WHAT[,…]",
+    default=("deviation",),
+    show_default=True,
+    help=f"Fail if any socket is one of these: {', '.join(FAILURES)}. (A lossy recording is status 4 either way.)",
+)
+@click.option(
+    "--min-sockets", type=click.IntRange(1), default=1, show_default=True, help="Do not judge a recording of fewer."
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report there instead of to stdout.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="Only what failed, and no summary.")
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
+def check_command(
+    filters: Filters,
+    budget: str | None,
+    baseline: str | None,
+    fail_on: tuple[str, ...],
+    min_sockets: int,
+    form: str,
+    output: str | None,
+    color: str,
+    quiet: bool,
+    recordings: tuple[str, ...],
+) -> None:
+    """Hold every trace of recordings against the model, and the recordings against budgets and an older one.
+
+    Exit status: 0 all is well; 1 a check failed; 4 a recording is empty, damaged, cut short or lossy, and so was not
+    judged. Of several recordings the worst counts.
+
+    \b
+    Examples:
+      inetprobe check boot.arrows
+      inetprobe check new.arrows --budget budget.toml --baseline old.arrows --format junit -o check.xml
+    """
+    plan = Plan(
+        filters=filters,
+        budgets=() if budget is None else load(Path(budget)),
+        baseline=None if baseline is None else Path(baseline),
+        fail_on=_named(fail_on),
+        min_sockets=min_sockets,
+    )
+    inputs = [name for name in (*recordings, budget, baseline) if name is not None]
+    if output is not None and any(_same(Path(output), Path(name)) for name in inputs):
+        raise UsageError("-o names a file that is read: give another one")
+    paths = [Path(name) for name in recordings]
+    with reading([*paths, *([] if plan.baseline is None else [plan.baseline])], quiet=quiet) as advance:
+        report = examine(paths, plan, advance)
+    render = importlib.import_module(f"inetprobe.commands.check.formats.{form}").render
+    style = Style(colour=coloured(color) if output is None else color == "always")
+    _write(render(report, style, quiet=quiet), output)
+    say(quiet)(_conclusion(report))
+    sys.exit(report.status)
+
+
+def _named(words: tuple[str, ...]) -> frozenset[str]:
+    named = frozenset(word.strip() for given in words for word in given.split(",") if word.strip())
+    for word in sorted(named - FAILURES.keys()):
+        close = difflib.get_close_matches(word, FAILURES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give some of {', '.join(FAILURES)}"
+        raise UsageError(f"--fail-on: unknown {word!r}: {hint}")
+    return named
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is None:
+        lenient_stdout()
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write("report", output, error) from None
+
+
+def _conclusion(report: Report) -> str:
+    """How many recordings came to what, and why those that were not judged were not."""
+    counts = {
+        "passed": sum(one.status == EXIT_OK for one in report.files),
+        "failed": sum(one.status == EXIT_CHECK_FAILED for one in report.files),
+        "not judged": sum(one.status == EXIT_RECORDING for one in report.files),
+    }
+    ends = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    why = dict.fromkeys(
+        f"{one.file} {case.message}" if case.group == "recording" else case.message
+        for one in report.files
+        for case in one.cases
+        if case.status == "unjudged"
+    )
+    return f"{counted(len(report.files), 'recording')} checked: {ends}" + (f" ({'; '.join(why)})" if why else "")

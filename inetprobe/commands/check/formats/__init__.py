@@ -1,0 +1,1 @@
+"""How the result of a check is printed: one module a --format."""

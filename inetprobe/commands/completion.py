@@ -1,0 +1,28 @@
+"""``inetprobe completion``: what teaches a shell to complete inetprobe's command lines."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from inetprobe.cli.main import COMPLETE_VARIABLE, cli
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print what makes a shell complete commands, options and the filters' values.
+
+    Open a new shell afterwards.
+
+    \b
+    Examples:
+      inetprobe completion bash >> ~/.bashrc
+      inetprobe completion zsh >> ~/.zshrc
+      inetprobe completion fish > ~/.config/fish/completions/inetprobe.fish
+    """
+    completer = get_completion_class(shell)
+    assert completer is not None  # click has all three
+    script = completer(cli, {}, "inetprobe", COMPLETE_VARIABLE).source()
+    # A filter's values have commas between them, at each of which click's script for fish would split.
+    click.echo(script.replace('string split ","', 'string split -m 1 ","'))

@@ -1,0 +1,58 @@
+"""``inetprobe doctor``: can this machine be traced?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from inetprobe.base.errors import EXIT_HOST
+from inetprobe.base.text import printable
+from inetprobe.kernel import doctor
+
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
+
+
+@click.command("doctor")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="Print only what stands in the way.")
+def doctor_command(form: str, quiet: bool) -> None:
+    """Can this machine be traced? Each check with its finding and its fix.
+
+    Exit status: 0 yes, 3 no.
+
+    \b
+    Examples:
+      inetprobe doctor
+      inetprobe doctor --format json | jq '.checks[] | select(.status != "ok")'
+    """
+    checks = doctor.examine()
+    able = doctor.traceable(checks)
+    if form == "json":
+        report = {
+            "v": 1,
+            "kind": "doctor",
+            "traceable": able,
+            "checks": [asdict(check) for check in checks],
+            "next": doctor.next_command(checks),
+        }
+        click.echo(json.dumps(report))
+    else:
+        _print(checks, able, quiet)
+    sys.exit(0 if able else EXIT_HOST)
+
+
+def _print(checks: list[doctor.Check], able: bool, quiet: bool) -> None:
+    for check in checks:
+        if quiet and check.status != "failed":
+            continue
+        mark, colour = _MARKS[check.status]
+        click.echo(f"{click.style(mark, fg=colour)} {check.name:<10} {printable(check.finding)}")
+        if check.fix:
+            click.echo(f"  {'':<10} → {check.fix}")
+    if not quiet:
+        click.echo()
+        verdict = "This machine can be traced." if able else "This machine cannot be traced as it is."
+        click.echo(f"{verdict} Next: {doctor.next_command(checks)}")

@@ -1,0 +1,1 @@
+"""What inetprobe export writes."""

@@ -1,0 +1,80 @@
+"""``inetprobe export``: a recording for the tools people already use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from inetprobe.base.errors import RecordingError, UsageError
+from inetprobe.base.files import same_file
+from inetprobe.cli.complete import FILE
+from inetprobe.cli.options import Filtering, filter_options
+from inetprobe.cli.progress import reading
+from inetprobe.cli.terminal import say
+from inetprobe.commands.export.formats import FORMATS, Export, Options, open_export
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.filter import Filters
+from inetprobe.trace.output.summary import summary_line
+from inetprobe.trace.pump import pump
+
+_STDOUT = ("folded",)
+
+
+@click.command("export", cls=Filtering)
+@filter_options
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="OUT",
+    help="Where to; - is stdout, as it is without -o for folded. FOLDER/: see parquet.",
+)
+@click.option(
+    "--by",
+    default="comm",
+    show_default=True,
+    help="folded: what stands at the root: comm, pid, cgroup, container, pod or unit.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No summary and no progress.")
+@click.argument("recording", type=FILE, metavar="FILE")
+def export_command(filters: Filters, form: str, output: str | None, by: str, quiet: bool, recording: str) -> None:
+    """Write a recording for other tools.
+
+    \b
+    perfetto  a trace for ui.perfetto.dev and trace_processor: a track per thread
+    folded    stacks by self time in nanoseconds, for flamegraph.pl and speedscope
+    parquet   a row a socket; into FOLDER/ a folder each of traces, calls and
+              recordings, the tables of `inetprobe query`, for Spark and others
+
+    \b
+    Examples:
+      inetprobe export traces.arrows --to perfetto -o traces.pftrace
+      inetprobe export traces.arrows --to folded --failed | flamegraph.pl > failed.svg
+      inetprobe export traces.arrows --to parquet -o lake/
+    """
+    if output is None:
+        if form not in _STDOUT:
+            what = "folder to make" if form == "parquet" else "file to write"
+            raise UsageError(f"--to {form} needs -o: the name of the {what}")
+        output = "-"
+    if same_file(Path(output), Path(recording)):
+        raise UsageError("-o names the recording that is exported: give another file")
+    with reading([Path(recording)], quiet=quiet, printing=output == "-") as advance:
+        source = ReplaySource(Path(recording), on_read=advance)
+        accounting = _export(source, filters, open_export(form, source.run, Options(output, recording, by)), output)
+    say(quiet)(summary_line(accounting))
+
+
+def _export(source: ReplaySource, filters: Filters, export: Export, output: str) -> Accounting:
+    try:
+        return pump(source, filters, [export])
+    except RecordingError as error:
+        # What came before the damage is what there is of it: it is kept, and said not to be the whole.
+        export.cut_short(source.accounting(), str(error))
+        where = "stdout" if output == "-" else output
+        raise RecordingError(f"{error}; {where} has what came before") from None
+    finally:
+        export.discard()

@@ -1,0 +1,97 @@
+"""Folded stacks by time, for flamegraph.pl, speedscope, inferno and whatever else reads them.
+
+A line a distinct stack, outermost first: ``python3;inet_create;sk_alloc 12345``, the number its self time in
+nanoseconds; who called inet_create stands before it where a recording of --stack knows. Memory grows with the number of
+distinct stacks, not with the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from inetprobe.base.cgroup_owner import who
+from inetprobe.base.errors import UsageError
+from inetprobe.base.files import Output
+from inetprobe.base.text import printable
+from inetprobe.commands.export.formats import Options
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.run import Run
+from inetprobe.record.self_time import self_times
+from inetprobe.trace.call_trace import Call, CallTrace, call_traces
+
+#: What can stand at the root of a stack: the field of the record, and its name for people.
+ROOTS: dict[str, tuple[str, Callable[[CallTrace], str | None]]] = {
+    "comm": ("comm", lambda trace: trace.comm),
+    "pid": ("pid", lambda trace: f"{trace.comm} {trace.pid}"),
+    "cgroup": ("cgroup_id", lambda trace: trace.cgroup),
+    "container": ("cgroup_id", lambda trace: who(trace.cgroup).container),
+    "pod": ("cgroup_id", lambda trace: who(trace.cgroup).pod),
+    "unit": ("cgroup_id", lambda trace: who(trace.cgroup).unit),
+}
+
+
+class FoldedExport:
+    """The stacks of a run."""
+
+    def __init__(self, output: Output, by: str) -> None:
+        self._output = output
+        self._field, self._root = ROOTS[by]
+        self._also = ("comm", "stack") if self._field == "comm" else ("comm", "stack", self._field)
+        self._stacks: dict[str, int] = {}
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        if not len(batch):
+            return
+        first, of, _ = batch.shapes_by(*self._also)
+        own = self_times(batch.records)
+        own[own < 0] = 0  # whose end was not seen has no time
+        if int(own.max()) * len(own) >= 1 << 63:
+            own = own.astype(object)  # somebody made it up; the sum is what it is all the same
+        order = of.argsort(kind="stable")
+        bounds = [*of[order].searchsorted(range(len(first))), len(order)]
+        for place, trace in enumerate(call_traces(batch.take(first), run)):
+            times = own[order[bounds[place] : bounds[place + 1]]].sum(axis=0).tolist()
+            self._add(trace, times)
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        with self._output.writing():
+            for stack in sorted(self._stacks):
+                self._output.file.write(f"{stack} {self._stacks[stack]}\n".encode())
+        self._output.finish()
+
+    def cut_short(self, accounting: Accounting, problem: str) -> None:
+        """See Export; folded stacks have no place for a remark."""
+        self.summary(accounting)
+
+    def discard(self) -> None:
+        """See Export."""
+        self._output.discard()
+
+    def _add(self, trace: CallTrace, times: list[int]) -> None:
+        callers = [] if trace.stack is None else trace.stack.callers()
+        stack = [_frame(self._root(trace) or "(none)"), *map(_frame, callers)]
+        for call, time in zip(trace.calls, times, strict=False):
+            del stack[call.depth + 1 + len(callers) :]
+            stack.append(_frame(_called(call)))
+            if time:
+                line = ";".join(stack)
+                self._stacks[line] = self._stacks.get(line, 0) + time
+
+
+def _called(call: Call) -> str:
+    return call.function if call.module is None else f"{call.function}({call.module})"
+
+
+def _frame(name: str) -> str:
+    """A name that neither ends its frame nor its line."""
+    return printable(name).replace(";", r"\x3b").strip() or "(none)"
+
+
+def open_export(run: Run, options: Options) -> FoldedExport:
+    """See inetprobe.commands.export.formats. Raises UsageError for a root that is none."""
+    if options.by not in ROOTS:
+        raise UsageError(f"--by {options.by}: give one of {', '.join(ROOTS)}")
+    return FoldedExport(Output(options.output), options.by)

@@ -1,0 +1,89 @@
+"""``inetprobe query``: SQL over recordings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from inetprobe.base.errors import RecordingError, UsageError
+from inetprobe.cli.complete import FILE
+from inetprobe.cli.progress import reading
+from inetprobe.cli.terminal import lenient_stdout, say
+from inetprobe.commands.query import engine, questions
+from inetprobe.commands.query.formats import FORMATS
+from inetprobe.commands.query.scan import Recordings
+
+
+@click.command("query")
+@click.option("--sql", metavar="SQL", help="The query, over the tables traces, calls and recordings.")
+@click.option("-f", "--file", "file", type=FILE, metavar="FILE", help="Read the query from there; - is stdin.")
+@click.option("--ask", metavar="NAME", help="A ready question; --questions lists them.")
+@click.option("--questions", "listed", is_flag=True, help="List the ready questions and end.")
+@click.option("--format", "form", type=click.Choice(tuple(FORMATS)), default="table", show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress, and nothing about losses.")
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1)
+def query_command(
+    sql: str | None,
+    file: str | None,
+    ask: str | None,
+    listed: bool,
+    form: str,
+    quiet: bool,
+    recordings: tuple[str, ...],
+) -> None:
+    """Ask recordings in SQL, with DuckDB inside.
+
+    The tables: traces (a row a socket), calls (a row a call), recordings (a row a file, with what it lost). The query
+    reaches nothing else: no file, no network. docs/queries.md has the columns.
+
+    \b
+    Examples:
+      inetprobe query *.arrows --ask slowest
+      inetprobe query traces.arrows --sql "select comm, errno, count(*) from traces group by all"
+    """
+    if listed:
+        for one in questions.questions().values():
+            click.echo(f"{one.name:<20} {' '.join(one.words.split())}")
+        return
+    if not recordings:
+        raise UsageError("give the recordings to ask: inetprobe query traces.arrows --ask slowest")
+    text = _query(sql, file, ask)
+    lenient_stdout()
+    with reading([Path(name) for name in recordings], quiet=quiet, printing=True) as advance:
+        read = Recordings(recordings, advance)
+        with engine.opened(read.tables()) as connection:
+            answer = engine.ask(connection, text)
+            with engine.sql_errors():
+                FORMATS[form](answer, sys.stdout)
+            sys.stdout.flush()
+    _say_what_is_missing(read, quiet)
+
+
+def _query(sql: str | None, file: str | None, ask: str | None) -> str:
+    given = [option for option, value in (("--sql", sql), ("--file", file), ("--ask", ask)) if value is not None]
+    if len(given) != 1:
+        instead = f", not {' and '.join(given)}" if given else "; --questions lists what can be asked"
+        raise UsageError(f"give one of --sql, --file and --ask{instead}")
+    if ask is not None:
+        return questions.question(ask).sql
+    if file is not None:
+        try:
+            sql = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the query {file} cannot be read: {error}") from None
+    assert sql is not None
+    if not sql.strip():
+        raise UsageError("the query is empty")
+    return sql
+
+
+def _say_what_is_missing(read: Recordings, quiet: bool) -> None:
+    """Losses as a line each; a recording that is not whole as this command's error."""
+    for name, lost in read.lost.items():
+        if lost:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+            say(quiet)(f"{name} lost {sum(lost.values()):,} sockets ({reasons}): the answer is without them")
+    if read.problems:
+        raise RecordingError("; ".join(read.problems.values()) + "; the answer is of what came before")

@@ -1,0 +1,115 @@
+"""Answers as a table for people, as JSON lines, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from math import isfinite
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from inetprobe.base.text import printable
+
+_LOOKED_AT = 1000
+
+
+def table(answer: pa.RecordBatchReader, out: TextIO) -> None:
+    """Aligned columns, numbers to the right; their widths are those of the first thousand rows."""
+    names = [printable(name) for name in answer.schema.names]
+    right = [_is_number(field.type) for field in answer.schema]
+    rows = _rows(answer)
+    first = [_cells(row) for row, _ in zip(rows, range(_LOOKED_AT), strict=False)]
+    widths = [max(len(cell) for cell in column) for column in zip(names, *first, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(cells, widths, right, strict=True)
+        ]
+        return "  ".join(padded).rstrip() + "\n"
+
+    out.write(line(names))
+    out.write(line(["-" * width for width in widths]))
+    out.writelines(line(cells) for cells in first)
+    out.writelines(line(_cells(row)) for row in rows)
+
+
+def json_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
+    """An object a row."""
+    names = answer.schema.names
+    out.writelines(
+        json.dumps(dict(zip(names, map(_json, row), strict=True)), allow_nan=False) + "\n" for row in _rows(answer)
+    )
+
+
+def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
+    """RFC 4180 with a line of names; null is empty, a list or struct is JSON. On a terminal names are escaped."""
+    escape: Callable[[str], str] = printable if out.isatty() else str
+    writer = csv.writer(_Lines(out), lineterminator=_Lines.END)
+    writer.writerow([escape(name) for name in answer.schema.names])
+    for row in _rows(answer):
+        writer.writerow([None if value is None else escape(_word(value)) for value in row])
+
+
+class _Lines:
+    """Ends a row by \\n: the writer quotes only what its own end of a row is made of, and a field may hold \\r."""
+
+    END = "\r\n"
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, row: str) -> int:
+        return self._out.write(row.removesuffix(self.END) + "\n")
+
+
+#: By the name that --format has.
+FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], None]] = {
+    "table": table,
+    "json": json_lines,
+    "csv": csv_lines,
+}
+
+
+def _rows(answer: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+    for batch in answer:
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _cells(row: tuple[Any, ...]) -> list[str]:
+    return [printable("" if value is None else _word(value)) for value in row]
+
+
+def _word(value: Any) -> str:
+    """A value as one word for people and CSV."""
+    plain = _json(value)
+    if isinstance(plain, str):
+        return plain
+    return json.dumps(plain, allow_nan=False)
+
+
+def _json(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, dict):
+        return {str(name): _json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, date | time | timedelta):
+        return str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,117 @@
+"""Recordings as Arrow streams that DuckDB can scan as often as a query needs, each time from the files.
+
+Nothing is kept in memory but the batch at hand. What stands in the way of a whole recording is remembered, not raised:
+a query shows what there is, and the command says afterwards what there is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from inetprobe.base.errors import RecordingError
+from inetprobe.base.text import file_name
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.batch import Batch, Loss
+from inetprobe.record.nesting import problems
+from inetprobe.record.run import Run
+from inetprobe.trace.rows import calls, recordings, traces
+
+Rows = Callable[[Batch, Run, str], pa.RecordBatch]
+
+
+class Recordings:
+    """The recordings of a query, by the names they were given.
+
+    ``problems`` and ``lost`` are by name, as far as has been read: why a recording is not whole, and how many sockets
+    it lost by reason. Raises RecordingError for a file that is no recording at all.
+    """
+
+    def __init__(self, names: Sequence[str], on_read: Callable[[int], None] | None = None) -> None:
+        self._names = names
+        self._on_read = on_read
+        self.problems: dict[str, str] = {}
+        self.lost: dict[str, dict[str, int]] = {}
+        for name in names:
+            ReplaySource(Path(name))
+
+    def tables(self) -> dict[str, Stream]:
+        """What a query can name."""
+        return {
+            "traces": Stream(traces.SCHEMA, lambda: self._rows(traces.to_arrow)),
+            "calls": Stream(calls.SCHEMA, lambda: self._rows(calls.to_arrow)),
+            "recordings": Stream(recordings.SCHEMA, self._recordings),
+        }
+
+    def _rows(self, rows: Rows) -> Iterator[pa.RecordBatch]:
+        for name in self._names:
+            source = ReplaySource(Path(name), self._on_read)
+            for batch in self._batches(name, source, {}):
+                try:
+                    made = rows(batch, source.run, file_name(name))
+                except RecordingError as error:
+                    self.problems[name] = f"{file_name(name)}: {error}"
+                    break
+                yield made
+
+    def _recordings(self) -> Iterator[pa.RecordBatch]:
+        for name in self._names:
+            source = ReplaySource(Path(name), self._on_read)
+            span = recordings.Span()
+            malformed: dict[str, int] = {}
+            for batch in self._batches(name, source, malformed):
+                span.add(batch)
+            accounting = source.accounting()
+            _set_aside(accounting, malformed)
+            try:
+                row = recordings.to_arrow(file_name(name), source.run, span, accounting, self.problems.get(name))
+            except RecordingError as error:
+                self.problems[name] = f"{file_name(name)}: {error}"
+                continue
+            yield row
+
+    def _batches(self, name: str, source: ReplaySource, malformed: dict[str, int]) -> Iterator[Batch]:
+        """The batches that are not empty, without records whose calls do not nest: those count as lost."""
+        try:
+            for batch in source.batches():
+                if not len(batch):
+                    continue
+                sound = problems(batch, source.run) == 0
+                if not sound.all():
+                    count = int(np.count_nonzero(~sound))
+                    malformed["malformed"] = malformed.get("malformed", 0) + count
+                    batch = Batch(batch.records[sound], (*batch.losses, Loss("malformed", count)))
+                yield batch
+        except RecordingError as error:
+            self.problems[name] = str(error)
+        lost = dict(source.accounting().lost)
+        for reason, count in malformed.items():
+            lost[reason] = lost.get(reason, 0) + count
+        self.lost[name] = {reason: count for reason, count in lost.items() if count}
+
+
+class Stream:
+    """An Arrow stream (the PyCapsule interface) that begins anew each time it is asked for."""
+
+    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self._schema = schema
+        self._batches = batches
+
+    def __arrow_c_schema__(self) -> Any:
+        return self._schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+def _set_aside(accounting: Accounting, malformed: dict[str, int]) -> None:
+    """What arrived and is not shown moves from complete to lost."""
+    for reason, count in malformed.items():
+        accounting.lost[reason] = accounting.lost.get(reason, 0) + count
+        accounting.complete -= count

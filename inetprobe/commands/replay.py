@@ -1,0 +1,62 @@
+"""``inetprobe replay``: a recording through the very same pipeline as ``trace``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from inetprobe.base.errors import RecordingError, UsageError
+from inetprobe.base.files import OutputFile
+from inetprobe.cli.complete import FILE
+from inetprobe.cli.options import Filtering, filter_options, open_sinks, output_options
+from inetprobe.cli.progress import reading
+from inetprobe.cli.terminal import say
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.filter import Filters
+from inetprobe.trace.output.summary import summary_line
+from inetprobe.trace.pump import pump
+
+
+@click.command("replay", cls=Filtering)
+@filter_options
+@output_options
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write what the filters keep as a recording too.")
+@click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.argument("recording", type=FILE, metavar="FILE")
+def replay_command(
+    filters: Filters,
+    form: str,
+    color: str,
+    output: str | None,
+    stable: bool,
+    count: int | None,
+    quiet: bool,
+    recording: str,
+) -> None:
+    """Show a recording again: no kernel, no root, no bcc.
+
+    \b
+    Examples:
+      inetprobe replay traces.arrows --failed
+      inetprobe replay traces.arrows --format json --stable > golden.json
+    """
+    if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
+        raise UsageError("-o names the recording that is being replayed: give another file")
+    with reading([Path(recording)], quiet=quiet, printing=True) as advance:
+        source = ReplaySource(Path(recording), advance)
+        file = None if output is None else OutputFile.create(Path(output))
+        sinks = open_sinks(form, color, file, source.run, stable=stable)
+        try:
+            accounting = pump(source, filters, sinks, count)
+        except RecordingError:
+            # What came before the damage has been shown; a copy of it must not pass for whole.
+            sinks[-1].summary(source.accounting())
+            for sink in sinks:
+                if isinstance(sink, RecordingSink):
+                    sink.cut_short()
+            raise
+    say(quiet)(summary_line(accounting))

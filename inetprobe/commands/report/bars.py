@@ -1,0 +1,85 @@
+"""One trace as nested bars: where in the socket's time each call lies, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inetprobe.base import words
+from inetprobe.base.cgroup_owner import who
+from inetprobe.base.uapi import ERRNOS
+from inetprobe.commands.report.gather import Recording
+from inetprobe.trace.call_trace import Call, CallTrace, own_of, request
+from inetprobe.trace.verdict import judge
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One call. ``left`` and ``width`` are per cent of the trace; ``own_ns`` is without the calls below it."""
+
+    call: Call
+    left: float
+    width: float
+    own_ns: int | None
+    result: str
+    bad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A trace with all that the page says of it."""
+
+    trace: CallTrace
+    request: str
+    outcome: str
+    bad: bool
+    time: str
+    verdict: str
+    reason: str
+    label: str | None
+    recording: str
+    bars: tuple[Bar, ...]
+
+
+def shown(trace: CallTrace, recording: Recording) -> Shown:
+    """``trace`` as the page has it."""
+    verdict = judge(trace, recording.run.profile)
+    bad = trace.errno is not None or trace.calls[0].pointer == "NULL"
+    outcome = trace.errno or ("NULL" if bad else "ok" if trace.duration_ns is not None else "return not seen")
+    return Shown(
+        trace=trace,
+        request=request(trace),
+        outcome=outcome,
+        bad=bad,
+        time=words.clock(trace.start_ns + recording.run.clock_offset_ns),
+        verdict=verdict.verdict,
+        reason=verdict.reason,
+        label=who(trace.cgroup).label(),
+        recording=recording.name,
+        bars=tuple(_bars(trace)),
+    )
+
+
+def _bars(trace: CallTrace) -> list[Bar]:
+    # Without a return of the outermost call, as far as anything was seen to happen.
+    whole = trace.duration_ns or max(call.start_ns + (call.duration_ns or 0) for call in trace.calls) or 1
+    bars = []
+    for call, own in zip(trace.calls, own_of(trace.calls), strict=True):
+        left = min(100.0, call.start_ns / whole * 100)
+        width = 100 - left if call.duration_ns is None else min(100 - left, call.duration_ns / whole * 100)
+        failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
+        bars.append(Bar(call, round(left, 2), round(width, 2), own, _result(call), failed))
+    return bars
+
+
+def _result(call: Call) -> str:
+    if call.pointer is not None:
+        return call.pointer
+    if call.duration_ns is None:
+        return "return not seen"
+    if call.result is None:
+        return ""
+    if call.result < 0:
+        return f"−{ERRNOS.get(-call.result, -call.result)}"
+    if call.module is not None:
+        return "0, found" if call.result == 0 else f"{call.result}, not found"
+    return str(call.result)

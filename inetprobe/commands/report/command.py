@@ -1,0 +1,91 @@
+"""``inetprobe report``: recordings as one HTML page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from inetprobe.base.errors import InetprobeError, RecordingError, UsageError
+from inetprobe.base.files import cannot_write
+from inetprobe.cli.complete import FILE
+from inetprobe.cli.options import Filtering, filter_options
+from inetprobe.cli.progress import reading
+from inetprobe.cli.terminal import say
+from inetprobe.record.filter import Filters
+
+
+@click.command("report", cls=Filtering)
+@filter_options
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="A recording to put beside: what changed since, before and after."
+)
+@click.option(
+    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
+@click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
+def report_command(
+    filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
+) -> None:
+    """Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, and why.
+
+    Several recordings become one page. A recording that is cut short or damaged is shown as far as it goes, and the
+    page says so; the exit status is then 4.
+
+    \b
+    Examples:
+      inetprobe report boot.arrows -o report.html
+      inetprobe report after.arrows --baseline before.arrows --comm nginx -o report.html
+    """
+    from inetprobe.commands.check.baseline import Baseline, compare
+    from inetprobe.commands.report.gather import Wanted, gather
+    from inetprobe.commands.report.page import render
+
+    paths = [Path(name) for name in recordings]
+    old = [] if baseline is None else [Path(baseline)]
+    _writable(output, [*paths, *old])
+    wanted = Wanted(filters, slowest=slowest, sample=baseline is not None)
+    with reading([*paths, *old], quiet=quiet) as advance:
+        now = gather(paths, wanted, advance)
+        before = gather(old, wanted, advance) if old else None
+    changes = None
+    if now.sample is not None and before is not None and before.sample is not None:
+        runs = [one.run for one in now.recordings]
+        changes = compare(now.sample, runs, Baseline(before.recordings[0].run, before.sample))
+    _write(render(now, before, changes, slowest=slowest, filters=filters.describe()), output)
+    damaged = [one.damage for one in [*now.recordings, *(before.recordings if before else [])] if one.damage]
+    if damaged:
+        raise RecordingError("; ".join(damaged))
+    sockets = sum(one.stats.view().sockets for one in now.recordings)
+    if output is not None:
+        megabytes = Path(output).stat().st_size / 1e6
+        say(quiet)(f"{output}: {sockets:,} socket{'s' * (sockets != 1)}, {megabytes:.1f} MB: open it in a browser")
+
+
+def _writable(output: str | None, inputs: list[Path]) -> None:
+    """Whether it makes sense to begin. Raises UsageError or InetprobeError."""
+    if output is None:
+        if sys.stdout.isatty():
+            raise UsageError("a page is not for a terminal: give -o report.html, or redirect stdout")
+        return
+    path = Path(output)
+    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
+        raise UsageError("-o names a file that is read: give another one")
+    if path.is_dir():
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: make it")
+
+
+def _write(page: str, output: str | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(page.encode())
+        sys.stdout.flush()
+        return
+    try:
+        Path(output).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write("page", output, error) from None

@@ -1,0 +1,131 @@
+"""Recordings read once each, a batch at a time: what a page needs of them, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inetprobe.base.errors import RecordingError
+from inetprobe.base.text import file_name
+from inetprobe.commands.check.baseline import Sample
+from inetprobe.commands.report.causes import Causes
+from inetprobe.commands.report.slowest import Slowest
+from inetprobe.commands.report.stages import Stages
+from inetprobe.commands.report.timeline import Timeline
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.batch import Batch
+from inetprobe.record.filter import Filters
+from inetprobe.record.layout import incomplete_reason
+from inetprobe.record.run import Run
+from inetprobe.stats.overview import Stats
+from inetprobe.trace.pump import Sink, pump
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to keep: ``slowest`` sockets of all, ``examples`` of each cause, and whether to sample for a comparison."""
+
+    filters: Filters
+    slowest: int = 20
+    examples: int = 3
+    sample: bool = False
+
+
+@dataclass(slots=True)
+class Recording:
+    """One file, read. ``damage`` is the sentence that says where it ends too early, None for one that is whole."""
+
+    path: Path
+    run: Run
+    accounting: Accounting
+    damage: str | None
+    causes: Causes
+    slowest: Slowest
+    stats: Stats
+
+    @property
+    def name(self) -> str:
+        """The path as text that can be encoded."""
+        return file_name(self.path)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """All files of one side of a page together; ``stats`` has no accounting, each of ``recordings`` has its own."""
+
+    recordings: list[Recording]
+    stats: Stats
+    stages: Stages
+    timeline: Timeline
+    sample: Sample | None
+
+
+class _Books:
+    """A sink that counts what arrived, for a recording that does not say so itself because its end is missing."""
+
+    def __init__(self) -> None:
+        self.kept: Counter[str | None] = Counter()
+        self.malformed = 0
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        values, counts = np.unique(batch.records["flags"], return_counts=True)
+        for flags, count in zip(values.tolist(), counts.tolist(), strict=True):
+            self.kept[incomplete_reason(flags)] += count
+        self.malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+
+    def accounting(self, told: Accounting) -> Accounting:
+        """As far as what was read says; ``told`` is the source's own, before any filter."""
+        arrived = told.complete + sum(told.incomplete.values())
+        lost = {**told.lost, **({"malformed": self.malformed} if self.malformed else {})}
+        return Accounting(
+            entries=told.entries,
+            complete=self.kept[None],
+            incomplete={reason: count for reason, count in self.kept.items() if reason is not None},
+            lost=lost,
+            filtered=arrived - self.kept.total() - self.malformed,
+        )
+
+
+def gather(paths: Sequence[Path], wanted: Wanted, on_read: Callable[[int], None] | None = None) -> Gathered:
+    """Reads every file; ``on_read`` is told how many more bytes were read.
+
+    Raises RecordingError for a file that is no recording, or of which nothing can be shown. One that ends too early is
+    shown as far as it goes.
+    """
+    gathered = Gathered([], Stats(), Stages(), Timeline(), Sample() if wanted.sample else None)
+    for path in paths:
+        recording = _read(ReplaySource(path, on_read), path, wanted, gathered)
+        gathered.recordings.append(recording)
+        gathered.stats.merge(recording.stats)
+    return gathered
+
+
+def _read(source: ReplaySource, path: Path, wanted: Wanted, gathered: Gathered) -> Recording:
+    books, stats = _Books(), Stats()
+    causes, slowest = Causes(wanted.examples), Slowest(wanted.slowest)
+    together: list[Sink] = [
+        gathered.stages,
+        gathered.timeline,
+        *([gathered.sample] if gathered.sample is not None else []),
+    ]
+    damage = None
+    try:
+        accounting = pump(source, wanted.filters, [books, stats, causes, slowest, *together])
+    except RecordingError as error:
+        if not books.kept:
+            raise
+        damage = str(error)
+        accounting = books.accounting(source.accounting())
+    if not books.kept:
+        which = "no socket in it" if wanted.filters == Filters() else "no socket that passes the filters"
+        raise RecordingError(f"{path} has {which}: there is nothing to report")
+    return Recording(path, source.run, accounting, damage, causes, slowest, stats)

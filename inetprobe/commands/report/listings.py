@@ -1,0 +1,134 @@
+"""The page's tables of who and what: rows in the order in which they matter, few enough to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from inetprobe.base import words
+from inetprobe.base.cgroup_owner import who
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.commands.report.gather import Gathered, Recording
+from inetprobe.commands.report.summary import module_of
+from inetprobe.stats.loglinear import Latency
+from inetprobe.stats.overview import Counts, Kind, Requests
+from inetprobe.stats.top_keys import Other
+
+#: Rows of one table; what is beyond is summed up in one more.
+ROWS = 15
+
+
+class Share(NamedTuple):
+    """A row of sockets: whose they are, or what; ``detail`` says more of it, ``latency`` is None for who made them."""
+
+    name: str
+    detail: str
+    counts: Counts
+    latency: Latency | None = None
+
+
+class Module(NamedTuple):
+    """A row of module requests; ``module`` is what answers to the alias, None where nothing is known to."""
+
+    alias: str
+    module: str | None
+    asked: Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The first rows, and what the other ``more`` come to together."""
+
+    rows: Sequence[Any]
+    more: int
+    rest: Counts
+
+
+def kinds(gathered: Gathered) -> Listing:
+    """By family, type and protocol."""
+    view = gathered.stats.view()
+
+    def row(kind: Kind, counts: Counts) -> Share:
+        family, type_, protocol = kind
+        name = f"{words.name(FAMILIES, family)}, {words.name(TYPES, type_)}, {words.name(PROTOCOLS, protocol)}"
+        return Share(name, "", counts, view.latencies.get(kind))
+
+    return _listing(view.kinds, row)
+
+
+def comms(gathered: Gathered) -> Listing:
+    """By command."""
+    return _listing(gathered.stats.view().comms, lambda comm, counts: Share(comm or "(no name)", "", counts))
+
+
+def cgroups(gathered: Gathered) -> Listing:
+    """By cgroup, with the container, pod or unit that it is."""
+
+    def row(cgroup: str | int, counts: Counts) -> Share:
+        if isinstance(cgroup, int):
+            return Share(f"cgroup {cgroup}", "its path was not seen" if cgroup else "cgroup v1, or none", counts)
+        label = who(cgroup).label()
+        return Share(label or cgroup, cgroup if label else "", counts)
+
+    return _listing(gathered.stats.view().cgroups, row)
+
+
+def modules(gathered: Gathered) -> list[Module]:
+    """By the name that was asked for, what took longest first."""
+    runs = [recording.run for recording in gathered.recordings]
+    found = []
+    for alias, asked in gathered.stats.view().modules.items():
+        if isinstance(alias, Other):
+            found.append(Module("all others", None, asked))
+        elif alias is None:
+            found.append(Module("a name that is not of inet_create's", None, asked))
+        else:
+            found.append(Module(alias, module_of(alias, runs), asked))
+    return sorted(found, key=lambda row: -row.asked.blocked_ns)[: 4 * ROWS]
+
+
+def books(recordings: Sequence[Recording]) -> list[tuple[str, list[int]]]:
+    """(what became of them, sockets of each recording), where there is any, as the identity has them."""
+    accounts = [recording.accounting for recording in recordings]
+    rows = [("entered inet_create or inet6_create", [one.entries for one in accounts])]
+    rows.append(("complete", [one.complete for one in accounts]))
+    rows += _by_reason("incomplete", [one.incomplete for one in accounts])
+    rows += _by_reason("lost", [one.lost for one in accounts])
+    rows.append(("filtered out", [one.filtered for one in accounts]))
+    rows.append(("in flight when it ended", [one.in_flight for one in accounts]))
+    rows.append(("unaccounted for", [one.unaccounted() for one in accounts]))
+    return [(name, counts) for place, (name, counts) in enumerate(rows) if any(counts) or place < 2]
+
+
+def _by_reason(what: str, counts: Sequence[Mapping[str, int]]) -> list[tuple[str, list[int]]]:
+    reasons = sorted({reason for one in counts for reason in one})
+    return [(f"{what}: {reason}", [one.get(reason, 0) for one in counts]) for reason in reasons]
+
+
+def _listing(found: Mapping[Any, Counts], row: Callable[[Any, Counts], Share]) -> Listing:
+    known = [(key, counts) for key, counts in found.items() if not isinstance(key, Other)]
+    # Those who failed or waited matter as much as those who made the most.
+    sockets, failures, waited = (
+        max((column(counts) for _, counts in known), default=0) or 1 for column in (_sockets, _failures, _waited)
+    )
+    known.sort(
+        key=lambda item: max(_sockets(item[1]) / sockets, _failures(item[1]) / failures, _waited(item[1]) / waited),
+        reverse=True,
+    )
+    shown = sorted(known[:ROWS], key=lambda item: -item[1].sockets)
+    left = [counts for _, counts in known[ROWS:]] + [counts for key, counts in found.items() if isinstance(key, Other)]
+    rest = Counts._make(map(sum, zip(*left, strict=True))) if left else Counts()
+    return Listing([row(key, counts) for key, counts in shown], len(left), rest)
+
+
+def _sockets(counts: Counts) -> int:
+    return counts.sockets
+
+
+def _failures(counts: Counts) -> int:
+    return counts.failures
+
+
+def _waited(counts: Counts) -> int:
+    return counts.blocked_ns

@@ -1,0 +1,346 @@
+"""What a page says in plain words: what failed and why, what was slow and why, what was autoloaded and by whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from inetprobe.base.cgroup_owner import who
+from inetprobe.base.words import counted
+from inetprobe.commands.check.result import Case
+from inetprobe.commands.report.causes import Cause
+from inetprobe.commands.report.gather import Gathered, Recording
+from inetprobe.commands.report.numbers import apart, sentence, share, took
+from inetprobe.model.protocols import UNITS
+from inetprobe.record.accounting import CREATES
+from inetprobe.record.run import Run
+from inetprobe.stats.distribution import Distribution
+from inetprobe.stats.overview import Asker, Process, Requests
+from inetprobe.stats.top_keys import OTHER, Other
+from inetprobe.trace.call_trace import CallTrace, own_of
+
+Mark = Literal["bad", "warn", "good", "note"]
+_SAID, _NAMED = 5, 3
+
+#: What a socket does in a function's own time: in a few words, and what that is made of.
+STAGES: Mapping[str, tuple[str, str]] = {
+    "__request_module": ("waiting for modprobe", "modprobe is started, looks for the alias and loads the module"),
+    "sk_prot_alloc": ("getting memory for the sock", "slab or kmalloc, the security blob, the protocol's module"),
+    "sk_alloc": ("in sk_alloc itself", "the net namespace and the cgroup of the sock"),
+    "inet_create": ("in inet_create itself", "the walk through inetsw, sock_init_data, the protocol's init"),
+    "inet6_create": ("in inet6_create itself", "the walk through inetsw6, sock_init_data, the protocol's init"),
+}
+_LOST = {
+    "ring_full": "the reader was slower than the sockets: record with a larger --ring-size",
+    "return_missed": "an outermost return was missed",
+    "thread_died": "a thread ended with its trace open",
+    "no_state": "the kernel had no memory for the thread's state",
+    "malformed": "records whose calls do not nest",
+}
+
+
+class Said(NamedTuple):
+    """One thing to say; ``head`` is what the eye should catch. Both may quote what a stranger chose."""
+
+    mark: Mark
+    head: str
+    text: str = ""
+
+
+class Chapter(NamedTuple):
+    """What is said of one subject."""
+
+    title: str
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Of one cause in all recordings: how many sockets, by comm, and a few of them with where they are from."""
+
+    count: int
+    comms: Counter[str | Other]
+    examples: list[tuple[CallTrace, Recording]]
+
+
+def summary(now: Gathered, changes: Sequence[Case] | None = None) -> list[Chapter]:
+    """The whole summary; ``changes`` are of a comparison with a baseline, where there is one."""
+    chapters = [
+        Chapter("What failed, and why", tuple(_failed(now))),
+        Chapter("What was slow, and why", tuple(_slow(now))),
+        Chapter("What was autoloaded, and by whom", tuple(_autoloaded(now))),
+        Chapter("How far to trust this page", tuple(_trust(now.recordings))),
+    ]
+    if changes is not None:
+        chapters.insert(0, Chapter("What changed since the baseline", tuple(_changed(changes))))
+    return chapters
+
+
+def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], int]:
+    """The causes of all recordings, failures first and of these the most frequent; and how many sockets had causes
+    beyond what is kept."""
+    found: dict[Cause, Together] = {}
+    rest = 0
+    for recording in recordings:
+        causes, more = recording.causes.found()
+        rest += more
+        for cause, one in causes.items():
+            kept = found.setdefault(cause, Together(0, Counter(), []))
+            examples = [*kept.examples, *((trace, recording) for trace in one.examples)][: recording.causes.examples]
+            found[cause] = Together(kept.count + one.count, kept.comms + one.comms, examples)
+    order = sorted(found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count))
+    return dict(order), rest
+
+
+def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
+    """``nginx (112), curl (36) and 5 others``: the most first."""
+    known = [(name, count) for name, count in Counter(counts).most_common() if name is not OTHER]
+    if len(counts) == 1 and known:
+        return str(known[0][0] or "(no name)")
+    shown = [f"{name or '(no name)'} ({count:,})" for name, count in known[:most]]
+    more = len(known) - len(shown)
+    if OTHER in counts:
+        return f"{', '.join(shown)} and others" if shown else "many"
+    if more:
+        return f"{', '.join(shown)} and {counted(more, 'other')}"
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
+def overall(gathered: Gathered) -> Distribution:
+    """How long the sockets took, of every kind together."""
+    latencies = gathered.stats.view().latencies
+    return Distribution.of((gathered.stats.buckets(key) for key in latencies), latencies.values())
+
+
+def mostly(trace: CallTrace) -> str | None:
+    """The function in which a trace spent most of its time, None where that is not known."""
+    took_by: Counter[str] = Counter()
+    for call, own in zip(trace.calls, own_of(trace.calls), strict=True):
+        if own is None:
+            return None
+        took_by[call.function] += own
+    return took_by.most_common(1)[0][0]
+
+
+def stage(function: str) -> str:
+    """What a socket does while in this function alone."""
+    return STAGES[function][0] if function in STAGES else f"in {function} itself"
+
+
+def module_of(alias: str, runs: Iterable[Run]) -> str | None:
+    """The module that answers to an alias, on the machine of a recording or else in Linux."""
+    for run in runs:
+        if run.profile is not None and alias in run.profile.aliases:
+            return run.profile.aliases[alias]
+    return next((unit.name for unit in UNITS.values() if alias in unit.aliases), None)
+
+
+def _stopped(module: str | None, runs: Iterable[Run]) -> str | None:
+    """The line of modprobe's configuration that keeps a module out, where every recording's machine has one."""
+    profiles = [run.profile for run in runs if run.profile is not None]
+    if module is None or not profiles or any(module not in profile.remedies for profile in profiles):
+        return None
+    return profiles[0].blocked.get(module)
+
+
+def _failed(now: Gathered) -> Iterable[Said]:
+    view = now.stats.view()
+    causes, rest = together(now.recordings)
+    ended = view.sockets - view.unseen
+    if view.failed:
+        yield Said("bad", f"{view.failed:,} of {counted(ended, 'socket')} failed ({share(view.failed, ended)}).")
+    elif ended:
+        yield Said("good", "Nothing failed.", f"All {counted(ended, 'socket')} whose end was seen were created.")
+    else:
+        yield Said("note", "No socket was seen to its end.")
+    reasons = _by_reason(item for item in causes.items() if item[0].failed)
+    for one in reasons[:_SAID]:
+        yield Said("bad", _what(one), f"{sentence(one.reason)} Asked for by {names(one.comms)}.")
+    left = sum(one.count for one in reasons[_SAID:]) + rest
+    if left:
+        yield Said("bad", f"{left:,} more", "failed in other ways: see the failures below.")
+    # What failed so has been said.
+    odd = [item for item in causes.items() if item[0].verdict == "deviation" and not item[0].failed]
+    for one in _by_reason(odd)[:_SAID]:
+        yield Said("warn", _what(one), f"not as the model predicts. {sentence(one.reason)}")
+
+
+@dataclass(slots=True)
+class _Reason:
+    """Causes that differ in the request alone."""
+
+    outcome: str
+    reason: str
+    requests: list[str] = field(default_factory=list)
+    count: int = 0
+    comms: Counter[str | Other] = field(default_factory=Counter)
+
+
+def _by_reason(causes: Iterable[tuple[Cause, Together]]) -> list[_Reason]:
+    """The most frequent first."""
+    found: dict[tuple[str, str], _Reason] = {}
+    for cause, one in causes:
+        key = cause.outcome, cause.reason
+        kept = found.setdefault(key, _Reason(*key))
+        kept.requests.append(cause.request)
+        kept.count += one.count
+        kept.comms.update(one.comms)
+    return sorted(found.values(), key=lambda one: -one.count)
+
+
+def _what(one: _Reason) -> str:
+    if len(one.requests) == 1:
+        return f"{one.count:,} × {one.requests[0]} = {one.outcome}:"
+    return f"{one.count:,} × {one.outcome} of {len(one.requests):,} kinds of socket, such as {one.requests[0]}:"
+
+
+def _slow(now: Gathered) -> Iterable[Said]:
+    times = overall(now)
+    if not times.count:
+        yield Said("note", "No socket was seen to its end,", "so none has a duration.")
+        return
+    slowest = sorted(
+        (trace for recording in now.recordings for trace in recording.slowest.traces()),
+        key=lambda trace: -(trace.duration_ns or 0),
+    )
+    longest = slowest[0].duration_ns if slowest else None
+    half, most = took(times.quantile(500)), took(times.quantile(990))
+    ending = f"; the slowest took {took(longest)}" if longest is not None else ""
+    yield Said("note", f"Half of the sockets took at most {half}", f"and 99 % at most {most}{ending}.")
+    stages = now.stages.latencies()
+    total = sum(latency.sum_ns for latency in stages.values())
+    if total:
+        function, latency = max(stages.items(), key=lambda item: item[1].sum_ns)
+        mark: Mark = "warn" if function == "__request_module" else "note"
+        head = f"{share(latency.sum_ns, total)} of all their time was spent {stage(function)}:"
+        yield Said(mark, head, f"{took(latency.sum_ns)} of {took(total)}, by {counted(latency.calls, 'socket')}.")
+    # Those of its own magnitude: of few sockets the twentieth slowest is not slow.
+    slow = [trace for trace in slowest if 10 * (trace.duration_ns or 0) >= (longest or 0)]
+    where = Counter(function for function in map(mostly, slow) if function is not None)
+    for function, count in where.most_common(_NAMED):
+        all_of = f"The {len(slow)} slowest sockets" if len(slow) > 1 else "The slowest socket"
+        of = all_of if count == len(slow) else f"{count:,} of the {len(slow)} slowest sockets"
+        yield Said("note", of, f"spent most of {'its' if count == 1 else 'their'} time {stage(function)}.")
+
+
+def _autoloaded(now: Gathered) -> Iterable[Said]:
+    view = now.stats.view()
+    runs = [recording.run for recording in now.recordings]
+    by: dict[str | None, Counter[Hashable]] = {}
+    for key, asked in view.askers.items():
+        if isinstance(key, Other):
+            continue
+        counts = by.setdefault(key.module, Counter())
+        counts[_asker(key, view.facts)] += asked.requests
+    known = [(alias, asked) for alias, asked in view.modules.items() if not isinstance(alias, Other)]
+    # What was loaded comes first, then what held sockets up the longest.
+    known.sort(key=lambda item: (item[1].failures == item[1].requests, -item[1].blocked_ns))
+    if not view.modules:
+        yield Said("good", "No socket asked for a module.")
+    for alias, asked in known[:_SAID]:
+        counts = by.get(alias, Counter())
+        if counts.total() < asked.requests:
+            counts[OTHER] = asked.requests - counts.total()
+        yield _module(alias, asked, counts, runs)
+    left = len(view.modules) - len(known[:_SAID])
+    if left:
+        yield Said("note", f"{counted(left, 'more name')}", "was asked for." if left == 1 else "were asked for.")
+
+
+def _module(alias: str | None, asked: Requests, by: Mapping[Hashable, int], runs: Sequence[Run]) -> Said:
+    module = None if alias is None else module_of(alias, runs)
+    name = alias or "a name that is not of inet_create's"
+    head = f"{name} ({module})" if module else name
+    found = asked.requests - asked.failures
+    fate = "modprobe did not find it"
+    if found:
+        each = f" {found:,} times of {asked.requests:,}" if asked.failures else " each time"
+        fate = "modprobe found it" + (each if asked.requests > 1 else "")
+    # modprobe's exit status says nothing then: 0 for what is blacklisted, a failure for what is there.
+    stopped = _stopped(module, runs)
+    times = f"asked for {asked.requests:,} times" if asked.requests > 1 else "asked for once"
+    waited = f"the wait was {took(asked.blocked_ns)}"
+    if asked.requests > 1:
+        waited += f" in all, {took(asked.longest_ns)} at the longest"
+    return Said(
+        "warn" if found and not stopped else "note", f"{head}:", f"{times} by {names(by)}; {stopped or fate}; {waited}."
+    )
+
+
+def _asker(asker: Asker, facts: Mapping[Process, object]) -> str:
+    fact = facts.get(Process(asker.pid, asker.comm))
+    label = who(getattr(fact, "cgroup", None)).label()
+    comm = asker.comm or "(no name)"
+    return f"{comm} in {label}" if label else comm
+
+
+def _changed(changes: Sequence[Case]) -> Iterable[Said]:
+    told = [case for case in changes if case.facts.get("change")]
+    for case in changes:
+        if case.status in ("warned", "unjudged"):
+            yield Said("warn", "Before and now were not recorded alike:", f"{case.message}.")
+    for case in told:
+        mark: Mark = "bad" if case.status == "failed" else "good"
+        yield Said(mark, f"{case.name}:", f"{apart(case.message)}.")
+    if not told:
+        tested = sum("p_holm" in case.facts for case in changes)
+        if tested:
+            yield Said("good", "Nothing changed beyond noise", f"in {counted(tested, 'comparison')}.")
+        else:
+            yield Said("note", "There is too little in the two", "to compare them.")
+
+
+def _trust(recordings: Sequence[Recording]) -> Iterable[Said]:
+    whole = True
+    for recording in recordings:
+        of = f" ({recording.name})" if len(recordings) > 1 else ""
+        problems = list(_problems(recording, of))
+        whole = whole and not any(said.mark == "bad" for said in problems)
+        yield from problems
+    if whole:
+        shown = sum(r.accounting.complete + sum(r.accounting.incomplete.values()) for r in recordings)
+        kept = " that passed the filters" if any(r.accounting.filtered for r in recordings) else ""
+        yield Said(
+            "good", "Nothing was lost:", f"{counted(shown, 'record')}{kept}, all of them in this page's numbers."
+        )
+
+
+_FILTERED = "what the filters leave out and, where a COMMAND was recorded, what others made"
+
+
+def _problems(recording: Recording, of: str) -> Iterable[Said]:
+    books = recording.accounting
+    if recording.damage is not None:
+        yield Said("bad", "The recording is not whole:", f"{recording.damage}.")
+    for reason, count in sorted(books.lost.items(), key=lambda item: -item[1]):
+        if count:
+            why = f": {_LOST[reason]}" if reason in _LOST else ""
+            yield Said("bad", f"{counted(count, 'socket')} left no trace{of}:", f"{reason}{why}.")
+    odd = books.unaccounted()
+    if odd:
+        yield Said("bad", f"{odd:+,} sockets are unaccounted for{of}:", "the recording's numbers do not add up.")
+    for reason, count in sorted(books.incomplete.items(), key=lambda item: -item[1]):
+        if count:
+            yield Said("warn", f"{counted(count, 'trace')} not seen whole{of}:", f"{reason}.")
+    for what, counts in (("missed", books.probe_misses), ("skipped", books.program_skipped)):
+        total = sum(counts.values())
+        if total:
+            # Of those at the very beginning nothing else tells.
+            mark: Mark = "bad" if any(counts.get(probe) for probe in CREATES) else "warn"
+            yield Said(mark, f"{counted(total, 'probe hit')} {what}{of}:", f"{names(Counter(counts))}.")
+    if books.unfollowed:
+        yield Said("warn", f"{counted(books.unfollowed, 'child')} of COMMAND not followed{of}.")
+    unknown = recording.causes.verdicts["unmodelled"] - recording.causes.bare
+    if unknown:
+        why = f"{sentence(recording.causes.beyond)}"
+        yield Said("note", f"On {counted(unknown, 'socket')} the model has no say{of}.", why)
+    bare = recording.stats.view().bare
+    if bare:
+        what = "another family's, or of an accepted connection: they count in the latency of functions alone"
+        yield Said("note", f"{counted(bare, 'sock')} came to be without inet_create{of}:", f"{what}.")
+    if books.in_flight:
+        yield Said("note", f"{counted(books.in_flight, 'socket')} had not returned{of}", "when the recording ended.")
+    if books.filtered:
+        yield Said("note", f"{counted(books.filtered, 'socket')} filtered out{of}:", f"{_FILTERED}.")

@@ -1,0 +1,1 @@
+"""inetprobe serve: exact counts for Prometheus, and a stream of what needs an explanation."""

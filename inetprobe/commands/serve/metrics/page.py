@@ -1,0 +1,65 @@
+"""The page that a scrape gets: Prometheus' text format, or OpenMetrics with exemplars where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest as as_text
+from prometheus_client.openmetrics.exposition import generate_latest as as_openmetrics
+
+from inetprobe.commands.serve.metrics.collector import SnapshotCollector
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_as_openmetrics: Callable[[CollectorRegistry], bytes] = as_openmetrics
+
+
+class Rendered(NamedTuple):
+    """A page, and the Content-Type it goes under."""
+
+    content_type: str
+    body: bytes
+
+
+class Page:
+    """The metrics of ``collector``, and with ``itself`` those of this process and its Python."""
+
+    def __init__(self, collector: SnapshotCollector, *, itself: bool = True) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(collector)
+        if itself:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+            GCCollector(registry=self._registry)
+
+    def render(self, accept: str = "") -> Rendered:
+        """The page as of now, in the better of the two formats for an Accept header. May be called by any thread."""
+        if wants_openmetrics(accept):
+            return Rendered(OPENMETRICS, _as_openmetrics(self._registry))
+        return Rendered(TEXT, as_text(self._registry))
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Does an Accept header prefer OpenMetrics 1.0 (or its draft, 0.0.1) to the text format?"""
+    # prometheus_client's own choice fails on a version that is no number, and repeats the client's words in its answer.
+    openmetrics = text = 0.0
+    for offer in accept.split(","):
+        kind, *parameters = (part.strip() for part in offer.split(";"))
+        given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        quality = _quality(given.get("q", "1"))
+        if kind == "application/openmetrics-text" and given.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
+            openmetrics = max(openmetrics, quality)
+        elif kind == "text/plain":
+            text = max(text, quality)
+    return openmetrics > 0 and openmetrics >= text
+
+
+def _quality(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= 1 else 0.0

@@ -1,0 +1,208 @@
+"""The HTTP server of ``serve``: takes its port before anything is attached, then serves in one background thread."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from inetprobe.base.errors import InetprobeError, UsageError
+from inetprobe.base.text import printable
+from inetprobe.commands.serve.web.config import WebConfig
+from inetprobe.commands.serve.web.connection import Connection, Limits, State
+from inetprobe.commands.serve.web.listen import listen, written
+from inetprobe.commands.serve.web.routes import Page, Routes
+from inetprobe.commands.serve.web.transport import Stream
+
+_QUIET_SECONDS = 60.0
+_OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Server:
+    """``bind``, ``start``, any number of ``reload``, ``stop``: all from one thread, the one that made it.
+
+    ``page`` and ``ready`` are as in ``routes``: ``page`` is called in a thread of its own, one call at a time;
+    ``ready`` in the server's, so it must not block. ``say`` gets one line for a person, from any of the threads; what
+    clients can bring about is said once a minute at most. ``failed`` is called in the server's thread where that ends
+    before ``stop``, which then says why.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        page: Page,
+        ready: Callable[[], bool],
+        say: Callable[[str], None],
+        config: Path | None = None,
+        telemetry_path: str = "/metrics",
+        limits: Limits | None = None,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._wanted = address
+        self._path = config
+        self._say = say
+        self._limits = limits or Limits()
+        self._failed = failed
+        self._failure: Exception | None = None
+        self._config = WebConfig()
+        self._said: dict[str, float] = {}
+        self._routes = Routes(telemetry_path, page, ready, self._tell)
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+
+    @property
+    def url(self) -> str:
+        """Where it listens, port and all; after ``bind``."""
+        assert self._listener is not None, "bind() comes first"
+        scheme = "http" if self._config.tls is None else "https"
+        return f"{scheme}://{written(self._listener.getsockname())}"
+
+    @property
+    def alive(self) -> bool:
+        """Does the thread serve?"""
+        return self._thread is not None and self._thread.is_alive()
+
+    def bind(self) -> None:
+        """Reads the web configuration and takes the port: all that takes a privilege, and no thread yet.
+
+        Raises UsageError, one sentence. From here on clients connect, and wait for ``start``.
+        """
+        if self._path is not None:
+            self._config = WebConfig.read(self._path)
+        self._listener = listen(self._wanted)
+
+    def start(self) -> None:
+        """Serves from now on; returns when it does."""
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="inetprobe-web", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def reload(self) -> bool:
+        """Reads the web configuration anew; a bad one is said in one line, and the old one stays. Blocks on the disk.
+
+        Clients that are connected are disconnected after the answer under way, so that the new one holds for all.
+        """
+        if self._path is None:
+            self._say("there is no web configuration to reload: it is given by --web.config.file")
+            return False
+        try:
+            config = WebConfig.read(self._path)
+        except UsageError as error:
+            self._say(f"the web configuration stays as it was: {error}")
+            return False
+        self._config = config
+        self._in_loop(partial(self._end, State.IDLE))
+        self._say(f"the web configuration is that of {self._path} now")
+        return True
+
+    def stop(self) -> None:
+        """Takes no more clients, finishes the answers under way (in ``Limits.stop`` seconds) and ends the thread.
+
+        Raises InetprobeError where the thread had ended by itself.
+        """
+        if self._thread is not None:
+            self._in_loop(self._stopping.set)
+            self._thread.join()
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._routes.close()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            name, text = type(failure).__name__, printable(str(failure))
+            raise InetprobeError(f"the web server failed ({name}: {text}): please report it") from failure
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(call)
+
+    def _run(self, started: threading.Event) -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except Exception as error:  # noqa: BLE001 # raised again by stop()
+            self._failure = error
+            self._failed()
+        finally:
+            started.set()
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self._tell("loop", f"web server: {context['message']}"))
+        accepting = asyncio.create_task(self._accept())
+        stopping = asyncio.create_task(self._stopping.wait())
+        started.set()
+        await asyncio.wait((accepting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            accepting.result()
+        accepting.cancel()
+        self._end(State.IDLE, State.READING)
+        if self._connections:
+            _, left = await asyncio.wait(self._connections.values(), timeout=self._limits.stop)
+            for task in left:
+                task.cancel()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._listener is not None, "bind() comes first"
+        while True:
+            try:
+                client, place = await loop.sock_accept(self._listener)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                # accept(2) also passes on what is wrong with a client that is already gone: that is not worth a word.
+                if error.errno in _OUT_OF_ROOM:
+                    self._tell("accept", f"a client could not be let in: {error.strerror}")
+                    self._evict(list(self._connections))
+                    await asyncio.sleep(0.1)
+                continue
+            if len(self._connections) >= self._limits.connections:
+                self._evict(list(self._connections))
+            connection = Connection(
+                Stream(client), str(place[0]), lambda: self._config, self._routes, self._limits, self._entered
+            )
+            task = asyncio.create_task(connection.run())
+            self._connections[connection] = task
+            task.add_done_callback(partial(self._ended, connection))
+            await asyncio.sleep(0)  # a flood of clients must not keep those that are here from being served
+
+    def _entered(self, connection: Connection) -> None:
+        if connection.state is State.WRITING:
+            writers = [one for one in self._connections if one.state is State.WRITING]
+            if len(writers) > self._limits.writers:
+                self._evict(writers)
+
+    def _evict(self, among: list[Connection]) -> None:
+        if among:
+            first = min(among, key=lambda one: (one.state, one.since))
+            self._connections.pop(first).cancel()
+
+    def _end(self, *at_once: State) -> None:
+        for connection, task in self._connections.items():
+            connection.ending = True
+            if connection.state in at_once:
+                task.cancel()
+
+    def _ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        connection.close()
+        self._connections.pop(connection, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell("connection", f"a connection ended by a bug: {type(error).__name__}: {error}")
+
+    def _tell(self, subject: str, sentence: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(subject, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._said[subject] = now
+            self._say(printable(sentence))

@@ -1,0 +1,118 @@
+"""The sink behind ``top``: statistics that start anew when the filter changes, and a picture of them an interval."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.filter import Filters
+from inetprobe.record.run import Run
+from inetprobe.stats.overview import Stats, View
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The statistics of a moment.
+
+    ``before`` and ``seconds`` are what rates are made of: the view an interval ago and the time since; once the source
+    has ended an empty view and all of the time, for a recording the time that its records span. ``elapsed_s`` counts
+    from the start of these statistics. ``lost`` are sockets without a record since the very start, by reason, whatever
+    the filter. ``ended``: nothing more comes; ``error``: and why, where that is an error.
+    """
+
+    view: View = field(default_factory=View)
+    before: View = field(default_factory=View)
+    seconds: float = 0.0
+    elapsed_s: float = 0.0
+    lost: Mapping[str, int] = field(default_factory=dict)
+    ended: bool = False
+    error: str | None = None
+
+    def rate(self, table: str, key: Any, column: int | None = 0) -> float | None:
+        """How many a second of a key of the view's ``table``; ``column`` of its counts, None where it has but one."""
+        now, before = getattr(self.view, table)[key], getattr(self.before, table).get(key)
+        if column is not None:
+            now, before = now[column], before[column] if before else None
+        return self.per_second(now - (before or 0))
+
+    def per_second(self, count: int) -> float | None:
+        """A count of this interval as a rate; None where no time has passed. A key that came back has begun anew."""
+        return max(count, 0) / self.seconds if self.seconds > 0 else None
+
+
+class Collector:
+    """A sink (see Sink) for one thread, whose ``frame`` another may look at and whose filter it may change."""
+
+    def __init__(self, interval_s: float, *, replayed: bool = False, now: Callable[[], float] = time.monotonic) -> None:
+        self.frame = Frame()
+        self._interval_s = interval_s
+        self._replayed = replayed
+        self._now = now
+        self._lost: Counter[str] = Counter()
+        self._wanted = self._filters = Filters()
+        self._error: str | None = None
+        self._start()
+
+    @property
+    def filters(self) -> Filters:
+        """What is counted of what comes."""
+        return self._wanted
+
+    def restart(self, filters: Filters) -> None:
+        """Begins anew with the next batch, counting only what ``filters`` keep. From any thread."""
+        self._wanted = filters
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        if self._wanted is not self._filters:
+            self._filters = self._wanted
+            self._start()
+        for loss in batch.losses:
+            self._lost[loss.reason] += loss.count
+        if len(batch):
+            mask = self._filters.mask(batch.records, run)
+            self._stats.batch(Batch(batch.records) if mask.all() else batch.take(np.flatnonzero(mask)), run)
+        if self._now() - self._published >= self._interval_s:
+            self._publish()
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        for reason, count in accounting.lost.items():
+            self._lost[reason] = max(self._lost[reason], count)
+        self._publish(ended=True)
+
+    def failed(self, error: str) -> None:
+        """The source ended before its time."""
+        self._error = error
+        self._publish(ended=True)
+
+    def again(self) -> None:
+        """The source begins from its start, losses and all."""
+        self._lost.clear()
+        self._error = None
+
+    def _start(self) -> None:
+        self._stats = Stats()
+        self._began = self._published = self._now()
+        self._before: View | None = None
+
+    def _publish(self, *, ended: bool = False) -> None:
+        now, view = self._now(), self._stats.view()
+        before, seconds = self._before or View(), now - self._published  # the first interval counts from nothing
+        if self._replayed:
+            before, seconds = View(), _span_s(view)
+        elif ended:
+            before, seconds = View(), now - self._began
+        self.frame = Frame(view, before, seconds, now - self._began, dict(self._lost), ended, self._error)
+        self._before, self._published = view, now
+
+
+def _span_s(view: View) -> float:
+    return 0.0 if view.first_ns is None or view.last_ns is None else (view.last_ns - view.first_ns) / 1e9

@@ -1,0 +1,61 @@
+"""The tables of ``top`` as text, printed once: for pipes, logs and terminals that take no full screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from inetprobe.base import words
+from inetprobe.commands.top.collect import Frame
+from inetprobe.commands.top.tables import Table
+
+
+def head(frame: Frame) -> tuple[str, str]:
+    """Two lines of totals: what was made, and what is missing, which is said even where it is nothing."""
+    view = frame.view
+    made = frame.per_second(view.sockets - frame.before.sockets)
+    failed = frame.per_second(view.failed - frame.before.failed)
+    share = f" {100 * view.failed / view.sockets:.3g}%" if view.failed else ""
+    first = (
+        f"sockets {view.sockets:,}{_rate(made)}  failed {view.failed:,}{share}{_rate(failed)}"
+        f"  modules asked {view.requests:,}"
+    )
+    if view.blocked_ns:
+        first += f", {words.duration(view.blocked_ns)} blocked"
+    if view.bare:
+        first += f"  other socks {view.bare:,}"
+    return first, f"{_reasons('lost', frame.lost)}  {_reasons('incomplete', view.incomplete)}"
+
+
+def lines(frame: Frame, tables: Sequence[Table], rows: int) -> Iterator[str]:
+    """Totals, then each table that has rows, ``rows`` of them at most, and how many more there are."""
+    yield from head(frame)
+    for table in tables:
+        found = table.sorted(frame, table.sort)
+        if not found:
+            continue
+        yield ""
+        yield f"{table.title}: {table.about}"
+        yield from _table(table, [table.texts(row) for row in found[:rows]])
+        if len(found) > rows:
+            yield f"… {len(found) - rows:,} more"
+
+
+def _table(table: Table, texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    titles = tuple(column.title for column in table.columns)
+    widths = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
+    for row in (titles, *texts):
+        cells = (
+            cell.rjust(width) if column.number else cell.ljust(width)
+            for cell, width, column in zip(row, widths, table.columns, strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f" ({value:,.1f}/s)"
+
+
+def _reasons(what: str, counts: Mapping[str, int]) -> str:
+    some = {reason: count for reason, count in counts.items() if count}
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(some.items()))
+    return f"{what} {sum(some.values()):,}" + (f" ({detail})" if detail else "")

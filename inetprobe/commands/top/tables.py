@@ -1,0 +1,218 @@
+"""What ``top`` shows of a Frame: each table's columns and rows, as plain values and as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inetprobe.base import words
+from inetprobe.base.cgroup_owner import Who, who
+from inetprobe.base.text import printable
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
+from inetprobe.commands.top.collect import Frame
+from inetprobe.stats.overview import Cgroup, Counts, Kind, Process
+from inetprobe.stats.top_keys import OTHER, Other
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its ``title``, how a value is shown, and whether it is a number (right-aligned, largest first)."""
+
+    title: str
+    show: Callable[[Any], str]
+    number: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: ``rows`` have a value a column; OTHER's row has ``OTHER`` as its first. ``sort`` is the column by which
+    it is sorted at first; ``about`` is one sentence for people."""
+
+    name: str
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+    sort: int
+    rows: Callable[[Frame], Iterable[Row]]
+
+    def sorted(self, frame: Frame, column: int, *, reverse: bool = False) -> list[Row]:
+        """The rows by a column: numbers from the largest, words from A; what is not known and OTHER at the end."""
+        rows = list(self.rows(frame))
+        known = [row for row in rows if row[column] is not None and row[0] is not OTHER]
+        # What is equal stands as it does in the table's own order, whichever way it is turned.
+        known.sort(key=lambda row: tuple(map(str, row)))
+        known.sort(key=lambda row: row[column], reverse=self.columns[column].number != reverse)
+        unknown = [row for row in rows if row[column] is None and row[0] is not OTHER]
+        return [*known, *unknown, *(row for row in rows if row[0] is OTHER)]
+
+    def texts(self, row: Row) -> tuple[str, ...]:
+        """The row as it is shown, harmless for a terminal."""
+        texts = (column.show(value) for column, value in zip(self.columns, row, strict=True))
+        return tuple(printable(text) for text in texts)
+
+
+def count(value: int | None) -> str:
+    """``1,234``; nothing for 0, so that what there is stands out."""
+    return f"{value:,}" if value else "-"
+
+
+def rate(value: float | None) -> str:
+    """A second, with one decimal below 10."""
+    if not value:
+        return "-"
+    return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
+
+
+def took(value: int | None) -> str:
+    """A duration; nothing for none."""
+    return words.duration(value) if value else "-"
+
+
+def word(value: Any) -> str:
+    """A name, ``other`` for the rest and ``-`` for none."""
+    return "other" if value is OTHER else "-" if value is None else str(value)
+
+
+def kind(value: Kind | Other) -> str:
+    """``AF_INET SOCK_STREAM IPPROTO_TCP`` in as many letters as it takes: ``inet stream tcp``."""
+    if isinstance(value, Other):
+        return "other"
+    names = (words.name(FAMILIES, value.family), words.name(TYPES, value.type), words.name(PROTOCOLS, value.protocol))
+    return " ".join(
+        name.removeprefix(prefix).lower() for name, prefix in zip(names, ("AF_", "SOCK_", "IPPROTO_"), strict=True)
+    )
+
+
+def _kind_or_none(value: Kind | None) -> str:
+    return "-" if value is None else kind(value)
+
+
+def _functions(frame: Frame) -> Iterable[Row]:
+    for function, latency in frame.view.functions.items():
+        yield (
+            function, latency.calls, frame.rate("functions", function), latency.p50_ns, latency.p99_ns, latency.max_ns,
+            latency.sum_ns,
+        )  # fmt: skip
+
+
+def _kinds(frame: Frame) -> Iterable[Row]:
+    for one, counts in frame.view.kinds.items():
+        latency = frame.view.latencies.get(one)
+        times = (None, None, None) if latency is None else (latency.p50_ns, latency.p99_ns, latency.max_ns)
+        yield one, counts.sockets, frame.rate("kinds", one), counts.failures, *times, counts.blocked_ns
+
+
+def _errnos(frame: Frame) -> Iterable[Row]:
+    most: dict[int | None, tuple[int, Kind]] = {}
+    for failure, failures in frame.view.failures.items():
+        if not isinstance(failure, Other):
+            one = failures, Kind(*failure[:3])
+            most[failure.errno] = max(most.get(failure.errno, one), one)
+    for errno, failures in frame.view.errnos.items():
+        name = None if errno is None else errno_name(errno)
+        share = 100 * failures / frame.view.failed
+        of_kind = most[errno][1] if errno in most else None
+        meaning = None if errno is None else os.strerror(errno)
+        yield name, failures, frame.rate("errnos", errno, None), share, of_kind, meaning
+
+
+def _who(counts: Counts) -> Row:
+    return counts.failures, counts.requests, counts.blocked_ns
+
+
+def _processes(frame: Frame) -> Iterable[Row]:
+    for process, counts in frame.view.processes.items():
+        made = (counts.sockets, frame.rate("processes", process), *_who(counts))
+        if isinstance(process, Other):
+            yield (OTHER, None, *made, None, None, None)
+            continue
+        facts = frame.view.facts[process]
+        yield process.pid, process.comm, *made, whose(facts.cgroup), facts.uid, facts.ppid
+
+
+def _groups(frame: Frame) -> Iterable[Row]:
+    """Cgroups by whose they are: the folders within one container are one."""
+    found: dict[Who | Cgroup | Other, tuple[Counts, float | None]] = {}
+    names: dict[Who | Cgroup | Other, str | Other] = {}
+    for cgroup, counts in frame.view.cgroups.items():
+        # Not by the name, in which ids are cut.
+        owner = who(cgroup).owner if isinstance(cgroup, str) else cgroup
+        one = cgroup if owner == Who() else owner
+        names[one] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
+        before, rate_before = found.get(one, (Counts(), 0.0))
+        together = Counts._make([*map(sum, zip(before[:-1], counts[:-1], strict=True)),
+                                 max(before.longest_ns, counts.longest_ns)])  # fmt: skip
+        now = frame.rate("cgroups", cgroup)
+        found[one] = together, None if now is None or rate_before is None else now + rate_before
+    for one, (counts, a_second) in found.items():
+        yield names[one], counts.sockets, a_second, *_who(counts), counts.longest_ns
+
+
+def _modules(frame: Frame) -> Iterable[Row]:
+    most: dict[str | None, tuple[int, Process]] = {}
+    askers: dict[str | None, int] = {}
+    for asker, requests in frame.view.askers.items():
+        if not isinstance(asker, Other):
+            one = requests.blocked_ns, Process(asker.pid, asker.comm)
+            most[asker.module] = max(most.get(asker.module, one), one)
+            askers[asker.module] = askers.get(asker.module, 0) + 1
+    for module, requests in frame.view.modules.items():
+        asked_by = None
+        if not isinstance(module, Other) and module in most:
+            process, others = most[module][1], askers[module] - 1
+            asked_by = f"{process.comm} {process.pid}" + (f" and {others:,} more" if others else "")
+        yield _module(module), *requests, asked_by
+
+
+def _askers(frame: Frame) -> Iterable[Row]:
+    for asker, requests in frame.view.askers.items():
+        if isinstance(asker, Other):
+            yield OTHER, None, None, *requests
+        else:
+            yield asker.pid, asker.comm, _module(asker.module), *requests
+
+
+def _module(name: str | Other | None) -> str | Other:
+    return "another name" if name is None else name
+
+
+def whose(cgroup: Cgroup | None) -> str:
+    """Who a cgroup belongs to, in a few words; else its path, or its id where that is all there is."""
+    if not isinstance(cgroup, str):
+        return "?" if cgroup is None else f"cgroup {cgroup}"
+    return who(cgroup).owner.label() or cgroup
+
+
+def tables() -> Sequence[Table]:
+    """All tables, in order."""
+    sockets, a_second, failed = Column("SOCKETS", count), Column("/S", rate), Column("FAILED", count)
+    asked, blocked, longest = Column("MODULES", count), Column("BLOCKED", took), Column("LONGEST", took)
+    p50, p99, top = Column("P50", took), Column("P99", took), Column("MAX", took)
+    pid, comm = Column("PID", word), Column("COMM", word, number=False)
+    module = Column("MODULE", word, number=False)
+    requests = (Column("REQUESTS", count), failed, blocked, longest)
+    return (
+        Table("functions", "Functions", "how long each call of a traced kernel function took",
+              (Column("FUNCTION", word, number=False), Column("CALLS", count), a_second, p50, p99, top,
+               Column("TOTAL", took)), 1, _functions),
+        Table("kinds", "Kinds", "what was asked of socket(), and how long it took",
+              (Column("FAMILY TYPE PROTOCOL", kind, number=False), sockets, a_second, failed, p50, p99, top, blocked),
+              1, _kinds),
+        Table("errors", "Errors", "what socket() failed with",
+              (Column("ERRNO", word, number=False), failed, a_second,
+               Column("SHARE", lambda share: f"{share:.3g}%"), Column("MOST OFTEN", _kind_or_none, number=False),
+               Column("MEANING", word, number=False)), 1, _errnos),
+        Table("processes", "Processes", "who made sockets; MODULES it asked for, BLOCKED until modprobe was done",
+              (pid, comm, sockets, a_second, failed, asked, blocked, Column("WHO", word, number=False),
+               Column("UID", word), Column("PPID", word)), 2, _processes),
+        Table("groups", "Containers", "containers, pods and systemd units that made sockets",
+              (Column("WHO", word, number=False), sockets, a_second, failed, asked, blocked, longest), 1, _groups),
+        Table("modules", "Modules", "kernel modules that were asked for",
+              (module, *requests, Column("ASKED BY", word, number=False)), 3, _modules),
+        Table("waits", "Waits", "who waited for which module (the process that asked, not modprobe)",
+              (pid, comm, module, *requests), 5, _askers),
+    )  # fmt: skip

@@ -1,0 +1,52 @@
+"""``inetprobe vm``: any inetprobe command in a throwaway VM."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from inetprobe.cli.options import COMMAND_LAST
+from inetprobe.vm import kernels
+from inetprobe.vm.run import run_in_vm
+
+EXAMPLES = """\b
+Examples:
+  inetprobe vm -- trace -- python3 -c 'import socket; socket.socket()'
+  inetprobe vm --kernel 6.1 --cpus 4 -- doctor
+"""
+
+
+@click.command("vm", epilog=EXAMPLES, context_settings=COMMAND_LAST)
+@click.option(
+    "--kernel",
+    metavar="VMLINUZ",
+    help=f"A kernel image with its modules beside it, or one of {', '.join(kernels.SUITES)}: Debian's kernel of that "
+    "version, fetched into the cache. [default: this Debian's own]",
+)
+@click.option("--cpus", type=click.IntRange(1, 255), default=2, show_default=True, help="Virtual CPUs.")
+@click.option("--memory", metavar="SIZE", default="3G", show_default=True, help="The VM's memory, as qemu takes it.")
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="KVM, software emulation (tcg), or KVM only where it really boots.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing about the boot.")
+@click.argument("args", metavar="-- ARGS …", nargs=-1, required=True, type=click.UNPROCESSED)
+def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bool, args: tuple[str, ...]) -> None:
+    """Run 'inetprobe ARGS...' in a throwaway VM.
+
+    The VM boots from this machine's root file system, which it cannot change; the current folder is read-write. Output
+    and exit status are the command's own. Ctrl-C reaches the command; a second one ends the VM.
+    """
+
+    def say(what: str) -> None:
+        if not quiet:
+            click.echo(f"inetprobe: {what}", err=True)
+
+    image = kernels.resolve(kernel, say)
+    # -P: the current folder may be a stranger's, and this is root's Python.
+    argv = [sys.executable, "-P", "-m", "inetprobe", *args]
+    sys.exit(run_in_vm(argv, kernel=image, cpus=cpus, memory=memory, accel=accel, quiet=quiet))

@@ -1,0 +1,144 @@
+"""COMMAND: started, held at the door until the probes are in place, then let go.
+
+The child is forked before anything heavy is imported and waits on a pipe; so nothing it does is missed, and its pid is
+known before its first instruction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pwd
+import resource
+import signal
+from collections.abc import Sequence
+from typing import NoReturn
+
+from inetprobe.base.errors import EXIT_CANNOT_RUN, EXIT_FAILED, EXIT_NOT_FOUND, CommandError, UsageError
+
+
+def find_user(name: str) -> pwd.struct_passwd:
+    """The account ``name``. Raises UsageError."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise UsageError(f"--user: there is no user {name!r} on this machine") from None
+
+
+class Command:
+    """One child process. Not thread-safe but for ``poll`` and ``send``."""
+
+    def __init__(self, argv: Sequence[str], user: str | None = None, *, silent: bool = False) -> None:
+        """Forks and holds the child; ``silent`` lets it read and write nothing of this terminal's. Raises UsageError
+        for an unknown user."""
+        self._argv = list(argv)
+        account = find_user(user) if user is not None else None
+        self._status: int | None = None
+        self.signalled = False  # has a signal for us been passed on?
+        gate, self._gate = os.pipe()
+        self._failure, failure = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self._gate)
+            os.close(self._failure)
+            _child(self._argv, account, gate, failure, silent=silent)
+        os.close(gate)
+        os.close(failure)
+
+    @property
+    def held(self) -> bool:
+        """Is it still at the door?"""
+        return self._gate >= 0
+
+    def release(self) -> None:
+        """Lets the child execute COMMAND. Raises CommandError (126 or 127) if that fails; blocks until it is known."""
+        os.write(self._gate, b"!")
+        os.close(self._gate)
+        self._gate = -1
+        with os.fdopen(self._failure, "rb") as failure:
+            self._failure = -1
+            said = failure.read()
+        if said:
+            self.wait()
+            raise _cannot_run(self._argv[0], int(said))
+
+    def poll(self) -> int | None:
+        """The wait status once the child has ended, else None; never blocks. Any thread, or a signal handler, may."""
+        if self._status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                return self._status  # who asked at the same time has it, and is about to write it down
+            if pid:
+                self._status = status
+        return self._status
+
+    def wait(self) -> int:
+        """Blocks until the child has ended; its wait status."""
+        if self._status is None:
+            _, self._status = os.waitpid(self.pid, 0)
+        return self._status
+
+    def send(self, number: int) -> None:
+        """Passes a signal on to the child, if it is still there."""
+        if self._status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """A child still at the door goes home; one that runs is left alone."""
+        for fd in (self._gate, self._failure):
+            if fd >= 0:
+                os.close(fd)
+        if self._gate >= 0:
+            self.wait()
+        self._gate = self._failure = -1
+
+
+def end_like(status: int) -> int:
+    """Ends this process the way COMMAND ended: returns its exit status, or dies of the same signal."""
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    # The core, if any, was COMMAND's to leave.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number
+
+
+def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failure: int, *, silent: bool) -> NoReturn:
+    """Runs in the child: nothing here may return or raise."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # at the door, Ctrl-C is inetprobe's alone
+        if not os.read(gate, 1):
+            os._exit(EXIT_FAILED)  # inetprobe gave up before it was ready
+        if silent:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):
+                os.dup2(nothing, number)
+        environment = dict(os.environ)
+        if account is not None:
+            _become(account)
+            environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvpe(argv[0], argv, environment)
+    except OSError as error:
+        os.write(failure, str(error.errno or errno.EIO).encode())
+    finally:
+        os._exit(EXIT_FAILED)
+
+
+def _become(account: pwd.struct_passwd) -> None:
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+
+
+def _cannot_run(name: str, number: int) -> CommandError:
+    if number == errno.ENOENT:
+        return CommandError(f"{name}: not found: give a program on PATH or its path", EXIT_NOT_FOUND)
+    return CommandError(f"{name}: cannot be run: {os.strerror(number)}", EXIT_CANNOT_RUN)

@@ -1,0 +1,1 @@
+"""Addresses of a stack → names of functions."""

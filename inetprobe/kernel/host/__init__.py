@@ -1,0 +1,1 @@
+"""What this kernel is and has: structure offsets, symbols, tracefs, cgroups, privileges."""

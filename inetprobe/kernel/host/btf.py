@@ -1,0 +1,354 @@
+"""Where the running kernel keeps its structure members, from its own BTF (Documentation/bpf/btf.rst).
+
+Only the offsets of a dozen named members are wanted out of some hundred thousand types, so a structure is found by
+searching the type section for its header instead of parsing everything before it.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from inetprobe.base.errors import HostError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+_TYPE = struct.Struct("<III")
+_KIND_INT, _KIND_POINTER, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_FUNC, _KIND_PROTO = 1, 2, 4, 5, 6, 12, 13
+_KIND_ENUM64 = 19
+# typedef, volatile, const, restrict, type_tag: another type by the same size.
+_NAMES_ANOTHER = frozenset({8, 9, 10, 11, 18})
+# Bytes that follow a type's 12-byte header: (fixed, for each of its vlen entries).
+_TAIL = {
+    1: (4, 0),  # int
+    3: (12, 0),  # array
+    4: (0, 12),  # struct
+    5: (0, 12),  # union
+    6: (0, 8),  # enum
+    13: (0, 8),  # func_proto
+    14: (4, 0),  # var
+    15: (0, 12),  # datasec
+    17: (4, 0),  # decl_tag
+    19: (0, 12),  # enum64
+}
+_LAST_KIND = 19
+# Bytes of an enumerator, and what stands behind its name.
+_ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.Struct("<q"))}
+
+#: What helps where BTF is not as it has to be.
+_ANOTHER = "boot another kernel, or trace in a VM: inetprobe vm -- trace"
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """A function's number of arguments, and what it returns: ``VOID``, ``POINTER``, or an integer's bits.
+
+    An integer of 64 bits counts as 32: what the kernel returns so is an errno or a small number.
+    """
+
+    arguments: int
+    returns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """An integer member: ``bits`` wide, its lowest ``shift`` bits above that of the byte at ``offset``."""
+
+    offset: int
+    shift: int
+    bits: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """``bits`` is a bit field's size, 0 where the type tells it."""
+
+    name: int
+    type_id: int
+    bit_offset: int
+    bits: int
+
+
+class Btf:
+    """One BTF blob. Raises HostError when it is not one."""
+
+    def __init__(self, data: bytes, where: str = str(VMLINUX)) -> None:
+        self._where = where
+        if len(data) < _HEADER.size:
+            raise HostError(f"{where} is not BTF: it has {len(data)} bytes: {_ANOTHER}")
+        magic, version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != 1:
+            raise HostError(f"{where} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
+        if header + max(type_off + type_len, str_off + str_len) > len(data):
+            raise HostError(f"{where} is cut short: {_ANOTHER}")
+        self._types = data[header + type_off : header + type_off + type_len]
+        self._strings = data[header + str_off : header + str_off + str_len]
+        self._by_id: list[int] | None = None
+
+    @classmethod
+    def of_kernel(cls, path: Path = VMLINUX) -> Btf:
+        """The running kernel's. Raises HostError, with what to do, where it has none."""
+        try:
+            return cls(path.read_bytes(), str(path))
+        except OSError as error:
+            raise HostError(
+                f"{path} cannot be read ({error.strerror}): inetprobe needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+            ) from None
+
+    def offset(self, struct_name: str, *members: str) -> int:
+        """Byte offset of ``members`` (a path through nested structs) in ``struct struct_name``.
+
+        Members of anonymous structs and unions are found as C finds them. Raises HostError if there is no such
+        structure or member, if it is a bit field that does not start on a byte, or if the blob is damaged.
+        """
+        bit_offset = self._member(struct_name, members).bit_offset
+        if bit_offset % 8:
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field: {_ANOTHER}")
+        return bit_offset // 8
+
+    def field(self, struct_name: str, *members: str) -> Field:
+        """The integer or enum member at the end of a path, bit fields too (little-endian, as x86-64 lays them out).
+
+        Raises HostError as ``offset`` does, and for a member that is no integer.
+        """
+        member = self._member(struct_name, members)
+        try:
+            bit_offset, bits, signed = self._integer(member)
+        except (struct.error, IndexError):
+            raise self._damaged(struct_name) from None
+        if not bits:
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is no integer: {_ANOTHER}")
+        return Field(bit_offset // 8, bit_offset % 8, bits, signed)
+
+    def _integer(self, member: _Member) -> tuple[int, int, bool]:
+        """(bit offset, bits, signed?); 0 bits for what is no integer."""
+        type_id = member.type_id
+        for _ in range(32):
+            position = self._position(type_id)
+            _, info, size_or_type = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if kind == _KIND_INT:
+                (encoding,) = struct.unpack_from("<I", self._types, position + _TYPE.size)
+                # Before kind_flag a bit field had an int type of its own, with its place in the upper bits.
+                within, bits = (0, member.bits) if member.bits else (encoding >> 16 & 0xFF, encoding & 0xFF)
+                return member.bit_offset + within, bits, bool(encoding >> 24 & 1)
+            if kind in (_KIND_ENUM, _KIND_ENUM64):
+                return member.bit_offset, member.bits or 8 * size_or_type, bool(info >> 31)
+            if kind not in _NAMES_ANOTHER or not type_id:
+                break
+            type_id = size_or_type
+        return 0, 0, False
+
+    def _member(self, struct_name: str, members: tuple[str, ...]) -> _Member:
+        """The member at the end of a path, its bit offset from the structure's start."""
+        try:
+            position = self._find_struct(struct_name)
+            found, total = None, 0
+            for index, name in enumerate(members):
+                if found is not None:
+                    position = self._resolve(found.type_id)
+                found = self._find_member(position, name)
+                if found is None:
+                    path = ".".join(members[: index + 1])
+                    raise HostError(f"this kernel's struct {struct_name} has no member {path}: {_ANOTHER}")
+                total += found.bit_offset
+        except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
+            raise self._damaged(struct_name) from None
+        assert found is not None, "a path has a member"
+        return replace(found, bit_offset=total)
+
+    def _damaged(self, struct_name: str) -> HostError:
+        return HostError(f"{self._where} is damaged: it does not describe struct {struct_name}: {_ANOTHER}")
+
+    def has_member(self, struct_name: str, *members: str) -> bool:
+        """Is there such a structure with such a member? False for a bit field, too."""
+        try:
+            self.offset(struct_name, *members)
+        except HostError:
+            return False
+        return True
+
+    def enumerator(self, name: str) -> int | None:
+        """The value of a C enumerator, None where there is none of that name.
+
+        Raises HostError if the blob is damaged.
+        """
+        values = (self._enumerator(place) for place in self._places(name))
+        return next((value for value in values if value is not None), None)
+
+    def _places(self, name: str) -> Iterator[int]:
+        """Where among the types the name's offset stands, or what looks like it."""
+        name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        if not name_off:
+            return
+        needle = struct.pack("<I", name_off)
+        place = self._types.find(needle)
+        while place >= 0:
+            yield place
+            place = self._types.find(needle, place + 1)
+
+    def _enumerator(self, place: int) -> int | None:
+        """The value of the enumerator whose entry is at ``place``; None if what is there is none."""
+        position = self._containing(place)
+        within = place - position - _TYPE.size
+        try:
+            _, info, _ = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if within >= 0 and kind in _ENUMERATORS:
+                size, value = _ENUMERATORS[kind]
+                return int(value.unpack_from(self._types, place + 4)[0]) if within % size == 0 else None
+        except struct.error:
+            raise HostError(f"{self._where} is damaged: an enum is cut short: {_ANOTHER}") from None
+        return None
+
+    def _containing(self, place: int) -> int:
+        """Where the type starts that has the byte at ``place``."""
+        positions = self._positions()
+        return positions[bisect(positions, place) - 1]
+
+    def has_struct(self, name: str) -> bool:
+        """Does this kernel define ``struct name``?"""
+        return self._search(name, _KIND_STRUCT) is not None
+
+    def prototype(self, name: str) -> Prototype | None:
+        """That of the function ``name``; None if BTF does not describe it, or describes several that differ.
+
+        Raises HostError if the blob is damaged.
+        """
+        position = self._search(name, _KIND_FUNC)
+        if position is None:
+            return None
+        try:
+            _, _, proto = _TYPE.unpack_from(self._types, position)
+            _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
+            return Prototype(info & 0xFFFF, self._returns(returned))
+        except (struct.error, IndexError):
+            raise HostError(f"{self._where} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
+
+    def _returns(self, type_id: int) -> str:
+        while type_id:
+            _, info, size_or_type = _TYPE.unpack_from(self._types, self._position(type_id))
+            kind = (info >> 24) & 0x1F
+            if kind == _KIND_POINTER:
+                return "POINTER"
+            if kind in (_KIND_INT, _KIND_ENUM, _KIND_ENUM64):
+                return str(min(8 * size_or_type, 32))
+            if kind in (_KIND_STRUCT, _KIND_UNION):
+                return "VOID"  # by value: nothing to show in a word
+            type_id = size_or_type
+        return "VOID"
+
+    def _position(self, type_id: int) -> int:
+        return self._positions()[type_id]
+
+    def _positions(self) -> list[int]:
+        """Where each type stands, by its id."""
+        if self._by_id is None:
+            self._by_id = self._index()
+        return self._by_id
+
+    def _find_struct(self, name: str) -> int:
+        position = self._search(name, _KIND_STRUCT)
+        if position is None:
+            raise HostError(f"this kernel's BTF ({self._where}) has no struct {name}: {_ANOTHER}")
+        return position
+
+    def _search(self, name: str, kind: int) -> int | None:
+        # The name's offset also stands in members of that name, but never before a word that reads as a type's info:
+        # there it is a type id, and those are far below 4 << 24.
+        for position in self._places(name):
+            if position % 4 == 0 and position + _TYPE.size <= len(self._types):
+                _, info, _ = _TYPE.unpack_from(self._types, position)
+                # An empty struct is a forward declaration in disguise; a function's low bits are its linkage.
+                if (info >> 24) & 0x1F == kind and (info & 0xFFFF or kind == _KIND_FUNC):
+                    return position
+        return None
+
+    def _members(self, position: int) -> list[_Member]:
+        _, info, _ = _TYPE.unpack_from(self._types, position)
+        sized_bits = info >> 31  # kind_flag: the upper byte of each offset is a bit-field size
+        members = []
+        for i in range(info & 0xFFFF):
+            name, type_id, offset = _TYPE.unpack_from(self._types, position + _TYPE.size * (i + 1))
+            bits = offset >> 24 if sized_bits else 0
+            members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset, bits))
+        return members
+
+    def _find_member(self, position: int, name: str) -> _Member | None:
+        members = self._members(position)
+        for member in members:
+            if self._string(member.name) == name:
+                return member
+        for member in members:
+            if not member.name:
+                inner = self._resolve(member.type_id)
+                found = self._find_member(inner, name)
+                if found is not None:
+                    return replace(found, bit_offset=member.bit_offset + found.bit_offset)
+        return None
+
+    def _string(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
+
+    def _resolve(self, type_id: int) -> int:
+        """Where the struct or union behind ``type_id`` stands; typedefs and qualifiers are looked through."""
+        for _ in range(32):
+            try:
+                position = self._position(type_id)
+            except IndexError:
+                break
+            if not type_id:
+                break
+            _, info, target = _TYPE.unpack_from(self._types, position)
+            if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
+                return position
+            type_id = target
+        raise HostError(f"{self._where}: type {type_id} is not a structure: {_ANOTHER}")
+
+    def _index(self) -> list[int]:
+        positions, position, end = [0], 0, len(self._types)
+        while position < end:
+            positions.append(position)
+            if position + _TYPE.size > end:
+                raise HostError(f"{self._where} is damaged: its last type is cut short: {_ANOTHER}")
+            _, info, _ = _TYPE.unpack_from(self._types, position)
+            kind = (info >> 24) & 0x1F
+            if kind > _LAST_KIND or not kind:
+                raise HostError(f"{self._where} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
+            fixed, each = _TAIL.get(kind, (0, 0))
+            position += _TYPE.size + fixed + each * (info & 0xFFFF)
+        return positions
+
+
+#: The constants bpf/inetprobe.bpf.c needs, each with the member it is the offset of.
+OFFSETS: dict[str, tuple[str, ...]] = {
+    "OFF_SOCKET_TYPE": ("socket", "type"),
+    "OFF_PROTO_NAME": ("proto", "name"),
+    "OFF_NET_INUM": ("net", "ns", "inum"),
+    "OFF_NET_USER_NS": ("net", "user_ns"),
+    "OFF_TASK_CRED": ("task_struct", "cred"),
+    "OFF_TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "OFF_TASK_TGID": ("task_struct", "tgid"),
+    "OFF_TASK_COMM": ("task_struct", "comm"),
+    "OFF_TASK_NSPROXY": ("task_struct", "nsproxy"),
+    "OFF_NSPROXY_NET": ("nsproxy", "net_ns"),
+    "OFF_TASK_FLAGS": ("task_struct", "flags"),
+    "OFF_TASK_STACK": ("task_struct", "stack"),
+    "OFF_TASK_SIGNAL": ("task_struct", "signal"),
+    "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
+    "OFF_CRED_UID": ("cred", "uid"),
+    "OFF_CRED_GID": ("cred", "gid"),
+    "OFF_CRED_CAP_EFFECTIVE": ("cred", "cap_effective"),
+    "OFF_CRED_USER_NS": ("cred", "user_ns"),
+}
+
+
+def offsets(btf: Btf) -> dict[str, int]:
+    """Every constant of ``OFFSETS`` for this kernel, in bytes."""
+    return {constant: btf.offset(*path) for constant, path in OFFSETS.items()}

@@ -1,0 +1,67 @@
+"""cgroup v2 ids as the paths people know.
+
+The id that bpf_get_current_cgroup_id() gives is the inode number of the cgroup's directory (kernfs, on 64-bit).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from inetprobe.base.text import file_name
+
+_ROOT_ID = 1  # the root of every cgroup2 hierarchy, mounted or not
+_RESCAN_S = 1.0
+
+
+class Cgroups:
+    """Paths of cgroups by id, read from the mounted hierarchy and kept, since a cgroup may be gone when asked for."""
+
+    def __init__(self, root: Path | None) -> None:
+        """``root`` is the cgroup2 mount, or None where there is none: then only the root cgroup has a path."""
+        self.root = root
+        self._paths: dict[int, str | None] = {_ROOT_ID: "/"}
+        self._scanned = float("-inf")
+
+    @classmethod
+    def of_host(cls, mounts: Path = Path("/proc/self/mounts")) -> Cgroups:
+        """The hierarchy this machine has mounted, in whichever place."""
+        for line in mounts.read_text().splitlines():
+            _, where, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return cls(Path(where))
+        return cls(None)
+
+    def path(self, identity: int) -> str | None:
+        """The path below the mount, ``/`` for the root; None if the cgroup was gone before it was first asked for."""
+        if identity not in self._paths and time.monotonic() - self._scanned >= _RESCAN_S:
+            self._scan()
+        return self._paths.setdefault(identity, None)
+
+    def identify(self, path: str) -> tuple[int, int] | None:
+        """(id, level) of the cgroup at ``path`` below the mount; None if there is no such cgroup."""
+        relative = path.strip("/")
+        level = len([part for part in relative.split("/") if part])
+        if not level:
+            return _ROOT_ID, 0
+        if self.root is None:
+            return None
+        try:
+            return (self.root / relative).stat().st_ino, level
+        except OSError:
+            return None
+
+    def _scan(self) -> None:
+        self._scanned = time.monotonic()
+        if self.root is None:
+            return
+        for folder, _, _ in os.walk(self.root):
+            relative = os.path.relpath(folder, self.root)
+            if relative == ".":
+                continue
+            try:
+                identity = Path(folder).stat().st_ino
+            except FileNotFoundError:  # removed while we walked
+                continue
+            self._paths[identity] = "/" + file_name(relative)

@@ -1,0 +1,85 @@
+"""Least privilege: what a live run gives up once its probes are in place and its files are open.
+
+Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs.
+After that the ring and the counters are mapped, and root's user id alone, without a capability, is enough to take the
+probes away again. Three exceptions: signals for a COMMAND that runs as another user need CAP_KILL, probes that are to
+come back need what attaching takes, and names for users' frames need what reads other processes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+from inetprobe.base.errors import HostError, InetprobeError
+
+# include/uapi/linux/capability.h and prctl.h
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_SETGID = 6
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+
+
+_CAP_SYS_ADMIN = 21
+#: What ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF; CAP_SYS_PTRACE, without which the memory map of
+#: a process that has a capability or another user is closed to root, and CAP_DAC_READ_SEARCH for programs in a folder
+#: that only its owner may enter.
+SIGNALS = frozenset({5})
+USER_STACKS = frozenset({2, 19})
+_CAP_PERFMON, _CAP_BPF = 38, 39
+_ATTACHING = frozenset({_CAP_PERFMON, _CAP_BPF})
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> frozenset[int]:
+    """What ``drop`` has to keep where probes are to come back. From 3 on, which Debian's and Ubuntu's kernels know and
+    others do not, perf_event_open() takes CAP_SYS_ADMIN."""
+    return _ATTACHING | ({_CAP_SYS_ADMIN} if int(paranoid.read_text()) > 2 else set())
+
+
+def may_attach(status: Path = Path("/proc/self/status")) -> bool:
+    """Has this process what loading and attaching BPF programs takes: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON?"""
+    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
+    effective = int(line.split()[1], 16)
+    had = {number for number in (*_ATTACHING, _CAP_SYS_ADMIN) if effective >> number & 1}
+    return _CAP_SYS_ADMIN in had or had >= _ATTACHING
+
+
+def demand() -> None:
+    """Raises HostError where this process may not attach, before anything is tried that would fail less plainly."""
+    if not may_attach():
+        raise HostError(
+            "tracing needs root (or CAP_BPF and CAP_PERFMON, and access to tracefs): run it again with sudo"
+        )
+
+
+def drop(keep: frozenset[int] = frozenset()) -> None:
+    """Gives up the supplementary groups and every capability of the calling thread but those of ``keep``, for good.
+
+    Threads begun later have none either; there must be no other yet. Raises InetprobeError if the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = _Header(_CAPABILITY_VERSION_3, 0)
+    sets = (_Sets * 2)()
+    if libc.capget(ctypes.byref(header), sets):
+        raise _refused()
+    if sets[0].effective >> _CAP_SETGID & 1:
+        os.setgroups([])
+    for word, one in enumerate(sets):
+        kept = one.permitted & sum(1 << number % 32 for number in keep if number // 32 == word)
+        sets[word] = _Sets(kept, kept, 0)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0):
+        raise _refused()
+    if libc.capset(ctypes.byref(header), sets):
+        raise _refused()
+
+
+def _refused() -> InetprobeError:
+    return InetprobeError(f"the kernel does not let capabilities be dropped: {os.strerror(ctypes.get_errno())}")

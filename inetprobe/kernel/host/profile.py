@@ -1,0 +1,151 @@
+"""The profile of the running kernel: what the model must know of it, asked of the kernel and of modprobe.
+
+Nothing is tried out, since a socket made to see what happens would load modules: registered protocols stand in
+/proc/net/protocols, their features in BTF and /proc/kallsyms, and modprobe says what it would do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host import modprobe as _modprobe
+from inetprobe.kernel.host.btf import Btf
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.model.features import Features
+from inetprobe.model.profile import Profile
+from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
+
+#: Every alias that any kernel's modules have answered to.
+_ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+_INSMOD = re.compile(r"^insmod \S*?([\w-]+)\.ko", re.MULTILINE)
+
+_CONFIGURED = "modprobe's configuration blacklists it or puts a command in its place"
+
+Modprobe = Callable[[Sequence[str]], str | None]
+
+
+def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modprobe | None = None) -> Profile:
+    """That of the kernel whose /proc, /sys and /lib/modules are below ``root``.
+
+    ``modprobe`` says what ``modprobe --show-depends`` prints for the names it is given, None where it cannot be run; by
+    default it is asked. What cannot be read is taken to be unknown, never guessed. Raises HostError where not even the
+    registered protocols can be told.
+    """
+    release = (_read(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
+    modules = root / "lib/modules" / release
+    protocols = _read(root / "proc/net/protocols")
+    if protocols is None:
+        raise HostError(f"{root / 'proc/net/protocols'} cannot be read, so nobody can say what this machine registers")
+    built_in, loaded = _registered(protocols)
+    aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
+    on_disk = _on_disk(modules)
+    present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
+    helper = _read(root / "proc/sys/kernel/modprobe")
+    loadable, blocked = _sorted_out(present, aliases, modprobe or _modprobe.show_depends)
+    remedies, left_alone = _name_the_lines(blocked, aliases, root)
+    span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
+    return Profile(
+        kernel=release,
+        features=features(types, symbols),
+        built_in=built_in,
+        loaded=loaded,
+        loadable=loadable,
+        blocked=blocked,
+        remedies=remedies,
+        left_alone=left_alone,
+        aliases=aliases,
+        mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
+        ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
+        ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
+        modprobe=None if helper is None else helper.strip(),
+    )
+
+
+def features(types: Btf, symbols: Symbols) -> Features:
+    """What the kernel's types and symbols tell of the path; every kernel with BTF is past the classic one."""
+    return Features(
+        protocol_limit=types.enumerator("IPPROTO_MAX"),
+        request_module="__request_module" in symbols,
+        alloc_errno=None,
+        alloc_errno6="ENOBUFS",
+        cgroup_hook="__cgroup_bpf_run_filter_sk" in symbols,
+        cgroup_any_errno="bpf_set_retval" in symbols,
+        wide_protocol=types.field("sock", "sk_protocol").bits > 8,
+        # Until 6.5 mptcp_sock kept its first subflow's socket, and made it at once or, at the end, later.
+        mptcp_nested=None if types.has_member("mptcp_sock", "subflow") else False,
+    )
+
+
+def _registered(protocols: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(built in, loaded from modules), of /proc/net/protocols: a row a struct proto, its name first."""
+    rows: dict[str, str] = {}
+    for line in protocols.splitlines()[1:]:
+        # A name may have blanks; behind it stand nine columns, the last but some flags is the module.
+        match = re.match(r"(.+?) +\d+ +-?\d+ +-?\d+ +\S+ +\d+ +(?:yes|no) +(\S+) ", line)
+        if match and match[1].strip() in PROTS:
+            rows[PROTS[match[1].strip()].unit] = match[2]
+    built_in = [unit for unit, module in rows.items() if module == "kernel"]
+    order = {name: place for place, name in enumerate(BUILT_IN)}
+    built_in.sort(key=lambda unit: order.get(unit, len(order)))
+    return tuple(built_in), tuple(unit for unit, module in rows.items() if module != "kernel")
+
+
+def _on_disk(modules: Path) -> frozenset[str]:
+    listed = re.findall(r"([\w-]+)\.ko(?:\.\w+)?:", _read(modules / "modules.dep") or "")
+    return frozenset(name.replace("-", "_") for name in listed)
+
+
+def _sorted_out(
+    present: Collection[str], aliases: dict[str, str], modprobe: Modprobe
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """(loadable, blocked: why) of the modules that are present but not loaded."""
+    loadable, blocked = [], {}
+    for unit in UNITS:
+        if unit not in present:
+            continue
+        if unit == "smc" and unit not in aliases.values():
+            continue  # before 6.11 it registers nothing here; its aliases came with that
+        if unit not in aliases.values():
+            blocked[unit] = "no alias leads to it"
+            continue
+        # Each by itself: a blacklisted module is loaded all the same where another one needs it.
+        printed = modprobe(sorted(alias for alias, name in aliases.items() if name == unit))
+        if printed is None:
+            blocked[unit] = "modprobe could not be asked about it"
+        elif unit in {name.replace("-", "_") for name in _INSMOD.findall(printed)}:
+            loadable.append(unit)
+        else:
+            blocked[unit] = _CONFIGURED
+    return tuple(loadable), blocked
+
+
+def _name_the_lines(
+    blocked: dict[str, str], aliases: dict[str, str], root: Path
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Says in ``blocked`` which lines stop what modprobe's configuration stops, where they are found; the remedies, and
+    which of them modprobe leaves alone without a word."""
+    remedies, left_alone = {}, []
+    lines = _modprobe.configuration(root) if _CONFIGURED in blocked.values() else []
+    for unit in [unit for unit, why in blocked.items() if why == _CONFIGURED]:
+        found = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
+        if found is not None:
+            blocked[unit], remedies[unit] = found.why, found.remedy
+            if found.silent:
+                left_alone.append(unit)
+    return remedies, tuple(left_alone)
+
+
+def _switch(path: Path) -> bool | None:
+    text = _read(path)
+    return None if text is None else text.strip() != "0"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,75 @@
+"""Named kprobes in tracefs (kernel/trace/trace_kprobe.c): the kernel's count of hits and misses, and leftovers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.base.errors import HostError
+
+TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+
+# kprobes of ours are found by this prefix next to those of other tools; bcc adds its own suffix and the process id.
+EVENT_PREFIX = "inetprobe_"
+_OURS = re.compile(rf"[pr]\d*:kprobes/({EVENT_PREFIX}\w+_bcc_(\d+)) ")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCount:
+    """Times a probe was reached (``hits``, None for fentry, where the kernel does not count), times it could not be
+    served (``misses``), and hits on which the kernel did not run its program (``skipped``)."""
+
+    hits: int | None
+    misses: int
+    skipped: int
+
+
+def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
+    """Where tracefs is mounted, or None. Raises HostError where it is closed to this process."""
+    for folder in candidates:
+        try:
+            if (folder / "kprobe_events").exists():
+                return folder
+        except PermissionError:
+            raise HostError(f"{folder} is closed to this user: run inetprobe as root (sudo inetprobe …)") from None
+    return None
+
+
+def profile(folder: Path) -> dict[str, tuple[int, int]]:
+    """(hits, misses) of every named kprobe on the machine, by event name. Raises OSError."""
+    counts = {}
+    for line in (folder / "kprobe_profile").read_text().splitlines():
+        name, hits, misses = line.split()
+        counts[name] = int(hits), int(misses)
+    return counts
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Without Python's own append mode, which seeks to the end: tracefs refuses that."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
+def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
+    """Takes away the probes of inetprobes that were killed; how many there were.
+
+    Those of a living process stay; one that another pid namespace uses is busy, and the kernel keeps it.
+    """
+    events = folder / "kprobe_events"
+    removed = 0
+    for name, pid in _OURS.findall(events.read_text()):
+        if (proc / pid).exists():
+            continue
+        try:
+            _append(events, f"-:kprobes/{name}\n".encode())
+            removed += 1
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOENT):  # in use, or removed by another inetprobe just now
+                raise
+    return removed

@@ -1,0 +1,1 @@
+"""The BPF program's maps, read in mapped memory."""

@@ -1,0 +1,154 @@
+"""The kernel's own tables of outcomes, durations and module requests, read from mapped memory without a system call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.kernel.maps.counters import map_memory
+from inetprobe.record.calls import module_name
+from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
+from inetprobe.record.layout import FUNCTIONS, Records, define
+from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, Outcome
+
+_HEADER = (bpf_folder() / "cells.h").read_text()
+_DEFINES = parse_defines(_HEADER)
+CPU_CELLS = parse_structs(_HEADER, _DEFINES)["cpu_cells"]
+# The address family of each create, by its place in cpu_cells.create.
+_FAMILIES = {define("FUNCTION_INET_CREATE"): 2, define("FUNCTION_INET6_CREATE"): 10}
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How the kernel counts and what it sends.
+
+    ``bounds_ns`` are the histograms' upper bounds, ascending, at most ``buckets.MAX_BOUNDS``. Successes slower than
+    ``slow_ns`` are sent as failures are, at most ``rate_limit`` records a second from each CPU.
+    """
+
+    bounds_ns: tuple[int, ...]
+    slow_ns: int
+    rate_limit: int
+
+    def constants(self) -> dict[str, str]:
+        """As -D constants of bpf/inetprobe.bpf.c."""
+        return {
+            "BUCKET(ns)": _bucket(self.bounds_ns, 0),
+            "SLOW_NS": f"{self.slow_ns}ULL",
+            "RATE_LIMIT": str(self.rate_limit),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the cells held at one moment, as ``snapshot.Snapshot`` has it; ``fill`` is used and available places."""
+
+    outcomes: dict[Outcome, int]
+    creation_durations: dict[tuple[int, int], Histogram]
+    call_durations: dict[str, Histogram]
+    module_requests: dict[str | None, ModuleRequests]
+    fill: dict[str, MapFill]
+
+
+class Cells:
+    """The map ``cells`` of bpf/inetprobe.bpf.c. Not thread-safe."""
+
+    def __init__(self, fd: int, cpus: int, bounds: int) -> None:
+        """``bounds`` is how many the histograms have. Raises OSError."""
+        self._memory = map_memory(fd, cpus * CPU_CELLS.itemsize)
+        self._creates = np.frombuffer(self._memory, CPU_CELLS, cpus)["create"]
+        self._buckets = bounds + 1
+
+    def read(self) -> Tables:
+        """The sums over the CPUs now."""
+        outcomes: dict[Outcome, int] = {}
+        requests: dict[str | None, tuple[int, int]] = {}
+        durations, calls = {}, np.zeros((_DEFINES["CELL_CALLS"], _DEFINES["BUCKETS"] + 1), np.uint64)
+        used = dict.fromkeys(("outcomes", "plain_outcomes", "modules"), 0)
+        for create, family in _FAMILIES.items():
+            cells = self._creates[:, create].copy()
+            for outcome, count in _outcomes(cells, family):
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+            for name, failed, count in _requests(cells):
+                total, failures = requests.get(name, (0, 0))
+                requests[name] = total + count, failures + count * failed
+            outermost = _summed(cells["durations"])
+            for type_, row in enumerate(outermost):
+                if row.any():
+                    durations[family, type_] = self._histogram(row)
+            calls += _summed(cells["calls"])
+            calls[create] += outermost.sum(axis=0)
+            for table in used:
+                used[table] = max(used[table], int(np.count_nonzero(cells[table]["key"], axis=1).max()))
+        return Tables(
+            outcomes,
+            durations,
+            {FUNCTIONS[number]: self._histogram(row) for number, row in enumerate(calls) if number in FUNCTIONS},
+            {name: ModuleRequests(*counts) for name, counts in requests.items()},
+            {table: MapFill(count, _DEFINES[table.upper()]) for table, count in used.items()},
+        )
+
+    def close(self) -> None:
+        """Gives the mapping back."""
+        del self._creates
+        self._memory.close()
+
+    def _histogram(self, row: npt.NDArray[np.uint64]) -> Histogram:
+        *buckets, total_ns = row.tolist()
+        return Histogram(tuple(buckets[: self._buckets]), total_ns)
+
+
+def _bucket(bounds_ns: tuple[int, ...], first: int) -> str:
+    """A C expression that finds the bucket of ``ns`` by halving; ``first`` is the first bound's place."""
+    if not bounds_ns:
+        return str(first)
+    middle = len(bounds_ns) // 2
+    below, above = _bucket(bounds_ns[:middle], first), _bucket(bounds_ns[middle + 1 :], first + middle + 1)
+    return f"((ns)>{bounds_ns[middle]}ULL?{above}:{below})"
+
+
+def _summed(
+    histograms: Records,
+) -> npt.NDArray[np.uint64]:
+    """Histograms of [CPU, n] as words [n, buckets and the sum], the CPUs added up."""
+    return np.column_stack([histograms["bucket"].sum(axis=0), histograms["sum_ns"].sum(axis=0)])
+
+
+def _used(table: Records) -> Iterator[tuple[int, int]]:
+    """(key, count) of every cell that has counted something, whatever the CPU."""
+    taken = table[(table["key"] != 0) & (table["count"] != 0)]
+    keys, place = np.unique(taken["key"], return_inverse=True)
+    counts = np.zeros(len(keys), np.uint64)
+    np.add.at(counts, place, taken["count"])
+    yield from zip(keys.tolist(), counts.tolist(), strict=True)
+
+
+def _outcomes(cells: Records, family: int) -> Iterator[tuple[Outcome, int]]:
+    for table in ("outcomes", "plain_outcomes"):
+        for key, count in _used(cells[table]):
+            protocol = _signed(key >> _DEFINES["KEY_NUMBER"]) if key & _DEFINES["KEY_PROTOCOL"] else None
+            yield (
+                Outcome(family, key >> _DEFINES["KEY_TYPE"] & 0xF, protocol, key >> _DEFINES["KEY_ERRNO"] & 0xFFF),
+                count,
+            )
+    for place, count in enumerate(cells["last_outcomes"].sum(axis=0).tolist()):
+        if count:
+            yield Outcome(family, place // 2, None, None if place % 2 else 0), count
+
+
+def _requests(cells: Records) -> Iterator[tuple[str | None, bool, int]]:
+    """(name, failed?, count); the name is None where its table was full."""
+    for key, count in _used(cells["modules"]):
+        form, type_ = key >> _DEFINES["KEY_FORM"] & 3, key >> _DEFINES["KEY_TYPE"] & 0xF
+        family, protocol = key >> _DEFINES["KEY_FAMILY"] & 0xFFFF, _signed(key >> _DEFINES["KEY_NUMBER"])
+        yield module_name(form, family, protocol, type_), bool(key & _DEFINES["KEY_FAILED"]), count
+    for failed, count in enumerate(cells["last_modules"].sum(axis=0).tolist()):
+        if count:
+            yield None, bool(failed), count
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word

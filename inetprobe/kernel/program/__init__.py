@@ -1,0 +1,1 @@
+"""The BPF program: what it is built for, compiled, loaded, attached."""

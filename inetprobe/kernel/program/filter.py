@@ -1,0 +1,95 @@
+"""The part of the user's filters that the kernel can decide, as C expressions for bpf/inetprobe.bpf.c.
+
+What is not decided here (a glob, say) is decided on the records, where every filter is asked again: the kernel may let
+more through than the user wants, never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from inetprobe.base.errors import UsageError
+from inetprobe.base.text import encode
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.record.filter import UNKNOWN_OF_BARE, Filters, Term, is_glob
+from inetprobe.record.layout import define
+
+_RETURNED = "(t->calls[0].flags & CALL_RETURNED)"
+_INCOMPLETE = "(t->flags & (RECORD_RETURN_MISSED | RECORD_ENTRY_MISSED | RECORD_TRUNCATED))"
+_THREAD_NUMBERS = {"pid": "WHO_PID", "uid": "WHO_UID", "netns": "WHO_NETNS"}
+_REQUEST_NUMBERS = {"family": "t->family", "type": "t->type", "protocol": "t->protocol"}
+
+
+def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, str]:
+    """KEEP_WHO (known at entry) and KEEP_WHAT (known at return), each only where there is something to ask.
+
+    Raises UsageError for a cgroup that does not exist.
+    """
+    who = ["WHO_FOLLOWED"] if follow else []
+    who += [_numbers(source, filters.terms[name]) for name, source in _THREAD_NUMBERS.items() if name in filters.terms]
+    if "comm" in filters.terms:
+        who += _names(filters.terms["comm"], _comm)
+    if "cgroup" in filters.terms:
+        who += _names(filters.terms["cgroup"], lambda path: _cgroup(path, cgroups))
+
+    what = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
+            if name in filters.terms]  # fmt: skip
+    if "errno" in filters.terms:
+        what.append(f"(!{_RETURNED} || {_request('errno', '-t->calls[0].result', filters.terms['errno'])})")
+    if filters.failed:
+        what.append(f"(!{_RETURNED} || t->calls[0].result || t->calls[0].flags & CALL_NULL)")
+    if filters.module_requests:
+        what.append(f"(t->modules || {_INCOMPLETE})")
+    if filters.min_duration_ns is not None:
+        what.append(f"(!{_RETURNED} || t->calls[0].duration_ns >= {filters.min_duration_ns}ULL)")
+
+    clauses = {"KEEP_WHO": who, "KEEP_WHAT": what}
+    return {name: " && ".join(parts) for name, parts in clauses.items() if parts}
+
+
+def _request(name: str, source: str, term: Term) -> str:
+    test = _numbers(source, term)
+    if name not in UNKNOWN_OF_BARE:
+        return test
+    return f"(t->flags & RECORD_BARE ? {int(not term.include)} : {test})"
+
+
+def _numbers(source: str, term: Term) -> str:
+    """``source`` is read once, then compared with each value of a term of integers."""
+    return f"({{ s64 v = {source}; {_alternatives(term, lambda value: f'v == {value}LL')}; }})"
+
+
+def _alternatives(term: Term, test: Callable[[int], str]) -> str:
+    parts = []
+    if term.include:
+        parts.append("(" + " || ".join(test(int(value)) for value in sorted(term.include)) + ")")
+    parts += [f"!({test(int(value))})" for value in sorted(term.exclude)]
+    return " && ".join(parts)
+
+
+def _names(term: Term, test: Callable[[str], str]) -> list[str]:
+    """Clauses for a term of names; a side with a glob in it is left to the records."""
+    clauses = []
+    if term.include and not _any_glob(term.include):
+        clauses.append("(" + " || ".join(test(str(name)) for name in sorted(term.include, key=str)) + ")")
+    clauses += [f"!({test(str(name))})" for name in sorted(term.exclude, key=str) if not is_glob(str(name))]
+    return clauses
+
+
+def _any_glob(names: Iterable[object]) -> bool:
+    return any(is_glob(str(name)) for name in names)
+
+
+def _comm(name: str) -> str:
+    size = define("INETPROBE_COMM")
+    raw = encode(name)[: size - 1].ljust(size, b"\0")
+    low, high = (int.from_bytes(raw[i : i + 8], "little") for i in (0, 8))
+    return f"WHO_COMM({low:#x}ULL, {high:#x}ULL)"
+
+
+def _cgroup(path: str, cgroups: Cgroups) -> str:
+    found = cgroups.identify(path)
+    if found is None:
+        raise UsageError(f"no cgroup {path!r} below {cgroups.root}: give a path such as /system.slice")
+    identity, level = found
+    return f"(WHO_CGROUP({level}) == {identity}ULL)"

@@ -1,0 +1,191 @@
+"""Requests as people and programs write them: a call pasted from strace, and a line of ``explain --batch``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from inetprobe.base.errors import UsageError
+from inetprobe.base.uapi import errno_name, parse
+from inetprobe.model import inet_create
+from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
+from inetprobe.model.protocols import UNITS
+from inetprobe.model.reasons import Request, reason
+from inetprobe.model.world import ALLOCATION_FAILURES, Machine, known_modules
+
+SOCK_NONBLOCK, SOCK_CLOEXEC = 0o4000, 0o2000000
+#: What one line of ``--batch`` may be.
+REQUEST = '{"family": "inet", "type": "stream", "protocol": 0}'
+_FLAGS = {"SOCK_NONBLOCK": SOCK_NONBLOCK, "SOCK_CLOEXEC": SOCK_CLOEXEC}
+_CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*=\s*-1\s+(E[A-Z0-9]+)|\s*=\s*(\d+))?")
+_COMMENT = re.compile(r"/\*.*?\*/")
+
+
+class Question(NamedTuple):
+    """One request and all the model must know to answer it.
+
+    ``loaded`` and ``loadable`` are None where the profile's hold. ``failures`` is as for ``Machine``.
+    """
+
+    profile: Profile
+    family: int
+    type: int
+    protocol: int
+    kern: bool = False
+    cap_net_raw: bool = True
+    ping_group_allowed: bool = False
+    mptcp_enabled: bool = True
+    initial_netns: bool = True
+    loaded: tuple[str, ...] | None = None
+    loadable: tuple[str, ...] | None = None
+    failures: Mapping[str, str] = MappingProxyType({})
+
+    def answer(self) -> inet_create.Outcome:
+        """What the path comes to. Raises UsageError for a family the model does not know."""
+        machine = Machine(
+            _with_aliases(self.profile, self.loadable or ()),
+            loaded=self.loaded,
+            loadable=self.loadable,
+            cap_net_raw=self.cap_net_raw,
+            ping_group_allowed=self.ping_group_allowed,
+            mptcp_enabled=self.mptcp_enabled,
+            initial_netns=self.initial_netns,
+            failures=self.failures,
+        )
+        try:
+            if self.kern:
+                return inet_create.create(machine, self.family, self.type, self.protocol, kern=True)
+            return inet_create.socket(machine, self.family, self.type, self.protocol)
+        except ValueError as error:
+            raise UsageError(f"{error}: inetprobe explains those two") from None
+
+    def reason(self, outcome: inet_create.Outcome) -> str:
+        """Why, in one sentence."""
+        kind = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
+        return reason(Request(self.family, kind, self.protocol, self.profile), outcome)
+
+
+@lru_cache(maxsize=256)
+def _with_aliases(profile: Profile, loadable: tuple[str, ...]) -> Profile:
+    """A module that is said to be loadable is found under upstream's names where this build's leave it none."""
+    missing = [name for name in known_modules(profile, loadable) if name not in profile.aliases.values()]
+    if not missing:
+        return profile
+    more = {alias: name for name in missing for alias in UNITS[name].aliases}
+    return replace(profile, aliases={**more, **profile.aliases})
+
+
+def parse_call(text: str) -> tuple[int, int, int, str | None]:
+    """(family, type with its flags, protocol, result) of ``socket(AF_INET, SOCK_STREAM, 0) = -1 EPERM …``.
+
+    The result is an errno's name, ``"ok"``, or None where the text has none. Raises UsageError.
+    """
+    match = _CALL.search(_COMMENT.sub("", text))
+    if match is None:
+        raise UsageError(f"{text!r} is no call of socket(): give one such as 'socket(AF_INET, SOCK_STREAM, 0)'")
+    family, type_, protocol, failed, descriptor = match.groups()
+    result = failed or ("ok" if descriptor is not None else None)
+    return parse("family", family), parse_type(type_), parse("protocol", protocol), result
+
+
+def parse_type(text: str) -> int:
+    """``SOCK_RAW|SOCK_CLOEXEC`` or a number. Raises UsageError."""
+    value = 0
+    for word in text.split("|"):
+        name = word.strip().upper()
+        value |= _FLAGS[name] if name in _FLAGS else parse("type", word)
+    return value
+
+
+def parse_line(line: str | bytes, default: Profile | None) -> Question:
+    """One line of ``--batch``; ``default`` is the profile where it names no kernel. Raises UsageError."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"this is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"a request is an object such as {REQUEST}")
+    values: dict[str, Any] = {"profile": default}
+    for key, value in data.items():
+        reader = _KEYS.get(key)
+        if reader is None:
+            raise UsageError(f"unknown key {key!r}: a request has {', '.join(_KEYS)}")
+        values["profile" if key == "kernel" else key] = reader(key, value)
+    for key in ("family", "type", "protocol"):
+        if key not in values:
+            raise UsageError(f"the request has no {key}: give one, such as {REQUEST}")
+    if values["profile"] is None:
+        raise UsageError(f"the request has no kernel: one of {', '.join(BUILT_IN_PROFILES)}")
+    return Question(**values)
+
+
+def kernel(name: str) -> Profile:
+    """The built-in profile of this name. Raises UsageError."""
+    profile = BUILT_IN_PROFILES.get(name)
+    if profile is None:
+        raise UsageError(f"unknown kernel {name!r}: one of {', '.join(BUILT_IN_PROFILES)}")
+    return profile
+
+
+def failure(kind: str, value: str) -> str:
+    """A failure's value, checked: ``alloc`` takes why, the others an errno. Raises UsageError."""
+    if kind == "alloc":
+        if value in ALLOCATION_FAILURES:
+            return value
+        raise UsageError(f"alloc fails for want of {', '.join(ALLOCATION_FAILURES)}, not {value!r}")
+    if kind not in ("hash", "init", "cgroup"):
+        raise UsageError(f"unknown failure {kind!r}: one of alloc, hash, init, cgroup")
+    return errno_name(parse("errno", value))
+
+
+def _integer(key: str, value: Any) -> int:
+    if isinstance(value, str):
+        value = parse_type(value) if key == "type" else parse(key, value)
+    if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
+        raise UsageError(f"{key} {value!r} is neither a name nor a C int")
+    return value
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{key} {value!r} is neither true nor false")
+    return value
+
+
+def _modules(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UsageError(f"{key} {value!r} is no list of modules' names")
+    return tuple(value)
+
+
+def _failures(key: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(what, str) for what in value.values()):
+        raise UsageError(f'{key} {value!r} is no object such as {{"alloc": "memory"}}')
+    return {kind: failure(kind, what) for kind, what in value.items()}
+
+
+def _profile(key: str, value: Any) -> Profile:
+    if not isinstance(value, str):
+        raise UsageError(f"{key} {value!r} is no name of a kernel")
+    return kernel(value)
+
+
+_KEYS: Mapping[str, Callable[[str, Any], Any]] = {
+    "kernel": _profile,
+    "family": _integer,
+    "type": _integer,
+    "protocol": _integer,
+    "kern": _truth,
+    "cap_net_raw": _truth,
+    "ping_group_allowed": _truth,
+    "mptcp_enabled": _truth,
+    "initial_netns": _truth,
+    "loaded": _modules,
+    "loadable": _modules,
+    "failures": _failures,
+}

@@ -1,0 +1,1 @@
+"""One record a socket: its layout, a batch of them, where each went, a file of them."""

@@ -1,0 +1,87 @@
+"""Where every socket went, and whether that adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inetprobe.base.words import by_reason, counted
+
+#: Probes whose misses are sockets that nothing else counts.
+CREATES = ("inet_create:entry", "inet6_create:entry")
+
+
+@dataclass(slots=True)
+class Accounting:
+    """Where every outermost entry of inet_create and inet6_create went.
+
+    ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
+    arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
+
+    Apart from it: ``nested`` creates within another's; ``foreign`` calls of interrupts, set aside; ``orphan_returns``,
+    returns without an entry; ``unfollowed`` children of COMMAND; by address family ``other_families``, calls of
+    sk_alloc that no create made, and ``accepted``, socks cloned for accepted connections. By probe
+    (``inet_create:entry``): ``probe_hits`` and ``probe_misses`` as the kernel counts them, and ``program_skipped``,
+    hits on which the kernel did not run the program. ``stacks_lost`` are the stacks without all of their frames, by
+    side and reason (``user:exited``).
+    """
+
+    entries: int = 0
+    complete: int = 0
+    incomplete: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    filtered: int = 0
+    in_flight: int = 0
+    nested: int = 0
+    foreign: int = 0
+    orphan_returns: int = 0
+    unfollowed: int = 0
+    other_families: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    probe_hits: dict[str, int] = field(default_factory=dict)
+    probe_misses: dict[str, int] = field(default_factory=dict)
+    program_skipped: dict[str, int] = field(default_factory=dict)
+    stacks_lost: dict[str, int] = field(default_factory=dict)
+
+    def unaccounted(self) -> int:
+        """Entries minus everything they can have become: 0 when the identity holds."""
+        ended = self.complete + sum(self.incomplete.values()) + sum(self.lost.values())
+        return self.entries - ended - self.filtered - self.in_flight
+
+    def damage(self, sockets: int) -> str | None:
+        """In which way a recording of ``sockets`` is damaged, as the end of a sentence; None where it is whole."""
+        told = self.complete + sum(self.incomplete.values())
+        if told != sockets:
+            return f"is damaged: it has {counted(sockets, 'socket')}, and its accounting says {told:,}"
+        odd = self.unaccounted()
+        return f"is damaged: its accounting does not add up, by {odd:+,} sockets" if odd else None
+
+    def missing(self) -> dict[str, int]:
+        """Sockets of which nothing is known, by reason."""
+        missing = {reason: count for reason, count in self.lost.items() if count}
+        for reason, counts in (("probe missed", self.probe_misses), ("probe skipped", self.program_skipped)):
+            unseen = sum(counts.get(probe, 0) for probe in CREATES)
+            if unseen:
+                missing[reason] = unseen
+        if self.unfollowed:
+            missing["children not followed"] = self.unfollowed
+        return missing
+
+    def gap(self) -> str | None:
+        """Why a recording does not tell of every socket, as the end of a sentence; None where it does."""
+        missing = self.missing()
+        return f"is lossy ({by_reason(missing)}): what the missing sockets did is not known" if missing else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, in the summary line and in a recording; of stacks only where some are not whole."""
+        said = asdict(self)
+        if not self.stacks_lost:
+            del said["stacks_lost"]
+        return said
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Accounting:
+        """The inverse of ``to_dict``; keys of a newer 1.x are left out."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**known)

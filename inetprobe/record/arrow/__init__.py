@@ -1,0 +1,1 @@
+"""Records as Arrow columns: written into a recording, and read again from a stranger's."""

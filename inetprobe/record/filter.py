@@ -1,0 +1,235 @@
+"""Which sockets to show. Values of one filter are alternatives, different filters must all hold, ``!`` negates."""
+
+from __future__ import annotations
+
+import fnmatch
+import pwd
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.base import text
+from inetprobe.base.errors import UsageError
+from inetprobe.base.uapi import parse
+from inetprobe.record.layout import (
+    CALL_NULL,
+    CALL_RETURNED,
+    FUNCTION_REQUEST_MODULE,
+    INCOMPLETE_FLAGS,
+    RECORD_BARE,
+    Records,
+    define,
+)
+from inetprobe.record.run import Run
+
+Mask = npt.NDArray[np.bool_]
+
+_UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
+_NETNS = re.compile(r"net:\[(\d+)\]")
+#: Filters of integers that stand in the record under the same name.
+NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
+#: What is not known of a sock that no create made: no value of such a filter matches it.
+UNKNOWN_OF_BARE = ("type", "protocol", "errno")
+AF_INET, AF_INET6 = 2, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One filter: a value passes if it is in ``include`` (or that is empty) and not in ``exclude``."""
+
+    include: frozenset[int | str]
+    exclude: frozenset[int | str]
+
+    def passes(self, matches: Callable[[int | str], bool]) -> bool:
+        """Does a thing pass that ``matches`` compares with each value?"""
+        included = not self.include or any(matches(value) for value in self.include)
+        return included and not any(matches(value) for value in self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of one command. ``terms`` has only those given; ``min_duration_ns`` is in nanoseconds."""
+
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    failed: bool = False
+    module_requests: bool = False
+    min_duration_ns: int | None = None
+    all_families: bool = False
+
+    @property
+    def beyond_inet(self) -> bool:
+        """Are socks wanted that inet_create and inet6_create do not make?"""
+        families = self.terms["family"].include if "family" in self.terms else frozenset()
+        return self.all_families or bool(families - {AF_INET, AF_INET6})
+
+    def mask(self, records: Records, run: Run) -> Mask:
+        """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
+        keep = np.ones(len(records), bool)
+        bare = (records["flags"] & RECORD_BARE) != 0
+        for name in NUMBERS:
+            if name in self.terms:
+                passes = _numbers(records[name], self.terms[name])
+                keep &= np.where(bare, not self.terms[name].include, passes) if name in UNKNOWN_OF_BARE else passes
+        if "comm" in self.terms:
+            keep &= self._by_value(records["comm"], _comm_of, "comm")
+        if "cgroup" in self.terms:
+            keep &= self._by_value(records["cgroup_id"], lambda identity: run.cgroups.get(identity) or "", "cgroup")
+        return keep & self._outcome(records)
+
+    def describe(self) -> tuple[str, ...]:
+        """Each filter in a canonical form, for a recording's metadata."""
+        parts = []
+        for name, term in sorted(self.terms.items()):
+            values = [*sorted(map(str, term.include)), *(f"!{value}" for value in sorted(map(str, term.exclude)))]
+            parts.append(f"{name}={','.join(values)}")
+        parts += ["family=all"] * self.all_families
+        parts += ["failed"] * self.failed + ["module-requests"] * self.module_requests
+        if self.min_duration_ns is not None:
+            parts.append(f"min-duration={self.min_duration_ns}ns")
+        return tuple(parts)
+
+    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[Any], str], kind: str) -> Mask:
+        values, inverse = np.unique(column, return_inverse=True)
+        match = _same_comm if kind == "comm" else _in_cgroup
+        term = self.terms[kind]
+        verdicts = np.zeros(len(values), np.bool_)
+        for place, value in enumerate(values.tolist()):
+            verdicts[place] = term.passes(partial(match, name_of(value)))
+        result: Mask = verdicts[inverse]
+        return result
+
+    def _outcome(self, records: Records) -> Mask:
+        outermost = records["calls"][:, 0]
+        unseen = (outermost["flags"] & CALL_RETURNED) == 0
+        keep = np.ones(len(records), bool)
+        if self.failed:
+            keep &= unseen | (outermost["result"] != 0) | ((outermost["flags"] & CALL_NULL) != 0)
+        if "errno" in self.terms:
+            bare = (records["flags"] & RECORD_BARE) != 0
+            passes = _numbers(-outermost["result"], self.terms["errno"])
+            keep &= unseen | np.where(bare, not self.terms["errno"].include, passes)
+        if self.min_duration_ns is not None:
+            keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
+        if self.module_requests:
+            slots = np.arange(records["calls"].shape[1])
+            used = slots < records["ncalls"][:, None]
+            unseen |= (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
+            keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
+        return keep
+
+
+def build(
+    values: Mapping[str, Iterable[str]],
+    *,
+    failed: bool = False,
+    module_requests: bool = False,
+    min_duration: str | None = None,
+) -> Filters:
+    """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
+    terms = {}
+    all_families = False
+    for name, words in values.items():
+        flat = [word.strip() for given in words for word in given.split(",")]
+        if name == "family" and any(word.lower() == "all" for word in flat):
+            all_families = True
+            flat = [word for word in flat if word.startswith("!")]
+        if flat:
+            include = frozenset(_value(name, word) for word in flat if not word.startswith("!"))
+            exclude = frozenset(_value(name, word[1:]) for word in flat if word.startswith("!"))
+            terms[name] = Term(include, exclude)
+    least = None if min_duration is None else parse_duration(min_duration)
+    return Filters(terms, failed, module_requests, least, all_families)
+
+
+def parse_duration(word: str) -> int:
+    """Nanoseconds of ``5ms``, ``1.5s``, ``250ns``; a bare number is seconds. Raises UsageError."""
+    match = _DURATION.fullmatch(word.strip())
+    if match is None:
+        raise UsageError(f"{word!r} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
+    ns = float(match[1]) * _UNITS[match[2]]
+    if ns >= 1 << 63:
+        raise UsageError(f"the duration {word[:20]}… is too long: 292 years is the most")
+    return round(ns)
+
+
+def is_glob(word: str) -> bool:
+    """Is it a shell pattern rather than a name?"""
+    return any(char in word for char in "*?[")
+
+
+def _value(name: str, word: str) -> int | str:
+    word = word.strip()
+    if not word:
+        raise UsageError(f"--{name}: an empty value: give one, or leave the filter out")
+    if name == "comm" and not is_glob(word):
+        return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps no more
+    if name in ("comm", "cgroup"):
+        return word
+    if name in ("family", "type", "protocol", "errno"):
+        return parse(name, word)
+    if name == "uid" and not _is_number(word):
+        return _uid(word)
+    if name == "netns" and not _is_number(word):
+        return _netns(word)
+    # Ten digits at most: Python itself refuses to read thousands of them.
+    if not _is_number(word) or len(word) > 10 or int(word) >= 1 << 32:
+        raise UsageError(f"--{name}: {word[:40]!r} is not a number below 2^32")
+    return int(word)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit()
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise UsageError(f"--uid: {name!r} is neither a number nor a user of this machine") from None
+
+
+def _netns(word: str) -> int:
+    match = _NETNS.fullmatch(word)
+    if match:
+        return int(match[1])
+    try:
+        return Path(word).stat().st_ino
+    except OSError as error:
+        raise UsageError(
+            f"--netns: {word!r}: {error.strerror}: give an inode number, net:[…] or a path such as /proc/PID/ns/net"
+        ) from None
+
+
+def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
+    values = column.astype(np.int64)
+    keep = np.isin(values, [int(v) for v in term.include]) if term.include else np.ones(len(values), bool)
+    if term.exclude:
+        keep &= ~np.isin(values, [int(v) for v in term.exclude])
+    return keep
+
+
+def _comm_of(raw: bytes) -> str:
+    return text.until_nul(raw)
+
+
+def _same_comm(comm: str, wanted: int | str) -> bool:
+    wanted = str(wanted)
+    return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
+
+
+# A recording may give a long path to any number of cgroups.
+@lru_cache(maxsize=4096)
+def _in_cgroup(path: str, wanted: int | str) -> bool:
+    """A cgroup and everything below it."""
+    wanted = "/" + str(wanted).strip("/")
+    if not is_glob(wanted):
+        return wanted == "/" or path == wanted or path.startswith(wanted + "/")
+    parents = (path[:i] for i in range(1, len(path) + 1) if path[i : i + 1] in ("/", ""))
+    return any(fnmatch.fnmatchcase(parent, wanted) for parent in parents)

@@ -1,0 +1,116 @@
+"""The record as Python sees it: a numpy type built from ``bpf/record.h``, and the batch that carries records.
+
+``bpf/record.h`` is the only definition of the layout. It is read here once, at import, so the two cannot differ; a
+test compiles the header and compares every offset with the compiler's.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.base.errors import InetprobeError
+from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
+
+Records = npt.NDArray[np.void]
+
+
+_HEADER = (bpf_folder() / "record.h").read_text()
+_DEFINES = parse_defines(_HEADER)
+
+
+def define(name: str) -> int:
+    """The value of a constant of ``bpf/record.h``."""
+    return _DEFINES[name]
+
+
+#: Calls a record holds, and how many with --also.
+SLOTS = _DEFINES["INETPROBE_CALLS"]
+SLOTS_ALSO = 32
+
+
+@lru_cache
+def record_dtype(
+    calls: int = SLOTS, *, sock: bool = False, stack: bool = False, frames: bool = False
+) -> np.dtype[np.void]:
+    """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields.
+
+    With ``stack`` it has the number of a stack, and with ``frames`` besides what only the kernel's ring has: addresses.
+    """
+    sizes = {
+        "INETPROBE_CALLS": calls,
+        "INETPROBE_SOCKS": int(sock),
+        "INETPROBE_STACKS": int(stack),
+        "INETPROBE_FRAMES": int(frames),
+    }
+    return parse_structs(_HEADER, _DEFINES | sizes)["inetprobe_record"]
+
+
+RECORD = record_dtype()
+
+CALL_RETURNED = define("CALL_RETURNED")
+CALL_POINTER = define("CALL_POINTER")
+CALL_NULL = define("CALL_NULL")
+CALL_VOID = define("CALL_VOID")
+MODULE_PROTO_TYPE = define("MODULE_PROTO_TYPE")
+MODULE_PROTO = define("MODULE_PROTO")
+RECORD_CAP_KNOWN = define("RECORD_CAP_KNOWN")
+RECORD_CAP_NET_RAW = define("RECORD_CAP_NET_RAW")
+RECORD_KERN = define("RECORD_KERN")
+RECORD_RETURN_MISSED = define("RECORD_RETURN_MISSED")
+RECORD_ENTRY_MISSED = define("RECORD_ENTRY_MISSED")
+RECORD_TRUNCATED = define("RECORD_TRUNCATED")
+RECORD_BARE = define("RECORD_BARE")
+RECORD_SOFTIRQ = define("RECORD_SOFTIRQ")
+FUNCTION_REQUEST_MODULE = define("FUNCTION_REQUEST_MODULE")
+PRODUCERS = define("PRODUCERS")
+
+# A record whose call was not seen whole, worst first, with what the summary and the JSON call it.
+INCOMPLETE_FLAGS = {
+    RECORD_RETURN_MISSED: "return_missed",
+    RECORD_ENTRY_MISSED: "entry_missed",
+    RECORD_TRUNCATED: "truncated",
+}
+
+#: Members of a record that are text.
+NAMES = ("comm", "prot")
+
+#: Members that a record has one of or none.
+OPTIONAL = ("sock", "stack")
+
+#: The most functions --also takes, and the number of the first.
+ALSO_MAX = define("ALSO_MAX")
+FUNCTION_ALSO = define("FUNCTION_ALSO")
+
+#: The functions always traced, by the number a call carries.
+FUNCTIONS: dict[int, str] = {
+    define("FUNCTION_INET_CREATE"): "inet_create",
+    define("FUNCTION_INET6_CREATE"): "inet6_create",
+    define("FUNCTION_SK_ALLOC"): "sk_alloc",
+    define("FUNCTION_SK_PROT_ALLOC"): "sk_prot_alloc",
+    FUNCTION_REQUEST_MODULE: "__request_module",
+}
+
+
+def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:
+    """The records in ``data``, without a copy. Raises InetprobeError if it is not a whole number of them."""
+    size = memoryview(data).nbytes
+    if size % dtype.itemsize:
+        raise InetprobeError(f"{size} bytes are not a whole number of {dtype.itemsize}-byte records")
+    return np.frombuffer(data, dtype=dtype)
+
+
+def incomplete_reason(flags: int) -> str | None:
+    """Why a record with these flags is not a complete trace, or None when it is one."""
+    for flag, reason in INCOMPLETE_FLAGS.items():
+        if flags & flag:
+            return reason
+    return None
+
+
+def reasons(flags: npt.NDArray[np.uint8]) -> list[tuple[str | None, int]]:
+    """Why records with these flags are not complete traces, None for those that are, and of how many that is true."""
+    counts = np.bincount(flags)
+    return [(incomplete_reason(value), int(counts[value])) for value in np.flatnonzero(counts).tolist()]

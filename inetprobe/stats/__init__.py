@@ -1,0 +1,1 @@
+"""Counting any number of sockets in bounded memory."""

@@ -1,0 +1,366 @@
+"""What a run's records come to, for people: who, what, how long, by whom it was held up.
+
+``Stats`` is a sink for any number of records in bounded memory. ``aggregate.py`` is another thing: it makes the very
+counts, in the very buckets, that the kernel keeps for Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.base import text
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.calls import module_name
+from inetprobe.record.layout import CALL_RETURNED, FUNCTION_REQUEST_MODULE, RECORD_BARE, Records, incomplete_reason
+from inetprobe.record.measures import errnos, failed, seen
+from inetprobe.record.run import Run
+from inetprobe.record.shapes import grouped
+from inetprobe.stats.loglinear import Latency, Rows, sums
+from inetprobe.stats.top_keys import OTHER, Other, Table
+
+_K = TypeVar("_K", bound=Hashable)
+#: Keys that a table holds before the rest counts as OTHER.
+MOST_WHO, MOST_KINDS, MOST_MODULES, MOST_FAILURES, MOST_FUNCTIONS = 4096, 512, 1024, 4096, 64
+# More at once, and the floats that sums are made in would not be exact.
+_STEP = 1 << 15
+
+
+class Kind(NamedTuple):
+    """What a socket was asked to be; ``type`` without its flags, ``protocol`` as the caller gave it."""
+
+    family: int
+    type: int
+    protocol: int
+
+
+class Failure(NamedTuple):
+    """A kind and the errno it failed with, positive; None where what it failed with is no errno of the kernel's."""
+
+    family: int
+    type: int
+    protocol: int
+    errno: int | None
+
+
+class Process(NamedTuple):
+    """Who asked; ``comm`` is decoded (inetprobe.base.text), not yet made harmless for a terminal."""
+
+    pid: int
+    comm: str
+
+
+class Asker(NamedTuple):
+    """Who asked for a module; ``module`` is None for a name that is not of inet_create's."""
+
+    module: str | None
+    pid: int
+    comm: str
+
+
+class Counts(NamedTuple):
+    """Sockets of one kind, process, comm or cgroup.
+
+    ``failures`` are of those whose outcome was seen. ``requests`` are calls of __request_module, ``blocked_ns`` the
+    time inside those that returned, ``longest_ns`` the longest of them.
+    """
+
+    sockets: int = 0
+    failures: int = 0
+    requests: int = 0
+    blocked_ns: int = 0
+    longest_ns: int = 0
+
+
+class Requests(NamedTuple):
+    """Requests for one module; ``failures`` are those that did not return 0; times as in ``Counts``."""
+
+    requests: int = 0
+    failures: int = 0
+    blocked_ns: int = 0
+    longest_ns: int = 0
+
+
+class Facts(NamedTuple):
+    """What was last seen of a process. ``cgroup`` is a path, None where it is not known."""
+
+    ppid: int
+    uid: int
+    cgroup: str | None
+
+
+#: A cgroup's path, or its id where no path is known.
+Cgroup = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The counts of a moment. Each mapping may have the key OTHER, for what its table had no room for.
+
+    ``sockets`` are creations whose record was seen, ``bare`` the socks that no create made (they count in
+    ``functions`` alone, and in who made them not at all); ``unseen`` are creations without an outcome. ``failures`` by
+    kind and errno, ``errnos`` by errno alone. ``lost`` are sockets without a record, by reason, as the batches and,
+    once the run is over, its accounting say.
+    """
+
+    sockets: int = 0
+    bare: int = 0
+    failed: int = 0
+    unseen: int = 0
+    requests: int = 0
+    blocked_ns: int = 0
+    functions: Mapping[str | Other, Latency] = field(default_factory=dict)
+    kinds: Mapping[Kind | Other, Counts] = field(default_factory=dict)
+    latencies: Mapping[Kind | Other, Latency] = field(default_factory=dict)
+    failures: Mapping[Failure | Other, int] = field(default_factory=dict)
+    errnos: Mapping[int | None, int] = field(default_factory=dict)
+    processes: Mapping[Process | Other, Counts] = field(default_factory=dict)
+    facts: Mapping[Process, Facts] = field(default_factory=dict)
+    comms: Mapping[str | Other, Counts] = field(default_factory=dict)
+    cgroups: Mapping[Cgroup | Other, Counts] = field(default_factory=dict)
+    modules: Mapping[str | Other | None, Requests] = field(default_factory=dict)
+    askers: Mapping[Asker | Other, Requests] = field(default_factory=dict)
+    incomplete: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    first_ns: int | None = None
+    last_ns: int | None = None
+    accounting: Accounting | None = None
+
+
+class Stats:
+    """A sink (see Sink) that counts, and gives the View of what it was fed so far. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._functions: Table[str] = Table(MOST_FUNCTIONS, 1, timed=True)
+        self._kinds: Table[Kind] = Table(MOST_KINDS, 4, timed=True)
+        self._failures: Table[Failure] = Table(MOST_FAILURES, 1)
+        self._processes: Table[Process] = Table(MOST_WHO, 4)
+        self._comms: Table[str] = Table(MOST_WHO, 4)
+        self._cgroups: Table[Cgroup] = Table(MOST_WHO, 4)
+        self._modules: Table[str | None] = Table(MOST_MODULES, 3)
+        self._askers: Table[Asker] = Table(MOST_WHO, 3)
+        self._errnos: Counter[int | None] = Counter()
+        self._incomplete: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._totals = Counts()
+        self._bare = 0
+        self._unseen = 0
+        self._span: tuple[int, int] | None = None
+        self._accounting: Accounting | None = None
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink. The calls must nest, as ``pump`` sees to."""
+        for loss in batch.losses:
+            self._lost[loss.reason] += loss.count
+        for start in range(0, len(batch), _STEP):
+            self._add(batch.records[start : start + _STEP], run)
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        self._accounting = accounting
+        for reason, count in accounting.lost.items():
+            self._lost[reason] = max(self._lost[reason], count)
+
+    def merge(self, other: Stats) -> None:
+        """Adds what another was fed. The accounting of the runs is not added up: the view has none then."""
+        tables: tuple[tuple[Table[Any], Table[Any]], ...] = (
+            (self._functions, other._functions),
+            (self._kinds, other._kinds),
+            (self._failures, other._failures),
+            (self._processes, other._processes),
+            (self._comms, other._comms),
+            (self._cgroups, other._cgroups),
+            (self._modules, other._modules),
+            (self._askers, other._askers),
+        )
+        for mine, theirs in tables:
+            mine.merge(theirs)
+        self._errnos += other._errnos
+        self._incomplete += other._incomplete
+        self._lost += other._lost
+        self._totals = _sum(self._totals, other._totals)
+        self._bare += other._bare
+        self._unseen += other._unseen
+        self._widen(other._span)
+        self._accounting = None
+
+    def buckets(self, key: str | Kind | Other) -> list[tuple[int, int, int]]:
+        """(least ns, greatest ns, count) of a function's or a kind's histogram, ascending, empty ones left out.
+
+        Raises KeyError if nothing was counted under that key; OTHER is that of the kinds.
+        """
+        return list(self._functions.buckets(key) if isinstance(key, str) else self._kinds.buckets(key))
+
+    def view(self) -> View:
+        """The counts now, which later batches do not change."""
+        return View(
+            sockets=self._totals.sockets,
+            bare=self._bare,
+            failed=self._totals.failures,
+            unseen=self._unseen,
+            requests=self._totals.requests,
+            blocked_ns=self._totals.blocked_ns,
+            functions=_latencies(self._functions),
+            kinds={key: Counts._make(counts) for key, counts in self._kinds.items()},
+            latencies=_latencies(self._kinds),
+            failures={key: counts[0] for key, counts in self._failures.items()},
+            errnos=dict(self._errnos),
+            processes={key: Counts._make(counts) for key, counts in self._processes.items()},
+            facts=dict(self._processes.notes),
+            comms={key: Counts._make(counts) for key, counts in self._comms.items()},
+            cgroups={key: Counts._make(counts) for key, counts in self._cgroups.items()},
+            modules={key: Requests._make(counts) for key, counts in self._modules.items()},
+            askers={key: Requests._make(counts) for key, counts in self._askers.items()},
+            incomplete=dict(self._incomplete),
+            lost=dict(self._lost),
+            first_ns=None if self._span is None else self._span[0],
+            last_ns=None if self._span is None else self._span[1],
+            accounting=self._accounting,
+        )
+
+    def _add(self, records: Records, run: Run) -> None:
+        self._widen((int(records["start_ns"].min()), int(records["start_ns"].max())))
+        self._add_incomplete(records["flags"])
+        used = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
+        self._add_functions(records["calls"][used], run)
+        bare = (records["flags"] & RECORD_BARE) != 0
+        self._bare += int(np.count_nonzero(bare))
+        if bare.any():
+            records, used = records[~bare], used[~bare]
+        if len(records):
+            self._add_creations(records, used, run)
+
+    def _add_incomplete(self, flags: npt.NDArray[np.uint8]) -> None:
+        for value, count in enumerate(np.bincount(flags).tolist()):
+            reason = incomplete_reason(value)
+            if count and reason is not None:
+                self._incomplete[reason] += count
+
+    def _add_functions(self, calls: Records, run: Run) -> None:
+        returned = calls[(calls["flags"] & CALL_RETURNED) != 0]
+        numbers, groups, counts = np.unique(returned["function"], return_inverse=True, return_counts=True)
+        rows = self._functions.add([run.functions[number] for number in numbers.tolist()], [counts.tolist()])
+        assert self._functions.histograms is not None
+        self._functions.histograms.add(rows[groups], returned["duration_ns"])
+
+    def _add_creations(self, records: Records, used: npt.NDArray[np.bool_], run: Run) -> None:
+        first, who, _ = grouped(records["pid"], records["cgroup_id"], records["comm"])
+        asked = used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)
+        owner = np.nonzero(asked)[0]
+        requests = records["calls"][asked]
+        # What is not zero until a call has returned is not blocked time yet.
+        blocked = np.where((requests["flags"] & CALL_RETURNED) != 0, requests["duration_ns"], np.uint64(0))
+        fails = failed(records)
+        self._unseen += int(np.count_nonzero(~seen(records)))
+        last = np.zeros(len(first), np.int64)
+        last[who] = np.arange(len(records))  # of those with one number the last stays
+        self._add_who(records[last], last, _Sums(who, len(first), fails, owner, blocked), run)
+        self._add_kinds(records, fails, owner, blocked)
+        if len(requests):
+            self._add_requests(records[first], who[owner], requests, blocked)
+
+    def _add_who(self, each: Records, order: Rows, sums_: _Sums, run: Run) -> None:
+        columns, longest = sums_.columns, sums_.longest
+        self._totals = _sum(self._totals, Counts._make([*map(sum, columns), max(longest)]))
+        processes = _processes(each)
+        paths = [run.cgroups.get(identity) for identity in each["cgroup_id"].tolist()]
+        fields = (each[name].tolist() for name in ("ppid", "uid"))
+        facts = [Facts(ppid, uid, path) for ppid, uid, path in zip(*fields, paths, strict=True)]
+        # A process that has moved to another cgroup is there twice.
+        latest = {processes[place]: facts[place] for place in np.argsort(order).tolist()}
+        self._processes.add(processes, columns, longest, [latest[process] for process in processes])
+        self._comms.add([process.comm for process in processes], columns, longest)
+        named = [
+            identity if path is None else path for identity, path in zip(each["cgroup_id"].tolist(), paths, strict=True)
+        ]
+        self._cgroups.add(named, columns, longest)
+
+    def _add_kinds(self, records: Records, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
+        fields = [records[name] for name in Kind._fields]
+        first, groups, _ = grouped(*fields)
+        kinds = [Kind._make(one) for one in zip(*(column[first].tolist() for column in fields), strict=True)]
+        counted = _Sums(groups, len(first), fails, owner, blocked)
+        rows = self._kinds.add(kinds, counted.columns, counted.longest)
+        known = seen(records)
+        assert self._kinds.histograms is not None
+        self._kinds.histograms.add(rows[groups[known]], records["calls"]["duration_ns"][known, 0])
+        if not fails.any():
+            return
+        of_failed = errnos(records)[fails]
+        first, _, each = grouped(groups[fails], of_failed)
+        counts = each.tolist()
+        numbers = [number or None for number in of_failed[first].tolist()]
+        asked = records[np.flatnonzero(fails)[first]]
+        of_kind = (asked[name].tolist() for name in Kind._fields)
+        failures = [Failure(*one) for one in zip(*of_kind, numbers, strict=True)]
+        self._failures.add(failures, [counts])
+        for errno, count in zip(numbers, counts, strict=True):
+            self._errnos[errno] += count
+
+    def _add_requests(self, each: Records, who: Rows, requests: Records, blocked: _Ns) -> None:
+        fields = ("module", "module_family", "module_protocol", "module_type")
+        first, groups, _ = grouped(who, *(requests[name] for name in fields))
+        refused = ((requests["flags"] & CALL_RETURNED) != 0) & (requests["result"] != 0)
+        columns = [
+            np.bincount(groups).tolist(),
+            np.bincount(groups[refused], minlength=len(first)).tolist(),
+            sums(groups, blocked, len(first)),
+        ]
+        longest = _longest(groups, blocked, len(first))
+        names = [
+            module_name(*asked) for asked in zip(*(requests[first][name].tolist() for name in fields), strict=True)
+        ]
+        self._modules.add(names, columns, longest)
+        askers = _processes(each[who[first]])
+        self._askers.add([Asker(name, *asker) for name, asker in zip(names, askers, strict=True)], columns, longest)
+
+    def _widen(self, span: tuple[int, int] | None) -> None:
+        if self._span is None or span is None:
+            self._span = span or self._span
+        else:
+            self._span = min(self._span[0], span[0]), max(self._span[1], span[1])
+
+
+_Ns = npt.NDArray[np.uint64]
+
+
+class _Sums:
+    """The columns of ``Counts`` for groups of records: ``owner`` is the record of each of the ``blocked`` times."""
+
+    def __init__(self, groups: Rows, most: int, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
+        asking = groups[owner]
+        self.columns = (
+            np.bincount(groups, minlength=most).tolist(),
+            np.bincount(groups[fails], minlength=most).tolist(),
+            np.bincount(asking, minlength=most).tolist(),
+            sums(asking, blocked, most),
+        )
+        self.longest = _longest(asking, blocked, most)
+
+
+def _longest(groups: Rows, values: _Ns, most: int) -> list[int]:
+    longest = np.zeros(most, np.uint64)
+    np.maximum.at(longest, groups, values)
+    result: list[int] = longest.tolist()
+    return result
+
+
+def _processes(records: Records) -> list[Process]:
+    comms = [text.decode(comm.partition(b"\0")[0]) for comm in records["comm"].tolist()]
+    return [Process(pid, comm) for pid, comm in zip(records["pid"].tolist(), comms, strict=True)]
+
+
+def _latencies(table: Table[_K]) -> dict[_K | Other, Latency]:
+    found = ((key, table.latency(key)) for key in (*(key for key, _ in table.items()), OTHER))
+    return {key: latency for key, latency in found if latency is not None}
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    added = (mine + theirs for mine, theirs in zip(one[:-1], other[:-1], strict=True))
+    return Counts._make([*added, max(one.longest_ns, other.longest_ns)])

@@ -1,0 +1,139 @@
+"""Bounded tables of counts by key: when one is full, what stands out least is counted together, as ``OTHER``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from inetprobe.stats.loglinear import Histograms, Latency, Rows
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Other(Enum):
+    """The key of the rest."""
+
+    OTHER = "other"
+
+
+OTHER: Final = Other.OTHER
+
+
+class Table(Generic[K]):
+    """Exact sums and maxima by key, for at most ``most`` keys at a time.
+
+    When there are more, the half that stands out least in every column folds into OTHER, sums and all: so no count is
+    lost, what is large stays, and a key that comes back starts again. Row 0 is OTHER's.
+    """
+
+    def __init__(self, most: int, columns: int, *, timed: bool = False) -> None:
+        """``columns`` is how many sums a key has; ``timed``: it has a histogram too."""
+        self.histograms = Histograms() if timed else None
+        self._most = most
+        self._rows: dict[K, int] = {}
+        self._notes: dict[K, Any] = {}
+        self._sums = np.zeros((1, columns), object)
+        self._longest = np.zeros(1, object)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self, keys: Sequence[K], sums: Sequence[Sequence[int]], longest: Sequence[int] = (), notes: Sequence[Any] = ()
+    ) -> Rows:
+        """Adds ``sums[column][i]`` to ``keys[i]``, and gives the row of each key.
+
+        ``longest`` are candidates for the maximum; ``notes`` replace what is noted of a key. A key may be there twice.
+        """
+        rows = self._places(keys)
+        if not keys:
+            return rows
+        np.add.at(self._sums, rows, np.array(sums, object).T)
+        if longest:
+            np.maximum.at(self._longest, rows, np.array(longest, object))
+        for key, note in zip(keys, notes, strict=False):
+            if key in self._rows:
+                self._notes[key] = note
+        return rows
+
+    def items(self) -> Iterator[tuple[K | Other, tuple[int, ...]]]:
+        """(key, (*sums, maximum)) of each key, then of OTHER where it has anything."""
+        for key, row in self._rows.items():
+            yield key, (*self._sums[row].tolist(), self._longest[row])
+        if self._sums[0].any():
+            yield OTHER, (*self._sums[0].tolist(), self._longest[0])
+
+    def latency(self, key: K | Other) -> Latency | None:
+        """Of a timed table: the key's durations."""
+        assert self.histograms is not None
+        return self.histograms.latency(self._row(key))
+
+    def buckets(self, key: K | Other) -> Iterator[tuple[int, int, int]]:
+        """Of a timed table: (least ns, greatest ns, count) of the key's buckets that are not empty, ascending."""
+        assert self.histograms is not None
+        return self.histograms.buckets(self._row(key))
+
+    @property
+    def notes(self) -> Mapping[K, Any]:
+        """What was last noted of each key."""
+        return self._notes
+
+    def merge(self, other: Table[K]) -> None:
+        """Adds another table, of the same columns."""
+        share = other._share()
+        keys = sorted(other._rows, key=lambda key: -share[other._rows[key]])  # where there is no room, it is for these
+        theirs = [other._rows[key] for key in keys]
+        rows = self.add(
+            keys,
+            other._sums[theirs].T.tolist(),
+            other._longest[theirs].tolist(),
+            [other._notes[key] for key in keys if key in other._notes],
+        )
+        self._sums[0] += other._sums[0]
+        self._longest[0] = max(self._longest[0], other._longest[0])
+        if self.histograms is not None and other.histograms is not None:
+            for mine, row in zip([*rows.tolist(), 0], [*theirs, 0], strict=True):
+                self.histograms.merge(mine, other.histograms, row)
+
+    def _row(self, key: K | Other) -> int:
+        return 0 if isinstance(key, Other) else self._rows[key]
+
+    def _places(self, keys: Sequence[K]) -> Rows:
+        if len(self._rows) + len(set(keys) - self._rows.keys()) > self._most:
+            self._fold()
+        for key in keys:
+            if key not in self._rows and len(self._rows) < self._most:
+                self._rows[key] = len(self._rows) + 1
+        missing = len(self._rows) + 1 - len(self._sums)
+        if missing > 0:
+            missing = max(missing, len(self._sums))
+            self._sums = np.concatenate([self._sums, np.zeros((missing, self._sums.shape[1]), object)])
+            self._longest = np.concatenate([self._longest, np.zeros(missing, object)])
+        return np.array([self._rows.get(key, 0) for key in keys], np.int64)
+
+    def _share(self) -> npt.NDArray[np.float64]:
+        """The largest share that each row has of any column, in the largest there is; OTHER's is 0."""
+        used = len(self._rows) + 1
+        columns = np.column_stack([self._sums[:used], self._longest[:used]]).astype(np.float64)
+        columns[0] = 0
+        result: npt.NDArray[np.float64] = (columns / np.maximum(columns.max(axis=0), 1)).max(axis=1)
+        return result
+
+    def _fold(self) -> None:
+        """Leaves half of the keys, those with the largest share of any column."""
+        share = self._share()
+        used = len(share)
+        left = set(np.argsort(-share, kind="stable")[: self._most // 2].tolist()) - {0}
+        keys = [key for key, row in self._rows.items() if row in left]
+        kept = [self._rows[key] for key in keys]
+        gone = sorted(set(range(used)) - set(kept))
+        self._sums = np.concatenate([self._sums[gone].sum(axis=0)[None], self._sums[kept]])
+        self._longest = np.concatenate([[max(self._longest[gone])], self._longest[kept]])
+        if self.histograms is not None:
+            self.histograms = self.histograms.keep(kept)
+        self._rows = {key: row for row, key in enumerate(keys, 1)}
+        self._notes = {key: self._notes[key] for key in keys if key in self._notes}

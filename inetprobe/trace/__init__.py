@@ -1,0 +1,1 @@
+"""Record → call trace → verdict → what is read."""

@@ -1,0 +1,202 @@
+"""Records → call traces: pure functions, no clock, no I/O.
+
+A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` checks a whole batch at once
+and then builds one ``CallTrace`` a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inetprobe.base import text, words
+from inetprobe.base.errors import TraceError
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
+from inetprobe.model.inet_sock import Sock
+from inetprobe.record.batch import Batch
+from inetprobe.record.calls import module_name
+from inetprobe.record.layout import (
+    CALL_NULL,
+    CALL_POINTER,
+    CALL_RETURNED,
+    CALL_VOID,
+    RECORD,
+    RECORD_BARE,
+    RECORD_CAP_KNOWN,
+    RECORD_CAP_NET_RAW,
+    RECORD_KERN,
+    RECORD_SOFTIRQ,
+    incomplete_reason,
+)
+from inetprobe.record.nesting import RULES, problems
+from inetprobe.record.run import Run
+from inetprobe.record.stacks import Stack
+
+_HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "stack", "frames")]
+
+
+class Call(NamedTuple):
+    """One call of a traced kernel function.
+
+    ``start_ns`` counts from the trace's own start; ``duration_ns`` is None where the return was never seen.
+    ``result`` is the function's integer result; for a function that returns a pointer ``pointer`` is ``"valid"`` or
+    ``"NULL"`` instead. ``module`` is the name ``__request_module`` was asked for.
+    """
+
+    function: str
+    depth: int
+    start_ns: int
+    duration_ns: int | None
+    result: int | None
+    pointer: str | None
+    module: str | None
+
+
+class CallTrace(NamedTuple):
+    """How one socket came to be, or did not.
+
+    ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or
+    None for success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
+    ``cap_net_raw``: did the caller hold it; None where it was not looked at (but for SOCK_RAW) or could not be told.
+    ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is None where it could not be seen.
+
+    A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
+    Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
+
+    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them. ``stack``
+    is who called the outermost call; None where it neither failed nor was slow, and where a run did not look.
+    """
+
+    id: str
+    start_ns: int
+    pid: int
+    tid: int
+    ppid: int
+    uid: int
+    gid: int
+    comm: str
+    cgroup: str | None
+    netns: int | None
+    cpu: int
+    family: int
+    type: int | None
+    protocol: int | None
+    kernel_socket: bool
+    cap_net_raw: bool | None
+    bare: bool
+    softirq: bool
+    prot: str | None
+    errno: str | None
+    duration_ns: int | None
+    incomplete: str | None
+    foreign: int
+    calls: tuple[Call, ...]
+    sock: Sock | None = None
+    stack: Stack | None = None
+
+
+def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
+    """The traces of a batch, in its order.
+
+    Raises TraceError, before the first is yielded, if any record's calls do not nest.
+    """
+    codes = problems(batch, run)
+    bad = np.flatnonzero(codes)
+    if bad.size:
+        first = int(bad[0])
+        raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {RULES[int(codes[first])]}")
+    # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
+    records = batch.records
+    parts = [records[name].tolist() for name in ("calls", "sock", "stack")]
+    for head, slots, socks, stacks in zip(records[_HEAD].tolist(), *parts, strict=True):
+        yield _build(
+            head, slots, _sock(*socks[0]) if socks else None, run.stacks.get(stacks[0]) if stacks else None, run
+        )
+
+
+def _sock(present: int, *fields: int) -> Sock | None:
+    if not present:
+        return None
+    return Sock(*[value if present >> place & 1 else None for place, value in enumerate(fields)])
+
+
+def _build(
+    head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | None, stack: Stack | None, run: Run
+) -> CallTrace:
+    (
+        start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
+        comm, prot,
+    ) = head  # fmt: skip
+    functions = run.functions
+    calls = []
+    for start, duration, result, function, depth, call_flags, kind, m_protocol, m_family, m_type in slots[:ncalls]:
+        returned = call_flags & CALL_RETURNED
+        pointer = None
+        if call_flags & CALL_POINTER:
+            pointer = "NULL" if call_flags & CALL_NULL else "valid"
+        calls.append(
+            Call(
+                functions[function],
+                depth,
+                start,
+                duration if returned else None,
+                result if returned and pointer is None and not call_flags & CALL_VOID else None,
+                pointer,
+                module_name(kind, m_family, m_protocol, m_type) if kind else None,
+            )
+        )
+    outcome = calls[0].result
+    bare = bool(flags & RECORD_BARE)
+    return CallTrace(
+        id=f"{cpu}-{seq}",
+        start_ns=start_ns,
+        pid=pid,
+        tid=tid,
+        ppid=ppid,
+        uid=uid,
+        gid=gid,
+        comm=text.until_nul(comm),
+        cgroup=run.cgroups.get(cgroup_id),
+        netns=netns or None,
+        cpu=cpu,
+        family=family,
+        type=None if bare else type_,
+        protocol=None if bare else protocol,
+        kernel_socket=bool(flags & RECORD_KERN),
+        cap_net_raw=bool(flags & RECORD_CAP_NET_RAW) if flags & RECORD_CAP_KNOWN else None,
+        bare=bare,
+        softirq=bool(flags & RECORD_SOFTIRQ),
+        prot=text.until_nul(prot) or None,
+        errno=errno_name(-outcome) if outcome else None,
+        duration_ns=calls[0].duration_ns,
+        incomplete=incomplete_reason(flags),
+        foreign=foreign,
+        calls=tuple(calls),
+        sock=sock,
+        stack=stack,
+    )
+
+
+def request(trace: CallTrace) -> str:
+    """The call as C has it: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how it came to be."""
+    family = words.name(FAMILIES, trace.family)
+    if trace.bare:
+        made = "sk_alloc" if trace.calls[0].function == "sk_alloc" else "accepted"
+        return f"{made}({family}){' in softirq' if trace.softirq else ''}"
+    return f"socket({family}, {words.name(TYPES, trace.type)}, {words.name(PROTOCOLS, trace.protocol)})"
+
+
+def own_of(calls: Iterable[Call]) -> list[int | None]:
+    """The same for the calls of one trace; None for a call whose end, or that of one below it, was not seen."""
+    own: list[int | None] = []
+    opened: list[int] = []
+    for place, call in enumerate(calls):
+        del opened[call.depth :]
+        own.append(call.duration_ns)
+        if opened:
+            mine = own[opened[-1]]
+            own[opened[-1]] = None if mine is None or call.duration_ns is None else max(0, mine - call.duration_ns)
+        opened.append(place)
+    return own

@@ -1,0 +1,29 @@
+"""The sinks of ``--format``: a small file and a line in ``open_format`` each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+from inetprobe.trace.pump import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text looks: ``colour`` on a terminal; ``stable`` leaves out what changes from run to run."""
+
+    colour: bool = False
+    stable: bool = False
+
+
+def open_format(name: str, out: TextIO, style: Style) -> Sink:
+    """The text sink ``tree``, ``line`` or ``json`` on ``out``."""
+    from inetprobe.trace.output import json_lines, line, tree
+
+    formats: dict[str, Callable[[TextIO, Style], Sink]] = {
+        "tree": tree.TreeSink,
+        "line": line.LineSink,
+        "json": json_lines.JsonSink,
+    }
+    return formats[name](out, style)

@@ -1,0 +1,107 @@
+"""``--format json``: one object a line, in the contract's keys and order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.words import rfc3339
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.run import Run
+from inetprobe.record.stacks import as_dict
+from inetprobe.trace.call_trace import Call, CallTrace
+from inetprobe.trace.output import Style
+from inetprobe.trace.output.json_template import JsonLines
+from inetprobe.trace.verdict import judge
+
+# What differs between two runs of the same workload, left out by --stable.
+_UNSTABLE = frozenset(
+    {"id", "time", "mono_ns", "pid", "tid", "ppid", "cgroup", "netns", "cpu", "duration_ns", "start_ns"}
+)
+
+
+class JsonSink:
+    """The contract's JSON lines; the last is the summary."""
+
+    def __init__(self, out: TextIO, style: Style) -> None:
+        self._out = out
+        self._lines = JsonLines(_stable if style.stable else to_dict)
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        for loss in batch.losses:
+            self._out.write(json.dumps({"v": 1, "kind": "lost", "reason": loss.reason, "count": loss.count}) + "\n")
+        for lines in self._lines.of(batch, run):
+            self._out.write(lines)
+        self._out.flush()
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink."""
+        self._out.write(json.dumps({"v": 1, "kind": "summary", **accounting.to_dict()}) + "\n")
+        self._out.flush()
+
+
+def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
+    """A trace as the contract has it."""
+    verdict = judge(trace, run.profile)
+    return {
+        "v": 1,
+        "kind": "trace",
+        "id": trace.id,
+        "time": rfc3339(trace.start_ns + run.clock_offset_ns),
+        "mono_ns": trace.start_ns,
+        "pid": trace.pid,
+        "tid": trace.tid,
+        "ppid": trace.ppid,
+        "uid": trace.uid,
+        "comm": trace.comm,
+        "cgroup": trace.cgroup,
+        "netns": trace.netns,
+        "cpu": trace.cpu,
+        "family": trace.family,
+        "family_name": FAMILIES.get(trace.family),
+        "type": trace.type,
+        "type_name": _name(TYPES, trace.type),
+        "protocol": trace.protocol,
+        "protocol_name": _name(PROTOCOLS, trace.protocol),
+        "kernel_socket": trace.kernel_socket,
+        **({"context": "softirq"} if trace.softirq else {}),
+        "prot": trace.prot,
+        "errno": trace.errno,
+        "duration_ns": trace.duration_ns,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "complete": trace.incomplete is None,
+        "calls": [_call_dict(call) for call in trace.calls],
+        **({"sock": None if trace.sock is None else trace.sock.known()} if run.sock else {}),
+        **({"stack": as_dict(trace.stack)} if run.stack else {}),
+    }
+
+
+def _name(names: Mapping[int, str], number: int | None) -> str | None:
+    return None if number is None else names.get(number)
+
+
+def _call_dict(call: Call) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "function": call.function,
+        "depth": call.depth,
+        "start_ns": call.start_ns,
+        "duration_ns": call.duration_ns,
+        "result": call.result,
+    }
+    if call.pointer is not None:
+        fields["pointer"] = call.pointer
+    if call.function == "__request_module":
+        fields["module"] = call.module
+    return fields
+
+
+def _stable(trace: CallTrace, run: Run) -> dict[str, Any]:
+    fields = to_dict(trace, run)
+    kept = {key: value for key, value in fields.items() if key not in _UNSTABLE}
+    kept["calls"] = [{k: v for k, v in call.items() if k not in _UNSTABLE} for call in fields["calls"]]
+    return kept

@@ -1,0 +1,39 @@
+"""The one line that ends every live command and replay."""
+
+from __future__ import annotations
+
+from inetprobe.record.accounting import Accounting
+
+
+def summary_line(accounting: Accounting) -> str:
+    """Sockets created, complete, incomplete and lost by reason; and, loudly, whatever does not add up."""
+    shown = accounting.entries - accounting.filtered
+    parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
+    parts.append(_by_reason("incomplete", accounting.incomplete))
+    parts.append(_by_reason("lost", accounting.lost))
+    extras = {
+        "filtered out": accounting.filtered,
+        "in flight": accounting.in_flight,
+        "foreign calls": accounting.foreign,
+        "returns without an entry": accounting.orphan_returns,
+        "children of COMMAND not followed": accounting.unfollowed,
+    }
+    parts += [f"{count:,} {name}" for name, count in extras.items() if count]
+    named = {
+        "of other families": accounting.other_families,
+        "accepted": accounting.accepted,
+        "probe hits missed": accounting.probe_misses,
+        "probe programs skipped": accounting.program_skipped,
+        "stacks without all frames": accounting.stacks_lost,
+    }
+    parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
+    odd = accounting.unaccounted()
+    if odd:
+        parts.append(f"{odd:+,} UNACCOUNTED FOR")
+    return ", ".join(parts)
+
+
+def _by_reason(what: str, counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+    return f"{total:,} {what}" + (f" ({detail})" if total else "")

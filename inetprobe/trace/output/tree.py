@@ -1,0 +1,102 @@
+"""``--format tree``: one socket a block, its calls nested."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from inetprobe.base import words
+from inetprobe.base.text import printable
+from inetprobe.base.uapi import ERRNOS
+from inetprobe.base.words import tree_branches
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.run import Run
+from inetprobe.record.stacks import Side, Stack
+from inetprobe.trace.call_trace import Call, CallTrace, call_traces, request
+from inetprobe.trace.output import Style
+from inetprobe.trace.verdict import judge
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+
+
+class TreeSink:
+    """Call traces for people."""
+
+    def __init__(self, out: TextIO, style: Style) -> None:
+        self._out = out
+        self._style = style
+
+    def batch(self, batch: Batch, run: Run) -> None:
+        """See Sink."""
+        for loss in batch.losses:
+            self._out.write(self._paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
+        for trace in call_traces(batch, run):
+            self._out.write("\n".join(self._block(trace, run)) + "\n\n")
+        self._out.flush()
+
+    def summary(self, accounting: Accounting) -> None:
+        """See Sink: people get theirs on stderr."""
+
+    def _block(self, trace: CallTrace, run: Run) -> list[str]:
+        failed = trace.errno is not None or trace.calls[0].pointer == "NULL"
+        outcome = f"= -1 {trace.errno}" if trace.errno else "= NULL" if failed else "= ok"
+        if trace.duration_ns is None:
+            outcome = "= ?"
+        head = f"{request(trace)} "
+        lines = [self._paint("bold", head) + self._paint("red" if failed else "green", outcome)]
+        comm = printable(trace.comm)
+        if self._style.stable:
+            lines.append(self._paint("dim", f"  {comm} uid {trace.uid}"))
+        else:
+            when = words.clock(trace.start_ns + run.clock_offset_ns)
+            lines.append(self._paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
+        lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
+        lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
+        if trace.sock is not None:
+            fields = " ".join(f"{name}={value}" for name, value in trace.sock.known().items())
+            lines.append(self._paint("dim", f"  sock: {fields}"))
+        lines += [self._paint("dim", line) for line in stack_lines(trace.stack)]
+        verdict = judge(trace, run.profile)
+        if verdict.verdict != "ok":
+            lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
+        elif failed:
+            lines.append(f"  {printable(verdict.reason)}")
+        return lines
+
+    def _call(self, calls: tuple[Call, ...], index: int) -> str:
+        call = calls[index]
+        depths = [call.depth for call in calls]
+        text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
+        took = "" if self._style.stable else words.duration(call.duration_ns)
+        line = f"{text:<62} {took:>7}  {_result(call)}".rstrip()
+        failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
+        return self._paint("yellow", line) if failed else line
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._style.colour else text
+
+
+def stack_lines(stack: Stack | None) -> list[str]:
+    """Both sides of a stack, a frame a line, the innermost first."""
+    if stack is None:
+        return []
+    return [*_side_lines("kernel", stack.kernel), *_side_lines("user", stack.user)]
+
+
+def _side_lines(name: str, side: Side | None) -> list[str]:
+    if side is None:
+        return []
+    note = f" [{printable(side.lost)}]" if side.lost else "" if side.frames else " none"
+    return [f"  {name} stack:{note}", *(f"    {printable(frame)}" for frame in side.frames)]
+
+
+def _result(call: Call) -> str:
+    if call.pointer is not None:
+        return call.pointer
+    if call.duration_ns is None:
+        return "return not seen"
+    if call.result is None:
+        return ""  # it returns nothing
+    if call.result < 0:
+        return f"-{ERRNOS.get(-call.result, -call.result)}"
+    return str(call.result)

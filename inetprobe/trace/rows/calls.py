@@ -1,0 +1,46 @@
+"""A batch as a row a call, each with the socket it belongs to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from inetprobe.record.batch import Batch
+from inetprobe.record.run import Run
+from inetprobe.record.self_time import self_times
+from inetprobe.trace.rows import traces
+
+SCHEMA = pa.schema(
+    [
+        ("recording", traces.NAME),
+        ("trace_id", pa.utf8()),
+        ("position", pa.int32()),
+        *((field.name, field.type) for field in traces.CALL),
+        ("self_ns", pa.int64()),
+    ]
+)
+
+
+def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
+    """The calls of the sockets in ``rows``, which are ``batch`` as ``traces.to_arrow`` has it.
+
+    ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
+    seen.
+    """
+    row, position = np.nonzero(traces.used_calls(batch.records))
+    parent = pa.array(row)
+    calls = rows.column("calls").flatten()
+    own = self_times(batch.records)[row, position]
+    columns = [
+        rows.column("recording").take(parent),
+        rows.column("id").take(parent),
+        pa.array(position.astype(np.int32)),
+    ]
+    columns += [calls.field(place) for place in range(calls.type.num_fields)]
+    columns.append(pa.array(own, mask=own < 0))
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
+    """The calls of a batch whose calls nest. Raises RecordingError as ``traces.to_arrow`` does."""
+    return of_traces(traces.to_arrow(batch, run, recording), batch)

@@ -1,0 +1,204 @@
+"""A batch as a row a socket: the contract's JSON keys as columns, made column by column.
+
+Integers are signed 64-bit or smaller, since Spark knows no other, and strings may be dictionaries, which ``plain``
+resolves. ``time`` is in microseconds, as Spark's are, and ``time_ns`` has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from inetprobe.base import text
+from inetprobe.base.cgroup_owner import who
+from inetprobe.base.errors import RecordingError
+from inetprobe.model.inet_sock import Sock
+from inetprobe.record.batch import Batch
+from inetprobe.record.calls import Places
+from inetprobe.record.layout import CALL_RETURNED, Records
+from inetprobe.record.run import Run
+from inetprobe.record.self_time import signed
+from inetprobe.record.stacks import Stack, as_dict
+from inetprobe.trace.call_trace import call_traces
+from inetprobe.trace.output.json_lines import to_dict
+
+NAME = pa.dictionary(pa.int32(), pa.utf8())
+CALL = pa.struct(
+    [
+        ("function", NAME),
+        ("depth", pa.int32()),
+        ("start_ns", pa.int64()),
+        ("duration_ns", pa.int64()),
+        ("result", pa.int32()),
+        ("pointer", NAME),
+        ("module", NAME),
+    ]
+)
+_FRAMES = pa.list_(NAME)
+STACK = pa.struct(
+    [
+        ("kernel", _FRAMES),
+        ("user", _FRAMES),
+        ("lost", pa.struct([(side, pa.utf8()) for side in Stack._fields])),
+    ]
+)
+# What the shape decides, under the JSON's names.
+_SHAPED = {
+    "family": pa.int32(),
+    "family_name": NAME,
+    "type": pa.int32(),
+    "type_name": NAME,
+    "protocol": pa.int32(),
+    "protocol_name": NAME,
+    "kernel_socket": pa.bool_(),
+    "context": NAME,
+    "prot": NAME,
+    "errno": NAME,
+    "verdict": NAME,
+    "reason": NAME,
+    "complete": pa.bool_(),
+}
+SCHEMA = pa.schema(
+    [
+        ("recording", NAME),
+        ("id", pa.utf8()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("time_ns", pa.int64()),
+        ("mono_ns", pa.int64()),
+        ("pid", pa.int64()),
+        ("tid", pa.int64()),
+        ("ppid", pa.int64()),
+        ("uid", pa.int64()),
+        ("comm", NAME),
+        ("cgroup", NAME),
+        ("container", NAME),
+        ("runtime", NAME),
+        ("pod", NAME),
+        ("unit", NAME),
+        ("netns", pa.int64()),
+        ("cpu", pa.int32()),
+        *_SHAPED.items(),
+        ("duration_ns", pa.int64()),
+        ("calls", pa.list_(CALL)),
+        ("sock", pa.struct([(name, pa.int32()) for name in Sock._fields])),
+        ("stack", STACK),
+    ]
+)
+
+
+def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
+    """The rows of a batch whose calls nest. Raises RecordingError for a time that no signed 64 bits hold."""
+    records = batch.records
+    shapes, inverse = [to_dict(trace, run) for trace in call_traces(Batch(batch.kinds), run)], batch.shapes.of
+    columns = _own(records, run, recording)
+    for name, kind in _SHAPED.items():
+        columns[name] = spread([shape.get(name) for shape in shapes], inverse, kind)
+    columns["calls"] = _calls(records, shapes, inverse)
+    columns["sock"] = pa.array([shape.get("sock") for shape in shapes], SCHEMA.field("sock").type).take(
+        pa.array(inverse)
+    )
+    columns["stack"] = _stacks(batch, run)
+    return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def spread(values: Sequence[Any], inverse: Places, kind: pa.DataType) -> pa.Array:
+    """A column of ``kind`` out of few values and, for each row, which of them it has."""
+    if not pa.types.is_dictionary(kind):
+        return pa.array(values, kind).take(pa.array(inverse))
+    index = inverse.astype(np.int32)
+    missing = np.array([value is None for value in values], bool)
+    mask = missing[index] if len(values) else None
+    words = pa.array(["" if value is None else value for value in values], pa.utf8())
+    return pa.DictionaryArray.from_arrays(pa.array(index, mask=mask), words)
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    """The schema with utf8 for dictionaries of it, within lists and structs too."""
+    return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _plain(field.type)) for field in kind])
+    return kind
+
+
+def _own(records: Records, run: Run, recording: str) -> dict[str, pa.Array]:
+    """What each record has of its own."""
+    mono = signed(records["start_ns"], "time")
+    columns = {name: pa.array(records[name].astype(np.int64)) for name in ("pid", "tid", "ppid", "uid")}
+    columns["recording"] = spread([recording], np.zeros(len(records), np.intp), NAME)
+    cpu, seq = (pa.array(np.ascontiguousarray(records[name])).cast(pa.utf8()) for name in ("cpu", "seq"))
+    columns["id"] = pc.binary_join_element_wise(cpu, seq, "-")
+    columns["mono_ns"] = pa.array(mono)
+    columns["time_ns"] = pa.array(_epoch(mono, run.clock_offset_ns))
+    # Floored, as a clock that shows only microseconds would.
+    columns["time"] = pa.array(np.asarray(columns["time_ns"]) // 1000).cast(SCHEMA.field("time").type)
+    columns["netns"] = pa.array(records["netns"].astype(np.int64), mask=records["netns"] == 0)
+    columns["cpu"] = pa.array(records["cpu"].astype(np.int32))
+    names, places = np.unique(records["comm"], return_inverse=True)
+    columns["comm"] = spread([text.decode(name.partition(b"\0")[0]) for name in names.tolist()], places, NAME)
+    values, places = np.unique(records["cgroup_id"], return_inverse=True)
+    paths = [run.cgroups.get(identity) for identity in values.tolist()]
+    owners = [who(path) for path in paths]
+    columns["cgroup"] = spread(paths, places, NAME)
+    for name in ("container", "runtime", "pod", "unit"):
+        columns[name] = spread([getattr(owner, name) for owner in owners], places, NAME)
+    outermost = records["calls"][:, 0]
+    columns["duration_ns"] = _duration(outermost)
+    return columns
+
+
+def _epoch(mono: npt.NDArray[np.int64], offset: int) -> npt.NDArray[np.int64]:
+    """Nanoseconds since 1970."""
+    if len(mono) and not -(1 << 63) <= int(mono.min()) + offset <= int(mono.max()) + offset < 1 << 63:
+        raise RecordingError("the recording has times beyond the years 1677 to 2262: they cannot be shown as a column")
+    result: npt.NDArray[np.int64] = mono + np.int64(offset)
+    return result
+
+
+def _duration(calls: npt.NDArray[np.void]) -> pa.Array:
+    unseen = (calls["flags"] & CALL_RETURNED) == 0
+    return pa.array(signed(np.where(unseen, 0, calls["duration_ns"]), "duration"), mask=unseen)
+
+
+def used_calls(records: Records) -> npt.NDArray[np.bool_]:
+    """Which slots of each record's calls are in use: a row a record."""
+    result: npt.NDArray[np.bool_] = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
+    return result
+
+
+def _stacks(batch: Batch, run: Run) -> pa.Array:
+    if not batch.has_stack:
+        return pa.nulls(len(batch), STACK)
+    numbers, places = np.unique(batch.column("stack"), return_inverse=True)
+    return pa.array([as_dict(run.stacks.get(number)) for number in numbers.tolist()], STACK).take(pa.array(places))
+
+
+def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Places) -> pa.ListArray:
+    """Each socket's calls: the shape's, with the socket's own times."""
+    used = used_calls(records)
+    calls = records["calls"][used]
+    ncalls = records["ncalls"].astype(np.int64)
+    listed = [call for shape in shapes for call in shape["calls"]]
+    before = np.cumsum([0, *(len(shape["calls"]) for shape in shapes)])
+    row, slot = np.nonzero(used)
+    places = before[inverse[row]] + slot
+    columns = {
+        name: spread([call.get(name) for call in listed], places, CALL.field(name).type)
+        for name in ("function", "depth", "result", "pointer", "module")
+    }
+    columns["start_ns"] = pa.array(signed(calls["start_ns"], "start"))
+    columns["duration_ns"] = _duration(calls)
+    struct = pa.StructArray.from_arrays([columns[field.name] for field in CALL], fields=list(CALL))
+    offsets = np.concatenate([[0], np.cumsum(ncalls)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), struct)

@@ -1,0 +1,115 @@
+"""What a trace amounts to, in one word and one sentence: whether it is whole, and what the model says of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from inetprobe.model.inet_create import Call
+from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
+from inetprobe.model.profile import Profile
+from inetprobe.model.verdict import FUNCTIONS, Seen, Verdict
+from inetprobe.model.verdict import judge as judge_seen
+from inetprobe.record.batch import Batch
+from inetprobe.record.run import Run
+from inetprobe.trace.call_trace import CallTrace, call_traces
+
+# Shapes whose verdicts are remembered: past so many, whoever made the recording has made them up.
+_MOST = 2048
+_INCOMPLETE = {
+    "return_missed": "a return was missed: more threads were inside a traced function than the probes had room for",
+    "entry_missed": "an entry was missed: a call returned that was not seen to begin",
+    "truncated": "there were more calls than a record holds",
+}
+_MISSING = {name: Verdict("incomplete", None, why) for name, why in _INCOMPLETE.items()}
+_BARE = Verdict(
+    "unmodelled", None, "inet_create did not make this sock: another family, or an accepted connection, did"
+)
+_NO_PROFILE = Verdict("unmodelled", None, "the recording does not say what its machine was like (it has no profile)")
+
+
+def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
+    """The verdict on a trace of a machine with this profile."""
+    if trace.incomplete is not None:
+        return _MISSING[trace.incomplete]
+    if trace.bare:
+        return _BARE
+    if profile is None:
+        return _NO_PROFILE
+    # Half a dozen shapes make up nearly all traces: what is judged once is known.
+    verdict = _judged(
+        profile,
+        trace.family,
+        trace.type,
+        trace.protocol,
+        trace.kernel_socket,
+        trace.cap_net_raw,
+        trace.errno,
+        trace.prot,
+        tuple([(call.function, call.depth, call.result, call.pointer, call.module) for call in trace.calls]),
+    )
+    if trace.sock is None or trace.prot is None or verdict.verdict != "ok":
+        return verdict
+    return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
+
+
+class Judge:
+    """Remembers the verdicts on the shapes of one run's batches."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Verdict] = {}
+
+    def kinds(self, batch: Batch, run: Run) -> list[Verdict]:
+        """The verdict on each shape of a batch, in the order of ``batch.shapes``."""
+        keys = batch.kind_keys
+        if len(self._known) > _MOST:
+            self._known.clear()
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run), strict=True):
+                self._known[keys[place]] = judge(trace, run.profile)
+        return [self._known[key] for key in keys]
+
+
+# A stranger may make up as many shapes as there are protocol numbers, a kilobyte each: caches must end well before.
+_Call = tuple[str, int, int | None, str | None, str | None]
+
+
+@lru_cache(maxsize=8192)
+def _judged(
+    profile: Profile,
+    family: int,
+    type_: int,
+    protocol: int,
+    kern: bool,
+    cap_net_raw: bool | None,
+    errno: str | None,
+    prot: str | None,
+    calls: tuple[_Call, ...],
+) -> Verdict:
+    seen = Seen(family, type_, protocol, kern, cap_net_raw, errno, prot, _of_the_path(calls))
+    return judge_seen(seen, profile)
+
+
+@lru_cache(maxsize=8192)
+def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protocol: int, sock: Sock) -> Verdict:
+    """The verdict on a trace whose calls are as predicted: is its sock?"""
+    entry = entry_of(prot, type_)
+    found = differences(sock, expected(entry, protocol or entry.protocol, profile))
+    if not found:
+        return verdict
+    said = "; ".join(f"sock.{field}: expected {wanted}, saw {seen}" for field, wanted, seen in found)
+    return Verdict("deviation", None, said)
+
+
+def _of_the_path(calls: tuple[_Call, ...]) -> tuple[Call, ...]:
+    """Without the calls that --also added; what those called moves up."""
+    kept = []
+    others: list[int] = []  # depths of the open ones
+    for function, depth, result, pointer, module in calls:
+        while others and others[-1] >= depth:
+            others.pop()
+        if function in FUNCTIONS:
+            kept.append(Call(function, depth - len(others), result, pointer, module))
+        else:
+            others.append(depth)
+    return tuple(kept)

@@ -1,0 +1,191 @@
+"""Debian's packages, fetched into a cache and unpacked there, never installed.
+
+They come through the mirror this system already uses, with apt's own verification of their signatures, but with a
+private apt configuration: its lists, its cache and its idea of what is installed are folders of ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.base.errors import VmError
+from inetprobe.vm import apt_sources
+from inetprobe.vm.apt_sources import ARCHIVE_KEYRING, Source
+
+Progress = Callable[[str], None]
+
+
+def codename(root: Path = Path("/")) -> str | None:
+    """This system's suite of Debian (or of another distribution), as its os-release has it."""
+    release = root / "etc/os-release"
+    if not release.is_file():
+        return None
+    match = re.search(r"^VERSION_CODENAME=\"?(\w+)", release.read_text(), re.MULTILINE)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Something out of Debian's packages: ``find`` names its file in the unpacked folder, or None where it is not."""
+
+    what: str
+    suite: str
+    packages: Callable[[Apt], Sequence[str]]
+    find: Callable[[Path], Path | None]
+    finish: Callable[[Path], None] = lambda folder: None
+
+
+def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
+    """The wanted file under ``target``, fetched first if it is not there; ``target`` is put into place in one step.
+
+    Blocks while it downloads or while another process does. Raises VmError, with apt's own last words, when it cannot
+    be fetched.
+    """
+    if (found := wanted.find(target)) is not None:
+        return found
+    if platform.machine() != "x86_64":
+        raise VmError(f"{wanted.what} is fetched for x86_64 only, not {platform.machine()}: use an x86_64 machine")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.parent / ".lock", progress):
+        if wanted.find(target) is None:
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
+                _fetch(wanted, Path(work), target, progress)
+    found = wanted.find(target)
+    if found is None:
+        raise VmError(f"the packages of {wanted.what} do not hold it: delete the cache and try again")
+    return found
+
+
+def _fetch(wanted: Wanted, work: Path, target: Path, progress: Progress) -> None:
+    """Download and unpack in ``work``, then put the finished folder into place."""
+    mirror = apt_sources.debian_mirror(apt_sources.read(), codename())
+    if mirror is None:
+        raise VmError(
+            f"no mirror of Debian in this system's apt sources to fetch {wanted.what} from: "
+            "add one to /etc/apt/sources.list.d"
+        )
+    progress(f"fetching {wanted.what} ({wanted.suite}) into {target}")
+    apt = _verified(mirror, wanted.suite, work, progress)
+    packages = wanted.packages(apt)
+    progress(f"downloading {', '.join(packages)}")
+    unpacked = work / "unpacked"
+    unpacked.mkdir()
+    for archive in apt.download(packages):
+        run(["dpkg", "-x", str(archive), str(unpacked)])
+    wanted.finish(unpacked)
+    if target.exists():
+        target.rename(work / "replaced")
+    unpacked.rename(target)
+
+
+@contextmanager
+def _locked(file: Path, progress: Progress) -> Iterator[None]:
+    """One fetch at a time in a cache; the lock goes with the process that holds it."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another inetprobe that is fetching packages")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _verified(mirror: Source, suite: str, work: Path, progress: Progress) -> Apt:
+    """An up-to-date private apt for ``suite``; a keyring too old for it is replaced through this system's own suite."""
+    apt = Apt(mirror, suite, mirror.signed_by or ARCHIVE_KEYRING, work / "apt")
+    try:
+        apt.update()
+    except UnknownKeyError:
+        progress(f"this system's keyring does not know the key of {suite}: fetching the newest keyring, signed by it")
+        own = Apt(mirror, codename() or suite, mirror.signed_by or ARCHIVE_KEYRING, work / "apt-own")
+        own.update()
+        run(["dpkg", "-x", str(own.download(["debian-archive-keyring"])[0]), str(work / "keyring")])
+        apt = Apt(mirror, suite, str(work / "keyring" / ARCHIVE_KEYRING.lstrip("/")), work / "apt-new-key")
+        apt.update()
+    return apt
+
+
+class UnknownKeyError(VmError):
+    """A suite is signed with a key that the keyring does not have."""
+
+
+class Apt:
+    """apt with a configuration of its own: one suite of one mirror, nothing installed, the system left as it is."""
+
+    def __init__(self, mirror: Source, suite: str, signed_by: str, folder: Path) -> None:
+        for part in ("lists/partial", "cache/archives/partial", "debs"):
+            (folder / part).mkdir(parents=True)
+        (folder / "status").touch()
+        (folder / "suite.sources").write_text(sources_text(mirror.uri, suite, signed_by))
+        self._folder = folder
+        self._options = [f"-o{key}={value}" for key, value in self._settings().items()]
+
+    def _settings(self) -> dict[str, str]:
+        folder = self._folder
+        settings = {
+            "Dir::State::Lists": f"{folder}/lists",
+            "Dir::State::status": f"{folder}/status",
+            "Dir::Cache": f"{folder}/cache",
+            "Dir::Etc::SourceList": f"{folder}/suite.sources",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "Acquire::http::Timeout": "60",
+        }
+        if os.geteuid() == 0:
+            settings["APT::Sandbox::User"] = "root"  # apt's own user cannot write into root's cache folder
+        return settings
+
+    def update(self) -> None:
+        """Fetch and verify the suite's list of packages."""
+        run(["apt-get", *self._options, "--error-on=any", "update"])
+
+    def show(self, package: str) -> str:
+        """What ``apt-cache show`` prints of the package's newest version."""
+        return run(["apt-cache", *self._options, "--no-all-versions", "show", package])
+
+    def download(self, packages: Sequence[str]) -> list[Path]:
+        """The packages' archives, verified by apt."""
+        debs = self._folder / "debs"
+        run(["apt-get", *self._options, "-q", "download", *packages], cwd=debs)
+        return sorted(debs.glob("*.deb"))
+
+
+def sources_text(uri: str, suite: str, signed_by: str) -> str:
+    """A deb822 stanza that reads the package list of one suite and nothing else."""
+    fields = {"Types": "deb", "URIs": uri, "Suites": suite, "Components": "main", "Targets": "Packages"}
+    return "".join(f"{key}: {value}\n" for key, value in (fields | {"Signed-By": signed_by}).items())
+
+
+def run(command: list[str], cwd: Path | None = None) -> str:
+    """Run to its end; its stdout. Raises VmError with the tool's own last words."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if shutil.which(command[0], path=path) is None:
+        raise VmError(
+            f"Debian's packages are fetched with {command[0]}, which is not here: use a Debian, or give --kernel a file"
+        )
+    environment = os.environ | {"LC_ALL": "C", "PATH": path}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        kind = UnknownKeyError if "NO_PUBKEY" in done.stderr else VmError
+        raise kind(
+            f"{Path(command[0]).name} failed while fetching packages: {' '.join(words) or done.returncode}: try again"
+        )
+    return done.stdout

@@ -1,0 +1,212 @@
+"""The agent that runs inside the VM: it readies the guest, runs one command and hands everything back.
+
+It needs nothing but the standard library, and finds its ports through sysfs: a machine without udev has no
+``/dev/virtio-ports``. The command's output goes through pipes (or pseudo-terminals, where the host has a terminal) and
+not straight into the ports: a port takes one opener only, so ``/dev/stdout`` could not be opened again, and nobody
+could say how many bytes are still on their way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import tty
+from io import BufferedReader
+from pathlib import Path
+
+from inetprobe.vm.guest import protocol
+
+MOUNTS = (
+    # type, folder, options: what a tracer needs, mounted where the guest's init has not
+    ("tracefs", "/sys/kernel/tracing", "rw"),
+    ("debugfs", "/sys/kernel/debug", "rw"),
+    ("cgroup2", "/sys/fs/cgroup", "rw"),
+    ("bpf", "/sys/fs/bpf", "rw,mode=0700"),
+)
+SYSTEM = "/run/inetprobe/system"
+"""The host's root file system a second time, through the guest's page cache."""
+PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/python3*", "usr/lib/llvm-*")
+CHUNK = 1 << 16
+
+
+def port_path(name: str, root: Path = Path("/")) -> Path:
+    """The device of the virtio-serial port called ``name``."""
+    for entry in sorted((root / "sys/class/virtio-ports").iterdir()):
+        if (entry / "name").read_text().strip() == name:
+            return root / "dev" / entry.name
+    raise FileNotFoundError(f"this VM has no port {name}")
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte of ``data``."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class Relay(threading.Thread):
+    """Copies one output of the command to its port, and counts.
+
+    It ends when every writer has gone. ``finish`` says that the command itself has: then what is already in the pipe
+    is still copied, but a daemon that the command left behind is not waited for.
+    """
+
+    def __init__(self, source: int, port: int) -> None:
+        super().__init__(daemon=True)
+        self._source = source
+        self._port = port
+        self._wake_read, self._wake_write = os.pipe()
+        self.sent = 0
+
+    def run(self) -> None:
+        """Copy until the end; the command's only other ends are its own file descriptors."""
+        while chunk := self._next():
+            write_all(self._port, chunk)
+            self.sent += len(chunk)
+
+    def finish(self) -> int:
+        """Wait for what is on its way; how many bytes were sent in all."""
+        os.write(self._wake_write, b"x")
+        self.join()
+        return self.sent
+
+    def _next(self) -> bytes:
+        ready, _, _ = select.select([self._source, self._wake_read], [], [])
+        if self._source not in ready:
+            return b""
+        try:
+            return os.read(self._source, CHUNK)
+        except OSError:  # EIO: a pseudo-terminal whose last user has closed it
+            return b""
+
+
+class Output:
+    """One output of the command: the end it is given, and the relay behind the other end."""
+
+    def __init__(self, port: str, window: tuple[int, int] | None) -> None:
+        source, self.command_end = os.pipe() if window is None else open_terminal(window)
+        self.relay = Relay(source, os.open(port_path(port), os.O_WRONLY))
+
+    def start(self) -> None:
+        """Begin to copy; from here on only the command holds its end."""
+        os.close(self.command_end)
+        self.relay.start()
+
+
+def open_terminal(window: tuple[int, int]) -> tuple[int, int]:
+    """A pseudo-terminal of that size which passes bytes through as they are: (our end, the command's end)."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
+    return master, slave
+
+
+def mount(kind: str, source: str, folder: str, options: str) -> None:
+    """Mount, and say on the console what could not be: the command's own check (doctor) tells the user."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", kind, "-o", options, source, folder], check=False)
+    if done.returncode != 0:
+        print(f"inetprobe: could not mount {kind} on {folder}", file=sys.stderr)
+
+
+def cache_programs() -> None:
+    """Shows programs and libraries through a cache, read-only.
+
+    The guest's init mounts the root file system without one, so that each start of a program reads all of it again
+    through qemu's single thread: a tracer's hundred megabytes of LLVM, for one.
+    """
+    options = "ro,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
+    mount("9p", protocol.SYSTEM_TAG, SYSTEM, options)
+    cached = [folder for pattern in PROGRAMS for folder in sorted(Path(SYSTEM).glob(pattern))]
+    if Path(sys.prefix) != Path("/usr"):  # a virtual environment
+        cached.append(Path(SYSTEM) / Path(sys.prefix).relative_to("/"))
+    for folder in cached:
+        if folder.is_dir() and not folder.is_symlink():
+            mount("none", str(folder), f"/{folder.relative_to(SYSTEM)}", "bind,ro")
+
+
+def prepare(job: protocol.Job) -> None:
+    """What a tracer needs, and the folder the user stands in."""
+    for kind, folder, options in MOUNTS:
+        if Path(folder).parent.is_dir() and not os.path.ismount(folder):
+            mount(kind, kind, folder, options)
+    options = "rw,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=mmap"
+    mount("9p", protocol.FOLDER_TAG, job.folder, options)
+    cache_programs()
+    os.chdir(job.folder)
+
+
+def start(job: protocol.Job, outputs: list[Output]) -> subprocess.Popen[bytes]:
+    """The command, in a process group of its own so that a signal reaches all of it."""
+    return subprocess.Popen(
+        [os.fsencode(arg) for arg in job.argv],
+        stdin=os.open(port_path(protocol.STDIN), os.O_RDONLY),
+        stdout=outputs[0].command_end,
+        stderr=outputs[1].command_end,
+        env={os.fsencode(key): os.fsencode(value) for key, value in job.environment.items()},
+        start_new_session=True,
+    )
+
+
+def run(job: protocol.Job, control: BufferedReader) -> dict[str, int]:
+    """Run the command to its end; the message that tells the host of it."""
+    outputs = [
+        Output(port, job.window if name in job.terminals else None)
+        for name, port in (("stdout", protocol.STDOUT), ("stderr", protocol.STDERR))
+    ]
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        process = start(job, outputs)
+    except OSError as error:
+        write_all(outputs[1].command_end, f"inetprobe: cannot run {job.argv[0]}: {error.strerror}\n".encode())
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+    for output in outputs:
+        output.start()
+    threading.Thread(target=obey, args=(control, process), daemon=True).start()
+    if process is not None:
+        status = exit_status(process.wait())
+    stdout, stderr = (output.relay.finish() for output in outputs)
+    return {"exit": status, "stdout": stdout, "stderr": stderr}
+
+
+def exit_status(returncode: int) -> int:
+    """As a shell shows it: 128+n for a command that signal n killed."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def obey(control: BufferedReader, process: subprocess.Popen[bytes] | None) -> None:
+    """Pass the host's signals on to the command's process group; when the host is gone, so is the reason to run."""
+    for raw in control:
+        for message in protocol.messages(bytearray(raw)):
+            if process is not None and process.poll() is None:
+                os.killpg(process.pid, int(message["signal"]))
+    power_off()
+
+
+def power_off() -> None:
+    """End the VM at once: its file systems are the host's, or thrown away."""
+    os.sync()
+    Path("/proc/sysrq-trigger").write_text("o")
+
+
+def main() -> None:
+    """Take the job from the control port, do it, report, and wait for the host to end the VM."""
+    device = port_path(protocol.CONTROL)
+    with device.open("r+b", buffering=0) as raw, os.fdopen(os.dup(raw.fileno()), "rb") as control:
+        job = protocol.Job.from_line(control.readline())
+        prepare(job)
+        raw.write(protocol.line({"booted": os.uname().release}))
+        ending = run(job, control)
+        os.sync()
+        raw.write(protocol.line(dict(ending)))
+        threading.Event().wait()  # the host ends the VM once it has every byte
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What is started on the host for one VM: virtme-ng's ``virtme-run``, and the ports it hands to qemu.
+
+``vng`` itself builds a shell line out of its arguments, which a folder with a space in its name breaks; ``virtme-run``
+is what it calls, with an argument list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import inetprobe
+from inetprobe.base.errors import VmError
+from inetprobe.vm.emulator import Emulator
+from inetprobe.vm.guest import protocol
+
+MONITOR = "monitor"
+"""Beside the guest's ports: qemu's own command line."""
+
+OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp")
+"""Folders of the read-only root that programs expect to write to: what they write is gone with the VM."""
+
+PASSED_ON = ("NO_COLOR", "TERM", "COLUMNS", "LINES", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "CI")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The VM that shall be booted."""
+
+    kernel: Path
+    cpus: int = 2
+    memory: str = "3G"
+    kvm: bool = False
+    counted: bool = False
+    """Is a nanosecond of the guest's clocks one instruction?"""
+    append: tuple[str, ...] = ()
+    emulator: Emulator | None = None
+    """What emulates where not the system's own QEMU does."""
+
+
+def find_virtme_run() -> Path:
+    """``virtme-run`` beside this interpreter (the venv's), else on PATH."""
+    beside = Path(sys.executable).parent / "virtme-run"
+    found = beside if os.access(beside, os.X_OK) else shutil.which("virtme-run")
+    if found is None:
+        raise VmError("virtme-ng is not installed: run 'make setup', or 'pip install virtme-ng' beside inetprobe")
+    return Path(found)
+
+
+def check_path(path: Path) -> None:
+    """Refuse what virtme-ng would put on the kernel's command line and its initramfs would then take apart."""
+    if any(character in ' "' for character in str(path)):
+        raise VmError(f"the VM cannot boot from {str(path)!r}, a path with a space or a quote in it: move it elsewhere")
+
+
+def check_tools() -> None:
+    """The programs virtme-ng needs, named together with the packages that have them."""
+    packages = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
+    search = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
+    missing = [package for tool, package in packages.items() if shutil.which(tool, path=search) is None]
+    if missing:
+        raise VmError(f"the VM needs {', '.join(missing)}: run 'apt-get install {' '.join(missing)}'")
+
+
+def quote_option(value: str) -> str:
+    """A value inside one of qemu's comma-separated options."""
+    return value.replace(",", ",,")
+
+
+def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+    """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
+    # By default there is a DVD drive, empty, that newer firmware waits half a minute for, and room for 31 ports in each
+    # serial device, whose 400 descriptors qemu polls thousands of times a second.
+    options = ["-nodefaults", "-global", "virtio-serial-pci.max_ports=8", "-device", "virtio-serial-pci,id=inetprobe"]
+    for number, name in enumerate(protocol.PORTS, start=1):
+        options += ["-chardev", f"socket,id=inetprobe{number},fd={ports[name]}"]
+        options += ["-device", f"virtserialport,bus=inetprobe.0,nr={number},name={name},chardev=inetprobe{number}"]
+    options += ["-chardev", f"socket,id=monitor,fd={ports[MONITOR]}", "-mon", "chardev=monitor,mode=readline"]
+    export = f"local,id=inetprobe,path={quote_option(str(folder))},security_model=none,multidevs=remap"
+    options += ["-fsdev", export, "-device", f"virtio-9p-pci,fsdev=inetprobe,mount_tag={protocol.FOLDER_TAG}"]
+    system = "local,id=system,path=/,security_model=none,multidevs=remap,readonly=on"
+    options += ["-fsdev", system, "-device", f"virtio-9p-pci,fsdev=system,mount_tag={protocol.SYSTEM_TAG}"]
+    if machine.kvm:
+        options += ["-machine", "accel=kvm"]
+    if machine.counted:
+        options += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    for firmware in machine.emulator.firmware if machine.emulator else ():
+        options += ["-L", str(firmware)]
+    return options
+
+
+def guest_command() -> str:
+    """The shell line that starts the agent in the guest, from the very files this process runs."""
+    package_root = str(Path(inetprobe.__file__).resolve().parents[1])
+    program = f"import sys; sys.path.insert(0, {package_root!r}); from inetprobe.vm.guest.agent import main; main()"
+    return shlex.join(["exec", sys.executable, "-I", "-S", "-X", "utf8", "-c", program])
+
+
+def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+    """The whole argument list; ``ports`` maps each of ``protocol.PORTS`` and MONITOR to an inherited socket."""
+    virtme_run = find_virtme_run()
+    for path in (virtme_run, machine.kernel):
+        check_path(path)
+    argv = [str(virtme_run), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
+    argv += ["--name", "inetprobe-vm", "--cpus", str(machine.cpus), "--memory", machine.memory]
+    argv += [] if machine.kvm else ["--disable-kvm"]
+    argv += ["--qemu-bin", str(machine.emulator.program)] if machine.emulator else []
+    for overlay in OVERLAYS:
+        argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
+    argv += ["--show-boot-console"]
+    # An emulated processor leaks nothing, and what guards against it costs a third of the speed; its CPUs share one
+    # time stamp counter, and Linux, which doubts that, reads a device instead, for which both have to stop. Where
+    # instructions are counted they are those of a real machine.
+    emulated = () if machine.kvm or machine.counted else ("mitigations=off", "tsc=reliable")
+    for argument in ("loglevel=7", *emulated, *machine.append):
+        argv += ["--kopt", argument]
+    argv += ["--script-sh", guest_command()]
+    return [*argv, "--qemu-opts", *qemu_options(machine, folder, ports)]
+
+
+def guest_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """What the command in the guest sees of the caller's environment."""
+    environment = {key: host[key] for key in PASSED_ON if key in host}
+    environment |= {key: value for key, value in host.items() if key.startswith("INETPROBE_")}
+    environment.setdefault("LANG", "C.UTF-8")
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
+        "HOME": "/root",
+        "USER": "root",
+        "SHELL": "/bin/sh",
+    }

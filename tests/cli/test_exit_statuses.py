@@ -1,0 +1,116 @@
+"""One table of exit statuses, walked for every command: the contract of inetprobe.base.errors."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inetprobe.cli.main import _COMMANDS
+from tests.support import recorded, run_command
+
+#: How each command that reads a recording is given one, and how each that looks at a kernel is told to.
+_READERS = {
+    "replay": ["{file}"],
+    "check": ["{file}"],
+    "report": ["{file}", "-o", "{out}"],
+    "export": ["{file}", "--to", "folded"],
+    "query": ["{file}", "--ask", "slowest"],
+    "serve": ["--replay", "{file}", "--once"],
+    "top": ["--replay", "{file}", "--once"],
+    "explain": ["--profile", "{file}", "--type", "stream"],
+}
+_TRACERS = {
+    "trace": ["--duration", "1s"],
+    "record": ["--duration", "1s", "-o", "{out}"],
+    "top": ["--once"],
+    "serve": ["--once"],
+    "doctor": [],
+}
+_NEITHER = {"vm", "completion"}
+_NO_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def given(argv, folder, file=""):
+    return [word.format(file=folder / file, out=folder / "out") for word in argv]
+
+
+def process(*argv, before=(), stdout=subprocess.PIPE):
+    done = subprocess.run(
+        [*before, sys.executable, "-m", "inetprobe", *argv],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(name="damaged", scope="module")
+def _damaged(tmp_path_factory):
+    """An empty recording, one cut short, one damaged in the middle and a file that is none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    whole = recorded.every_kind(folder / "whole").read_bytes()
+    (folder / "empty").touch()
+    (folder / "cut").write_bytes(whole[:-600])
+    (folder / "damaged").write_bytes(b"\x55" * 64 + whole[64:])
+    (folder / "none").write_text("no recording\n" * 99)
+    return folder
+
+
+def test_every_command_is_in_the_table():
+    assert {*_READERS, *_TRACERS, *_NEITHER} == set(_COMMANDS)
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_is_0(command):
+    assert run_command.run(command, "-h").returncode == 0
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_a_command_line_that_is_wrong_is_2(command):
+    done = run_command.run(command, *([] if command == "vm" else ["--no-such-option"]))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", _READERS)
+@pytest.mark.parametrize("file", ["empty", "cut", "damaged", "none"])
+def test_a_recording_that_is_not_whole_is_4(command, file, damaged):
+    # What a process makes of it at its end is seen once a command.
+    run = process if file == "cut" else run_command.run
+    done = run(command, *given(_READERS[command], damaged, file))
+    if (command, file) == ("explain", "cut"):  # the profile stands at the beginning
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 4, done.stderr
+        assert f"{damaged / file}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*_READERS, "completion", "doctor"])
+def test_a_full_disk_below_stdout_is_125(command, tmp_path):
+    """And not 1, which Python ends with, and which says that a check has failed."""
+    recorded.every_kind(tmp_path / "whole")
+    argv = _READERS | {"report": ["{file}"], "completion": ["bash"], "doctor": []}
+    with Path("/dev/full").open("w") as full:
+        done = process(command, *given(argv[command], tmp_path, "whole"), stdout=full)
+    assert done.returncode == 125, done.stderr
+    said = [line for line in done.stderr.splitlines() if "sockets created" not in line]
+    assert said == ["inetprobe: stdout cannot be written: No space left on device: make room, or write it elsewhere"]
+
+
+@pytest.mark.parametrize("command", _TRACERS)
+def test_a_machine_that_cannot_be_traced_is_3(command, tmp_path):
+    # As somebody else or as root without capabilities: root of a machine whose kernel cannot be traced hears of that.
+    before = _NO_CAPABILITIES if os.geteuid() == 0 and shutil.which("setpriv") else []
+    done = process(command, *given(_TRACERS[command], tmp_path), before=before)
+    assert done.returncode == 3, done.stderr
+    if command == "doctor":
+        assert "run inetprobe as root (sudo inetprobe …)" in done.stdout
+    else:
+        why = "tracing needs root (or CAP_BPF and CAP_PERFMON, and access to tracefs)"
+        assert done.stderr == f"inetprobe: {why}: run it again with sudo\n"

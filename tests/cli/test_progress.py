@@ -1,0 +1,84 @@
+"""Progress on a real terminal of the test's own: after a second, on stderr, and gone at the end."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from inetprobe.record.arrow.reader import ReplaySource
+from tests.support import recorded
+from tests.support.paths import ROOT
+
+# The patience shortened, so that the test has some.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from inetprobe.cli import progress
+progress.PATIENCE_S = float(sys.argv[1])
+with progress.progress("reading [b]x[/b]", total={total}, quiet={quiet}, printing={printing}) as advance:
+    for _ in range(10):
+        advance(1 << 20)
+        time.sleep(0.06)
+    print("said meanwhile", file=sys.stderr)
+print("the end", file=sys.stderr)
+import threading
+assert threading.active_count() == 1, threading.enumerate()
+"""
+
+
+def on_terminal(patience, *, total="10 << 20", quiet=False, printing=False, stdout_too=False):
+    """What the program draws on a terminal that is its stderr, and what goes to its stdout."""
+    near, far = pty.openpty()
+    program = PROGRAM.format(total=total, quiet=quiet, printing=printing)
+    made = subprocess.Popen(
+        [sys.executable, "-c", program, str(patience)],
+        stdout=far if stdout_too else subprocess.PIPE,
+        stderr=far,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+        cwd=ROOT,
+    )
+    os.close(far)
+    drawn = bytearray()
+    while True:
+        try:
+            drawn += os.read(near, 4096)
+        except OSError:  # how a terminal says that its other end is closed
+            break
+    out = made.stdout.read() if made.stdout else b""
+    os.close(near)
+    assert made.wait() == 0, drawn
+    return drawn.decode(), out
+
+
+def test_a_bar_of_bytes_that_is_gone_at_the_end():
+    drawn, out = on_terminal(0.05)
+    assert "reading [b]x[/b]" in drawn
+    assert "/10.0 MiB" in drawn
+    assert "said meanwhile" in drawn
+    assert out == b""
+    assert "\x1b[?25l" not in drawn  # the cursor stays: a signal may end us at any time
+    assert drawn.rpartition("\x1b[2K")[2].strip() == "the end"
+
+
+def test_a_spinner_where_nobody_knows_how_long():
+    assert re.search(r"reading \[b\]x\[/b\] \x1b\[33m0:00:0\d", on_terminal(0.05, total="None")[0])
+
+
+def test_nothing_for_what_takes_less_than_a_second():
+    assert on_terminal(30)[0].splitlines() == ["said meanwhile", "the end"]
+
+
+@pytest.mark.parametrize("why", [{"quiet": True}, {"printing": True, "stdout_too": True}])
+def test_nothing_where_it_is_not_wanted(why):
+    assert on_terminal(0.05, **why)[0].splitlines() == ["said meanwhile", "the end"]
+
+
+def test_a_reader_tells_how_much_it_has_read(tmp_path):
+    path = recorded.fine(tmp_path / "r.arrows", 9000)
+    told = []
+    list(ReplaySource(path, told.append).batches())
+    assert len(told) >= 2
+    assert sum(told) == pytest.approx(path.stat().st_size, abs=64)  # the end mark need not be read

@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from tests.model.test_question import EXAMPLE
+from tests.support import run_command
+
+
+def explain(*argv, stdin=None, status=0):
+    done = run_command.run("explain", *argv, stdin=stdin or "")
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def batch(*requests, status=0):
+    lines = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in requests)
+    return [json.loads(line) for line in explain("--batch", stdin=lines, status=status).stdout.splitlines()]
+
+
+def test_the_contract_s_example():
+    (answer,) = batch(EXAMPLE)
+    assert answer["errno"] is None
+    assert answer["calls"] == [
+        {"function": "inet_create", "depth": 0}, {"function": "sk_alloc", "depth": 1},
+        {"function": "sk_prot_alloc", "depth": 2},
+    ]  # fmt: skip
+    (answer,) = batch({**EXAMPLE, "loaded": [], "loadable": ["sctp"]})
+    assert [call.get("module") for call in answer["calls"]][:3] == [
+        None, "net-pf-2-proto-132-type-1", "net-pf-2-proto-132",
+    ]  # fmt: skip
+    (answer,) = batch({**EXAMPLE, "loaded": [], "loadable": []})
+    assert answer["errno"] == "EPROTONOSUPPORT"
+    assert "install or unblacklist sctp" in answer["reason"]
+
+
+def test_a_bad_request_is_one_sentence_and_the_others_are_answered():
+    *bad, good = batch("{", {**EXAMPLE, "family": "martian"}, {**EXAMPLE, "family": 1}, EXAMPLE, status=2)
+    assert [list(answer) for answer in bad] == [["error"]] * 3
+    assert good["errno"] is None
+
+
+def test_answers_come_before_the_input_ends():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inetprobe", "explain", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    for _ in range(2):
+        process.stdin.write(json.dumps(EXAMPLE).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["errno"] is None
+    process.stdin.write(json.dumps(EXAMPLE).encode())
+    process.stdin.close()
+    assert json.loads(process.stdout.readline())["errno"] is None
+    assert process.wait(10) == 0
+
+
+def test_the_tree():
+    said = explain("--type", "stream", "--protocol", "sctp", "--profile", "6.1", "--loadable", "").stdout
+    assert said.splitlines() == [
+        "socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP) = -1 EPROTONOSUPPORT  (6.1)",
+        "inet_create()                                                 -EPROTONOSUPPORT",
+        "├─ __request_module(net-pf-2-proto-132-type-1)                256",
+        "└─ __request_module(net-pf-2-proto-132)                       256",
+        "why: IPPROTO_SCTP (132) is not registered for SOCK_STREAM; the kernel asked for net-pf-2-proto-132-type-1 and "
+        "net-pf-2-proto-132, modprobe found neither: install or unblacklist sctp",
+        "with sctp loaded: ok",
+    ]
+
+
+def test_what_would_change_it():
+    call = "socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) = 3"
+    said = explain(call, "--profile", "6.1").stdout
+    assert "with a group in ping_group_range: ok" in said
+    assert "ended with ok: not what this machine would do" in said
+    raw = json.loads(explain("socket(AF_INET, SOCK_RAW, 1)", "--profile", "6.1", "--format", "json").stdout)
+    assert raw["would_change"] == {"without CAP_NET_RAW": "EPERM"}
+
+
+def test_every_input_is_an_option():
+    def errno(*options):
+        return json.loads(explain("--profile", "6.1", "--format", "json", "--type", *options).stdout)["errno"]
+
+    assert errno("raw", "--protocol", "icmp", "--no-cap-net-raw") == "EPERM"
+    assert errno("raw", "--protocol", "icmp", "--no-cap-net-raw", "--kern") is None
+    assert errno("dgram", "--protocol", "icmp", "--ping-group-allowed") is None
+    assert errno("stream", "--protocol", "262", "--no-mptcp-enabled") == "ENOPROTOOPT"
+    assert errno("seqpacket", "--loaded", "sctp") is None
+    assert errno("stream", "--fail", "cgroup=EACCES") == "EACCES"
+    assert errno("stream", "--fail", "alloc=module") == "ENOMEM"
+    assert errno("stream", "--family", "inet6", "--fail", "alloc=memory") == "ENOBUFS"
+
+
+def test_without_a_profile_it_is_the_running_kernel_s_or_says_whose():
+    done = explain("--type", "stream")
+    assert done.stdout.startswith("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok")
+    assert os.uname().release in done.stdout or "this is Debian's" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ((), "give a call"),
+        (("socket(AF_INET, SOCK_STREAM, 0)", "--type", "raw"), "not both"),
+        (("--type", "stream", "--profile", "nowhere"), "neither a recording nor one of"),
+        (("--type", "stream", "--fail", "alloc"), "alloc fails for want of"),
+        (("--type", "stream", "--profile", "6.1", "--loaded", "sctpp"), "'sctpp' registers nothing in inetsw on 6.1"),
+        (("--type", "stream", "--profile", "6.1", "--loadable", "smc"), "'smc' registers nothing in inetsw on 6.1"),
+        (("--batch", "socket(AF_INET, SOCK_STREAM, 0)"), "--batch takes its requests from stdin"),
+        (("socket(AF_UNIX, SOCK_STREAM, 0)", "--profile", "6.1"), "neither AF_INET"),
+    ],
+)
+def test_bad_usage_is_one_sentence(argv, says):
+    done = explain(*argv, status=2)
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_kernels_are_those_of_the_contract():
+    assert list(BUILT_IN_PROFILES) == ["3.x", "5.10", "6.1", "6.12", "7.2"]

@@ -1,0 +1,140 @@
+"""What a page says in words, and how it writes numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inetprobe.base.files import OutputFile
+from inetprobe.commands.check.baseline import Baseline, compare
+from inetprobe.commands.report import numbers, summary
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.filter import Filters
+from inetprobe.trace.pump import pump
+from tests.support import builders, recorded
+from tests.support.model_source import EVERY_PATH, ModelSource
+from tests.support.paths import GOLDENS
+from tests.support.reported import gathered, spoken
+
+
+@pytest.fixture(name="every")
+def every_kind(tmp_path):
+    return recorded.every_kind(tmp_path / "every.arrows")
+
+
+def golden(name, said, update):
+    path = GOLDENS / name
+    if update:
+        path.write_text(said)
+    assert said == path.read_text()
+
+
+def test_the_summary_of_every_kind(every, update_goldens):
+    golden("report-every.txt", spoken(summary.summary(gathered(every))), update_goldens)
+
+
+def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
+    before, after = tmp_path / "before.arrows", tmp_path / "after.arrows"
+    recorded.timed(before, 1.0)
+    recorded.timed(after, 1.6, failing=40, seed=2)
+    now, old = gathered(after, sample=True), gathered(before, sample=True)
+    changes = compare(now.sample, [one.run for one in now.recordings], Baseline(old.recordings[0].run, old.sample))
+    golden("report-baseline.txt", spoken(summary.summary(now, changes)), update_goldens)
+
+
+def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens):
+    source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
+    sink = RecordingSink(OutputFile.create(tmp_path / "model.arrows"), source.run)
+    pump(source, Filters(), [sink])
+    golden("report-model.txt", spoken(summary.summary(gathered(tmp_path / "model.arrows"))), update_goldens)
+
+
+@pytest.mark.parametrize("result", [0, 256])
+def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
+    line = '"blacklist sctp" (/etc/modprobe.d/a.conf:1) stands in the way'
+    profile = replace(
+        BUILT_IN_PROFILES["6.1"], loadable=(), blocked={"sctp": line}, remedies={"sctp": "remove that line"}
+    )
+    calls = builders.autoloaded(132, -93, allocated=result == 0)[:3]
+    records = builders.record(calls, protocol=132)
+    run = replace(builders.run(), profile=profile)
+    stopped = recorded.write(tmp_path / "stopped.arrows", records, run=run)
+    said = spoken(summary.summary(gathered(stopped)))
+    assert f"note: net-pf-2-proto-132 (sctp): asked for once by python3; {line}; the wait was 250~ms." in said
+    fixed = recorded.every_kind(tmp_path / "fixed.arrows")
+    assert line not in spoken(summary.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
+
+
+def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):
+    said = spoken(summary.summary(gathered(recorded.fine(tmp_path / "fine.arrows"))))
+    assert "Nothing failed." in said
+    assert "No socket asked for a module." in said
+    assert "Nothing was lost: 3 records" in said
+    assert "bad" not in said
+
+
+def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
+    books = Accounting(
+        entries=30,
+        complete=3,
+        lost={"ring_full": 12, "thread_died": 1},
+        in_flight=2,
+        probe_misses={"inet_create:entry": 5},
+        program_skipped={"sk_alloc:return": 6},
+    )
+    records = np.tile(builders.created(prot=b"TCP"), 3)
+    said = spoken(summary.summary(gathered(recorded.write(tmp_path / "r.arrows", records, books))))
+    assert "bad: 12 sockets left no trace: ring_full: the reader was slower than the sockets" in said
+    assert "bad: 1 socket left no trace: thread_died" in said
+    assert "bad: 5 probe hits missed: inet_create:entry" in said
+    assert "warn: 6 probe hits skipped: sk_alloc:return" in said
+    assert "bad: +12 sockets are unaccounted for" in said
+    assert "note: 2 sockets had not returned" in said
+    assert "Nothing was lost" not in said
+
+
+def test_deviations_are_said_though_nothing_failed(tmp_path):
+    odd = builders.record([builders.call(builders.CREATE, 0, 0, 5000)], prot=b"TCP")
+    said = spoken(summary.summary(gathered(recorded.write(tmp_path / "odd.arrows", odd))))
+    assert (
+        "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: not as the model predicts. Call 2: expected" in said
+    )
+
+
+def test_names():
+    assert summary.names({"a": 7}) == "a"
+    assert summary.names({"a": 1, "b": 2}) == "b (2) and a (1)"
+    assert summary.names({"a": 3, "b": 2, "c": 1, "d": 1, "": 1}) == "a (3), b (2), c (1) and 2 others"
+    assert summary.names({"": 1}) == "(no name)"
+
+
+@pytest.mark.parametrize(
+    ("ns", "said"),
+    [(None, "?"), (0, "0~ns"), (1499, "1.5~µs"), (59 * 10**9, "59.00~s"), (125 * 10**9, "2~min 5~s"),
+     (3600 * 10**9, "1~h"), (90_061 * 10**9, "1~d 1~h"), (2**64, "213,503~d 23~h")],
+)  # fmt: skip
+def test_durations(ns, said):
+    assert numbers.took(ns).replace(numbers.NBSP, "~") == said
+
+
+def test_shares_never_say_none_of_some_nor_all_of_most():
+    said = [
+        numbers.share(*one).replace(numbers.NBSP, " ")
+        for one in ((0, 0), (0, 9), (1, 10**6), (10**6 - 1, 10**6), (9, 9))
+    ]
+    assert said == ["0 %", "0 %", "< 0.1 %", "> 99.9 %", "100 %"]
+
+
+@pytest.mark.parametrize(
+    ("recorded_as", "said"),
+    [
+        ("inet_create:fentry, sk_alloc:fentry, __request_module:kprobe", "fentry; kprobe: __request_module"),
+        ("inet_create:kprobe, sk_alloc:kprobe", "kprobe"),
+        ("", ""),
+        ("no colon", ""),
+    ],
+)
+def test_how_probes_were_attached_in_short(recorded_as, said):
+    assert numbers.mechanisms(recorded_as) == said

@@ -1,0 +1,338 @@
+"""The command: a recording's page, bad input, and a service from its first signal to its last."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from inetprobe.base.errors import HostError, InetprobeError, RecordingError, UsageError
+from inetprobe.cli.main import cli
+from inetprobe.commands.serve import command
+from inetprobe.commands.serve.live import ServeOptions
+from inetprobe.commands.serve.stream import Stream
+from inetprobe.commands.serve.web import Server
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch, Loss
+from inetprobe.record.filter import Filters
+from inetprobe.stats.snapshot import Outcome, Snapshot
+from tests.support import builders, recorded, run_command
+
+WEB = command.WebOptions("127.0.0.1:0", None, "/metrics")
+
+
+def run(*argv):
+    return run_command.run("serve", *argv)
+
+
+def total(page, name):
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
+@pytest.fixture(name="recording")
+def every_kind(tmp_path):
+    return recorded.every_kind(tmp_path / "r.arrows")
+
+
+def test_once_prints_the_page_and_ends(recording):
+    done = run("--replay", recording, "--once", "--buckets", "1us,1s")
+    assert done.returncode == 0
+    assert done.stderr == "inetprobe: 12 sockets created, 11 complete, 1 incomplete (return_missed 1), 0 lost\n"
+    assert total(done.stdout, "inetprobe_socket_creations_total") == 9
+    assert total(done.stdout, "inetprobe_records_total") == 5
+    bounds = {line.split('le="')[1].split('"')[0] for line in done.stdout.splitlines() if "_bucket{" in line}
+    assert bounds == {"1e-06", "1.0", "+Inf"}
+
+
+def test_filters_leave_out_and_that_is_counted(recording):
+    done = run("--replay", recording, "--once", "-q", "--type", "raw,dgram", "--slow", "0ns")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert total(done.stdout, "inetprobe_socket_creations_total") == 2
+    assert total(done.stdout, "inetprobe_socket_creations_filtered_total") == 10
+    assert total(done.stdout, "inetprobe_socket_creation_entries_total") == 12
+    assert total(done.stdout, "inetprobe_records_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--replay", "/no/such/file", "--once"], 4, "cannot be read"),
+        (["--replay", "/dev/null", "--once"], 4, "is empty"),
+        (["--replay", __file__, "--max-rate", "5"], 2, "--max-rate is for counting live, and --replay reads"),
+        (["--replay", __file__, "--ring-size", "4194304"], 2, "--ring-size is for counting live"),
+        (["--replay", __file__, "--once", "--log-failures"], 2, "give one of them"),
+        (["--ring-size", "5000"], 2, "not a power of two"),
+        (["--buckets", "5us,1us"], 2, "--buckets: '1us' does not exceed"),
+        (["--slow", "soon"], 2, "'soon' is not a duration"),
+        (["--max-rate", "0"], 2, "--max-rate"),
+        (["--family", "inett"], 2, "unknown family"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_its_status(options, status, says):
+    done = run(*options)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def replayed(path, filters=None):
+    options = ServeOptions(filters=filters or Filters())
+    command._Service(options, Stream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
+
+
+def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
+    cut = tmp_path / "cut.arrows"
+    cut.write_bytes(recording.read_bytes()[:-600])
+    one = builders.created()
+    lossy = recorded.write(tmp_path / "lossy", one, Accounting(entries=4, complete=1, lost={"ring_full": 3}))
+    missed = Accounting(entries=1, complete=1, program_skipped={"inet_create:entry": 5})
+    skipped = recorded.write(tmp_path / "skipped", one, missed)
+    odd = recorded.write(tmp_path / "odd", one, Accounting(entries=2, complete=2))
+    unbalanced = recorded.write(tmp_path / "unbalanced", one, Accounting(entries=9, complete=1))
+    broken = builders.created()
+    broken["calls"]["depth"][0, 1] = 7
+    malformed = recorded.write(tmp_path / "malformed", broken)
+    empty = recorded.write(tmp_path / "empty", one[:0])
+    for path, says in (
+        (cut, "is cut short after"),
+        (lossy, r"is lossy \(ring_full 3\)"),
+        (skipped, r"is lossy \(probe skipped 5\)"),
+        (odd, "is damaged: it has 1 socket, and its accounting says 2"),
+        (unbalanced, r"is damaged: its accounting does not add up, by \+8"),
+        (malformed, r"is lossy \(malformed 1\)"),
+        (empty, "is empty: no socket was recorded"),
+    ):
+        with pytest.raises(RecordingError, match=says):
+            replayed(path)
+
+
+class Web:
+    """A server that is told what to do: each of ``steps`` is done after it started."""
+
+    url = "http://192.0.2.1:9"
+
+    def __init__(self, *steps):
+        self.steps = steps
+        self.heard = []
+
+    def open(self, web, page, ready, tell, failed):
+        self.ready_before = ready()
+        self.page, self.ready = page, ready
+        return self
+
+    def start(self):
+        self.heard.append("start")
+        for step in self.steps:
+            step(self)
+
+    def reload(self):
+        self.heard.append("reload")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self):
+        self.heard.append("stop")
+
+
+class Live:
+    """A source that counts what it was given, and streams it until stopped."""
+
+    def __init__(self, records, error=None):
+        self.run = builders.run()
+        self.records, self.error = records, error
+        self.streamed, self.stopped = threading.Event(), threading.Event()
+        self.closed = 0
+
+    def snapshot(self):
+        return Snapshot((1000,), entries=9, outcomes={Outcome(2, 1, 0, 0): 9})
+
+    def batches(self):
+        yield Batch(self.records, (Loss("ring_full", 2),))
+        self.streamed.set()
+        if self.error is not None:
+            raise self.error
+        self.stopped.wait(20)
+
+    def stop(self):
+        self.stopped.set()
+
+    def accounting(self):
+        return Accounting(entries=len(self.records), complete=len(self.records))
+
+    def close(self):
+        assert self.stopped.is_set()
+        self.closed += 1
+
+
+def signalled(number):
+    return lambda web: os.kill(os.getpid(), number)
+
+
+def asked(web):
+    web.shown = web.page("").body.decode()
+
+
+def service(monkeypatch, web, source=None):
+    said = []
+    monkeypatch.setattr(command, "open_web", web.open)
+    monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
+    return command._Service(ServeOptions(), Stream((1000,), None, said.append), said.append), said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, number):
+    web = Web(asked, signalled(number))
+    before = signal.getsignal(number)
+    served, said = service(monkeypatch, web)
+    served.replay(recording, WEB)
+    assert web.heard == ["start", "stop"]
+    assert (web.ready_before, web.ready()) == (False, True)
+    assert total(web.shown, "inetprobe_socket_creations_total") == 9
+    assert (said[-1], len(said)) == (f"serving {web.url}", 2)
+    assert signal.getsignal(number) is before
+
+
+def test_sighup_reloads_the_web_configuration(recording, monkeypatch):
+    web = Web(signalled(signal.SIGHUP))
+    service(monkeypatch, web)[0].replay(recording, WEB)
+    assert web.heard == ["start", "reload", "stop"]
+
+
+def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
+    source = Live(np.tile(builders.created(prot=b"TCP"), 3))
+    web = Web(lambda _: source.streamed.wait(20), asked, signalled(signal.SIGTERM))
+    served, said = service(monkeypatch, web, source)
+    served.live(WEB)
+    assert total(web.shown, "inetprobe_socket_creations_total") == 9
+    assert total(web.shown, "inetprobe_records_total") == 3
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+    counting, summary = "counting: Ctrl-C or SIGTERM ends it", "3 sockets created, 3 complete, 0 incomplete, 0 lost"
+    assert sorted(said[:2]) == [counting, f"serving {web.url}"]
+    assert said[2:] == [summary]
+
+
+def test_what_ends_the_stream_ends_the_service(monkeypatch):
+    source = Live(builders.created(), HostError("the ring is gone"))
+    web = Web()
+    with pytest.raises(HostError, match="the ring is gone"):
+        service(monkeypatch, web, source)[0].live(WEB)
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+
+
+def test_a_server_that_does_not_start_leaves_nothing_attached(monkeypatch):
+    def fails(web):
+        raise UsageError("no")
+
+    source, web = Live(builders.created()), Web(fails)
+    with pytest.raises(UsageError):
+        service(monkeypatch, web, source)[0].live(WEB)
+    assert (web.heard, source.closed) == (["start", "stop"], 1)
+
+
+def test_a_bad_address_is_told_before_anything_is_read_or_attached(monkeypatch):
+    def refuse(*_):
+        raise UsageError("the address is in use")
+
+    served, _ = service(monkeypatch, Web(), None)
+    monkeypatch.setattr(command, "open_web", refuse)
+    monkeypatch.setattr(command, "open_live", pytest.fail)
+    with pytest.raises(UsageError):
+        served.live(WEB)
+    with pytest.raises(UsageError):
+        served.replay("/no/such/file", WEB)
+
+
+def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
+    async def broken(_server):
+        raise ValueError("no such client")
+
+    source, said = Live(builders.created()), []
+    monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
+    monkeypatch.setattr(Server, "_accept", broken)
+    served = command._Service(ServeOptions(), Stream((1000,), None, print), said.append)
+    began = time.monotonic()
+    with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
+        served.live(WEB)
+    assert time.monotonic() - began < 10, "it was the stream's end that ended it"
+    assert source.closed == 1
+    assert said[-1].startswith("1 socket created, 1 complete")
+
+
+def test_stopped_while_it_attaches(monkeypatch):
+    source = Live(builders.created())
+    source.stop()
+    web = Web()
+    served, _ = service(monkeypatch, web, source)
+
+    def slow(options, tell, go_on):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return source
+
+    monkeypatch.setattr(command, "open_live", slow)
+    with pytest.raises(SystemExit) as stopped:
+        served.live(WEB)
+    assert (stopped.value.code, web.heard, source.closed) == (130, [], 1)
+
+
+def test_stopped_between_two_steps_of_attaching_it_takes_no_further_one(monkeypatch):
+    web = Web()
+    served, _ = service(monkeypatch, web)
+
+    def steps(options, tell, go_on):
+        os.kill(os.getpid(), signal.SIGHUP)
+        go_on()
+        os.kill(os.getpid(), signal.SIGINT)
+        go_on()
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(command, "open_live", steps)
+    with pytest.raises(SystemExit) as stopped:
+        served.live(WEB)
+    assert (stopped.value.code, web.heard) == (130, [])
+
+
+def test_probes_that_come_back_do_not_take_the_signal_for_theirs(monkeypatch):
+    source = Live(builders.created())
+    web = Web(lambda _: source.streamed.wait(20), signalled(signal.SIGTERM), lambda _: again())
+    served, _ = service(monkeypatch, web, source)
+    again = served._go_on
+    served.live(WEB)
+    assert web.heard == ["start", "stop"]
+
+
+def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, capsys):
+    web = Web(signalled(signal.SIGTERM))
+    monkeypatch.setattr(command, "open_web", web.open)
+    cli.main(["serve", "--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["kind"] for line in lines] == ["trace"] * 5 + ["summary"]
+    assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}
+
+
+def test_systemd_is_told_of_each_state(recording, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        service = subprocess.Popen(
+            [sys.executable, "-m", "inetprobe", "serve", "-q", "--replay", recording, "--listen", "127.0.0.1:0"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        assert systemd.recv(4096) == b"READY=1"
+        service.send_signal(signal.SIGHUP)
+        assert systemd.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.recv(4096) == b"READY=1"
+        service.send_signal(signal.SIGTERM)
+        assert systemd.recv(4096) == b"STOPPING=1"
+        assert service.wait(30) == 0

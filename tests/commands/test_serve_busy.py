@@ -1,0 +1,271 @@
+"""What takes time: pages and passwords are one at a time, bounded, and not made twice."""
+
+import asyncio
+import base64
+import contextlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import bcrypt
+import pytest
+
+from inetprobe.commands.serve.web.auth import BasicAuth, credentials
+from inetprobe.commands.serve.web.config import WebConfig
+from inetprobe.commands.serve.web.worker import BusyError, Lane
+from tests.support.web_server import PAGE, SECRET, curl, page, say, serving
+
+FIVE = bcrypt.hashpw(b"five", bcrypt.gensalt(5)).decode()
+
+
+def asking(query):
+    return f"GET /metrics?{query} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+
+
+class Gate:
+    """A page that waits to be let through, and counts who is in it."""
+
+    def __init__(self):
+        self.begun = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.calls = []
+        self.inside = self.most_inside = 0
+
+    def __call__(self, accept, query):
+        self.inside += 1
+        self.most_inside = max(self.inside, self.most_inside)
+        self.calls.append(query)
+        self.begun.release()
+        assert self.open.wait(20)
+        self.inside -= 1
+        return page(accept, query)
+
+
+def test_scrapes_that_wait_together_share_a_page_that_is_younger_than_they_are():
+    gate = Gate()
+    with serving(gate) as server, ThreadPoolExecutor(40) as clients:
+        first = clients.submit(say, server, asking("same"))
+        assert gate.begun.acquire(timeout=10)
+        others = [clients.submit(say, server, asking("same")) for _ in range(39)]
+        assert curl(f"{server.url}/healthz").status == 200  # not held up
+        gate.open.set()
+        assert all(answer.result(20).endswith(PAGE) for answer in [first, *others])
+    assert gate.most_inside == 1
+    assert 2 <= len(gate.calls) <= 10  # a few may come after the others were served
+    assert server.said == []
+
+
+def test_different_scrapes_wait_in_a_bounded_queue():
+    gate = Gate()
+    with serving(gate) as server, ThreadPoolExecutor(30) as clients:
+        answers = [clients.submit(say, server, asking(number)) for number in range(30)]
+        refused = done(answers, 22)  # eight places for one client
+        gate.open.set()
+        statuses = [answer.result(20)[9:12] for answer in answers]
+    assert statuses.count(b"200") == 8
+    assert statuses.count(b"503") == 22
+    assert all(b"\r\nRetry-After: 1\r\n" in answer.result() for answer in refused)
+    assert gate.most_inside == 1
+
+
+def done(futures, count):
+    """Those that are done, which are so many after a while and no more a while later."""
+    deadline = time.monotonic() + 10
+    while sum(future.done() for future in futures) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)
+    finished = [future for future in futures if future.done()]
+    assert len(finished) == count
+    return finished
+
+
+def test_a_lane_keeps_places_for_other_clients_and_none_for_who_hung_up():
+    async def crowd():
+        lane = Lane("test", most=3, most_per_client=2)
+        go_on = threading.Event()
+        tasks = [asyncio.create_task(lane.run("a", key, lambda: go_on.wait(10))) for key in (1, 2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(BusyError):
+            await lane.run("a", 3, go_on.wait)
+        tasks.append(asyncio.create_task(lane.run("b", 3, lambda: go_on.wait(10))))
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await lane.run("c", 4, go_on.wait)
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0.05)
+        with pytest.raises(BusyError):  # the thread still has all of it before it
+            await lane.run("c", 5, go_on.wait)
+        go_on.set()
+        while True:
+            with contextlib.suppress(BusyError):
+                assert await lane.run("c", 6, lambda: "done") == "done"
+                break
+            await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="no"):
+            await lane.run("c", 7, lambda: int("no"))
+        lane.close()
+
+    asyncio.run(asyncio.wait_for(crowd(), 10))
+
+
+def test_who_hangs_up_takes_the_result_from_nobody_who_shares_it():
+    async def pair():
+        lane = Lane("test", most=3, most_per_client=3)
+        go_on = threading.Event()
+        busy = asyncio.create_task(lane.run("a", 0, lambda: go_on.wait(10)))
+        first, second = (asyncio.create_task(lane.run("a", 1, lambda: "shared")) for _ in range(2))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await busy
+        assert await second == "shared"
+        lane.close()
+
+    asyncio.run(asyncio.wait_for(pair(), 10))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_fails_once_its_client_has_gone_is_told(fails):
+    opened = threading.Event()
+
+    def call():
+        assert opened.wait(10)
+        if fails:
+            raise ValueError("no page today")
+
+    async def gone():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        lane = Lane("test", most=1, most_per_client=1)
+        client = asyncio.ensure_future(lane.run("a", "key", call))
+        await asyncio.sleep(0)
+        client.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client
+        opened.set()
+        while True:  # until there is room again
+            with contextlib.suppress(BusyError):
+                await lane.run("a", "another", int)
+                lane.close()
+                return told
+            await asyncio.sleep(0.01)
+
+    told = asyncio.run(asyncio.wait_for(gone(), 10))
+    assert told == ["what a client that has gone had asked for failed: ValueError: no page today"] * fails
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"Basic YTpi", (b"a", b"b")),
+        (b"basic  YTpi ", (b"a", b"b")),
+        (b"BASIC " + base64.b64encode(b"a:b:c"), (b"a", b"b:c")),
+        (b"Basic Og==", (b"", b"")),
+        (b"Basic YQ==", None),
+        (b"Basic YTpi!", None),
+        (b"Basic YTp", None),
+        (b"Basic \xff", None),
+        (b"Basic", None),
+        (b"Digest YTpi", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_credentials(header, expected):
+    assert credentials(header) == expected
+
+
+def basic(user, password):
+    return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {SECRET}, bob: {FIVE}}}")
+    return WebConfig.read(tmp_path / "web.yml")
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The hashes that were compared with, in order."""
+    compared = []
+    real = bcrypt.checkpw
+
+    def checkpw(password, hashed):
+        compared.append(hashed)
+        return real(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+    return compared
+
+
+def asked(config, *headers, auth=None):
+    async def ask():
+        it = auth or BasicAuth()
+        return [await it.allows(config, header, "client") for header in headers]
+
+    return asyncio.run(ask())
+
+
+def test_an_unknown_user_takes_the_time_of_the_slowest_known(config, checks):
+    assert asked(config, basic("eve", "secret")) == [False]
+    assert [hashed[:7] for hashed in checks] == [b"$2b$05$"]
+
+
+def test_an_unknown_user_is_refused_even_if_they_met_the_decoys_password(config, monkeypatch):
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
+    assert asked(config, basic("eve", "x"), basic("eve", "x"), basic("alice", "x")) == [False, False, True]
+
+
+def test_a_success_is_remembered_a_failure_is_not(config, checks):
+    right, wrong = basic("alice", "secret"), basic("alice", "wrong")
+    assert asked(config, right, right, wrong, wrong, right) == [True, True, False, False, True]
+    assert len(checks) == 3
+
+
+def test_another_hash_ends_what_is_remembered(config, checks):
+    auth = BasicAuth()
+    assert asked(config, basic("alice", "secret"), auth=auth) == [True]
+    changed = WebConfig(users={b"alice": FIVE.encode()}, decoy=config.decoy)
+    assert asked(changed, basic("alice", "secret"), basic("alice", "five"), auth=auth) == [False, True]
+
+
+def test_what_is_remembered_is_bounded(config, monkeypatch):
+    auth = BasicAuth()
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
+    first = basic("alice", "0")
+    assert all(asked(config, *(basic("alice", number) for number in range(500)), auth=auth))
+    assert len(auth._remembered) <= 64
+    compared = []
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: compared.append(hashed))
+    assert asked(config, first, basic("alice", 499), auth=auth) == [False, True]
+    assert len(compared) == 1
+
+
+@pytest.mark.parametrize("password", ["x" * 72, "x" * 73, "x" * 5000])
+def test_a_long_password_is_compared_as_far_as_bcrypt_goes(config, password):
+    hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))
+    long = WebConfig(users={b"alice": hashed}, decoy=config.decoy)
+    assert asked(long, basic("alice", password), basic("alice", password[:71])) == [True, False]
+
+
+def test_a_nul_in_a_password_is_a_wrong_password(config):
+    assert asked(config, basic("alice", "\0"), basic("alice", "secret\0")) == [False, False]
+
+
+def test_guesses_hold_up_nobody_whose_password_is_known(tmp_path, monkeypatch):
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {SECRET}}}")
+    with serving(config=tmp_path / "web.yml") as server, ThreadPoolExecutor(10) as clients:
+        scrape = curl, f"{server.url}/metrics", "-u", "alice:secret"
+        assert clients.submit(*scrape).result().status == 200
+        go_on = threading.Event()
+        monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: go_on.wait(20) and False)
+        guesses = [clients.submit(curl, f"{server.url}/metrics", "-u", f"alice:{number}") for number in range(9)]
+        refused = done(guesses, 5)  # four places for one client
+        assert [guess.result().status for guess in refused] == [503] * 5
+        assert clients.submit(*scrape).result().status == 200
+        go_on.set()
+        assert sorted(guess.result().status for guess in guesses) == [401] * 4 + [503] * 5

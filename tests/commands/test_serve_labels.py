@@ -1,0 +1,53 @@
+"""Labels: the C headers' names, caps, and that what has a value keeps it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inetprobe.base import uapi
+from inetprobe.commands.serve.metrics.labels import OTHER, Labels, Values, fixed
+
+
+def test_names_where_there_are_any_and_numbers_elsewhere():
+    labels = Labels()
+    assert [labels.family(n) for n in (2, 10, 1)] == ["AF_INET", "AF_INET6", "AF_UNIX"]
+    assert [labels.socket_type(n) for n in (1, 3, 7)] == ["SOCK_STREAM", "SOCK_RAW", "7"]
+    assert [labels.protocol(n) for n in (0, 6, 200, -1, None)] == ["IPPROTO_IP", "IPPROTO_TCP", "200", "-1", OTHER]
+    assert [labels.errno(n) for n in (1, 93, 524, None)] == ["EPERM", "EPROTONOSUPPORT", "524", OTHER]
+    assert labels.module(None) == OTHER
+    assert labels.function("inet_create") == "inet_create"
+
+
+def test_64_protocols_of_which_the_named_ones_always_have_a_place():
+    labels = Labels()
+    tried = [labels.protocol(number) for number in range(1000, 2000)]
+    assert tried.count(OTHER) == 1000 - (64 - len(uapi.PROTOCOLS))
+    assert [labels.protocol(number) for number in uapi.PROTOCOLS] == list(uapi.PROTOCOLS.values())
+    assert len({*tried, *uapi.PROTOCOLS.values()} - {OTHER}) == 64
+
+
+def test_64_modules():
+    labels = Labels()
+    tried = [labels.module(f"net-pf-2-proto-{number}") for number in range(5000)]
+    assert len(set(tried) - {OTHER}) == 64
+
+
+def test_every_type_that_fits_under_the_mask_has_a_value():
+    labels = Labels()
+    assert labels.socket_type(16) == labels.socket_type(-1) == OTHER
+    assert OTHER not in [labels.socket_type(number) for number in range(16)]
+
+
+@given(st.lists(st.integers(-5, 40)), st.integers(1, 12))
+def test_a_value_given_is_kept_and_one_refused_never_given(tried, most):
+    values = Values(most, ("1",))
+    first = {}
+    for number in tried:
+        told = values.value(str(number))
+        assert told in (str(number), OTHER)
+        assert first.setdefault(number, told) == told
+    assert len(set(first.values()) - {OTHER, "1"}) <= most - 1
+
+
+def test_fixed_sets_take_nothing_new():
+    assert fixed("kprobe", ("kprobe", "fentry")) == "kprobe"
+    assert fixed('"} 1', ("kprobe", "fentry")) == OTHER

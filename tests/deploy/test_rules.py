@@ -1,0 +1,106 @@
+"""The configurations and rules, by promtool: valid, and every rule held against series made by hand."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.support.paths import ROOT
+from tests.support.prometheus import promtool
+
+FOLDER = ROOT / "deploy/prometheus"
+SERIES = ROOT / "tests/prometheus"
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def rules(name):
+    return [rule for group in read(FOLDER / name)["groups"] for rule in group["rules"]]
+
+
+ALERTS = [rule["alert"] for rule in rules("alerts.yml")]
+RECORDS = [rule["record"] for rule in rules("recording.yml")]
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "federate.yml", "remote_write.yml"])
+def test_promtool_takes_the_configuration(name):
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", FOLDER / name)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"(\d+) rules found", done.stdout)
+    assert found == ([] if name == "federate.yml" else [str(len(RECORDS)), str(len(ALERTS))])
+
+
+def test_both_ways_to_scrape_are_one():
+    scrape, remote = read(FOLDER / "prometheus.yml"), read(FOLDER / "remote_write.yml")
+    for key in ("rule_files", "scrape_configs"):
+        assert scrape[key] == remote[key]
+
+
+@pytest.mark.parametrize("name", ["alerts.test.yml", "recording.test.yml"])
+def test_rules_say_what_they_should(name):
+    done = promtool("test", "rules", SERIES / name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def broken(folder, name, expr):
+    """What promtool says of the tests where ``expr`` changes every rule's expression."""
+    changed = read(FOLDER / name)
+    for group in changed["groups"]:
+        for rule in group["rules"]:
+            rule["expr"] = expr(rule)
+    (folder / name).write_text(yaml.safe_dump(changed))
+    tests = read(SERIES / name.replace(".yml", ".test.yml"))
+    tests["rule_files"] = [name]
+    (folder / "tests.yml").write_text(yaml.safe_dump(tests))
+    done = promtool("test", "rules", folder / "tests.yml")
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def failing(said):
+    return set(re.findall(r'expr: "(?:round\(1e7 \* )?(?:ALERTS\{alertname=~?\\"([\w|]+)|([\w:]+))', said))
+
+
+def test_an_alert_that_never_or_always_fires_fails_its_test(tmp_path):
+    never = broken(tmp_path, "alerts.yml", lambda rule: f"({rule['expr']}) and vector(1) > 2")
+    always = broken(tmp_path, "alerts.yml", lambda rule: "max by (job, instance) ({__name__=~'.+'}) * 0")
+    for said in (never, always):
+        seen = {name for both in failing(said) for names in both for name in names.split("|")}
+        assert set(ALERTS) <= seen
+
+
+def test_a_recording_rule_that_is_off_fails_its_test(tmp_path):
+    said = broken(tmp_path, "recording.yml", lambda rule: f"({rule['expr']}) * 1.001 + 0.001")
+    assert {names[1] for names in failing(said)} == set(RECORDS)
+
+
+def test_names_tell_the_labels_that_are_left():
+    """level:metric:operations, as Prometheus' own guide has it; the level are the labels that are summed by."""
+    short = {"type": "socket_type"}
+    for rule in rules("recording.yml"):
+        level, metric, operation = rule["record"].split(":")
+        assert metric.startswith("inetprobe_")
+        assert operation
+        words = [short.get(word, word) for word in level.split("_")]
+        labels = set(words) | ({"job"} if "instance" in words else set())
+        for by in re.findall(r"\b(?:sum|count) by \(([^)]*)\)", rule["expr"]):
+            assert set(by.split(", ")) - {"le"} == labels - {"le"}, rule
+
+
+def test_what_goes_up_to_the_fleet_is_without_hosts():
+    (federate,) = read(FOLDER / "federate.yml")["scrape_configs"]
+    (keep,) = read(FOLDER / "remote_write.yml")["remote_write"][0]["write_relabel_configs"]
+    (pattern, _) = federate["params"]["match[]"]
+    assert federate["honor_labels"]
+    assert keep["action"] == "keep"
+    assert pattern == f'{{__name__=~"{keep["regex"]}"}}'
+    up = {name for name in RECORDS if re.fullmatch(keep["regex"], name)}
+    assert up == {name for name in RECORDS if not name.startswith("instance")}
+    assert len(up) >= 10
+
+
+def test_every_alert_is_documented():
+    document = (ROOT / "docs/deploy.md").read_text()
+    assert set(re.findall(r"`(Inetprobe\w+)`", document)) == set(ALERTS)

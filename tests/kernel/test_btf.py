@@ -1,0 +1,171 @@
+import contextlib
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host.btf import OFFSETS, Btf, Field, Prototype, offsets
+from inetprobe.kernel.program import sock
+from inetprobe.model.inet_sock import Sock
+from tests.support.paths import BTF
+
+# As pahole prints them for Debian's 6.1.0 kernel.
+DEBIAN_6_1 = {
+    "OFF_SOCKET_TYPE": 4,
+    "OFF_PROTO_NAME": 408,
+    "OFF_NET_INUM": 144,
+    "OFF_NET_USER_NS": 88,
+    "OFF_TASK_CRED": 2960,
+    "OFF_TASK_REAL_PARENT": 2432,
+    "OFF_TASK_TGID": 2420,
+    "OFF_TASK_FLAGS": 44,
+    "OFF_TASK_STACK": 32,
+    "OFF_TASK_SIGNAL": 3072,
+    "OFF_SIGNAL_LIVE": 4,
+    "OFF_CRED_CAP_EFFECTIVE": 60,
+    "OFF_CRED_USER_NS": 136,
+    "OFF_CRED_UID": 8,
+    "OFF_CRED_GID": 12,
+    "OFF_TASK_COMM": 2976,
+    "OFF_TASK_NSPROXY": 3064,
+    "OFF_NSPROXY_NET": 40,
+}
+
+
+def recorded(name="6.1"):
+    return Btf.of_kernel(BTF / name)
+
+
+def test_offsets_of_a_recorded_kernel():
+    assert offsets(recorded()) == DEBIAN_6_1
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BTF.iterdir()))
+def test_every_recorded_kernel_has_every_offset(name):
+    assert set(offsets(recorded(name))) == set(OFFSETS)
+
+
+def test_a_member_of_an_anonymous_struct_is_found_as_c_finds_it():
+    # sock_common starts with anonymous unions; build the same in miniature.
+    btf = Btf(miniature())
+    assert btf.offset("outer", "deep") == 8 + 4
+
+
+def test_a_nested_path_adds_up():
+    assert Btf(miniature()).offset("outer", "inner", "second") == 16 + 4
+
+
+def test_an_unknown_struct_or_member_is_named():
+    with pytest.raises(HostError, match="no struct nonesuch"):
+        recorded().offset("nonesuch", "x")
+    with pytest.raises(HostError, match=r"struct socket has no member nonesuch"):
+        recorded().offset("socket", "nonesuch")
+
+
+def test_a_bit_field_off_a_byte_is_refused():
+    with pytest.raises(HostError, match="bit field"):
+        Btf(miniature()).offset("outer", "bits")
+
+
+def test_a_missing_file_says_which_option_the_kernel_lacks(tmp_path):
+    with pytest.raises(HostError, match="CONFIG_DEBUG_INFO_BTF"):
+        Btf.of_kernel(tmp_path / "vmlinux")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_with_our_own_error(data):
+    with pytest.raises(HostError):
+        Btf(data).offset("socket", "type")
+
+
+@given(st.data())
+def test_a_damaged_blob_never_raises_anything_else(data):
+    blob = bytearray(miniature())
+    for _ in range(data.draw(st.integers(1, 8))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(HostError):
+        Btf(bytes(blob)).offset("outer", "inner", "second")
+
+
+# As pahole prints them: a member, a bit field, a bit of flags.
+FIELDS = {
+    "5.10": [Field(538, 0, 16, False), Field(772, 0, 16, True), Field(800, 1, 1, False), Field(800, 7, 1, False)],
+    "6.1": [Field(514, 0, 16, False), Field(788, 0, 16, True), Field(810, 1, 1, False), Field(810, 7, 1, False)],
+    "6.12": [Field(572, 0, 16, False), Field(804, 0, 16, True), Field(794, 0, 1, False), Field(794, 1, 1, False)],
+    "7.2": [Field(542, 0, 16, False), Field(828, 0, 16, True), Field(818, 0, 1, False), Field(818, 1, 1, False)],
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_sock_s_fields_of_every_recorded_kernel(name):
+    types = recorded(name)
+    assert [sock.place(types, one) for one in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
+    assert sock.place(types, "sk_reuse") == Field(19, 0, 4, False)
+    assert sock.place(types, "inet_num") == Field(14, 0, 16, False)
+    assert all(sock.place(types, one) for one in Sock._fields)
+    assert sock.constants(types)["SOCK_PRESENT"] == "0x7fff"
+
+
+@pytest.mark.parametrize(("name", "bit"), [("5.10", None), ("6.1", None), ("6.12", 16), ("7.2", 16)])
+def test_an_enumerator_is_one_of_an_enum(name, bit):
+    # In so small a blob the offset of a name is also a size, a type's id and another's offset.
+    assert recorded(name).enumerator("INET_FLAGS_IS_ICSK") == bit
+    assert recorded(name).enumerator("IPPROTO_MAX") == 263
+    assert recorded(name).enumerator("sk_type") is None
+    assert recorded(name).enumerator("nonesuch") is None
+
+
+def test_a_field_that_a_kernel_does_not_have_is_left_out():
+    class Without(Btf):
+        def field(self, struct_name, *members):
+            if members[-1] in ("nodefrag", "inet_flags", "rcv_tos"):
+                raise HostError("no such member")
+            return super().field(struct_name, *members)
+
+    constants = sock.constants(Without.of_kernel(BTF / "6.1"))
+    assert constants["SOCK_PRESENT"] == f"{0x7FFF & ~(1 << 7 | 1 << 14):#x}"
+    assert "nodefrag" not in constants["SOCK_FIELDS(X)"]
+
+
+@pytest.mark.parametrize("path", [("sock", "__sk_common"), ("socket", "sk"), ("sock", "nonesuch"), ("nonesuch", "x")])
+def test_what_is_no_integer_is_no_field(path):
+    with pytest.raises(HostError):
+        recorded().field(*path)
+
+
+@given(st.data())
+def test_a_damaged_blob_never_raises_anything_else_of_a_field(data):
+    blob = bytearray((BTF / "6.12").read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(HostError):
+        sock.constants(Btf(bytes(blob)))
+
+
+def miniature():
+    """struct outer { u64 a; struct { u32 x; u32 deep; }; struct named inner; u32 bits:3 (at bit 193); }"""
+    names = bytearray(b"\0")
+
+    def name(text):
+        names.extend(text.encode() + b"\0")
+        return len(names) - len(text) - 1
+
+    def record(label, members, kind_flag=0):
+        head = struct.pack("<III", name(label) if label else 0, kind_flag << 31 | 4 << 24 | len(members), 32)
+        return head + b"".join(struct.pack("<III", name(m) if m else 0, t, off) for m, t, off in members)
+
+    types = record("", [("x", 0, 0), ("deep", 0, 32)])
+    types += record("named", [("first", 0, 0), ("second", 0, 32)])
+    types += record("outer", [("a", 0, 0), ("", 1, 64), ("inner", 2, 128), ("bits", 0, 3 << 24 | 193)], kind_flag=1)
+    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names)) + types + bytes(names)
+
+
+def test_prototypes_of_a_recorded_kernel():
+    btf = recorded()
+    assert btf.prototype("inet_create") == Prototype(4, "32")
+    assert btf.prototype("sk_alloc") == Prototype(5, "POINTER")
+    assert btf.prototype("sock_init_data") == Prototype(2, "VOID")
+    assert btf.prototype("sk_busy_loop_end") == Prototype(2, "8")
+    assert btf.prototype("no_such_function") is None

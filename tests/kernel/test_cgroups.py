@@ -1,0 +1,47 @@
+from inetprobe.kernel.host.cgroups import Cgroups
+
+
+def hierarchy(root):
+    (root / "user.slice/user-0.slice").mkdir(parents=True)
+    return Cgroups(root)
+
+
+def test_an_id_becomes_the_path_below_the_mount(tmp_path):
+    cgroups = hierarchy(tmp_path)
+    identity = (tmp_path / "user.slice/user-0.slice").stat().st_ino
+    assert cgroups.path(identity) == "/user.slice/user-0.slice"
+
+
+def test_the_root_is_known_without_a_mount():
+    assert Cgroups(None).path(1) == "/"
+
+
+def test_a_cgroup_that_is_gone_stays_known_and_an_unknown_one_is_none(tmp_path):
+    cgroups = hierarchy(tmp_path)
+    folder = tmp_path / "user.slice/user-0.slice"
+    identity = folder.stat().st_ino
+    assert cgroups.path(identity)
+    folder.rmdir()
+    assert cgroups.path(identity) == "/user.slice/user-0.slice"
+    assert cgroups.path(1 << 60) is None
+
+
+def test_a_path_becomes_id_and_level(tmp_path):
+    cgroups = hierarchy(tmp_path)
+    assert cgroups.identify("/user.slice/user-0.slice/") == ((tmp_path / "user.slice/user-0.slice").stat().st_ino, 2)
+    assert cgroups.identify("/") == (1, 0)
+    assert cgroups.identify("/nonesuch") is None
+
+
+def test_the_mount_is_found_wherever_it_is(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text("proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n")
+    assert str(Cgroups.of_host(mounts).root) == "/sys/fs/cgroup/unified"
+    mounts.write_text("proc /proc proc rw 0 0\n")
+    assert Cgroups.of_host(mounts).root is None
+
+
+def test_a_hostile_name_is_text(tmp_path):
+    folder = tmp_path / "a\x1b[31m"
+    folder.mkdir()
+    assert Cgroups(tmp_path).path(folder.stat().st_ino) == "/a\x1b[31m"

@@ -1,0 +1,181 @@
+"""A library closes descriptors that are not its own: they are there afterwards, and what is its own is not."""
+
+import ctypes
+import os
+import select
+from pathlib import Path
+
+import pytest
+
+from inetprobe.base.errors import InetprobeError
+from inetprobe.kernel.frames.bcc_symbols import SymbolCache
+from inetprobe.kernel.frames.descriptors import Descriptors
+from inetprobe.kernel.frames.user_frames import Process, UserSymbols
+from inetprobe.kernel.program.compiler import import_bcc
+
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def everything_open():
+    return {fd for fd in range(1000) if is_open(fd)}
+
+
+def close_all_of(fd):
+    """Itself and every copy of it."""
+    for other in everything_open() - {fd}:
+        if os.path.sameopenfile(other, fd):
+            os.close(other)
+    os.close(fd)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    before = everything_open()
+    yield
+    assert everything_open() == before
+
+
+@pytest.fixture
+def descriptors():
+    return Descriptors()
+
+
+@pytest.fixture
+def file(tmp_path):
+    fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+def test_a_file_is_put_back_where_it_was(descriptors, file):
+    os.write(file, b"before ")
+    with descriptors.kept():
+        os.close(file)
+    os.write(file, b"after")
+    assert os.pread(file, 100, 0) == b"before after"
+    assert not os.get_inheritable(file)
+
+
+def test_a_poll_still_knows_what_it_watches(descriptors):
+    with select.epoll() as poll:
+        event = os.eventfd(1)
+        poll.register(event, select.EPOLLIN)
+        with descriptors.kept():
+            os.close(poll.fileno())
+            os.close(event)
+        assert poll.poll(5) == [(event, select.EPOLLIN)]
+        os.close(event)
+
+
+def test_one_whose_number_the_library_has_taken_is_put_back(descriptors, file, tmp_path):
+    with descriptors.kept():
+        os.close(file)
+        other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
+        assert other == file
+    os.write(file, b"ours")
+    assert (tmp_path / "file").read_bytes() == b"ours"
+    assert not (tmp_path / "other").read_bytes()
+
+
+def test_what_the_library_opened_it_may_close(descriptors, tmp_path):
+    with descriptors.kept():
+        its = os.open(tmp_path / "its", os.O_CREAT | os.O_RDWR)
+    with descriptors.kept():
+        pass
+    with descriptors.kept():
+        os.close(its)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(its)
+
+
+def test_what_was_opened_in_between_is_kept_even_by_a_number_that_was_the_library_s(descriptors, file, tmp_path):
+    with descriptors.kept():
+        its = os.open(tmp_path / "its", os.O_CREAT | os.O_RDWR)
+    with descriptors.kept():
+        os.close(its)
+    ours = os.dup2(file, its)
+    with descriptors.kept():
+        os.close(ours)
+    os.close(ours)
+
+
+def test_copies_that_are_closed_instead_cost_nothing(descriptors, file):
+    before = everything_open()
+    with descriptors.kept():
+        for copy in everything_open() - before:
+            os.close(copy)
+    assert is_open(file)
+
+
+def test_a_copy_whose_number_the_library_has_taken_is_left_to_it(descriptors, file, tmp_path):
+    before = everything_open()
+    with descriptors.kept():
+        copy = max(everything_open() - before)
+        os.close(copy)
+        its = os.open(tmp_path / "its", os.O_CREAT | os.O_RDWR)
+        assert its == copy
+    assert is_open(its)
+    os.close(its)
+
+
+def fails_having_closed(fd, descriptors):
+    with descriptors.kept():
+        os.close(fd)
+        raise ValueError("its own")
+
+
+def test_the_library_s_own_failure_comes_through(descriptors, file):
+    with pytest.raises(ValueError, match="its own"):
+        fails_having_closed(file, descriptors)
+    assert is_open(file)
+
+
+def test_one_that_is_gone_with_its_copy_is_told(descriptors, tmp_path):
+    fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+    kept = descriptors.kept()
+    kept.__enter__()
+    close_all_of(fd)
+    with pytest.raises(InetprobeError, match=f"bcc has closed the file descriptor {fd} of inetprobe's: run it once"):
+        kept.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("when", ["open", "resolve", "free"])
+def test_frames_are_named_without_a_loss(file, when):
+    class Closes:
+        def __init__(self, pid):
+            self.at("open")
+
+        def at(self, what):
+            if what == when:
+                os.close(file)
+
+        def resolve(self, addr, demangle):
+            self.at("resolve")
+            return b"main", 0, b"/bin/a"
+
+        def free(self):
+            self.at("free")
+
+    symbols = UserSymbols(Closes)
+    assert symbols.named(this_process(), [4096], 0).frames == ("main+0x0 (a)",)
+    symbols.close()
+    assert is_open(file)
+
+
+def this_process():
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return Process(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
+
+
+def test_what_bcc_has_opened_to_name_a_frame_it_closes_itself():
+    bcc = import_bcc()
+    symbols = UserSymbols(lambda pid: SymbolCache(bcc, pid))
+    side = symbols.named(this_process(), [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
+    symbols.close()  # the fixture sees what is open

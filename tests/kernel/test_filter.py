@@ -1,0 +1,51 @@
+"""What the kernel is told to keep. Records are filtered again, so a live test cannot show a filter missing here."""
+
+import pytest
+
+from inetprobe.base.errors import UsageError
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.kernel.program.filter import constants
+from inetprobe.record.filter import build
+
+
+def told(values=None, *, follow=False, **flags):
+    return constants(build(values or {}, **flags), Cgroups(None), follow=follow)
+
+
+def test_nothing_asked_is_nothing_compiled_in():
+    assert told() == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"pid": ["7,9"]}, {"KEEP_WHO": "({ s64 v = WHO_PID; (v == 7LL || v == 9LL); })"}),
+        ({"uid": ["!0"]}, {"KEEP_WHO": "({ s64 v = WHO_UID; !(v == 0LL); })"}),
+        (
+            {"protocol": ["!99"]},
+            {"KEEP_WHAT": "(t->flags & RECORD_BARE ? 1 : ({ s64 v = t->protocol; !(v == 99LL); }))"},
+        ),
+        ({"family": ["all"]}, {}),
+        ({"family": ["unix"]}, {"KEEP_WHAT": "({ s64 v = t->family; (v == 1LL); })"}),
+        ({"comm": ["sh"]}, {"KEEP_WHO": "(WHO_COMM(0x6873ULL, 0x0ULL))"}),
+        ({"comm": ["py*"]}, {}),
+        ({"cgroup": ["/"]}, {"KEEP_WHO": "((WHO_CGROUP(0) == 1ULL))"}),
+    ],
+)
+def test_each_filter_becomes_its_expression(values, expected):
+    assert told(values) == expected
+
+
+def test_different_filters_must_all_hold():
+    assert told({"uid": ["0"], "pid": ["7"]}, follow=True)["KEEP_WHO"].count(" && ") == 2
+    assert set(told({"type": ["raw"]}, failed=True)) == {"KEEP_WHAT"}
+
+
+def test_an_outcome_that_was_not_seen_is_let_through():
+    for flags in ({"failed": True}, {"min_duration": "1ms"}):
+        assert told(**flags)["KEEP_WHAT"].startswith("(!(t->calls[0].flags & CALL_RETURNED) || ")
+
+
+def test_a_cgroup_that_is_not_there_is_one_sentence():
+    with pytest.raises(UsageError, match="no cgroup"):
+        told({"cgroup": ["/nonesuch"]})

@@ -1,0 +1,116 @@
+"""modprobe.d(5) read as libkmod reads it: which line keeps a module out."""
+
+import os
+import subprocess
+
+import pytest
+
+from inetprobe.kernel.host.modprobe import configuration, obstacle
+
+ALIASES = ("net-pf-2-proto-132", "net-pf-10-proto-132")
+
+
+@pytest.fixture
+def root(tmp_path):
+    def write(**files):
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return write
+
+
+def why(root, module="sctp"):
+    found = obstacle(module, ALIASES, configuration(root))
+    return None if found is None else f"{found.why}: {found.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("install sctp /bin/false\n", '"install sctp /bin/false" (/etc/modprobe.d/a.conf:1) stands in the way: '
+                                      "remove that line"),
+        ("# for CIS\n\n  blacklist\tsctp", '"blacklist sctp" (/etc/modprobe.d/a.conf:3) stands in the way: '
+                                           "remove that line, or modprobe sctp"),
+        ("blacklist sctp\ninstall sctp /bin/true\ninstall sctp /bin/false\n",
+         '"blacklist sctp" (/etc/modprobe.d/a.conf:1) and "install sctp /bin/true" (/etc/modprobe.d/a.conf:2) '
+         "stand in the way: remove those lines"),
+        ("alias net_pf_2-proto-132 off\n", '"alias net_pf_2-proto-132 off" (/etc/modprobe.d/a.conf:1) stands in the '
+                                           "way: remove that line, or modprobe sctp"),
+        ("options x a=1\ninstall s* \\\n  /bin/false\nblacklist udp\n",
+         '"install s* /bin/false" (/etc/modprobe.d/a.conf:2) stands in the way: remove that line'),
+        ("#blacklist sctp\nblacklist\ninstall sctp\nblacklist sctp_diag\ninstall SCTP x\nalias net-pf-2-proto-132\n"
+         "alias net-pf-2-proto-132 sctp\nalias net-pf-2-proto-33 off\noptions sctp a=1\nremove sctp x\n", None),
+    ],
+)  # fmt: skip
+def test_the_line_in_the_way(root, text, says):
+    assert why(root(**{"etc/modprobe.d/a.conf": text})) == says
+
+
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ("blacklist sctp", True),
+        ("install sctp /bin/true", True),
+        ("install sctp :", True),
+        ("install sctp /bin/false", False),
+        ("install sctp /bin/true; false", False),
+        ("blacklist sctp\ninstall sctp /bin/false", True),
+        ("blacklist sctp\nalias net-pf-2-proto-132 off", False),
+        ("install sctp /bin/true\ninstall sctp /bin/false", True),
+    ],
+)
+def test_what_modprobe_calls_a_success(root, text, silent):
+    folder = root(**{"etc/modprobe.d/a.conf": text + "\n"})
+    assert obstacle("sctp", ALIASES, configuration(folder)).silent is silent
+
+
+def test_both_signs_are_one_in_a_name(root):
+    folder = root(**{"etc/modprobe.d/a.conf": "blacklist dccp-ipv4\n"})
+    assert why(folder, "dccp_ipv4").startswith('"blacklist dccp-ipv4" (/etc/modprobe.d/a.conf:1)')
+
+
+def test_a_file_hides_those_of_its_name_in_later_folders(root):
+    line = "blacklist sctp\n"
+    assert why(root(**{"lib/modprobe.d/b.conf": line})).startswith('"blacklist sctp" (/lib/modprobe.d/b.conf:1)')
+    assert why(root(**{"run/modprobe.d/a.conf": line})).startswith('"blacklist sctp" (/run/modprobe.d/a.conf:1)')
+    assert "b.conf" in why(root(**{"etc/modprobe.d/a.conf": ""}))
+    assert why(root(**{"etc/modprobe.d/b.conf": "# nothing\n"})) is None
+
+
+def test_only_conf_files_count(root):
+    names = ("a.conf.dpkg-old", ".a.conf", "sctp", "d.conf/a.conf")
+    assert why(root(**{f"etc/modprobe.d/{name}": "blacklist sctp\n" for name in names})) is None
+
+
+def test_a_file_that_cannot_be_read_or_waits_for_a_writer_is_left_out(root):
+    folder = root(**{"etc/modprobe.d/b.conf": "blacklist sctp\n"})
+    os.mkfifo(folder / "etc/modprobe.d/a.conf")
+    (folder / "etc/modprobe.d/c.conf").symlink_to("nowhere")
+    assert "b.conf:1" in why(folder)
+
+
+def test_the_kernels_command_line(root):
+    folder = root(**{"proc/cmdline": "quiet modprobe.blacklist=pcspkr,sctp root=/dev/vda\n"})
+    assert why(folder).startswith('"blacklist sctp" (modprobe.blacklist= in /proc/cmdline) stands in the way')
+
+
+def test_a_long_command_is_cut(root):
+    said = why(root(**{"etc/modprobe.d/a.conf": f"install sctp {'x' * 9999}\n"}))
+    assert len(said) < 250
+    assert 'x…" (/etc' in said
+
+
+def test_modprobe_itself_takes_these_lines_so(root):
+    """--showconfig is libkmod's own reading, of the folder it is given."""
+    text = "blacklist dccp-ipv4\ninstall s*tp \\\n  /bin/false now\n# blacklist x\n"
+    folder = root(**{"etc/modprobe.d/a.conf": text}) / "etc/modprobe.d"
+    shown = subprocess.run(
+        ["/usr/sbin/modprobe", "-C", folder, "--showconfig"], capture_output=True, text=True, check=True
+    )
+    theirs = [line.split() for line in shown.stdout.splitlines() if line.startswith(("blacklist ", "install "))]
+    ours = [list(line.words) for line in configuration(folder.parents[1])]
+    assert theirs == [["blacklist", "dccp_ipv4"], ["install", "s*tp", "/bin/false", "now"]]
+    assert [[word.replace("-", "_") for word in words] for words in ours] == theirs

@@ -1,0 +1,54 @@
+"""What is left of a process's privileges, asked of the kernel itself in a child."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inetprobe.kernel.host import privileges
+
+CHILD = """
+import sys
+from inetprobe.kernel.host import privileges
+privileges.drop(frozenset(map(int, sys.argv[1:])))
+print(open("/proc/self/status").read())
+"""
+
+
+def status(keep):
+    argv = [sys.executable, "-c", CHILD, *map(str, keep)]
+    out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return dict(line.split(":\t", 1) for line in out.splitlines() if ":\t" in line)
+
+
+@pytest.mark.parametrize("keep", [frozenset(), privileges.SIGNALS, privileges.attaching()])
+def test_nothing_is_left_but_what_was_asked_for(keep):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    had = int(next(line for line in lines if line.startswith("CapPrm")).split()[1], 16)
+    left = status(keep)
+    kept = had & sum(1 << number for number in keep)
+    assert [int(left[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [kept, kept, 0, 0]
+    assert left["NoNewPrivs"] == "1"
+    if not os.geteuid():
+        assert not left["Groups"].strip()
+
+
+@pytest.mark.parametrize(("paranoid", "wanted"), [("2\n", {38, 39}), ("3\n", {21, 38, 39}), ("-1\n", {38, 39})])
+def test_attaching_takes_what_the_kernel_s_own_setting_asks_for(tmp_path, paranoid, wanted):
+    setting = tmp_path / "perf_event_paranoid"
+    setting.write_text(paranoid)
+    assert privileges.attaching(setting) == wanted
+
+
+def test_a_command_brings_no_threads_that_would_keep_theirs():
+    program = (
+        "import os; before = dict(os.environ)\n"
+        "from inetprobe.cli.main import cli\n"
+        "cli.get_command(None, 'record')\n"
+        "assert dict(os.environ) == before\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    argv = [sys.executable, "-c", program]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "1\n"

@@ -1,0 +1,170 @@
+"""The running kernel's profile, from a recorded /proc and /lib/modules and each kernel's recorded BTF."""
+
+import pytest
+
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host.btf import Btf
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.host.profile import features, probe
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from tests.support.paths import BTF
+
+SYMBOLS = Symbols(["inet_create", "__request_module", "__cgroup_bpf_run_filter_sk", "bpf_set_retval"])
+# Rows of Debian's 6.1 with sctp loaded; the columns behind the module are which functions a proto has.
+PROTOCOLS = """\
+protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em
+SCTPv6    1720      1      0   no       0   yes  sctp        y  y  y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y
+SCTP      1568      1      0   no       0   yes  sctp        y  y  y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y
+MPTCPv6   1872      0      0   no       0   yes  kernel      y  y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y  n
+PACKET    1472      0     -1   NI       0   no   kernel      n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n
+MPTCP     1720      0      0   no       0   yes  kernel      y  y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y  n
+PINGv6    1176      0     -1   NI       0   yes  kernel      y  y  y  n  n  y  n  n  y  y  y  y  y  y  y  y  y  n
+RAWv6     1176      1     -1   NI       0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  y  y  y  y  n
+UDP-Lite  1152      0     -1   NI       0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  n  y  y  n
+PING       968      0     -1   NI       0   yes  kernel      y  y  y  n  n  y  n  n  y  y  y  y  y  y  y  y  y  n
+RAW        976      0     -1   NI       0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  y  y  y  y  n
+UDP       1152      4      2   NI       0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  n  y  y  n
+TCP       2312      3      1   no     256   yes  kernel      y  y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y  y
+"""
+ALIASES = """\
+alias net-pf-2-proto-115 l2tp_ip
+alias net-pf-2-proto-115-type-2 l2tp_ip
+alias net-pf-10-proto-115 l2tp_ip6
+alias net-pf-2-proto-132 sctp
+alias net-pf-2-proto-256-type-1 smc
+alias net-pf-16-proto-4 inet_diag
+"""
+MODULES = ("l2tp/l2tp_ip", "l2tp/l2tp_ip6", "sctp/sctp", "dccp/dccp_ipv4", "smc/smc")
+SHOWN = "insmod /lib/modules/6.1/kernel/net/l2tp/l2tp_ip.ko \ninstall /bin/false\n"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    files = {
+        "proc/net/protocols": PROTOCOLS,
+        "proc/sys/kernel/osrelease": "6.1.0-test\n",
+        "proc/sys/kernel/modprobe": "/sbin/modprobe\n",
+        "proc/sys/net/ipv4/ping_group_range": "0\t2147483647\n",
+        "proc/sys/net/ipv4/ip_no_pmtu_disc": "0\n",
+        "proc/sys/net/mptcp/enabled": "1\n",
+        "lib/modules/6.1.0-test/modules.alias": ALIASES,
+        "lib/modules/6.1.0-test/modules.dep": "".join(f"kernel/net/{name}.ko.xz: \n" for name in MODULES),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def btf(kernel="6.1"):
+    return Btf((BTF / kernel).read_bytes())
+
+
+def probed(root, shown=SHOWN):
+    return probe(btf(), SYMBOLS, root, lambda names: shown)
+
+
+def test_what_is_registered_and_from_where(machine):
+    profile = probed(machine)
+    assert profile.built_in == ("tcp", "udp", "ping", "raw", "udplite", "pingv6", "mptcp")
+    assert profile.loaded == ("sctp",)
+
+
+def test_what_modprobe_would_load_and_what_it_would_not(machine):
+    profile = probed(machine)
+    assert profile.loadable == ("l2tp_ip",)
+    assert set(profile.blocked) == {"l2tp_ip6", "dccp_ipv4", "smc"}
+    assert profile.blocked["dccp_ipv4"] == "no alias leads to it"
+    assert "blacklists it" in profile.blocked["l2tp_ip6"]
+    assert profile.aliases["net-pf-2-proto-132"] == "sctp"
+    assert "net-pf-16-proto-4" not in profile.aliases
+
+
+def test_the_line_of_modprobes_configuration_is_named(machine):
+    folder = machine / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (folder / "hardening.conf").write_text("install l2tp-ip6 /bin/false\nblacklist dccp_ipv4\nblacklist l2tp_ip\n")
+    profile = probed(machine)
+    assert profile.blocked["l2tp_ip6"] == (
+        '"install l2tp-ip6 /bin/false" (/etc/modprobe.d/hardening.conf:1) stands in the way'
+    )
+    assert profile.remedies == {"l2tp_ip6": "remove that line"}  # the others have no alias, or load
+    assert profile.left_alone == ()  # false's exit status is modprobe's
+    assert profile.blocked["dccp_ipv4"] == "no alias leads to it"
+
+
+def test_what_is_only_blacklisted_modprobe_leaves_alone(machine):
+    folder = machine / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (folder / "hardening.conf").write_text("blacklist l2tp_ip6\ninstall smc /bin/false\n")
+    profile = probed(machine)
+    assert {"l2tp_ip6", "smc"} <= set(profile.blocked)
+    assert profile.left_alone == ("l2tp_ip6",)
+
+
+def test_what_another_module_needs_is_not_what_answers(machine):
+    """On Debian's 6.1 l2tp_ip6 needs l2tp_ip, which modprobe loads for it however blacklisted it is."""
+    both = SHOWN + "insmod /lib/modules/6.1/kernel/net/l2tp/l2tp_ip6.ko \n"
+    profile = probe(btf(), SYMBOLS, machine, lambda names: both if "net-pf-10-proto-115" in names else "")
+    assert profile.loadable == ("l2tp_ip6",)
+    assert "l2tp_ip" in profile.blocked
+
+
+def test_smc_without_its_alias_registers_nothing(machine):
+    aliases = machine / "lib/modules/6.1.0-test/modules.alias"
+    aliases.write_text(ALIASES.replace("alias net-pf-2-proto-256-type-1 smc\n", ""))
+    assert "smc" not in probed(machine).blocked
+
+
+def test_modprobe_is_asked_for_every_alias_of_what_is_not_loaded_a_module_at_a_time(machine):
+    asked = []
+    probe(btf(), SYMBOLS, machine, lambda names: asked.append(names) or SHOWN)
+    assert sorted(asked) == [
+        ["net-pf-10-proto-115"],
+        ["net-pf-2-proto-115", "net-pf-2-proto-115-type-2"],
+        ["net-pf-2-proto-256-type-1"],
+    ]
+
+
+def test_sysctls(machine):
+    profile = probed(machine)
+    assert (profile.kernel, profile.modprobe) == ("6.1.0-test", "/sbin/modprobe")
+    assert profile.ping_group_range == (0, 2147483647)
+    assert profile.mptcp_enabled is True
+    assert profile.ip_no_pmtu_disc is False
+    (machine / "proc/sys/kernel/modprobe").write_text("\n")
+    (machine / "proc/sys/net/mptcp/enabled").write_text("0\n")
+    assert probed(machine).modprobe == ""
+    assert probed(machine).mptcp_enabled is False
+
+
+def test_what_cannot_be_read_is_unknown_and_not_guessed(machine):
+    for name in ("kernel/modprobe", "net/ipv4/ping_group_range", "net/ipv4/ip_no_pmtu_disc", "net/mptcp/enabled"):
+        (machine / "proc/sys" / name).unlink()
+    profile = probed(machine, None)
+    assert (profile.modprobe, profile.ping_group_range, profile.ip_no_pmtu_disc, profile.mptcp_enabled) == (None,) * 4
+    assert profile.loadable == ()
+    assert profile.blocked["l2tp_ip"] == "modprobe could not be asked about it"
+    (machine / "proc/net/protocols").unlink()
+    with pytest.raises(HostError, match="cannot be read"):
+        probed(machine)
+
+
+@pytest.mark.parametrize("kernel", ["5.10", "6.1", "6.12", "7.2"])
+def test_features_agree_with_those_built_in_as_far_as_they_can_be_told(kernel):
+    told, known = features(btf(kernel), SYMBOLS), BUILT_IN_PROFILES[kernel].features
+    assert told.protocol_limit == known.protocol_limit == 263
+    assert told.wide_protocol == known.wide_protocol
+    if "mptcp" in BUILT_IN_PROFILES[kernel].built_in:  # Debian's 5.10 is built without
+        assert told.mptcp_nested in (None, known.mptcp_nested)
+    assert told.alloc_errno in (None, known.alloc_errno)
+    assert told.alloc_errno6 == known.alloc_errno6
+
+
+def test_features_that_are_symbols():
+    bare = features(btf(), Symbols(["inet_create"]))
+    assert [bare.request_module, bare.cgroup_hook, bare.cgroup_any_errno] == [False] * 3
+    full = features(btf(), SYMBOLS)
+    assert full.request_module
+    assert full.cgroup_hook
+    assert full.cgroup_any_errno

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import pytest
+
+from inetprobe.base.errors import UsageError
+from inetprobe.record.filter import build, parse_duration
+from tests.support import builders
+
+
+def kept(values=None, **flags):
+    """The sequence numbers, 1 to 12, of the kinds that pass."""
+    records = builders.every_kind()
+    return records["seq"][build(values or {}, **flags).mask(records, builders.run())].tolist()
+
+
+def test_nothing_asked_keeps_everything():
+    assert kept() == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"protocol": ["sctp,IPPROTO_MPTCP"]}, [4, 6]),
+        ({"protocol": ["sctp", "200"]}, [4, 5]),
+        ({"family": ["inet6"]}, [7]),
+        ({"family": ["PF_INET"], "type": ["raw,dgram"]}, [2, 3]),
+        ({"type": ["!stream"]}, [2, 3, 11, 12]),  # theirs is not known, so it is not that
+        ({"family": ["unix"]}, [11]),
+        ({"family": ["all,!unix"], "comm": ["python3"], "type": ["!stream"]}, [2, 3, 12]),
+        ({"family": ["inet"], "type": ["!stream"]}, [2, 3, 12]),
+        ({"uid": ["!0"]}, [3]),
+        ({"uid": ["root"], "type": ["dgram"]}, [2]),
+        ({"errno": ["EPERM"]}, [3, 9]),  # the ninth's result was not seen
+        ({"errno": ["!EPERM"]}, [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+        ({"comm": ["python3"], "type": ["raw"]}, [3]),
+        ({"comm": ["!py*"]}, [10]),
+        ({"pid": ["100"], "netns": ["net:[4026531840]"], "type": ["raw"]}, [3]),
+        ({"pid": ["99"]}, []),
+        ({"cgroup": ["/"], "type": ["raw"]}, [3]),
+        ({"cgroup": ["/user.slice"]}, []),
+    ],
+)
+def test_values_are_alternatives_and_filters_all_hold(values, expected):
+    assert kept(values) == expected
+
+
+def test_what_asks_for_an_outcome_lets_an_unseen_one_through():
+    assert kept(failed=True) == [3, 5, 8, 9]
+    assert kept(module_requests=True) == [4, 5, 9]
+    assert kept(min_duration="1ms") == [4, 5, 9]
+
+
+def test_a_cgroup_holds_what_is_below_it():
+    records = builders.every_kind()
+    run = builders.run()
+    run.cgroups[1] = "/user.slice/user-0.slice"
+    for path, keeps in {"/user.slice": 12, "user.slice/": 12, "/user": 0, "/user*": 12, "/": 12}.items():
+        assert build({"cgroup": [path]}).mask(records, run).sum() == keeps
+
+
+def test_a_long_name_is_cut_as_the_kernel_cuts_it():
+    (name,) = build({"comm": ["chromium-browser"]}).terms["comm"].include
+    assert name == "chromium-browse"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("family", "inett"),
+        ("type", "strem"), ("protocol", "tpc"), ("errno", "EPREM"), ("pid", "²"), ("pid", ""),
+        ("pid", "99999999999999999999"), ("uid", "nobody-here"), ("netns", "/no/such"), ("comm", "!"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_one_sentence(name, word):
+    with pytest.raises(UsageError) as caught:
+        build({name: [word]})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_near_miss_names_what_was_meant():
+    with pytest.raises(UsageError, match="IPPROTO_SCTP"):
+        build({"protocol": ["sctpp"]})
+
+
+def test_durations():
+    words = {
+        "5ms": 5_000_000,
+        "10us": 10_000,
+        "1.5s": 1_500_000_000,
+        "250ns": 250,
+        "2": 2_000_000_000,
+        "1m": 60 * 10**9,
+    }
+    assert {word: parse_duration(word) for word in words} == words
+    with pytest.raises(UsageError):
+        parse_duration("soon")
+
+
+def test_a_recording_remembers_what_was_asked():
+    filters = build({"uid": ["!0"], "protocol": ["sctp"]}, failed=True, min_duration="5ms")
+    assert filters.describe() == ("protocol=132", "uid=!0", "failed", "min-duration=5000000ns")
+
+
+def test_a_user_name_is_this_machine_s():
+    assert build({"uid": ["root"]}).terms["uid"].include == {0}
+    assert Path("/proc/self/ns/net").stat().st_ino in build({"netns": ["/proc/self/ns/net"]}).terms["netns"].include
+
+
+def test_families_beyond_inet_are_traced_only_where_asked():
+    for words, beyond in {"inet": False, "!inet": False, "inet6,unix": True, "all": True, "netlink": True}.items():
+        assert build({"family": [words]}).beyond_inet == beyond
+    assert not build({}).beyond_inet
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--pid={}", "--uid={}", "--netns={}", "--type={}", "--protocol={}", "--family={}", "--errno={}",
+        "--min-duration={}s", "--min-duration=1{}.5ms",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_a_number_of_any_length_is_refused_in_one_sentence(option, digits, monkeypatch, capsys):
+    from inetprobe.cli.main import main
+
+    argv = ["inetprobe", "replay", "none.arrows", option.format("9" * digits)]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert len(said.splitlines()) == 1

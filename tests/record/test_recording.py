@@ -1,0 +1,217 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inetprobe.base.errors import InetprobeError, RecordingError
+from inetprobe.base.files import OutputFile
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.batch import Batch, Loss
+from inetprobe.record.filter import Filters, build
+from inetprobe.record.layout import CALL_VOID, FUNCTIONS, RECORD, SLOTS_ALSO, record_dtype
+from inetprobe.trace.call_trace import call_traces
+from inetprobe.trace.output import Style, open_format
+from inetprobe.trace.pump import pump
+from tests.support import builders
+
+BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3})
+
+
+def write(path, batches=None, redact=frozenset()):
+    sink = RecordingSink(OutputFile.create(path), builders.run(), redact)
+    for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:
+        sink.batch(batch, builders.run())
+    sink.summary(BOOKS)
+    return path
+
+
+def read(path):
+    source = ReplaySource(path)
+    return list(source.batches()), source
+
+
+def test_records_come_back_as_they_went(tmp_path):
+    batches, source = read(write(tmp_path / "r.arrows"))
+    assert np.array_equal(np.concatenate([batch.records for batch in batches]), builders.every_kind())
+    assert source.accounting() == BOOKS
+    assert source.run.cgroups[1] == "/"
+    assert source.run.kernel == "6.1.0-test"
+
+
+def test_long_traces_of_also_come_back_as_they_went(tmp_path):
+    run = builders.run()
+    run.slots, run.functions = SLOTS_ALSO, {**FUNCTIONS, 8: "sock_init_data"}
+    records = np.zeros(1, record_dtype(SLOTS_ALSO))
+    short = builders.created()
+    for name in short.dtype.names:
+        if name != "calls":
+            records[name] = short[name]
+    records["calls"][:, :3] = short["calls"][:, :3]
+    for slot in range(3, 20):
+        records["calls"][0, slot] = builders.call(8, 1, 5000 + slot, 1)
+        records["calls"][0, slot]["flags"] |= CALL_VOID
+    records["ncalls"] = 20
+    sink = RecordingSink(OutputFile.create(tmp_path / "r.arrows"), run)
+    sink.batch(Batch(records), run)
+    sink.summary(Accounting(entries=1, complete=1))
+    (batch, *_), source = read(tmp_path / "r.arrows")
+    assert np.array_equal(batch.records, records)
+    (trace,) = call_traces(batch, source.run)
+    assert [call.function for call in trace.calls[3:]] == ["sock_init_data"] * 17
+    assert trace.calls[3].result is None
+    assert trace.calls[3].duration_ns == 1
+
+
+def test_the_replay_prints_the_same_bytes(tmp_path):
+    live, again = io.StringIO(), io.StringIO()
+    kept = Batch(builders.every_kind(), (Loss("ring_full", 3),))
+    sink = open_format("json", live, Style())
+    sink.batch(kept, builders.run())
+    sink.summary(BOOKS)
+    pump(ReplaySource(write(tmp_path / "r.arrows")), Filters(), [open_format("json", again, Style())])
+    assert again.getvalue() == live.getvalue()
+
+
+def test_a_copy_of_a_recording_is_the_recording(tmp_path):
+    kinds = np.tile(builders.every_kind(), 3000)
+    parts = [
+        Batch(kinds[start : start + 2048], (Loss("ring_full", 1),) * (start == 20_480))
+        for start in range(0, len(kinds), 2048)
+    ]
+    path = write(tmp_path / "r.arrows", parts)
+    source = ReplaySource(path)
+    pump(source, Filters(), [RecordingSink(OutputFile.create(tmp_path / "copy"), source.run)])
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 11), max_size=30), st.booleans()), min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from([["0"], ["1000"], ["0,1000"]]),
+)
+def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
+    run, kinds = builders.run(), builders.every_kind()
+    if sock:
+        run.sock, kinds = True, builders.with_sock(kinds, builders.TCP_SOCK, None, builders.TCP_SOCK)
+    folder = DAMAGED.parent
+    whole, copy = folder / "whole", folder / "copy"
+    sink = RecordingSink(OutputFile.create(whole), run)
+    for places, lossy in parts:
+        sink.batch(Batch(kinds[np.array(places, int)], (Loss("ring_full", 1),) * lossy), run)
+    sink.summary(BOOKS)
+    source = ReplaySource(whole)
+    pump(source, build({"uid": uids}), [RecordingSink(OutputFile.create(copy), source.run)])
+    batches, again = read(copy)
+    records = kinds[np.array([place for places, _ in parts for place in places], int)]
+    kept = records[np.isin(records["uid"], [int(uid) for uid in uids[0].split(",")])]
+    assert b"".join(batch.records.tobytes() for batch in batches) == kept.tobytes()
+    assert sum(loss.count for batch in batches for loss in batch.losses) == sum(lossy for _, lossy in parts)
+    assert again.run.cgroups == (builders.run().cgroups if len(kept) else {})
+    assert again.accounting().filtered == len(records) - len(kept)
+
+
+def test_what_a_filter_keeps_is_all_that_its_recording_knows(tmp_path):
+    path = write(tmp_path / "r.arrows")
+    source = ReplaySource(path)
+    pump(source, build({"uid": ["1000"]}), [RecordingSink(OutputFile.create(tmp_path / "kept"), source.run)])
+    batches, _ = read(tmp_path / "kept")
+    assert np.concatenate([batch.records for batch in batches]).tobytes() == builders.every_kind()[2:3].tobytes()
+    assert b"MPTCP" in path.read_bytes()
+    assert b"MPTCP" not in (tmp_path / "kept").read_bytes()
+
+
+def test_losses_stay_where_they_happened(tmp_path):
+    kinds = builders.every_kind()
+    given_batches = [Batch(kinds[:3]), Batch(kinds[3:5], (Loss("ring_full", 2),)), Batch(kinds[5:])]
+    batches, _ = read(write(tmp_path / "r.arrows", given_batches))
+    before = 0
+    for batch in batches:
+        if batch.losses:
+            assert (before, batch.losses) == (3, (Loss("ring_full", 2),))
+        before += len(batch)
+    assert before == len(kinds)
+
+
+def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
+    whole = write(tmp_path / "r.arrows").read_bytes()
+    cut = tmp_path / "cut.arrows"
+    shown = set()
+    # Five is prime to Arrow's alignment: every place within its words is cut at, and the end byte for byte.
+    for size in (*range(0, len(whole) - 600, 5), *range(len(whole) - 600, len(whole) - 16)):
+        cut.write_bytes(whole[:size])
+        count = 0
+        try:
+            for batch in ReplaySource(cut).batches():
+                count += len(batch)
+        except RecordingError as error:
+            assert "\n" not in str(error)
+            shown.add(count)
+        else:
+            pytest.fail(f"a recording cut at {size} of {len(whole)} bytes passed for whole")
+    assert shown == {0, 12}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damage_never_raises_anything_but_our_own_error(data):
+    whole = bytearray(DAMAGED.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    target = DAMAGED.with_suffix(".damaged")
+    target.write_bytes(whole)
+    try:
+        pump(ReplaySource(target), Filters(), [open_format("json", io.StringIO(), Style())])
+    except InetprobeError as error:
+        assert "\n" not in str(error)
+
+
+DAMAGED = Path("unset")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _recording_to_damage(tmp_path_factory):
+    global DAMAGED
+    DAMAGED = write(tmp_path_factory.mktemp("damage") / "r.arrows")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"ARROW1\0\0", bytes(100), b"\xff\xff\xff\xff\x10\0\0\0" + bytes(64)]
+)
+def test_a_foreign_file_is_one_sentence(tmp_path, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"is empty|is not a recording") as caught:
+        ReplaySource(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder_is_one_sentence(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(RecordingError):
+            list(ReplaySource(path).batches())
+
+
+def test_redacted_names_are_nowhere_in_the_file(tmp_path):
+    path = write(tmp_path / "r.arrows", redact=frozenset({"host", "comm", "cgroup"}))
+    assert b"python3" not in path.read_bytes()
+    batches, source = read(path)
+    assert source.run.host is None
+    assert set(batches[0].records["comm"].tolist()) == {b"redacted"}
+    assert source.run.cgroups[1] is None
+
+
+def test_a_full_disk_is_one_sentence():
+    with pytest.raises(InetprobeError, match="cannot be written: No space left"):
+        write(Path("/dev/full"))
+
+
+def test_an_empty_run_is_a_recording_too(tmp_path):
+    batches, source = read(write(tmp_path / "r.arrows", [Batch(np.zeros(0, RECORD))]))
+    assert sum(map(len, batches)) == 0
+    assert source.accounting() == BOOKS

@@ -1,0 +1,175 @@
+"""Records → Snapshot: against a count by hand, trace by trace."""
+
+from bisect import bisect_left
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inetprobe.base import uapi
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
+from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.recount import Aggregate
+from inetprobe.stats.snapshot import Histogram, ModuleRequests, Outcome
+from inetprobe.trace.call_trace import call_traces
+from tests.support import builders
+from tests.support.model_source import EVERY_PATH, ModelSource
+
+KINDS = builders.every_kind()
+NUMBERS = {name: number for number, name in uapi.ERRNOS.items()}
+UNSEEN = ("outcome_missed", "thread_died", "no_state")
+
+
+def counted(*batches, accounting=None, bounds=DEFAULT_BOUNDS_NS, run=None):
+    run = run or builders.run()
+    aggregate = Aggregate(bounds)
+    for records in batches:
+        aggregate.batch(Batch(records), run)
+    if accounting is not None:
+        aggregate.summary(accounting)
+    return aggregate.snapshot()
+
+
+def by_hand(records, bounds):
+    """The same numbers from the call traces, one at a time."""
+    outcomes, incomplete, modules, failures = Counter(), Counter(), Counter(), Counter()
+    calls, creations = {}, {}
+
+    def add(histograms, key, duration):
+        counts, sums = histograms.setdefault(key, ([0] * (len(bounds) + 1), [0]))
+        counts[bisect_left(bounds, duration)] += 1
+        sums[0] += duration
+
+    for trace in call_traces(Batch(records), builders.run()):
+        for call in trace.calls:
+            if call.duration_ns is not None:
+                add(calls, call.function, call.duration_ns)
+            if call.function == "__request_module":
+                modules[call.module] += 1
+                failures[call.module] += call.result not in (0, None)
+        if trace.bare:
+            continue
+        if trace.duration_ns is None:
+            incomplete["outcome_missed"] += 1
+            continue
+        errno = 0 if trace.errno is None else NUMBERS[trace.errno]
+        outcomes[Outcome(trace.family, trace.type, trace.protocol, errno)] += 1
+        add(creations, (trace.family, trace.type), trace.duration_ns)
+        if trace.incomplete is not None:
+            incomplete[trace.incomplete] += 1
+    done = [
+        {key: Histogram(tuple(counts), sums[0]) for key, (counts, sums) in histograms.items()}
+        for histograms in (calls, creations)
+    ]
+    return outcomes, incomplete, *done, {name: ModuleRequests(n, failures[name]) for name, n in modules.items()}
+
+
+def assert_as_by_hand(snapshot, records):
+    outcomes, incomplete, calls, creations, modules = by_hand(records, snapshot.bounds_ns)
+    assert Counter(snapshot.outcomes) == outcomes
+    assert {reason: n for reason, n in snapshot.incomplete.items() if n} == incomplete
+    assert snapshot.call_durations == calls
+    assert snapshot.creation_durations == creations
+    assert snapshot.module_requests == modules
+
+
+@given(
+    st.lists(st.lists(st.integers(0, len(KINDS) - 1), max_size=12), min_size=1, max_size=4),
+    st.lists(st.integers(0, 1 << 62), min_size=1, max_size=8),
+    st.lists(st.integers(1, 10**10), min_size=1, max_size=14, unique=True).map(sorted).map(tuple),
+)
+def test_any_batches_count_as_by_hand(places, durations, bounds):
+    batches = [KINDS[np.array(batch, int)].copy() for batch in places]
+    for batch in batches:
+        for number, record in enumerate(batch):
+            record["calls"]["duration_ns"][0] = max(10**9, durations[number % len(durations)])
+    snapshot = counted(*batches, bounds=bounds)
+    together = np.concatenate(batches)
+    assert_as_by_hand(snapshot, together)
+    assert snapshot.entries == sum(snapshot.outcomes.values()) + sum(snapshot.incomplete.get(r, 0) for r in UNSEEN)
+
+
+def test_every_path_of_the_model_counts_as_by_hand():
+    source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
+    batches = [batch.records for batch in source.batches()]
+    assert_as_by_hand(counted(*batches, run=source.run), np.concatenate(batches))
+
+
+def test_a_bound_belongs_to_the_bucket_it_ends():
+    records = np.tile(builders.created(), 4)
+    records["calls"]["duration_ns"][:, 0] = [9999, 10_000, 10_001, 2**64 - 1]
+    histogram = counted(records, bounds=(10_000, 20_000)).creation_durations[2, 1]
+    assert histogram == Histogram((2, 1, 1), 9999 + 10_000 + 10_001 + 2**64 - 1)
+
+
+def test_sums_beyond_64_bits_are_exact():
+    records = np.tile(builders.created(), 3000)
+    records["calls"]["duration_ns"][:, 0] = 2**64 - 1
+    assert counted(records).creation_durations[2, 1].sum_ns == 3000 * (2**64 - 1)
+
+
+def test_an_outcome_that_was_seen_counts_though_an_inner_call_is_missing():
+    flags = (RECORD_RETURN_MISSED | RECORD_TRUNCATED, RECORD_ENTRY_MISSED, RECORD_TRUNCATED)
+    snapshot = counted(np.concatenate([builders.created(flags=flag) for flag in flags]))
+    assert snapshot.outcomes == {Outcome(2, 1, 0, 0): 3}
+    assert snapshot.incomplete == {"outcome_missed": 0, "return_missed": 1, "entry_missed": 1, "truncated": 1}
+
+
+def test_what_is_no_errno_is_a_failure_of_unknown_kind():
+    odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4096, -(2**31))]
+    null = builders.record([builders.call(builders.SK_ALLOC, 0, 0, 5000, pointer=False)])
+    assert counted(np.concatenate([*odd, null])).outcomes == {Outcome(2, 1, 0, None): 4}
+
+
+def test_the_recorded_runs_accounting_completes_the_identity():
+    accounting = Accounting(
+        entries=40,
+        complete=1,
+        lost={"ring_full": 3, "no_state": 4, "thread_died": 5, "return_missed": 6},
+        filtered=19,
+        in_flight=2,
+        probe_hits={"inet_create:entry": 40, "inet_create:return": 30},
+        probe_misses={"inet_create:return": 7},
+        program_skipped={"inet_create:entry": 1},
+    )
+    snapshot = counted(builders.created(), accounting=accounting)
+    assert snapshot.incomplete == {"outcome_missed": 9, "no_state": 4, "thread_died": 5}
+    unseen = sum(snapshot.incomplete[reason] for reason in UNSEEN)
+    assert 40 == snapshot.entries == 1 + unseen + snapshot.filtered + snapshot.in_flight
+    assert snapshot.lost == {"ring_full": 3}
+    entry, returned = (snapshot.probes["inet_create", side] for side in ("entry", "return"))
+    assert (entry.hits, entry.misses, returned.hits, returned.misses) == (39, 1, 30, 7)
+    assert snapshot.probes["sk_alloc", "entry"].hits == 1  # nobody counted it: what the records show
+
+
+def test_probes_are_those_the_run_had():
+    run = builders.run()
+    run.mechanism = "inet_create:fentry, sk_alloc:kprobe"
+    probes = counted(builders.created(), run=run).probes
+    assert {function: probe.mechanism for (function, _), probe in probes.items()} == {
+        "inet_create": "fentry",
+        "sk_alloc": "kprobe",
+    }
+
+
+def test_made_up_requests_cannot_fill_the_memory():
+    aggregate = Aggregate()
+    records = np.tile(np.concatenate([builders.created(), KINDS[4:5]]), 2048)
+    for start in range(0, 80_000, len(records)):
+        records["protocol"] = np.arange(start, start + len(records))
+        records["family"] = np.arange(len(records)) % 7000
+        records["calls"]["module_protocol"] = records["protocol"][:, None]
+        aggregate.batch(Batch(records), builders.run())
+    snapshot = aggregate.snapshot()
+    assert len(snapshot.outcomes) <= (1 << 16) + 2
+    assert len(snapshot.creation_durations) <= (1 << 12) + 1
+    assert len(snapshot.module_requests) <= (1 << 12) + 1
+    assert sum(snapshot.outcomes.values()) == aggregate.sockets == snapshot.entries
+    assert sum(asked.requests for asked in snapshot.module_requests.values()) == aggregate.sockets
+    assert snapshot.module_requests[None].failures == snapshot.module_requests[None].requests > 0
+    assert snapshot.outcomes[Outcome(-1, -1, None, 0)] > 0
+    assert snapshot.outcomes[Outcome(-1, -1, None, None)] > 0

@@ -1,0 +1,140 @@
+"""Records made by hand, one a kind of outcome, in bpf/record.h's layout."""
+
+import numpy as np
+
+from inetprobe.model.inet_sock import Sock
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.record.layout import (
+    CALL_NULL,
+    CALL_POINTER,
+    CALL_RETURNED,
+    RECORD,
+    RECORD_BARE,
+    RECORD_RETURN_MISSED,
+    RECORD_SOFTIRQ,
+    record_dtype,
+)
+from inetprobe.record.run import Run
+
+CREATE, CREATE6, SK_ALLOC, SK_PROT_ALLOC, REQUEST_MODULE = range(5)
+PROTO_TYPE, PROTO = 1, 2
+
+
+def run():
+    return Run(
+        "6.1.0-test",
+        clock_offset_ns=1_700_000_000 * 10**9,
+        host="host",
+        machine_id="id",
+        cgroups={1: "/"},
+        profile=BUILT_IN_PROFILES["6.1"],
+    )
+
+
+def call(function, depth, start, duration, result=0, *, pointer=None, module=(0, 0, 0, 0), returned=True):
+    flags = CALL_RETURNED * returned
+    if pointer is not None:
+        flags |= CALL_POINTER | (0 if pointer else CALL_NULL)
+    kind, family, protocol, socket_type = module
+    return (start, duration, result, function, depth, flags, kind, protocol, family, socket_type)
+
+
+def record(calls, *, seq=1, start=10**9, comm=b"python3", prot=b"", flags=0, uid=0, netns=4026531840, **request):
+    made = np.zeros(1, RECORD)
+    values = dict(start_ns=start, seq=seq, cgroup_id=1, pid=100, tid=101, ppid=99, uid=uid, gid=uid, netns=netns)
+    values |= dict(protocol=request.get("protocol", 0), family=request.get("family", 2), type=request.get("kind", 1))
+    values |= dict(cpu=1, flags=flags, comm=comm, prot=prot)
+    for name, value in (values | {"ncalls": len(calls)}).items():
+        made[name] = value
+    for slot, fields in enumerate(calls):
+        made["calls"][0, slot] = fields
+    return made
+
+
+def created(**request):
+    function = CREATE6 if request.get("family") == 10 else CREATE
+    return record(
+        [
+            call(function, 0, 0, 9000),
+            call(SK_ALLOC, 1, 1000, 4000, pointer=True),
+            call(SK_PROT_ALLOC, 2, 2000, 2000, pointer=True),
+        ],
+        **request,
+    )
+
+
+def autoloaded(protocol, result, allocated):
+    calls = [
+        call(CREATE, 0, 0, 500_000_000, result),
+        call(REQUEST_MODULE, 1, 1000, 200_000_000, 256, module=(PROTO_TYPE, 2, protocol, 1)),
+        call(REQUEST_MODULE, 1, 200_100_000, 250_000_000, 256 * (not allocated), module=(PROTO, 2, protocol, 0)),
+    ]
+    if allocated:
+        calls += [
+            call(SK_ALLOC, 1, 460_000_000, 4000, pointer=True),
+            call(SK_PROT_ALLOC, 2, 460_001_000, 2000, pointer=True),
+        ]
+    return calls
+
+
+def every_kind():
+    """One of each, in a fixed order; the goldens show all of them."""
+    nested = [
+        call(CREATE, 0, 0, 90_000),
+        call(SK_ALLOC, 1, 1000, 4000, pointer=True),
+        call(SK_PROT_ALLOC, 2, 2000, 2000, pointer=True),
+        call(CREATE, 1, 10_000, 70_000),
+        call(SK_ALLOC, 2, 11_000, 4000, pointer=True),
+        call(SK_PROT_ALLOC, 3, 12_000, 2000, pointer=True),
+    ]
+    no_memory = [
+        call(CREATE, 0, 0, 9000, -12),
+        call(SK_ALLOC, 1, 1000, 4000, pointer=False),
+        call(SK_PROT_ALLOC, 2, 2000, 2000, pointer=False),
+    ]
+    missed = [call(CREATE, 0, 0, 0, returned=False), call(SK_ALLOC, 1, 1000, 4000, pointer=True)]
+    bare = [call(SK_ALLOC, 0, 0, 4000, pointer=True), call(SK_PROT_ALLOC, 1, 1000, 2000, pointer=True)]
+    accepted = [call(SK_PROT_ALLOC, 0, 0, 2000, pointer=True)]
+    return np.concatenate(
+        [
+            created(seq=1, prot=b"TCP"),
+            created(seq=2, kind=2, protocol=17, prot=b"UDP"),
+            record([call(CREATE, 0, 0, 5000, -1)], seq=3, kind=3, protocol=1, uid=1000),
+            record(autoloaded(132, 0, True), seq=4, protocol=132, prot=b"SCTP"),
+            record(autoloaded(200, -93, False), seq=5, protocol=200),
+            record(nested, seq=6, protocol=262, prot=b"MPTCP"),
+            created(seq=7, family=10, prot=b"TCPv6"),
+            record(no_memory, seq=8, prot=b"TCP"),
+            record(missed, seq=9, flags=RECORD_RETURN_MISSED, prot=b"TCP"),
+            created(seq=10, prot=b"TCP", comm=b'a\x1b[31m\n\xff\\"'),
+            record(bare, seq=11, family=1, kind=0, prot=b"UNIX-STREAM", flags=RECORD_BARE),
+            record(accepted, seq=12, kind=0, prot=b"TCP", flags=RECORD_BARE | RECORD_SOFTIRQ, netns=0),
+        ]
+    )
+
+
+TCP_SOCK = Sock(1, 6, 0, 0, 0, 1, 0, 0, 1, -1, 1, 1, 1, 0, 0)
+
+
+def with_sock(records, *socks):
+    """The records as a run with --sock has them; a sock (or None) each."""
+    made = np.zeros(len(records), record_dtype(sock=True))
+    for name in records.dtype.names:
+        if name != "sock":
+            made[name] = records[name]
+    for place, sock in enumerate(socks):
+        if sock is not None:
+            present = sum((value is not None) << bit for bit, value in enumerate(sock))
+            made["sock"][place, 0] = (present, *(value or 0 for value in sock))
+    return made
+
+
+def with_stack(records, stacks, *made):
+    """The records as a run with --stack has them; a stack (or None) each, known to ``stacks``."""
+    numbered = np.zeros(len(records), record_dtype(stack=True))
+    for name in records.dtype.names:
+        if name not in ("stack", "frames"):
+            numbered[name] = records[name]
+    for place, stack in enumerate(made):
+        numbered["stack"][place, 0] = 0 if stack is None else stacks.number(stack)
+    return numbered

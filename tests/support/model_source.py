@@ -1,0 +1,146 @@
+"""The model as a source: records of every way a socket can come to be, in ``bpf/record.h``'s layout, with no kernel.
+
+Every question that the path asks is answered in every possible way, so that what is hard to provoke is here too: no
+memory, a security module's denial, a protocol's module on its way out, a failing hash or init, a cgroup's refusal.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from inetprobe.model.inet_create import Call, Outcome
+from inetprobe.model.profile import Profile
+from inetprobe.model.protocols import SOCK_RAW
+from inetprobe.model.ways import Explorer, outcomes
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import (
+    CALL_NULL,
+    CALL_POINTER,
+    CALL_RETURNED,
+    FUNCTIONS,
+    MODULE_PROTO,
+    MODULE_PROTO_TYPE,
+    RECORD,
+    RECORD_CAP_KNOWN,
+    RECORD_CAP_NET_RAW,
+    RECORD_KERN,
+    Records,
+)
+from inetprobe.record.run import Run
+
+# What one call takes by itself; a module request takes as long as modprobe.
+_OWN_NS, _MODPROBE_NS = 1000, 5_000_000
+_NUMBERS = {name: number for number, name in FUNCTIONS.items()}
+
+#: (family, type, protocol, kern): together they reach every rule of every profile.
+Wanted = tuple[int, int, int, bool]
+
+
+class ModelSource:
+    """One record for each way that each request can go on a machine with this profile. See Source."""
+
+    def __init__(self, profile: Profile, requests: Iterable[Wanted]) -> None:
+        self.run = Run(kernel=profile.kernel, clock_offset_ns=0, mechanism="model", profile=profile)
+        self._requests = tuple(requests)
+        self._made = 0
+        self._stopping = False
+
+    def batches(self) -> Iterator[Batch]:
+        """A batch a request."""
+        for request in self._requests:
+            if self._stopping:
+                return
+            records = self._records(request)
+            self._made += len(records)
+            yield Batch(records)
+
+    def stop(self) -> None:
+        """See Source."""
+        self._stopping = True
+
+    def accounting(self) -> Accounting:
+        """See Source: nothing is lost on paper."""
+        return Accounting(entries=self._made, complete=self._made)
+
+    def _records(self, request: Wanted) -> Records:
+        assert self.run.profile is not None
+        family, type_, protocol, kern = request
+        made = []
+        for cap_net_raw in (True, False) if type_ == SOCK_RAW and not kern else (None,):
+            explorer = Explorer(self.run.profile, cap_net_raw)
+            found = dict.fromkeys(outcomes(explorer, family, type_, protocol, kern=kern))
+            made += [record(request, cap_net_raw, outcome) for outcome in found]
+        records = np.concatenate(made)
+        records["seq"] = np.arange(self._made, self._made + len(records))
+        records["start_ns"] = 10**9 + 10**8 * records["seq"]
+        return records
+
+
+def record(request: Wanted, cap_net_raw: bool | None, outcome: Outcome) -> Records:
+    """One record of ``outcome``. Raises ValueError if it has more calls than a record holds."""
+    family, type_, protocol, kern = request
+    made = np.zeros(1, RECORD)
+    made["family"], made["type"], made["protocol"] = family, type_, protocol
+    made["pid"] = made["tid"] = made["ppid"] = 1
+    made["netns"] = 4026531840
+    made["comm"] = b"model"
+    flags = RECORD_KERN if kern else 0
+    if cap_net_raw is not None:
+        flags |= RECORD_CAP_KNOWN | (RECORD_CAP_NET_RAW if cap_net_raw else 0)
+    made["flags"] = flags
+    made["prot"] = (outcome.prot or "").encode()
+    if len(outcome.calls) > made["calls"].shape[1]:
+        raise ValueError(f"{len(outcome.calls)} calls do not fit into a record")
+    made["ncalls"] = len(outcome.calls)
+    for slot, (call, (start, end)) in enumerate(zip(outcome.calls, _times(outcome.calls), strict=True)):
+        _fill(made["calls"][0, slot : slot + 1], call, start, end - start, request)
+    return made
+
+
+def _fill(slot: Records, call: Call, start: int, duration: int, request: Wanted) -> None:
+    slot["function"], slot["depth"] = _NUMBERS[call.function], call.depth
+    slot["start_ns"], slot["duration_ns"] = start, duration
+    flags = CALL_RETURNED
+    if call.pointer is not None:
+        flags |= CALL_POINTER | (CALL_NULL if call.pointer == "NULL" else 0)
+    else:
+        slot["result"] = call.result
+    slot["flags"] = flags
+    if call.module is not None:
+        typed = call.module.endswith(f"-type-{request[1]}")
+        slot["module"] = MODULE_PROTO_TYPE if typed else MODULE_PROTO
+        slot["module_family"], slot["module_protocol"] = request[0], request[2]
+        slot["module_type"] = request[1] if typed else 0
+
+
+def _times(calls: tuple[Call, ...]) -> list[tuple[int, int]]:
+    """When each call begins and ends: one after the other, a child within its parent."""
+    now = 0
+    starts: list[int] = []
+    ends = [0] * len(calls)
+    opened: list[int] = []
+    for index, call in enumerate(itertools.chain(calls, [None])):
+        while opened and (call is None or calls[opened[-1]].depth >= call.depth):
+            now += _OWN_NS if calls[opened[-1]].module is None else _MODPROBE_NS
+            ends[opened.pop()] = now
+        if call is not None:
+            now += _OWN_NS if index else 0
+            starts.append(now)
+            opened.append(index)
+    return list(zip(starts, ends, strict=True))
+
+
+EVERY_PATH: tuple[Wanted, ...] = tuple(
+    (family, type_, protocol, kern)
+    for family in (2, 10)
+    for type_, protocol in (
+        (1, 0), (1, 6), (1, 132), (1, 256), (1, 262), (1, 17), (1, -1), (1, 263), (2, 0), (2, 1), (2, 58), (2, 115),
+        (2, 136), (2, 33), (3, 0), (3, 1), (3, 255), (4, 0), (5, 0), (5, 132), (6, 0), (6, 33), (0, 0),
+    )
+    for kern in (False, True)
+)  # fmt: skip
+"""Requests that together reach every rule and every protocol of every profile."""

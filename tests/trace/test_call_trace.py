@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inetprobe.base.errors import TraceError
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import RECORD, decode
+from inetprobe.record.nesting import problems
+from inetprobe.trace.call_trace import call_traces
+from tests.support import builders
+
+
+@st.composite
+def nestings(draw):
+    """Well-formed calls: each inside its parent, in order of entry, at most a record full."""
+    calls = []
+
+    def grow(depth, start, end):
+        calls.append(builders.call(draw(st.integers(0, 4)), depth, start, end - start, draw(st.integers(-200, 256))))
+        at = start
+        while len(calls) < 8 and end - at > 2 and draw(st.booleans()):
+            child = draw(st.integers(at, end - 1))
+            at = draw(st.integers(child, end))
+            grow(depth + 1, child, at)
+
+    grow(0, 0, draw(st.integers(1, 10**11)))
+    return calls
+
+
+@given(nestings())
+def test_any_well_formed_nesting_survives(calls):
+    (trace,) = call_traces(Batch(builders.record(calls)), builders.run())
+    assert [(c.depth, c.start_ns, c.duration_ns, c.result) for c in trace.calls] == [
+        (depth, start, duration, result) for start, duration, result, _, depth, *_ in calls
+    ]
+    for index, call in enumerate(trace.calls[1:], 1):
+        parent = next(c for c in reversed(trace.calls[:index]) if c.depth == call.depth - 1)
+        assert parent.start_ns <= call.start_ns
+        assert call.start_ns + call.duration_ns <= parent.start_ns + parent.duration_ns
+
+
+@given(st.binary(min_size=RECORD.itemsize, max_size=RECORD.itemsize))
+def test_garbage_never_raises_anything_but_our_own_error(data):
+    try:
+        (trace,) = call_traces(Batch(decode(data)), builders.run())
+    except TraceError:
+        return
+    assert trace.calls[0].depth == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda r: r.__setitem__("ncalls", 0), 1),
+        (lambda r: r.__setitem__("ncalls", 9), 1),
+        (lambda r: r["calls"]["depth"].__setitem__((0, 0), 1), 2),
+        (lambda r: r["calls"]["depth"].__setitem__((0, 2), 3), 3),
+        (lambda r: r["calls"]["depth"].__setitem__((0, 1), 0), 3),
+        (lambda r: r["calls"]["start_ns"].__setitem__((0, 2), 5), 4),
+        (lambda r: r["calls"]["duration_ns"].__setitem__((0, 1), 10**6), 5),
+        (lambda r: r["calls"]["function"].__setitem__((0, 1), 77), 6),
+    ],
+)
+def test_each_rule_is_enforced(change, code):
+    record = builders.created()
+    assert problems(Batch(record), builders.run()).tolist() == [0]
+    change(record)
+    assert problems(Batch(record), builders.run()).tolist() == [code]
+    with pytest.raises(TraceError):
+        list(call_traces(Batch(record), builders.run()))
+
+
+def test_the_kinds_read_as_they_were_made():
+    traces = list(call_traces(Batch(builders.every_kind()), builders.run()))
+    assert [trace.errno for trace in traces] == [
+        None,
+        None,
+        "EPERM",
+        None,
+        "EPROTONOSUPPORT",
+        None,
+        None,
+        "ENOMEM",
+        *[None] * 4,
+    ]
+    assert [call.module for call in traces[3].calls] == [
+        None,
+        "net-pf-2-proto-132-type-1",
+        "net-pf-2-proto-132",
+        None,
+        None,
+    ]
+    assert traces[8].incomplete == "return_missed"
+    assert traces[8].duration_ns is None
+    assert traces[7].calls[1].pointer == "NULL"
+    assert (traces[10].bare, traces[10].softirq, traces[10].type, traces[10].protocol) == (True, False, None, None)
+    assert (traces[11].bare, traces[11].softirq, traces[11].netns) == (True, True, None)
+    assert traces[9].comm == 'a\x1b[31m\n\\xff\\\\"'
+
+
+def test_what_follows_the_name_in_memory_is_not_part_of_it():
+    record = builders.created(prot=b"TCP\0garbage")
+    (trace,) = call_traces(Batch(record), builders.run())
+    assert trace.prot == "TCP"
+
+
+def test_no_records_no_traces():
+    assert list(call_traces(Batch(np.zeros(0, RECORD)), builders.run())) == []

@@ -1,0 +1,94 @@
+import os
+
+import pytest
+
+from inetprobe.base.errors import VmError
+from inetprobe.vm import debian
+
+SOURCES = "deb http://mirror.example/debian {} main\n"
+APT = """#!/bin/sh
+echo "$@" >> {log}
+for word in "$@"; do last=$word; done
+case "$*" in
+*" download "*) touch "$last.deb" ;;
+esac
+exit {status}
+"""
+DPKG = """#!/bin/sh
+mkdir -p "$3/usr/bin" && echo new > "$3/usr/bin/tool"
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Programs in the place of apt's and dpkg's; call it with the status that apt-get ends with."""
+    programs, log = tmp_path / "bin", tmp_path / "log"
+    programs.mkdir()
+
+    def make(status=0):
+        for name, text in (("apt-get", APT.format(log=log, status=status)), ("dpkg", DPKG)):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        return log
+
+    source = debian.Source("http://mirror.example/debian", ("bookworm",), ("main",), None)
+    monkeypatch.setattr(debian.apt_sources, "read", lambda: [source])
+    monkeypatch.setattr(debian, "codename", lambda: "bookworm")
+    monkeypatch.setattr(debian.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return make
+
+
+def wanted(**more):
+    def find(folder):
+        tool = folder / "usr/bin/tool"
+        return tool if tool.is_file() else None
+
+    return debian.Wanted("a tool", "bookworm-backports", lambda apt: ["tool"], find, **more)
+
+
+def test_what_is_fetched_is_found_there_and_not_fetched_again(tmp_path, stand_in):
+    log = stand_in()
+    said = []
+    target = tmp_path / "cache/tool"
+    found = debian.ensure(wanted(), target, said.append)
+    assert found == target / "usr/bin/tool"
+    assert "bookworm-backports" in said[0]
+    asked = log.read_text()
+    assert "update" in asked
+    assert "download tool" in asked
+    assert debian.ensure(wanted(), target, pytest.fail) == found
+    assert log.read_text() == asked
+    assert [path.name for path in target.parent.iterdir() if path.name != ".lock"] == ["tool"]
+
+
+def test_what_is_left_of_an_older_one_is_replaced(tmp_path, stand_in):
+    stand_in()
+    target = tmp_path / "cache/tool"
+    (target / "usr/bin").mkdir(parents=True)
+    (target / "usr/bin/old").touch()
+    debian.ensure(wanted(), target, lambda line: None)
+    assert not (target / "usr/bin/old").exists()
+
+
+def test_the_last_step_is_taken_before_it_is_put_in_place(tmp_path, stand_in):
+    stand_in()
+    target = tmp_path / "cache/tool"
+    seen = []
+    debian.ensure(wanted(finish=lambda folder: seen.append((folder, target.exists()))), target, lambda line: None)
+    ((folder, in_place),) = seen
+    assert folder != target
+    assert not in_place
+
+
+def test_apt_s_own_last_words_are_told_and_nothing_is_put_in_place(tmp_path, stand_in):
+    stand_in(status=100)
+    with pytest.raises(VmError, match="apt-get failed while fetching packages: 100"):
+        debian.ensure(wanted(), tmp_path / "cache/tool", lambda line: None)
+    assert not (tmp_path / "cache/tool").exists()
+
+
+def test_a_tool_that_is_not_here_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(debian.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(VmError, match="fetched with apt-get, which is not here"):
+        debian.run(["apt-get", "update"])

@@ -1,0 +1,60 @@
+import pytest
+
+from inetprobe.base.errors import VmError
+from inetprobe.vm import debian, emulator
+
+
+def qemu(folder, version):
+    """A program that says its version as QEMU does."""
+    program = folder / emulator.PROGRAM
+    folder.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!/bin/sh\necho 'QEMU emulator version {version} (Debian 1:{version}+dfsg)'\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(("said", "read"), [("7.2.22", (7, 2)), ("10.0.2", (10, 0)), ("8.2", (8, 2))])
+def test_the_version_is_what_qemu_says(tmp_path, said, read):
+    assert emulator.version(qemu(tmp_path, said)) == read
+
+
+def test_what_does_not_run_has_no_version(tmp_path):
+    assert emulator.version(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("version", ["8.2.0", "10.0.2"])
+def test_a_sound_qemu_of_the_system_s_is_used(tmp_path, cache, version):
+    qemu(tmp_path / "bin", version)
+    assert emulator.resolve(pytest.fail) is None
+
+
+def test_the_cached_one_stands_in_for_an_unsound_one(tmp_path, cache):
+    qemu(tmp_path / "bin", "7.2.22")
+    newer = qemu(cache / "qemu/usr/bin", "10.0.2")
+    found = emulator.resolve(pytest.fail)
+    assert found.program == newer
+    assert [str(folder.relative_to(cache / "qemu")) for folder in found.firmware] == [
+        "usr/share/qemu",
+        "usr/share/seabios",
+    ]
+
+
+def test_where_there_is_no_newer_one_a_line_says_what_that_means(tmp_path, cache, monkeypatch):
+    def refuse(wanted, target, progress):
+        assert wanted.suite.endswith("-backports")
+        raise VmError("no network")
+
+    qemu(tmp_path / "bin", "7.2.22")
+    monkeypatch.setattr(debian, "ensure", refuse)
+    said = []
+    assert emulator.resolve(said.append) is None
+    (line,) = said
+    assert "QEMU 7.2" in line
+    assert "no network" in line

@@ -1,0 +1,88 @@
+import pytest
+
+from inetprobe.base.errors import UsageError
+from inetprobe.vm import apt_sources, kernels
+
+DEB822 = """\
+# the main archive
+Types: deb
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main
+
+Enabled: no
+Types: deb
+URIs: http://off.example/debian
+Suites: bookworm
+Components: main
+"""
+ONE_LINE = """\
+# deb http://commented.example/debian bookworm main
+deb [arch=amd64 signed-by=/etc/key.gpg] http://other.example/tools stable main extra # a comment
+deb-src http://source.example/debian bookworm main
+"""
+
+
+def etc(root, **files):
+    folder = root / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return root
+
+
+def test_both_formats_are_read(tmp_path):
+    found = apt_sources.read(etc(tmp_path, debian_sources=DEB822, tools_list=ONE_LINE, ignored_bak=ONE_LINE))
+    assert [source.uri for source in found] == [
+        "http://mirror.example/debian",
+        "http://mirror.example/debian-security",
+        "http://other.example/tools",
+    ]
+    assert found[2].signed_by == "/etc/key.gpg"
+    assert found[2].components == ("main", "extra")
+
+
+def test_the_mirror_is_the_one_with_this_system_s_suite(tmp_path):
+    found = apt_sources.read(etc(tmp_path, a_list=ONE_LINE, debian_sources=DEB822))
+    mirror = apt_sources.debian_mirror(found, "bookworm")
+    assert mirror is not None
+    assert mirror.uri == "http://mirror.example/debian"
+    assert apt_sources.debian_mirror([found[0]], "bookworm") is None
+
+
+def test_an_image_is_found_in_either_layout(tmp_path):
+    old, new = tmp_path / "old/boot", tmp_path / "new/usr/lib/modules/7.2"
+    for folder, name in ((old, "vmlinuz-6.1"), (new, "vmlinuz")):
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+    assert kernels.find_vmlinuz(tmp_path / "old") == old / "vmlinuz-6.1"
+    assert kernels.find_vmlinuz(tmp_path / "new") == new / "vmlinuz"
+    assert kernels.find_vmlinuz(tmp_path) is None
+
+
+def test_a_cached_kernel_needs_no_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))
+    image = tmp_path / "kernels/6.1/boot/vmlinuz-6.1"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    said = []
+    assert kernels.resolve("6.1", said.append) == image
+    assert said == []
+
+
+def test_the_default_is_this_debian_s_own(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME="bullseye"\n')
+    assert kernels.default_name(tmp_path) == "5.10"
+    assert kernels.default_name(tmp_path / "nowhere") == kernels.DEFAULT
+
+
+def test_neither_a_name_nor_an_image_is_one_sentence():
+    with pytest.raises(UsageError, match="neither a kernel image nor one of"):
+        kernels.resolve("4.4", lambda line: None)

@@ -1,0 +1,139 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from inetprobe.base.errors import VmError
+from inetprobe.vm import accel, emulator, qemu
+from inetprobe.vm import run as host
+from inetprobe.vm.guest import protocol
+from inetprobe.vm.run import kernel_label
+from inetprobe.vm.session import BootError, HangError
+
+PORTS = {name: number for number, name in enumerate((*protocol.PORTS, qemu.MONITOR), start=10)}
+
+
+def test_software_emulation_says_so_to_virtme_run():
+    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), cpus=3), Path("/folder"), PORTS)
+    assert "--disable-kvm" in argv
+    assert argv[argv.index("--cpus") + 1] == "3"
+    assert argv[argv.index("--kimg") + 1] == "/k/vmlinuz"
+    assert "mitigations=off" in argv
+    assert "tsc=reliable" in argv
+
+
+def test_kvm_never_falls_back_in_silence():
+    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
+    assert "--disable-kvm" not in argv
+    assert "accel=kvm" in argv
+    assert "mitigations=off" not in argv
+    assert "tsc=reliable" not in argv
+
+
+def test_the_host_s_root_is_shown_read_only():
+    options = qemu.qemu_options(qemu.Machine(Path("/k")), Path("/folder"), PORTS)
+    (root,) = [option for option in options if "path=/," in option]
+    assert root.endswith("readonly=on")
+
+
+def test_no_device_comes_that_nobody_asked_for():
+    assert "-nodefaults" in qemu.qemu_options(qemu.Machine(Path("/k")), Path("/folder"), PORTS)
+
+
+def test_a_newer_qemu_comes_with_its_firmware():
+    own = emulator.Emulator(Path("/q/qemu"), (Path("/q/share"),))
+    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), emulator=own), Path("/folder"), PORTS)
+    assert argv[argv.index("--qemu-bin") + 1] == "/q/qemu"
+    assert argv[argv.index("-L") + 1] == "/q/share"
+    assert "--qemu-bin" not in qemu.build(qemu.Machine(Path("/k/vmlinuz")), Path("/folder"), PORTS)
+
+
+def test_a_comma_in_a_folder_s_name_stays_in_it():
+    options = qemu.qemu_options(qemu.Machine(Path("/k")), Path("/a,b"), PORTS)
+    assert any("path=/a,,b," in option for option in options)
+
+
+def test_only_what_is_meant_to_reaches_the_guest():
+    host = {"NO_COLOR": "1", "INETPROBE_X": "y", "SECRET": "s", "LANG": "de_DE.UTF-8"}
+    guest = qemu.guest_environment(host)
+    assert (guest["NO_COLOR"], guest["INETPROBE_X"], guest["LANG"]) == ("1", "y", "de_DE.UTF-8")
+    assert "SECRET" not in guest
+
+
+@pytest.mark.parametrize(
+    ("known", "obstacle", "kvm"),
+    [
+        (True, None, [True]),
+        (False, None, [False, False]),
+        (None, None, [True, False, False]),
+        (None, "no /dev/kvm", [False, False]),
+    ],
+)
+def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
+    attempts = accel.plan("auto", known, obstacle, 120.0)
+    assert [attempt.kvm for attempt in attempts] == kvm
+    assert all(attempt.why for attempt in attempts)
+
+
+@pytest.fixture
+def boots(monkeypatch, tmp_path):
+    """Boots a VM whose sessions end with what is given, in order: an exit status or an error."""
+    monkeypatch.setattr(qemu, "check_tools", lambda: None)
+    monkeypatch.setattr(emulator, "resolve", lambda progress: None)
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vmlinuz").write_text("")
+
+    def run(*ends, accelerator="tcg"):
+        left = list(ends)
+
+        def session(*_, **limits):
+            def go():
+                end = left.pop(0)
+                if isinstance(end, Exception):
+                    raise end
+                limits["on_booted"]("6.1")
+                return end
+
+            return SimpleNamespace(run=go)
+
+        monkeypatch.setattr(host, "Session", session)
+        status = host.run_in_vm(["true"], kernel=tmp_path / "vmlinuz", accel=accelerator)
+        assert not left
+        return status
+
+    return run
+
+
+def test_an_emulated_boot_that_hangs_is_tried_once_more_and_says_so(boots, capfd):
+    assert boots(HangError("it slept"), 7) == 7
+    first, second, up = capfd.readouterr().err.splitlines()
+    assert "with software emulation (as asked)" in first
+    assert "with software emulation (the first boot hung, as an emulated one may: once more)" in second
+    assert "Linux 6.1 is up" in up
+
+
+def test_one_that_hangs_twice_has_failed(boots):
+    with pytest.raises(HangError, match="and again"):
+        boots(HangError("it slept"), HangError("and again"))
+
+
+@pytest.mark.parametrize("error", [BootError("it ended"), VmError("it died under the command")])
+def test_what_does_not_hang_is_not_tried_again(boots, error):
+    with pytest.raises(VmError, match=str(error)):
+        boots(error)
+
+
+def test_kvm_is_not_tried_again(boots):
+    with pytest.raises(HangError, match="it slept"):
+        boots(HangError("it slept"), accelerator="kvm")
+
+
+def test_an_image_the_guest_could_not_boot_from_is_refused():
+    with pytest.raises(VmError, match="move it elsewhere"):
+        qemu.build(qemu.Machine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)
+
+
+def test_a_kernel_is_called_by_its_release():
+    assert kernel_label(Path("/boot/vmlinuz-6.1.0")) == "vmlinuz-6.1.0"
+    assert kernel_label(Path("/usr/lib/modules/7.2.13/vmlinuz")) == "7.2.13/vmlinuz"

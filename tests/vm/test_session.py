@@ -1,0 +1,111 @@
+"""One boot of the VM, seen from the host: the guest is a small process that speaks the real protocol."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from inetprobe.base.errors import VmError
+from inetprobe.vm.guest import protocol
+from inetprobe.vm.qemu import MONITOR
+from inetprobe.vm.session import BootError, HangError, Session
+from inetprobe.vm.streams import Console
+
+GUEST = """
+import json, os, sys, time
+control, stdin, stdout, stderr, monitor = map(int, sys.argv[1:])
+def until_quit():
+    os.read(monitor, 100)
+    os._exit(0)
+def message():
+    raw = b""
+    while not raw.endswith(b"\\n"):
+        raw += os.read(control, 1)
+    return json.loads(raw)
+def tell(**what):
+    os.write(control, json.dumps(what).encode() + b"\\n")
+print("the kernel says hello", flush=True)
+"""
+BOOTS = GUEST + "job = message()\ntell(booted='6.1')\n"
+
+
+def session(guest, console=None, on_booted=lambda release: None, argv=("cmd",), **limits):
+    def command(ports):
+        return [sys.executable, "-c", guest, *(str(ports[name]) for name in (*protocol.PORTS, MONITOR))]
+
+    job = protocol.Job(argv=list(argv), folder="/", environment={}, terminals=[], window=(24, 80))
+    limits = {"boot_timeout_s": 20.0, **limits}
+    return Session(command, job, console or Console(None), on_booted=on_booted, **limits)
+
+
+def test_output_that_comes_after_the_exit_status_is_waited_for(capfd):
+    late = "tell(exit=7, stdout=5, stderr=3)\ntime.sleep(0.2)\nos.write(stdout, b'hello')\nos.write(stderr, b'err')\n"
+    assert session(BOOTS + late + "until_quit()").run() == 7
+    assert capfd.readouterr() == ("hello", "err")
+
+
+def test_arguments_are_bytes(capfd):
+    hostile = ["a b", "$(x)", "\n'\"", os.fsdecode(b"\xff\xfe"), ""]
+    echo = "data = json.dumps(job['argv']).encode()\nos.write(stdout, data)\ntell(exit=0, stdout=len(data), stderr=0)\n"
+    assert session(BOOTS + echo + "until_quit()", argv=hostile).run() == 0
+    assert protocol.messages(bytearray(capfd.readouterr().out.encode() + b"\n")) == [hostile]
+
+
+@pytest.mark.parametrize("limit", [{"boot_timeout_s": 2.0}, {"silence_s": 2.0}])
+def test_a_boot_that_hangs_is_ended_and_its_console_shown(limit):
+    started = time.monotonic()
+    with pytest.raises(HangError, match=r"had not booted after[\s\S]*the kernel says hello"):
+        session(GUEST + "until_quit()", **limit).run()
+    assert time.monotonic() - started < 10
+
+
+def test_a_boot_that_fails_is_told_from_a_guest_that_dies():
+    with pytest.raises(BootError, match="ended before it had booted") as failed:
+        session(GUEST + "sys.exit('no such kernel')").run()
+    assert not isinstance(failed.value, HangError)
+    with pytest.raises(VmError, match=r"died under the command[\s\S]*panic") as died:
+        session(BOOTS + "print('panic', flush=True)").run()
+    assert not isinstance(died.value, BootError)
+
+
+def test_a_command_that_never_ends_is_ended():
+    with pytest.raises(VmError, match=r"did not finish within 0.5 s"):
+        session(BOOTS + "until_quit()", timeout_s=0.5).run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_goes_to_the_command_which_may_end_in_peace(number):
+    obeys = "tell(exit=message()['signal'], stdout=0, stderr=0)\nuntil_quit()"
+    before = signal.getsignal(number)
+    assert session(BOOTS + obeys, on_booted=lambda _release: os.kill(os.getpid(), number)).run() == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_the_vm():
+    def twice(_release):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    assert session(BOOTS + "until_quit()", on_booted=twice).run() == 128 + signal.SIGINT
+
+
+def test_a_guest_that_will_not_quit_is_killed(monkeypatch):
+    monkeypatch.setattr("inetprobe.vm.session.STOP_S", 0.2)
+    stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(os.getpid(), flush=True)\n"
+    console = Console(None)
+    with pytest.raises(BootError):
+        session(GUEST + stubborn + "time.sleep(60)", console, boot_timeout_s=0.5).run()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(console.last_lines().split()[-1]), 0)
+
+
+def test_the_console_file_has_everything_and_the_tail_no_escapes(tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        console = Console(log)
+        console.feed(b"first\r\n\x1b[31mred\x1b[0m \xff\n")
+    assert (tmp_path / "log").read_bytes().startswith(b"first")
+    assert "\x1b" not in console.last_lines()
+    assert console.last_lines().startswith("  first\n")
