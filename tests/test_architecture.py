@@ -89,3 +89,22 @@ def test_the_page_has_the_record_s_layout():
 def test_the_page_names_every_room():
     page = PAGE.read_text()
     assert [room for room in ORDER if f"`{room}" not in page] == []
+
+
+def test_no_two_classes_or_modules_have_one_name():
+    """But for ``command.py``, one in each package of a command, and the formats of ``check``, named as in --format."""
+    modules, classes = {}, {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        if (
+            path.stem not in ("__init__", "command")
+            and path.parent.name != "formats"
+            and relative.parts[0] != "__main__.py"
+        ):
+            commands = relative.parts[0] == "commands" and len(relative.parts) == 2
+            modules.setdefault(f"{path.stem} (a command)" if commands else path.stem, []).append(str(relative))
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name.strip("_"), []).append(str(relative))
+    assert [places for places in modules.values() if len(places) > 1] == []
+    assert {name: places for name, places in classes.items() if len(places) > 1} == {}

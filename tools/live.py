@@ -9,7 +9,7 @@ from pathlib import Path
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import InetprobeError
 from inetprobe.vm import kernels
-from inetprobe.vm.run import run_in_vm
+from inetprobe.vm.run_in_vm import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSOLE_LOG = ROOT / "build" / "live-console.log"

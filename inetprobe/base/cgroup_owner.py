@@ -47,7 +47,7 @@ _SHORT = 8  # characters of an id that are shown: runtimes take a beginning for 
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Owner:
     """What a cgroup belongs to; whatever its path does not say is None.
 
     ``container`` is the runtime's id, or the name of an LXC container, of a systemd-nspawn or libvirt machine;
@@ -65,9 +65,9 @@ class Who:
     user: int | None = None
 
     @property
-    def owner(self) -> Who:
+    def owner(self) -> Owner:
         """Without what differs within one container: what to count by."""
-        return Who(self.container, self.runtime, self.pod) if self.container or self.pod else self
+        return Owner(self.container, self.runtime, self.pod) if self.container or self.pod else self
 
     def label(self) -> str | None:
         """A few words for people, ids cut to 8 characters; None if there are none to say."""
@@ -88,9 +88,9 @@ class Who:
 
 # A stranger's paths may have 16 kB each.
 @lru_cache(maxsize=1024)
-def who(path: str | None) -> Who:
+def owner_of(path: str | None) -> Owner:
     """Whose cgroup ``path`` is, a path below the cgroup mount as records have it; nobody's for None and ``/``."""
-    found = Who()
+    found = Owner()
     parent = ""
     for folder in (path or "").split("/"):
         # A kubelet with systemd's driver and a containerd with the other make one folder of three names.
@@ -102,7 +102,7 @@ def who(path: str | None) -> Who:
     return found
 
 
-def _further(found: Who, parent: str, part: str) -> Who:
+def _further(found: Owner, parent: str, part: str) -> Owner:
     """What is known one folder further in."""
     pod = _POD.fullmatch(part)
     if pod:
@@ -121,7 +121,7 @@ def _further(found: Who, parent: str, part: str) -> Who:
     return replace(found, user=int((user[1] or user[2])[:10])) if user else found
 
 
-def _container(found: Who, parent: str, part: str) -> tuple[str, str | None] | None:
+def _container(found: Owner, parent: str, part: str) -> tuple[str, str | None] | None:
     """(id or name, runtime) if the folder is a container's."""
     prefixed = _PREFIXED.fullmatch(part)
     if prefixed:
@@ -136,7 +136,7 @@ def _container(found: Who, parent: str, part: str) -> tuple[str, str | None] | N
         named = pattern.fullmatch(part)
         if named:
             return _unescaped(named[1]), runtime
-    if parent == "lxc" and found == Who():
+    if parent == "lxc" and found == Owner():
         return part, "lxc"
     machine = _MACHINE.fullmatch(part)
     if machine:

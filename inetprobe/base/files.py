@@ -16,7 +16,7 @@ from typing import BinaryIO
 from inetprobe.base.errors import InetprobeError
 
 
-class Output:
+class WholeFile:
     """Bytes on their way into ``path``; ``-`` is stdout. What is no regular file (a pipe, ``/dev/null``) gets them as
     they come.
 

@@ -19,10 +19,10 @@ from inetprobe.base.files import OutputFile
 from inetprobe.cli import complete
 from inetprobe.cli.options import probe_options
 from inetprobe.cli.terminal import say
-from inetprobe.kernel.command import Command, end_like
-from inetprobe.kernel.frames.naming import Wanted
+from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host import privileges
 from inetprobe.kernel.source import RING_SIZE, LiveOptions, LiveSource
+from inetprobe.kernel.traced_command import Command, end_like
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.filter import Filters, parse_duration
 from inetprobe.record.run import Run
@@ -80,7 +80,7 @@ def stack_options(function: F) -> F:
     return result
 
 
-def wanted_stacks(stack: Sequence[str], slow: str | None) -> Wanted | None:
+def wanted_stacks(stack: Sequence[str], slow: str | None) -> StackOptions | None:
     """What --stack and --stack-slow ask for, None for nothing. Raises UsageError."""
     words = {word.strip() for given in stack for word in given.split(",")}
     unknown = words - set(SIDES)
@@ -90,7 +90,7 @@ def wanted_stacks(stack: Sequence[str], slow: str | None) -> Wanted | None:
         if slow is not None:
             raise UsageError("--stack-slow goes with --stack user or --stack kernel: give one, or both")
         return None
-    return Wanted("kernel" in words, "user" in words, parse_duration(slow or STACK_SLOW))
+    return StackOptions("kernel" in words, "user" in words, parse_duration(slow or STACK_SLOW))
 
 
 def run_live(
@@ -180,7 +180,7 @@ def _interruptible() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _kept(user: str | None, stacks: Wanted | None) -> frozenset[int]:
+def _kept(user: str | None, stacks: StackOptions | None) -> frozenset[int]:
     """The capabilities that are needed to the end."""
     signals = frozenset() if user is None else privileges.SIGNALS
     return signals | (privileges.USER_STACKS if stacks is not None and stacks.user else frozenset())

@@ -164,9 +164,9 @@ def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, st
 def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
     """A recording, whose library is loaded only now."""
     with no_library_threads():
-        from inetprobe.record.arrow.writer import RecordingSink
+        from inetprobe.record.arrow.writer import RecordingWriter
 
-    return RecordingSink(output, run, redact)
+    return RecordingWriter(output, run, redact)
 
 
 def coloured(choice: str) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from inetprobe.base.errors import EXIT_HOST
 from inetprobe.base.text import printable
-from inetprobe.kernel import doctor
+from inetprobe.kernel import host_checks
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
 
@@ -28,15 +28,15 @@ def doctor_command(form: str, quiet: bool) -> None:
       inetprobe doctor
       inetprobe doctor --format json | jq '.checks[] | select(.status != "ok")'
     """
-    checks = doctor.examine()
-    able = doctor.traceable(checks)
+    checks = host_checks.examine()
+    able = host_checks.traceable(checks)
     if form == "json":
         report = {
             "v": 1,
             "kind": "doctor",
             "traceable": able,
             "checks": [asdict(check) for check in checks],
-            "next": doctor.next_command(checks),
+            "next": host_checks.next_command(checks),
         }
         click.echo(json.dumps(report))
     else:
@@ -44,7 +44,7 @@ def doctor_command(form: str, quiet: bool) -> None:
     sys.exit(0 if able else EXIT_HOST)
 
 
-def _print(checks: list[doctor.Check], able: bool, quiet: bool) -> None:
+def _print(checks: list[host_checks.Check], able: bool, quiet: bool) -> None:
     for check in checks:
         if quiet and check.status != "failed":
             continue
@@ -55,4 +55,4 @@ def _print(checks: list[doctor.Check], able: bool, quiet: bool) -> None:
     if not quiet:
         click.echo()
         verdict = "This machine can be traced." if able else "This machine cannot be traced as it is."
-        click.echo(f"{verdict} Next: {doctor.next_command(checks)}")
+        click.echo(f"{verdict} Next: {host_checks.next_command(checks)}")

@@ -20,9 +20,9 @@ from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name, parse
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
 from inetprobe.model import question as request
-from inetprobe.model.inet_create import Call, Outcome
+from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
-from inetprobe.model.question import REQUEST, Question
+from inetprobe.model.question import REQUEST, SocketQuestion
 
 _CAP_NET_RAW = 13
 _CHUNK = 1 << 16
@@ -105,7 +105,7 @@ def _question(
     loaded: str | None,
     loadable: str | None,
     fail: Sequence[str],
-) -> Question:
+) -> SocketQuestion:
     """``own``: what the caller is stands for this very process where the options do not say."""
     failures = {}
     for word in fail:
@@ -116,7 +116,7 @@ def _question(
     if ping_group_allowed is None:
         span = profile.ping_group_range
         ping_group_allowed = own and span is not None and any(span[0] <= g <= span[1] for g in _groups())
-    return Question(
+    return SocketQuestion(
         profile,
         *asked,
         kern=kern,
@@ -160,16 +160,16 @@ def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:
         return BUILT_IN_PROFILES[name]
     if not Path(name).exists():
         raise UsageError(f"--profile {name!r} is neither a recording nor one of {', '.join(BUILT_IN_PROFILES)}")
-    from inetprobe.record.arrow.reader import ReplaySource
+    from inetprobe.record.arrow.reader import RecordingReader
 
-    found = ReplaySource(Path(name)).run.profile
+    found = RecordingReader(Path(name)).run.profile
     if found is None:
         raise UsageError(f"the recording {name} has no profile: give a kernel instead")
     return found
 
 
 def _running(tell: Callable[[str], None]) -> Profile:
-    from inetprobe.kernel.host import profile
+    from inetprobe.kernel.host import probed_profile as profile
     from inetprobe.kernel.host.btf import Btf
     from inetprobe.kernel.host.kallsyms import Symbols
 
@@ -188,7 +188,7 @@ def _nearest(release: str) -> str:
     return max(older or numbers, key=lambda name: numbers[name]) if older else "3.x"
 
 
-def _changes(question: Question, outcome: Outcome) -> Iterator[tuple[str, str | None]]:
+def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, str | None]]:
     """Each one thing that, changed alone, would give another errno: (what, the errno then)."""
     profile = question.profile
     loaded = profile.loaded if question.loaded is None else question.loaded
@@ -210,7 +210,7 @@ def _changes(question: Question, outcome: Outcome) -> Iterator[tuple[str, str | 
 
 
 def _tree(
-    question: Question, outcome: Outcome, changes: list[tuple[str, str | None]], result: str | None
+    question: SocketQuestion, outcome: Outcome, changes: list[tuple[str, str | None]], result: str | None
 ) -> Iterator[str]:
     head = f"{_call_text(question)} = {'-1 ' + outcome.errno if outcome.errno else 'ok'}"
     yield f"{head}  ({question.profile.kernel})"
@@ -225,7 +225,7 @@ def _tree(
         yield f"the call pasted here ended with {result}: not what this machine would do"
 
 
-def _call_text(question: Question) -> str:
+def _call_text(question: SocketQuestion) -> str:
     kind = question.type & ~(request.SOCK_CLOEXEC | request.SOCK_NONBLOCK)
     flags = [name for name in ("SOCK_CLOEXEC", "SOCK_NONBLOCK") if question.type & getattr(request, name)]
     type_ = "|".join([TYPES.get(kind, str(kind)), *flags])
@@ -233,7 +233,7 @@ def _call_text(question: Question) -> str:
     return f"socket({FAMILIES.get(question.family, question.family)}, {type_}, {protocol})"
 
 
-def _result(call: Call) -> str:
+def _result(call: PredictedCall) -> str:
     if call.pointer is not None:
         return call.pointer
     return f"-{errno_name(-call.result)}" if call.result and call.result < 0 else str(call.result)
@@ -267,7 +267,7 @@ def _answer(lines: list[bytes], default: Profile | None, out: Any) -> int:
     return failed
 
 
-def _object(question: Question, outcome: Outcome) -> str:
+def _object(question: SocketQuestion, outcome: Outcome) -> str:
     calls = ", ".join([_call_object(call.function, call.depth, call.module) for call in outcome.calls])
     errno, why = json.dumps(outcome.errno), json.dumps(question.reason(outcome))
     return f'{{"errno": {errno}, "calls": [{calls}], "reason": {why}}}'

@@ -12,8 +12,8 @@ from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, open_sinks, output_options
 from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import say
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import pump
@@ -47,7 +47,7 @@ def replay_command(
     if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
         raise UsageError("-o names the recording that is being replayed: give another file")
     with reading([Path(recording)], quiet=quiet, printing=True) as advance:
-        source = ReplaySource(Path(recording), advance)
+        source = RecordingReader(Path(recording), advance)
         file = None if output is None else OutputFile.create(Path(output))
         sinks = open_sinks(form, color, file, source.run, stable=stable)
         try:
@@ -56,7 +56,7 @@ def replay_command(
             # What came before the damage has been shown; a copy of it must not pass for whole.
             sinks[-1].summary(source.accounting())
             for sink in sinks:
-                if isinstance(sink, RecordingSink):
+                if isinstance(sink, RecordingWriter):
                     sink.cut_short()
             raise
     say(quiet)(summary_line(accounting))

@@ -8,7 +8,7 @@ import click
 
 from inetprobe.cli.options import COMMAND_LAST
 from inetprobe.vm import kernels
-from inetprobe.vm.run import run_in_vm
+from inetprobe.vm.run_in_vm import run_in_vm
 
 EXAMPLES = """\b
 Examples:

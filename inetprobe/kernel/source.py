@@ -19,18 +19,18 @@ import numpy as np
 
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.backlog import Backlog
-from inetprobe.kernel.command import Command
 from inetprobe.kernel.frames import naming
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.user_frames import UserSymbols
-from inetprobe.kernel.host import btf, privileges, profile, tracefs
+from inetprobe.kernel.host import btf, privileges, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.maps.cells import Counting
-from inetprobe.kernel.program import also, filter, sock
-from inetprobe.kernel.program import options as plan
+from inetprobe.kernel.program import also, kernel_filter, sock
 from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.program import program_options as plan
+from inetprobe.kernel.traced_command import Command
 from inetprobe.model.profile import Profile
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
@@ -72,7 +72,7 @@ class LiveOptions:
     also: tuple[str, ...] = ()
     duration_s: float | None = None
     sock: bool = False
-    stack: naming.Wanted | None = None
+    stack: naming.StackOptions | None = None
     counting: Counting | None = None
     verbose: bool = False
 
@@ -240,13 +240,13 @@ class LiveSource:
         functions = (*symbols.present(), *(function.name for function in self._also))
         _remove_leftovers(say)
         self._profile = _profile(types, symbols, say)
-        program = plan.Options(
+        program = plan.ProgramOptions(
             offsets=btf.offsets(types),
             fentry=plan.fentry_functions(types, functions),
             mechanism=options.mechanism,
             ring_size=options.ring_size,
             maxactive=options.maxactive or plan.default_maxactive(),
-            filters=filter.constants(options.filters, self._cgroups, follow=self._command is not None),
+            filters=kernel_filter.constants(options.filters, self._cgroups, follow=self._command is not None),
             follow=self._command is not None,
             also=self._also,
             bare=options.filters.beyond_inet,
@@ -257,7 +257,7 @@ class LiveSource:
         )
         return bpf.Program(program, symbols, say, self._go_on)
 
-    def _name_by(self, wanted: naming.Wanted) -> naming.Naming:
+    def _name_by(self, wanted: naming.StackOptions) -> naming.Naming:
         program = self._program
         kernel = KernelSymbols(program.symbols()) if wanted.kernel else None
         user = UserSymbols(program.symbols) if wanted.user else None
@@ -282,7 +282,7 @@ class LiveSource:
 
 def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
     try:
-        return profile.probe(types, symbols)
+        return probed_profile.probe(types, symbols)
     except HostError as error:
         say(f"traces are not judged: {error}")
         return None

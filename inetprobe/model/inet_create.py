@@ -25,7 +25,7 @@ _FAMILIES = 46
 CREATE = {AF_INET: "inet_create", AF_INET6: "inet6_create"}
 
 
-class Call(NamedTuple):
+class PredictedCall(NamedTuple):
     """One traced call; ``result`` is an integer, ``pointer`` ``valid`` or ``NULL`` where a pointer came back."""
 
     function: str
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
     rule: str
     errno: str | None
-    calls: tuple[Call, ...]
+    calls: tuple[PredictedCall, ...]
     entry: Protosw | None = None
     protocol: int | None = None
     nested: str | None = None
@@ -85,22 +85,22 @@ def socket(world: World, family: int, type_: int, protocol: int) -> Outcome:
 
 def create(world: World, family: int, type_: int, protocol: int, *, kern: bool = False) -> Outcome:
     """``inet_create`` or ``inet6_create``; ``type_`` is without flags, ``kern`` is true of the kernel's own sockets."""
-    calls: list[Call] = []
+    calls: list[PredictedCall] = []
     decided = _create(world, family, type_, protocol, kern, calls, 0)
     return Outcome(decided.rule, decided.errno, tuple(calls), decided.entry, decided.protocol, decided.nested)
 
 
 def _create(
-    world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[Call], depth: int
+    world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[PredictedCall], depth: int
 ) -> _Decided:
     here = len(calls)
     calls.append(_UNSET)
     decided = _path(world, family, type_, protocol, kern, calls, depth)
-    calls[here] = Call(CREATE[family], depth, negative(decided.errno))
+    calls[here] = PredictedCall(CREATE[family], depth, negative(decided.errno))
     return decided
 
 
-_UNSET = Call("", 0)
+_UNSET = PredictedCall("", 0)
 
 
 @lru_cache(maxsize=256)
@@ -109,7 +109,9 @@ def negative(name: str | None) -> int:
     return 0 if name is None else -(int(name) if name.isdigit() else getattr(errno, name))
 
 
-def _path(world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[Call], depth: int) -> _Decided:
+def _path(
+    world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[PredictedCall], depth: int
+) -> _Decided:
     features = world.features
     limit = features.protocol_limit
     if limit is not None and not 0 <= protocol < limit:
@@ -141,7 +143,9 @@ def _path(world: World, family: int, type_: int, protocol: int, kern: bool, call
     return _Decided("created", None, found, number)
 
 
-def _lookup(world: World, family: int, type_: int, protocol: int, calls: list[Call], depth: int) -> Protosw | _Decided:
+def _lookup(
+    world: World, family: int, type_: int, protocol: int, calls: list[PredictedCall], depth: int
+) -> Protosw | _Decided:
     """The walk, and up to two more after asking for a module: what it returns does not matter, the table does."""
     attempt = 0
     while True:
@@ -156,10 +160,10 @@ def _lookup(world: World, family: int, type_: int, protocol: int, calls: list[Ca
             name = f"net-pf-{family}-proto-{protocol}"
             if attempt == 1:
                 name += f"-type-{type_}"
-            calls.append(Call("__request_module", depth + 1, world.request_module(name), None, name))
+            calls.append(PredictedCall("__request_module", depth + 1, world.request_module(name), None, name))
 
 
-def _allocate(world: World, entry: Protosw, calls: list[Call], depth: int) -> str | None:
+def _allocate(world: World, entry: Protosw, calls: list[PredictedCall], depth: int) -> str | None:
     """sk_alloc() and within it sk_prot_alloc(); why the latter failed, or None.
 
     sk_prot_alloc() takes memory from the proto's slab, or by kmalloc() where it has none, asks the LSMs
@@ -167,13 +171,13 @@ def _allocate(world: World, entry: Protosw, calls: list[Call], depth: int) -> st
     """
     failure = world.allocation_failure(entry)
     pointer = "valid" if failure is None else "NULL"
-    calls.append(Call("sk_alloc", depth, None, pointer))
-    calls.append(Call("sk_prot_alloc", depth + 1, None, pointer))
+    calls.append(PredictedCall("sk_alloc", depth, None, pointer))
+    calls.append(PredictedCall("sk_prot_alloc", depth + 1, None, pointer))
     return failure
 
 
 def _init(
-    world: World, family: int, entry: Protosw, calls: list[Call], depth: int
+    world: World, family: int, entry: Protosw, calls: list[PredictedCall], depth: int
 ) -> tuple[str, str | None, str | None]:
     """proto.init(): (rule, errno, rule of a nested socket)."""
     if entry.init == "ping":
@@ -201,7 +205,7 @@ def _packet(world: World) -> Outcome:
     """socket(AF_INET, SOCK_PACKET, …) has meant PF_PACKET since 2.2: packet_create() of net/packet/af_packet.c."""
     if not world.cap_net_raw():
         return Outcome("packet-cap-net-raw", "EPERM", ())
-    calls: list[Call] = []
+    calls: list[PredictedCall] = []
     failure = _allocate(world, PACKET, calls, 0)
     if failure is not None:
         return Outcome(f"alloc-{failure}", "ENOBUFS", tuple(calls), PACKET)

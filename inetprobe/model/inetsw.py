@@ -32,7 +32,7 @@ class Protosw(NamedTuple):
     unit: str
 
 
-class Table:
+class Inetsw:
     """The lists of one address family. Lists are replaced, not changed, so that a copy is cheap."""
 
     def __init__(self, entries: Iterable[Protosw] = ()) -> None:

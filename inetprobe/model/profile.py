@@ -1,6 +1,6 @@
 """A profile: what the model must know of a machine, in a form that a recording can carry.
 
-Built in are those of Debian's kernels and of the classic path; ``inetprobe.kernel.host.profile`` probes a live one.
+Built in are those of Debian's kernels and of the classic path; ``kernel.host.probed_profile`` probes a live one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from inetprobe.base.text import encodable
 from inetprobe.model.features import OF_KERNEL, Features
-from inetprobe.model.inetsw import Table
+from inetprobe.model.inetsw import Inetsw
 from inetprobe.model.protocols import BUILT_IN, FAMILIES, NEEDS, UNITS
 
 
@@ -140,9 +140,9 @@ _FEATURE_TYPES: Mapping[Any, Callable[[Any], Any]] = {
 
 
 @lru_cache(maxsize=256)
-def tables(registered: tuple[str, ...]) -> Mapping[int, Table]:
+def tables(registered: tuple[str, ...]) -> Mapping[int, Inetsw]:
     """inetsw and inetsw6, by family, after these units registered one after the other."""
-    both = {family: Table() for family in FAMILIES}
+    both = {family: Inetsw() for family in FAMILIES}
     for name in registered:
         for entry in UNITS[name].entries:
             both[entry.family].register(entry)

@@ -26,7 +26,7 @@ _CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*
 _COMMENT = re.compile(r"/\*.*?\*/")
 
 
-class Question(NamedTuple):
+class SocketQuestion(NamedTuple):
     """One request and all the model must know to answer it.
 
     ``loaded`` and ``loadable`` are None where the profile's hold. ``failures`` is as for ``Machine``.
@@ -102,7 +102,7 @@ def parse_type(text: str) -> int:
     return value
 
 
-def parse_line(line: str | bytes, default: Profile | None) -> Question:
+def parse_line(line: str | bytes, default: Profile | None) -> SocketQuestion:
     """One line of ``--batch``; ``default`` is the profile where it names no kernel. Raises UsageError."""
     try:
         data = json.loads(line)
@@ -121,7 +121,7 @@ def parse_line(line: str | bytes, default: Profile | None) -> Question:
             raise UsageError(f"the request has no {key}: give one, such as {REQUEST}")
     if values["profile"] is None:
         raise UsageError(f"the request has no kernel: one of {', '.join(BUILT_IN_PROFILES)}")
-    return Question(**values)
+    return SocketQuestion(**values)
 
 
 def kernel(name: str) -> Profile:

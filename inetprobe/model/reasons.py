@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from inetprobe.base.uapi import ERRNOS, FAMILIES, PROTOCOLS, TYPES
-from inetprobe.model.inet_create import Call, Outcome
+from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import AF_INET, BUILT_IN, SOCK_DGRAM, SOCK_RAW, UNITS, Unit
 from inetprobe.model.world import LOADED
@@ -72,7 +72,7 @@ def _not_registered(request: Request, outcome: Outcome) -> str:
     return f"{what}{fate}: {_remedy(request, outcome)}"
 
 
-def _fate(profile: Profile, calls: Sequence[Call]) -> str:
+def _fate(profile: Profile, calls: Sequence[PredictedCall]) -> str:
     asked = _requests(calls)
     if not asked:
         return ""
@@ -247,7 +247,7 @@ def _packet(request: Request, outcome: Outcome) -> str:
     )
 
 
-def _requests(calls: Iterable[Call]) -> list[tuple[str, int | None]]:
+def _requests(calls: Iterable[PredictedCall]) -> list[tuple[str, int | None]]:
     return [(call.module, call.result) for call in calls if call.module is not None and call.depth == 1]
 
 

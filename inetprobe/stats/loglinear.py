@@ -58,7 +58,7 @@ def sums(groups: Rows, values: Ns, most: int) -> list[int]:
     return [(int(one) << 32) + int(other) for one, other in zip(high, low, strict=True)]
 
 
-class Histograms:
+class LogLinear:
     """Histograms by row, from 0; there are as many rows as were ever named."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Histograms:
         for number in np.flatnonzero(counts).tolist():
             yield *bounds(number), int(counts[number])
 
-    def merge(self, row: int, other: Histograms, theirs: int) -> None:
+    def merge(self, row: int, other: LogLinear, theirs: int) -> None:
         """Adds another's row to one of these."""
         if theirs >= len(other._counts):
             return
@@ -110,9 +110,9 @@ class Histograms:
         self._min[row] = min(self._min[row], other._min[theirs])
         self._max[row] = max(self._max[row], other._max[theirs])
 
-    def keep(self, rows: list[int]) -> Histograms:
+    def keep(self, rows: list[int]) -> LogLinear:
         """A copy: its row i has what ``rows[i - 1]`` had, its row 0 what all others had together."""
-        kept = Histograms()
+        kept = LogLinear()
         for row in sorted(set(range(len(self._counts))) - set(rows)):
             kept.merge(0, self, row)
         for place, row in enumerate(rows, 1):

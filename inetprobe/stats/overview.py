@@ -1,7 +1,7 @@
 """What a run's records come to, for people: who, what, how long, by whom it was held up.
 
-``Stats`` is a sink for any number of records in bounded memory. ``aggregate.py`` is another thing: it makes the very
-counts, in the very buckets, that the kernel keeps for Prometheus.
+``OverviewSink`` is a sink for any number of records in bounded memory. ``recount.py`` is another thing: it makes the
+very counts, in the very buckets, that the kernel keeps for Prometheus.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from inetprobe.record.measures import errnos, failed, seen
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
 from inetprobe.stats.loglinear import Latency, Rows, sums
-from inetprobe.stats.top_keys import OTHER, Other, Table
+from inetprobe.stats.top_keys import OTHER, Other, TopKeys
 
 _K = TypeVar("_K", bound=Hashable)
 #: Keys that a table holds before the rest counts as OTHER.
@@ -49,7 +49,7 @@ class Failure(NamedTuple):
     errno: int | None
 
 
-class Process(NamedTuple):
+class ProcessKey(NamedTuple):
     """Who asked; ``comm`` is decoded (inetprobe.base.text), not yet made harmless for a terminal."""
 
     pid: int
@@ -100,7 +100,7 @@ Cgroup = str | int
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Overview:
     """The counts of a moment. Each mapping may have the key OTHER, for what its table had no room for.
 
     ``sockets`` are creations whose record was seen, ``bare`` the socks that no create made (they count in
@@ -120,8 +120,8 @@ class View:
     latencies: Mapping[Kind | Other, Latency] = field(default_factory=dict)
     failures: Mapping[Failure | Other, int] = field(default_factory=dict)
     errnos: Mapping[int | None, int] = field(default_factory=dict)
-    processes: Mapping[Process | Other, Counts] = field(default_factory=dict)
-    facts: Mapping[Process, Facts] = field(default_factory=dict)
+    processes: Mapping[ProcessKey | Other, Counts] = field(default_factory=dict)
+    facts: Mapping[ProcessKey, Facts] = field(default_factory=dict)
     comms: Mapping[str | Other, Counts] = field(default_factory=dict)
     cgroups: Mapping[Cgroup | Other, Counts] = field(default_factory=dict)
     modules: Mapping[str | Other | None, Requests] = field(default_factory=dict)
@@ -133,18 +133,18 @@ class View:
     accounting: Accounting | None = None
 
 
-class Stats:
+class OverviewSink:
     """A sink (see Sink) that counts, and gives the View of what it was fed so far. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._functions: Table[str] = Table(MOST_FUNCTIONS, 1, timed=True)
-        self._kinds: Table[Kind] = Table(MOST_KINDS, 4, timed=True)
-        self._failures: Table[Failure] = Table(MOST_FAILURES, 1)
-        self._processes: Table[Process] = Table(MOST_WHO, 4)
-        self._comms: Table[str] = Table(MOST_WHO, 4)
-        self._cgroups: Table[Cgroup] = Table(MOST_WHO, 4)
-        self._modules: Table[str | None] = Table(MOST_MODULES, 3)
-        self._askers: Table[Asker] = Table(MOST_WHO, 3)
+        self._functions: TopKeys[str] = TopKeys(MOST_FUNCTIONS, 1, timed=True)
+        self._kinds: TopKeys[Kind] = TopKeys(MOST_KINDS, 4, timed=True)
+        self._failures: TopKeys[Failure] = TopKeys(MOST_FAILURES, 1)
+        self._processes: TopKeys[ProcessKey] = TopKeys(MOST_WHO, 4)
+        self._comms: TopKeys[str] = TopKeys(MOST_WHO, 4)
+        self._cgroups: TopKeys[Cgroup] = TopKeys(MOST_WHO, 4)
+        self._modules: TopKeys[str | None] = TopKeys(MOST_MODULES, 3)
+        self._askers: TopKeys[Asker] = TopKeys(MOST_WHO, 3)
         self._errnos: Counter[int | None] = Counter()
         self._incomplete: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -167,9 +167,9 @@ class Stats:
         for reason, count in accounting.lost.items():
             self._lost[reason] = max(self._lost[reason], count)
 
-    def merge(self, other: Stats) -> None:
+    def merge(self, other: OverviewSink) -> None:
         """Adds what another was fed. The accounting of the runs is not added up: the view has none then."""
-        tables: tuple[tuple[Table[Any], Table[Any]], ...] = (
+        tables: tuple[tuple[TopKeys[Any], TopKeys[Any]], ...] = (
             (self._functions, other._functions),
             (self._kinds, other._kinds),
             (self._failures, other._failures),
@@ -197,9 +197,9 @@ class Stats:
         """
         return list(self._functions.buckets(key) if isinstance(key, str) else self._kinds.buckets(key))
 
-    def view(self) -> View:
+    def view(self) -> Overview:
         """The counts now, which later batches do not change."""
-        return View(
+        return Overview(
             sockets=self._totals.sockets,
             bare=self._bare,
             failed=self._totals.failures,
@@ -351,12 +351,12 @@ def _longest(groups: Rows, values: _Ns, most: int) -> list[int]:
     return result
 
 
-def _processes(records: Records) -> list[Process]:
+def _processes(records: Records) -> list[ProcessKey]:
     comms = [text.decode(comm.partition(b"\0")[0]) for comm in records["comm"].tolist()]
-    return [Process(pid, comm) for pid, comm in zip(records["pid"].tolist(), comms, strict=True)]
+    return [ProcessKey(pid, comm) for pid, comm in zip(records["pid"].tolist(), comms, strict=True)]
 
 
-def _latencies(table: Table[_K]) -> dict[_K | Other, Latency]:
+def _latencies(table: TopKeys[_K]) -> dict[_K | Other, Latency]:
     found = ((key, table.latency(key)) for key in (*(key for key, _ in table.items()), OTHER))
     return {key: latency for key, latency in found if latency is not None}
 

@@ -24,7 +24,7 @@ from inetprobe.record.measures import MAX_ERRNO, seen
 from inetprobe.record.run import Run
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
 from inetprobe.stats.buckets import Bounds, Histograms
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, Outcome, Probe, Snapshot
+from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, Snapshot
 
 # A recording may make up as many requests as it has sockets: past these, as in the kernel's tables, they are one.
 _MOST_OUTCOMES = 1 << 16
@@ -38,7 +38,7 @@ _FUNCTIONS = [(number,) for number in range(256)]
 _UNSEEN = {"thread_died": "thread_died", "no_state": "no_state"}
 
 
-class Aggregate:
+class Recount:
     """A sink that counts, and gives the Snapshot of what it was fed so far.
 
     Calls beyond those a record holds, of interrupts and of sockets without a record are not in the durations. A lost
@@ -52,7 +52,7 @@ class Aggregate:
         self._bare = 0
         self._kinds: Counter[bytes] = Counter()
         self._dtype = RECORD
-        self._outcomes: Counter[Outcome] = Counter()
+        self._outcomes: Counter[OutcomeKey] = Counter()
         self._incomplete: Counter[str] = Counter()
         self._modules: Counter[str | None] = Counter()
         self._module_failures: Counter[str | None] = Counter()
@@ -127,9 +127,9 @@ class Aggregate:
             reason = incomplete_reason(flag)
             if reason is not None:
                 self._incomplete[reason] += count
-            outcome = Outcome(family, type_, protocol, errno)
+            outcome = OutcomeKey(family, type_, protocol, errno)
             if outcome not in self._outcomes and len(self._outcomes) >= _MOST_OUTCOMES:
-                outcome = Outcome(_REST, _REST, None, 0 if errno == 0 else None)
+                outcome = OutcomeKey(_REST, _REST, None, 0 if errno == 0 else None)
             self._outcomes[outcome] += count
 
     def _count_calls(self, kinds: _Kinds) -> None:

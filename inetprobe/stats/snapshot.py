@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
-class Outcome(NamedTuple):
+class OutcomeKey(NamedTuple):
     """What a creation was for and how it ended.
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked, None for the rest beyond
@@ -75,7 +75,7 @@ class Snapshot:
 
     bounds_ns: tuple[int, ...]
     entries: int = 0
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    outcomes: Mapping[OutcomeKey, int] = field(default_factory=dict)
     incomplete: Mapping[str, int] = field(default_factory=dict)
     filtered: int = 0
     in_flight: int = 0
@@ -89,7 +89,7 @@ class Snapshot:
     up: bool = True
 
 
-class Counts(Protocol):
+class SnapshotSource(Protocol):
     """Where snapshots come from: the running kernel's counters, or a recording."""
 
     def snapshot(self) -> Snapshot:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.stats.loglinear import Histograms, Latency, Rows
+from inetprobe.stats.loglinear import Latency, LogLinear, Rows
 
 K = TypeVar("K", bound=Hashable)
 
@@ -23,7 +23,7 @@ class Other(Enum):
 OTHER: Final = Other.OTHER
 
 
-class Table(Generic[K]):
+class TopKeys(Generic[K]):
     """Exact sums and maxima by key, for at most ``most`` keys at a time.
 
     When there are more, the half that stands out least in every column folds into OTHER, sums and all: so no count is
@@ -32,7 +32,7 @@ class Table(Generic[K]):
 
     def __init__(self, most: int, columns: int, *, timed: bool = False) -> None:
         """``columns`` is how many sums a key has; ``timed``: it has a histogram too."""
-        self.histograms = Histograms() if timed else None
+        self.histograms = LogLinear() if timed else None
         self._most = most
         self._rows: dict[K, int] = {}
         self._notes: dict[K, Any] = {}
@@ -82,7 +82,7 @@ class Table(Generic[K]):
         """What was last noted of each key."""
         return self._notes
 
-    def merge(self, other: Table[K]) -> None:
+    def merge(self, other: TopKeys[K]) -> None:
         """Adds another table, of the same columns."""
         share = other._share()
         keys = sorted(other._rows, key=lambda key: -share[other._rows[key]])  # where there is no room, it is for these

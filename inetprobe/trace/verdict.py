@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from inetprobe.model.inet_create import Call
+from inetprobe.model.inet_create import PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
+from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
+from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
-from inetprobe.model.verdict import FUNCTIONS, Seen, Verdict
-from inetprobe.model.verdict import judge as judge_seen
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
@@ -52,7 +52,7 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
     return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
 
 
-class Judge:
+class VerdictCache:
     """Remembers the verdicts on the shapes of one run's batches."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protoc
     return Verdict("deviation", None, said)
 
 
-def _of_the_path(calls: tuple[_Call, ...]) -> tuple[Call, ...]:
+def _of_the_path(calls: tuple[_Call, ...]) -> tuple[PredictedCall, ...]:
     """Without the calls that --also added; what those called moves up."""
     kept = []
     others: list[int] = []  # depths of the open ones
@@ -109,7 +109,7 @@ def _of_the_path(calls: tuple[_Call, ...]) -> tuple[Call, ...]:
         while others and others[-1] >= depth:
             others.pop()
         if function in FUNCTIONS:
-            kept.append(Call(function, depth - len(others), result, pointer, module))
+            kept.append(PredictedCall(function, depth - len(others), result, pointer, module))
         else:
             others.append(depth)
     return tuple(kept)

@@ -47,7 +47,7 @@ class Attempt:
         return "KVM" if self.kvm else "software emulation"
 
 
-class Memory:
+class KvmHistory:
     """Whether KVM booted a kernel on this host, kept in the cache folder."""
 
     def __init__(self, cache: Path, kernel: Path, host_release: str | None = None) -> None:

@@ -11,7 +11,7 @@ ARCHIVE_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AptSource:
     """One ``deb`` line or deb822 stanza; ``signed_by`` may be a path or, in deb822, a whole key."""
 
     uri: str
@@ -20,11 +20,11 @@ class Source:
     signed_by: str | None = None
 
 
-def read(root: Path = Path("/")) -> list[Source]:
+def read(root: Path = Path("/")) -> list[AptSource]:
     """Every enabled binary source of the system, in apt's own order."""
     etc = root / "etc/apt"
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found: list[Source] = []
+    found: list[AptSource] = []
     for file in files:
         if file.is_file() and file.suffix in (".list", ".sources"):
             parse = parse_deb822 if file.suffix == ".sources" else parse_one_line
@@ -32,7 +32,7 @@ def read(root: Path = Path("/")) -> list[Source]:
     return found
 
 
-def parse_one_line(text: str) -> Iterator[Source]:
+def parse_one_line(text: str) -> Iterator[AptSource]:
     """``deb [signed-by=…] URI SUITE COMPONENT…`` lines."""
     pattern = re.compile(r"^\s*deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>[^#]*)")
     for line in text.splitlines():
@@ -40,10 +40,10 @@ def parse_one_line(text: str) -> Iterator[Source]:
         if match is None:
             continue
         options = dict(option.partition("=")[::2] for option in (match["options"] or "").split())
-        yield Source(match["uri"], (match["suite"],), tuple(match["components"].split()), options.get("signed-by"))
+        yield AptSource(match["uri"], (match["suite"],), tuple(match["components"].split()), options.get("signed-by"))
 
 
-def parse_deb822(text: str) -> Iterator[Source]:
+def parse_deb822(text: str) -> Iterator[AptSource]:
     """Stanzas of ``Key: value`` with continuation lines; comments may stand anywhere."""
     uncommented = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", uncommented):
@@ -53,7 +53,7 @@ def parse_deb822(text: str) -> Iterator[Source]:
             continue
         for uri in fields.get("uris", "").split():
             suites = tuple(fields.get("suites", "").split())
-            yield Source(uri, suites, tuple(fields.get("components", "").split()), fields.get("signed-by"))
+            yield AptSource(uri, suites, tuple(fields.get("components", "").split()), fields.get("signed-by"))
 
 
 def _fields(stanza: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ def _fields(stanza: str) -> dict[str, str]:
     return fields
 
 
-def debian_mirror(sources: list[Source], codename: str | None) -> Source | None:
+def debian_mirror(sources: list[AptSource], codename: str | None) -> AptSource | None:
     """The source of Debian's main archive: the one that has this system's own suite, else one that looks like it."""
     main = [source for source in sources if "main" in source.components]
     for source in main:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from inetprobe.base.errors import VmError
 from inetprobe.vm import apt_sources
-from inetprobe.vm.apt_sources import ARCHIVE_KEYRING, Source
+from inetprobe.vm.apt_sources import ARCHIVE_KEYRING, AptSource
 
 Progress = Callable[[str], None]
 
@@ -35,7 +35,7 @@ def codename(root: Path = Path("/")) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PackageSet:
     """Something out of Debian's packages: ``find`` names its file in the unpacked folder, or None where it is not."""
 
     what: str
@@ -45,7 +45,7 @@ class Wanted:
     finish: Callable[[Path], None] = lambda folder: None
 
 
-def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
+def ensure(wanted: PackageSet, target: Path, progress: Progress) -> Path:
     """The wanted file under ``target``, fetched first if it is not there; ``target`` is put into place in one step.
 
     Blocks while it downloads or while another process does. Raises VmError, with apt's own last words, when it cannot
@@ -66,7 +66,7 @@ def ensure(wanted: Wanted, target: Path, progress: Progress) -> Path:
     return found
 
 
-def _fetch(wanted: Wanted, work: Path, target: Path, progress: Progress) -> None:
+def _fetch(wanted: PackageSet, work: Path, target: Path, progress: Progress) -> None:
     """Download and unpack in ``work``, then put the finished folder into place."""
     mirror = apt_sources.debian_mirror(apt_sources.read(), codename())
     if mirror is None:
@@ -100,7 +100,7 @@ def _locked(file: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _verified(mirror: Source, suite: str, work: Path, progress: Progress) -> Apt:
+def _verified(mirror: AptSource, suite: str, work: Path, progress: Progress) -> Apt:
     """An up-to-date private apt for ``suite``; a keyring too old for it is replaced through this system's own suite."""
     apt = Apt(mirror, suite, mirror.signed_by or ARCHIVE_KEYRING, work / "apt")
     try:
@@ -122,7 +122,7 @@ class UnknownKeyError(VmError):
 class Apt:
     """apt with a configuration of its own: one suite of one mirror, nothing installed, the system left as it is."""
 
-    def __init__(self, mirror: Source, suite: str, signed_by: str, folder: Path) -> None:
+    def __init__(self, mirror: AptSource, suite: str, signed_by: str, folder: Path) -> None:
         for part in ("lists/partial", "cache/archives/partial", "debs"):
             (folder / part).mkdir(parents=True)
         (folder / "status").touch()

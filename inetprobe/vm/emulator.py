@@ -46,7 +46,7 @@ def resolve(progress: Progress) -> Emulator | None:
     if own is None or own >= SOUND:
         return None
     folder = cache_folder() / "qemu"
-    wanted = debian.Wanted("QEMU", f"{debian.codename()}-backports", lambda apt: _PACKAGES, _program)
+    wanted = debian.PackageSet("QEMU", f"{debian.codename()}-backports", lambda apt: _PACKAGES, _program)
     try:
         program = debian.ensure(wanted, folder, progress)
         if version(program) is None:

@@ -44,7 +44,7 @@ def ensure_kernel(name: str, progress: Progress) -> Path:
     """
     if name not in SUITES:
         raise UsageError(f"unknown kernel '{name}': use one of {', '.join(SUITES)}")
-    wanted = debian.Wanted(f"Debian's kernel {name}", SUITES[name], _packages, find_vmlinuz, _index)
+    wanted = debian.PackageSet(f"Debian's kernel {name}", SUITES[name], _packages, find_vmlinuz, _index)
     try:
         return debian.ensure(wanted, cache_folder() / "kernels" / name, progress)
     except VmError as error:

@@ -30,7 +30,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class VirtualMachine:
     """The VM that shall be booted."""
 
     kernel: Path
@@ -73,7 +73,7 @@ def quote_option(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def qemu_options(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+def qemu_options(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
     # By default there is a DVD drive, empty, that newer firmware waits half a minute for, and room for 31 ports in each
     # serial device, whose 400 descriptors qemu polls thousands of times a second.
@@ -102,7 +102,7 @@ def guest_command() -> str:
     return shlex.join(["exec", sys.executable, "-I", "-S", "-X", "utf8", "-c", program])
 
 
-def build(machine: Machine, folder: Path, ports: Mapping[str, int]) -> list[str]:
+def build(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """The whole argument list; ``ports`` maps each of ``protocol.PORTS`` and MONITOR to an inherited socket."""
     virtme_run = find_virtme_run()
     for path in (virtme_run, machine.kernel):

@@ -60,7 +60,7 @@ def caught_signals() -> Iterator[tuple[int, list[int]]]:
                 signal.signal(number, handler)
 
 
-class Process:
+class QemuProcess:
     """``virtme-run`` and the qemu it starts, in a session of their own, and our end of their ports and console."""
 
     def __init__(self, command: Command) -> None:
@@ -161,7 +161,7 @@ class Session:
         self._control_buffer = bytearray()
         self._started = self._heard = time.monotonic()
         self._deadline: float | None = self._boot_deadline()
-        self._process = Process(command)
+        self._process = QemuProcess(command)
         ports = self._process.ports
         self._stdin = StdinFeed(ports[protocol.STDIN])
         self._readers: dict[int, Callable[[int], bool]] = {

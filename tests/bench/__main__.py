@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from inetprobe.vm import kernels
-from inetprobe.vm.run import run_in_vm
+from inetprobe.vm.run_in_vm import run_in_vm
 from tests.bench.guest_peers import SOCKETS
 
 _HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from inetprobe.base.files import OutputFile
 from inetprobe.kernel.source import LiveOptions, LiveSource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import pump
@@ -41,7 +41,7 @@ def pair(pace: list[str], rate: float) -> float:
 def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
     """As ``record`` runs: everything into a recording."""
     with LiveSource(LiveOptions(mechanism=mechanism), None, attached.silent) as source:
-        sink = RecordingSink(OutputFile.create(folder / f"{mechanism}.arrows"), source.run)
+        sink = RecordingWriter(OutputFile.create(folder / f"{mechanism}.arrows"), source.run)
 
         def run() -> None:
             os.setpriority(os.PRIO_PROCESS, 0, -10)  # of this thread, as the command does; the makers keep theirs

@@ -45,8 +45,8 @@ def _start() -> None:
     from inetprobe.kernel.host import btf
     from inetprobe.kernel.host.kallsyms import Symbols
     from inetprobe.kernel.program import compiler
-    from inetprobe.kernel.program import options as plan
     from inetprobe.kernel.program import program as bpf
+    from inetprobe.kernel.program import program_options as plan
 
     done("import inetprobe and numpy")
     compiler.import_bcc()
@@ -54,7 +54,7 @@ def _start() -> None:
     types = btf.Btf.of_kernel()
     symbols = Symbols.of_kernel()
     functions = symbols.present()
-    options = plan.Options(offsets=btf.offsets(types), fentry=plan.fentry_functions(types, functions))
+    options = plan.ProgramOptions(offsets=btf.offsets(types), fentry=plan.fentry_functions(types, functions))
     done("BTF and symbols")
 
     def compiled(*args: object) -> object:

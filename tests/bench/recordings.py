@@ -10,7 +10,7 @@ import numpy as np
 
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from tests.support import builders
 
@@ -58,7 +58,7 @@ def make(path: Path, sockets: int) -> Path:
     """A recording as the live tracer would have written it."""
     run = builders.run()
     run.cgroups = dict(CGROUPS)
-    sink = RecordingSink(OutputFile.create(path), run)
+    sink = RecordingWriter(OutputFile.create(path), run)
     records = mixed(_PERIOD)
     for done in range(0, sockets, _PERIOD):
         for start in range(0, min(_PERIOD, sockets - done), _DRAINED):

@@ -16,7 +16,7 @@ sys.exit(37)
 PROGRAM = f"""
 import sys
 from inetprobe.vm import kernels
-from inetprobe.vm.run import run_in_vm
+from inetprobe.vm.run_in_vm import run_in_vm
 sys.exit(run_in_vm([sys.executable, "-c", {GUEST!r}], kernel=kernels.resolve(None, lambda line: None)))
 """
 

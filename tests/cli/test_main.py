@@ -9,7 +9,7 @@ import pytest
 
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from tests.support import builders, run_command
 
@@ -23,7 +23,7 @@ def run(*argv, **options):
 @pytest.fixture(name="recording")
 def recorded(tmp_path):
     path = tmp_path / "r.arrows"
-    sink = RecordingSink(OutputFile.create(path), builders.run())
+    sink = RecordingWriter(OutputFile.create(path), builders.run())
     sink.batch(Batch(builders.every_kind()), builders.run())
     sink.summary(Accounting(entries=12, complete=11, incomplete={"return_missed": 1}))
     return path

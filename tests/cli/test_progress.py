@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from tests.support import recorded
 from tests.support.paths import ROOT
 
@@ -79,6 +79,6 @@ def test_nothing_where_it_is_not_wanted(why):
 def test_a_reader_tells_how_much_it_has_read(tmp_path):
     path = recorded.fine(tmp_path / "r.arrows", 9000)
     told = []
-    list(ReplaySource(path, told.append).batches())
+    list(RecordingReader(path, told.append).batches())
     assert len(told) >= 2
     assert sum(told) == pytest.approx(path.stat().st_size, abs=64)  # the end mark need not be read

@@ -21,7 +21,7 @@ from inetprobe.commands.check.formats import github, junit
 from inetprobe.commands.check.formats import json as report_json
 from inetprobe.commands.check.formats import text as report_text
 from inetprobe.commands.check.judged import EXAMPLES, Judged
-from inetprobe.commands.check.result import Case, FileResult, Report
+from inetprobe.commands.check.result import Case, CheckResult, FileResult
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.trace.call_trace import call_traces
@@ -333,7 +333,7 @@ anything = st.text(st.characters(categories=None), max_size=20)
 @given(anything, anything, anything)
 def test_hostile_names_stay_names_in_every_format(file, name, message):
     case = Case("budget", name, "failed", message, (message,))
-    report = Report((FileResult(file, "6.1", Judged(), {}, (case,)),))
+    report = CheckResult((FileResult(file, "6.1", Judged(), {}, (case,)),))
     text = report_text.render(report, Style())
     assert all(char == "\n" or char.isprintable() for char in text)
     assert json.loads(report_json.render(report, Style()))["files"][0]["checks"][0]["name"] == name

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.base.files import OutputFile
-from inetprobe.commands.report import bars, listings, page, summary
+from inetprobe.commands.report import bars, in_short, listings, page
 from inetprobe.commands.report import causes as causes_module
 from inetprobe.commands.report.causes import Causes
 from inetprobe.commands.report.slowest import Slowest
@@ -16,7 +16,7 @@ from inetprobe.commands.report.stages import Stages
 from inetprobe.commands.report.timeline import MOST_BINS, Timeline
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD_BARE, RECORD_TRUNCATED
@@ -116,7 +116,7 @@ def test_the_slowest_are_the_slowest(batches, most):
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=200), st.integers(1, 1000))
 def test_quantiles_are_the_nearest_rank_to_a_64th(values, per_mille):
-    histograms = loglinear.Histograms()
+    histograms = loglinear.LogLinear()
     histograms.add(np.zeros(len(values), np.int64), np.array(values, np.uint64))
     times = Distribution.of([histograms.buckets(0)], [histograms.latency(0)])
     exact = sorted(values)[-(-len(values) * per_mille // 1000) - 1]
@@ -196,7 +196,7 @@ def test_the_books_are_the_recording_s_own(every):
 def test_the_books_of_what_is_cut_short_add_up(tmp_path):
     run = builders.run()
     path = tmp_path / "r.arrows"
-    sink = RecordingSink(OutputFile.create(path), run)
+    sink = RecordingWriter(OutputFile.create(path), run)
     for losses in ((), (Loss("ring_full", 7),)):
         sink.batch(Batch(builders.every_kind(), losses), run)
     sink.cut_short()
@@ -223,7 +223,7 @@ def test_bars_lie_where_their_calls_were(every):
 
 def test_a_bar_whose_end_was_not_seen_goes_on(every):
     (recording,) = gathered(every).recordings
-    found, _ = summary.together([recording])
+    found, _ = in_short.together([recording])
     ((trace, _),) = next(one.examples for cause, one in found.items() if cause.outcome == "?")
     outer, inner = bars.shown(trace, recording).bars
     assert (outer.left, outer.width, outer.result) == (0, 100, "return not seen")
@@ -239,7 +239,7 @@ def test_several_files_are_one_page(tmp_path):
     one, other = recorded.every_kind(tmp_path / "one.arrows"), recorded.timed(tmp_path / "two.arrows", failing=4)
     both = gathered(one, other)
     assert both.stats.view().sockets == 10 + 400
-    found, _ = summary.together(both.recordings)
+    found, _ = in_short.together(both.recordings)
     by_outcome = {cause.outcome: together for cause, together in found.items()}
     assert by_outcome["EPERM"].count == 5
     assert [recording.name for _, recording in by_outcome["EPERM"].examples] == [str(one), str(other), str(other)]

@@ -16,13 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from inetprobe.base.errors import HostError, InetprobeError, RecordingError, UsageError
 from inetprobe.cli.main import cli
 from inetprobe.commands.serve import command
-from inetprobe.commands.serve.live import ServeOptions
-from inetprobe.commands.serve.stream import Stream
+from inetprobe.commands.serve.live_counts import ServeOptions
+from inetprobe.commands.serve.stream import VerdictStream
 from inetprobe.commands.serve.web import Server
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters
-from inetprobe.stats.snapshot import Outcome, Snapshot
+from inetprobe.stats.snapshot import OutcomeKey, Snapshot
 from tests.support import builders, recorded, run_command
 
 WEB = command.WebOptions("127.0.0.1:0", None, "/metrics")
@@ -89,7 +89,7 @@ def test_bad_input_is_one_sentence_and_its_status(options, status, says):
 
 def replayed(path, filters=None):
     options = ServeOptions(filters=filters or Filters())
-    command._Service(options, Stream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
+    command._Service(options, VerdictStream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
 
 
 def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
@@ -155,7 +155,7 @@ class Live:
         self.closed = 0
 
     def snapshot(self):
-        return Snapshot((1000,), entries=9, outcomes={Outcome(2, 1, 0, 0): 9})
+        return Snapshot((1000,), entries=9, outcomes={OutcomeKey(2, 1, 0, 0): 9})
 
     def batches(self):
         yield Batch(self.records, (Loss("ring_full", 2),))
@@ -187,7 +187,7 @@ def service(monkeypatch, web, source=None):
     said = []
     monkeypatch.setattr(command, "open_web", web.open)
     monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
-    return command._Service(ServeOptions(), Stream((1000,), None, said.append), said.append), said
+    return command._Service(ServeOptions(), VerdictStream((1000,), None, said.append), said.append), said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -260,7 +260,7 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
     source, said = Live(builders.created()), []
     monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
     monkeypatch.setattr(Server, "_accept", broken)
-    served = command._Service(ServeOptions(), Stream((1000,), None, print), said.append)
+    served = command._Service(ServeOptions(), VerdictStream((1000,), None, print), said.append)
     began = time.monotonic()
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
         served.live(WEB)

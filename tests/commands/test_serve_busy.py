@@ -12,7 +12,7 @@ import pytest
 
 from inetprobe.commands.serve.web.auth import BasicAuth, credentials
 from inetprobe.commands.serve.web.config import WebConfig
-from inetprobe.commands.serve.web.worker import BusyError, Lane
+from inetprobe.commands.serve.web.worker import BusyError, Worker
 from tests.support.web_server import PAGE, SECRET, curl, page, say, serving
 
 FIVE = bcrypt.hashpw(b"five", bcrypt.gensalt(5)).decode()
@@ -82,7 +82,7 @@ def done(futures, count):
 
 def test_a_lane_keeps_places_for_other_clients_and_none_for_who_hung_up():
     async def crowd():
-        lane = Lane("test", most=3, most_per_client=2)
+        lane = Worker("test", most=3, most_per_client=2)
         go_on = threading.Event()
         tasks = [asyncio.create_task(lane.run("a", key, lambda: go_on.wait(10))) for key in (1, 2)]
         await asyncio.sleep(0.05)
@@ -112,7 +112,7 @@ def test_a_lane_keeps_places_for_other_clients_and_none_for_who_hung_up():
 
 def test_who_hangs_up_takes_the_result_from_nobody_who_shares_it():
     async def pair():
-        lane = Lane("test", most=3, most_per_client=3)
+        lane = Worker("test", most=3, most_per_client=3)
         go_on = threading.Event()
         busy = asyncio.create_task(lane.run("a", 0, lambda: go_on.wait(10)))
         first, second = (asyncio.create_task(lane.run("a", 1, lambda: "shared")) for _ in range(2))
@@ -139,7 +139,7 @@ def test_what_fails_once_its_client_has_gone_is_told(fails):
     async def gone():
         told = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-        lane = Lane("test", most=1, most_per_client=1)
+        lane = Worker("test", most=1, most_per_client=1)
         client = asyncio.ensure_future(lane.run("a", "key", call))
         await asyncio.sleep(0)
         client.cancel()

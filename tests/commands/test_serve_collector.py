@@ -13,13 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inetprobe import __version__
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
-from inetprobe.commands.serve.metrics.page import Page
-from inetprobe.commands.serve.stream import Selected, Stream, Told
+from inetprobe.commands.serve.metrics.exposition import Page
+from inetprobe.commands.serve.stream import Selected, StreamCounts, VerdictStream
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.filter import Filters
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.recount import Aggregate
-from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, Outcome, Probe, ProgramCost, Snapshot
+from inetprobe.stats.recount import Recount
+from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey, Probe, ProgramCost, Snapshot
 from inetprobe.trace.pump import pump
 from tests.support.model_source import EVERY_PATH, ModelSource
 from tests.support.paths import GOLDENS
@@ -66,7 +66,7 @@ class Fixed:
         return self.now
 
 
-def page_of(counts, told=Told, **options):
+def page_of(counts, told=StreamCounts, **options):
     return Page(SnapshotCollector(counts, told, clock=lambda: 0.0), **options)
 
 
@@ -105,7 +105,7 @@ def ordinary():
     return Snapshot(
         DEFAULT_BOUNDS_NS,
         entries=13,
-        outcomes={Outcome(*request): 1 for request in requests},
+        outcomes={OutcomeKey(*request): 1 for request in requests},
         call_durations=dict.fromkeys(FUNCTIONS, histogram(1, 2, 3)),
         creation_durations=dict.fromkeys(sorted(kinds), histogram(1, 2, 3)),
         module_requests={f"net-pf-2-proto-132{end}": ModuleRequests(1, 1) for end in ("", "-type-1")},
@@ -117,7 +117,7 @@ def ordinary():
 
 def of_model(kernel):
     source = ModelSource(BUILT_IN_PROFILES[kernel], EVERY_PATH)
-    aggregate, stream = Aggregate(), Stream(DEFAULT_BOUNDS_NS, None, pytest.fail)
+    aggregate, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
     pump(source, Filters(), [aggregate, Selected(stream, 10_000_000)])
     return aggregate, stream
 
@@ -143,7 +143,11 @@ def test_names_types_and_labels_are_the_contracts():
 
 def test_promtool_has_no_complaint():
     aggregate, stream = of_model("6.1")
-    for counts, told in ((aggregate, stream.told), (Fixed(ordinary()), Told), (Fixed(Snapshot(BOUNDS)), Told)):
+    for counts, told in (
+        (aggregate, stream.told),
+        (Fixed(ordinary()), StreamCounts),
+        (Fixed(Snapshot(BOUNDS)), StreamCounts),
+    ):
         done = promtool("check", "metrics", input=page_of(counts, told).render().body.decode())
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -198,7 +202,7 @@ def test_what_the_kernel_says_of_itself_arrives():
         maps={"m": MapFill(13, 14)},
         up=False,
     )
-    samples = scraped(page_of(Fixed(snapshot), lambda: Told({"deviation": 15}, 16)))
+    samples = scraped(page_of(Fixed(snapshot), lambda: StreamCounts({"deviation": 15}, 16)))
     assert values(samples, "inetprobe_sockets_in_flight") == 5
     assert values(samples, "inetprobe_socket_creations_filtered_total") == 6
     incomplete = values(samples, "inetprobe_socket_creations_incomplete_total", by=("reason",))
@@ -242,7 +246,7 @@ def test_histograms_under_one_label_are_added_up():
 
 def every_combination():
     return {
-        Outcome(family, type_, protocol, errno): 1 + (errno == 93)
+        OutcomeKey(family, type_, protocol, errno): 1 + (errno == 93)
         for family in (2, 10)
         for type_ in range(16)
         for protocol in range(263)
@@ -274,7 +278,7 @@ def test_hostile_requests_cannot_grow_the_page_or_memory_without_bound():
     try:
         before = tracemalloc.get_traced_memory()[0]
         for turn in (1, 2):
-            odd = {Outcome(2, 1, 10**6 * turn + n, 93): 1 for n in range(3000)}
+            odd = {OutcomeKey(2, 1, 10**6 * turn + n, 93): 1 for n in range(3000)}
             other = {f"m{turn}-{n}": ModuleRequests(1, 1) for n in range(3000)}
             counts.now = Snapshot(DEFAULT_BOUNDS_NS, 0, {**outcomes, **odd}, module_requests={**modules, **other})
             assert abs(len(page.render().body) - size) < 100_000
@@ -296,7 +300,7 @@ def test_hostile_names_are_escaped():
 def snapshots(draw):
     """A snapshot that only grows, in a few steps; new keys appear on the way in any order."""
     outcome = st.builds(
-        Outcome,
+        OutcomeKey,
         st.integers(-1, 12),
         st.integers(-1, 17),
         st.none() | st.integers(-3, 300),
@@ -353,7 +357,7 @@ def test_help_says_what_the_verdicts_cover():
 
 def test_the_scrapes_own_duration_is_measured():
     ticks = iter((10.0, 10.25))
-    page = Page(SnapshotCollector(Fixed(Snapshot(BOUNDS)), Told, clock=lambda: next(ticks)))
+    page = Page(SnapshotCollector(Fixed(Snapshot(BOUNDS)), StreamCounts, clock=lambda: next(ticks)))
     assert values(scraped(page), "inetprobe_scrape_duration_seconds") == 0.25
 
 

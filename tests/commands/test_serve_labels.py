@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.base import uapi
-from inetprobe.commands.serve.metrics.labels import OTHER, Labels, Values, fixed
+from inetprobe.commands.serve.metrics.labels import OTHER, CappedLabel, Labels, fixed
 
 
 def test_names_where_there_are_any_and_numbers_elsewhere():
@@ -39,7 +39,7 @@ def test_every_type_that_fits_under_the_mask_has_a_value():
 
 @given(st.lists(st.integers(-5, 40)), st.integers(1, 12))
 def test_a_value_given_is_kept_and_one_refused_never_given(tried, most):
-    values = Values(most, ("1",))
+    values = CappedLabel(most, ("1",))
     first = {}
     for number in tried:
         told = values.value(str(number))

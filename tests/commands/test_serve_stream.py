@@ -7,12 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from inetprobe.commands.serve.stream import Example, Selected, Slot, Stream, Told, needs_explaining
+from inetprobe.commands.serve.stream import Selected, Slot, StreamCounts, TraceExample, VerdictStream, needs_explaining
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters
 from inetprobe.record.layout import RECORD_ENTRY_MISSED
-from inetprobe.stats.snapshot import Outcome
+from inetprobe.stats.snapshot import OutcomeKey
 from inetprobe.trace import verdict
 from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.output import Style, open_format
@@ -46,7 +46,7 @@ class Once:
 
 
 def test_verdicts_are_those_of_each_trace():
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     for _ in range(3):
         stream.batch(Batch(np.tile(KINDS, 2)), builders.run())
     expected = {}
@@ -58,32 +58,32 @@ def test_verdicts_are_those_of_each_trace():
 
 
 def test_the_newest_creation_is_the_example_of_its_bucket_and_failure():
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     old = builders.record([builders.call(builders.CREATE, 0, 0, 10_000, -93)], seq=7, start=10**9)
     new = builders.record([builders.call(builders.CREATE, 0, 0, 10_000, -93)], seq=8, start=2 * 10**9)
     slow = builders.created(seq=9, start=3 * 10**9)
     slow["calls"]["duration_ns"][0, 0] = 1_000_001
     stream.batch(Batch(np.concatenate([old, new, slow])), builders.run())
-    newest = Example("1-8", OFFSET + 2 * 10**9 + 10_000, 10_000)
-    assert stream.told() == Told(
+    newest = TraceExample("1-8", OFFSET + 2 * 10**9 + 10_000, 10_000)
+    assert stream.told() == StreamCounts(
         verdicts=stream.told().verdicts,
         durations={
             Slot(2, 1, 1): newest,
-            Slot(2, 1, 3): Example("1-9", OFFSET + 3 * 10**9 + 1_000_001, 1_000_001),
+            Slot(2, 1, 3): TraceExample("1-9", OFFSET + 3 * 10**9 + 1_000_001, 1_000_001),
         },
-        failures={Outcome(2, 1, 0, 93): newest},
+        failures={OutcomeKey(2, 1, 0, 93): newest},
     )
 
 
 def test_what_was_not_seen_to_end_and_what_no_create_made_are_no_examples():
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     stream.batch(Batch(KINDS[[8, 10, 11]]), builders.run())
     told = stream.told()
     assert (sum(told.verdicts.values()), told.durations, told.failures) == (3, {}, {})
 
 
 def test_examples_are_bounded_and_the_newest_stay():
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     records = np.tile(builders.record([builders.call(builders.CREATE, 0, 0, 5000, -93)]), 1000)
     records["protocol"] = records["type"] = np.arange(1000)
     stream.batch(Batch(records), builders.run())
@@ -95,14 +95,14 @@ def test_examples_are_bounded_and_the_newest_stay():
 def test_malformed_records_count_as_lost():
     broken = builders.created()
     broken["calls"]["depth"][0, 1] = 7
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     pump(Once(np.concatenate([builders.created(prot=b"TCP"), broken, broken])), Filters(), [stream])
     assert (stream.told().verdicts, stream.told().malformed) == ({"ok": 1}, 2)
 
 
 def test_the_log_has_the_same_lines_as_format_json():
     out, expected = io.StringIO(), io.StringIO()
-    stream = Stream(BOUNDS, open_format("json", out, Style()), refuse)
+    stream = VerdictStream(BOUNDS, open_format("json", out, Style()), refuse)
     batch = Batch(KINDS, (Loss("ring_full", 3),))
     for sink in (stream, open_format("json", expected, Style())):
         sink.batch(batch, builders.run())
@@ -128,7 +128,7 @@ class Full:
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
 def test_counting_goes_on_without_the_logs_reader_and_that_is_said_once(error):
     said = []
-    stream = Stream(BOUNDS, Full(error), said.append)
+    stream = VerdictStream(BOUNDS, Full(error), said.append)
     pump(Once(np.tile(KINDS, 2)), Filters(), [stream])
     stream.batch(Batch(KINDS), builders.run())
     assert sum(stream.told().verdicts.values()) == 36
@@ -143,13 +143,13 @@ def test_a_recordings_stream_is_what_needs_explaining():
     assert needs_explaining(Batch(KINDS), 0).all()
     assert np.flatnonzero(needs_explaining(Batch(KINDS), 1 << 63)).tolist() == [2, 3, 4, 7, 8]
     assert needs_explaining(Batch(builders.created(flags=RECORD_ENTRY_MISSED)), 10**7).all()
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     pump(Once(KINDS), Filters(), [Selected(stream, 10**7)])
     assert sum(stream.told().verdicts.values()) == 5
 
 
 def test_made_up_protocols_cannot_fill_the_memory():
-    stream = Stream(BOUNDS, open_format("json", io.StringIO(), Style()), refuse)
+    stream = VerdictStream(BOUNDS, open_format("json", io.StringIO(), Style()), refuse)
     records = np.tile(KINDS[4:5], 9000)
     records["protocol"] = np.arange(1000, 10_000)
     records["calls"]["module_protocol"] = records["protocol"][:, None]
@@ -159,7 +159,7 @@ def test_made_up_protocols_cannot_fill_the_memory():
 
 
 def test_told_may_be_asked_while_batches_arrive():
-    stream = Stream(BOUNDS, None, refuse)
+    stream = VerdictStream(BOUNDS, None, refuse)
     done = threading.Event()
     wrong = []
 

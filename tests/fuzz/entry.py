@@ -9,8 +9,8 @@ from pathlib import Path
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
 from inetprobe.base.text import printable
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import build
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.output.summary import summary_line
@@ -67,11 +67,11 @@ def _replay(recording, copy, filters, limit):
 
 
 def _read(path, filters, limit, sinks, copy=None):
-    source = ReplaySource(path)
+    source = RecordingReader(path)
     out = io.StringIO()
     sinks = [*sinks, open_format("json", out, Style())]
     if copy is not None:
-        sinks.insert(0, RecordingSink(OutputFile.create(copy), source.run))
+        sinks.insert(0, RecordingWriter(OutputFile.create(copy), source.run))
     try:
         pump(source, filters, sinks, limit)
     except RecordingError:

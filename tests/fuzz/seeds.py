@@ -6,7 +6,7 @@ import numpy as np
 
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.layout import FUNCTIONS, RECORD, SLOTS_ALSO, record_dtype
 from inetprobe.record.stacks import Side, Stack
@@ -25,7 +25,7 @@ BOOKS = Accounting(
 
 def write(path, batches, run=None, accounting=BOOKS):
     run = run or builders.run()
-    sink = RecordingSink(OutputFile.create(path), run)
+    sink = RecordingWriter(OutputFile.create(path), run)
     for batch in batches:
         sink.batch(batch, run)
     if accounting is None:

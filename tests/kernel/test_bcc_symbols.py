@@ -9,7 +9,7 @@ import bcc
 import pytest
 
 from inetprobe.kernel.frames.bcc_symbols import SymbolCache
-from inetprobe.kernel.frames.user_frames import Process, UserSymbols
+from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
 from tests.support.paths import TESTS
 
 SOURCE = TESTS / "live" / "stack_maker.c"
@@ -41,7 +41,7 @@ class Sleeper:
 
     def identity(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return Process(self.pid, int(fields[19]) * TICK, int(fields[25]))
+        return MappedProcess(self.pid, int(fields[19]) * TICK, int(fields[25]))
 
 
 @pytest.fixture

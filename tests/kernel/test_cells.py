@@ -15,7 +15,7 @@ from inetprobe.kernel.maps import cells
 from inetprobe.record.cheader import bpf_folder, parse_defines
 from inetprobe.record.layout import define
 from inetprobe.stats.bounds import MAX_BOUNDS
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, Outcome
+from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
 
 BOUNDS = (500, 1000, 25_000, 10**10)
 CPUS = 3
@@ -128,7 +128,7 @@ def test_every_creation_is_where_it_belongs(kernel, made):
     finally:
         table.close()
     family = {0: 2, 1: 10}
-    wanted = Counter(Outcome(family[c], type_, protocol, -result) for _, c, type_, protocol, result, _ in made)
+    wanted = Counter(OutcomeKey(family[c], type_, protocol, -result) for _, c, type_, protocol, result, _ in made)
     assert _without_overflow(tables.outcomes, wanted) == 0
     for create, name in enumerate(("inet_create", "inet6_create")):
         durations = [duration for _, its, *_, duration in made if its == create]
@@ -176,7 +176,7 @@ def test_every_errno_of_every_type_is_counted_at_last_by_whether_it_failed(kerne
     assert sum(n for outcome, n in tables.outcomes.items() if outcome.errno == 0) == 11 * 2
     for type_ in range(11):
         assert sum(n for outcome, n in tables.outcomes.items() if outcome.type == type_) == 800
-        assert tables.outcomes[Outcome(10, type_, None, None)]
+        assert tables.outcomes[OutcomeKey(10, type_, None, None)]
 
 
 def test_module_requests_are_told_apart_as_long_as_there_is_room(kernel, table):

@@ -15,7 +15,7 @@ from inetprobe.kernel.source import LiveOptions
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD
-from inetprobe.stats.snapshot import Outcome, Probe
+from inetprobe.stats.snapshot import OutcomeKey, Probe
 
 
 def times_away(breaker, seconds, rate):
@@ -112,7 +112,7 @@ def stand_in(counts, outcomes, backlog=None):
 def test_the_accounting_is_the_kernel_s_and_adds_up():
     counts = {"entries": 30, "return_missed": 2, "outcome_missed": 3, "lost_return_missed": 1, "lost_no_state": 4,
               "filtered": 5, "begun": 20, "ended": 13}  # fmt: skip
-    source = stand_in(counts, {Outcome(2, 1, 0, 0): 9, Outcome(2, 1, 0, 1): 1})
+    source = stand_in(counts, {OutcomeKey(2, 1, 0, 0): 9, OutcomeKey(2, 1, 0, 1): 1})
     accounting = source.accounting()
     assert (accounting.complete, accounting.incomplete) == (8, {"return_missed": 2})
     assert accounting.lost == {"outcome_missed": 4, "no_state": 4}

@@ -10,7 +10,7 @@ import pytest
 from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.frames.bcc_symbols import SymbolCache
 from inetprobe.kernel.frames.descriptors import Descriptors
-from inetprobe.kernel.frames.user_frames import Process, UserSymbols
+from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
 from inetprobe.kernel.program.compiler import import_bcc
 
 
@@ -170,7 +170,7 @@ def test_frames_are_named_without_a_loss(file, when):
 
 def this_process():
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    return Process(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
+    return MappedProcess(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
 
 
 def test_what_bcc_has_opened_to_name_a_frame_it_closes_itself():

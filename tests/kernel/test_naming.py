@@ -15,10 +15,10 @@ from inetprobe.base.files import OutputFile
 from inetprobe.cli.live import wanted_stacks
 from inetprobe.cli.main import cli
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow import stacks as stack_columns
+from inetprobe.record.arrow import stack_columns
 from inetprobe.record.arrow.columns import check, from_arrow, schema, to_arrow
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.stacks import MOST, REDACTED, TOO_MANY, Side, Stack, Stacks, as_dict
@@ -107,21 +107,21 @@ def test_a_recording_replays_to_the_same_bytes(tmp_path):
     live, again = io.StringIO(), io.StringIO()
     books = Accounting(entries=3, complete=3, stacks_lost={"user:exited": 1})
     path, in_run = tmp_path / "r.arrows", run()
-    sinks = [RecordingSink(OutputFile.create(path), in_run), open_format("json", live, Style())]
+    sinks = [RecordingWriter(OutputFile.create(path), in_run), open_format("json", live, Style())]
     for sink in sinks:
         sink.batch(batch(in_run, BOTH, None, GONE), in_run)
         sink.summary(books)
-    accounting = pump(ReplaySource(path), Filters(), [open_format("json", again, Style())])
+    accounting = pump(RecordingReader(path), Filters(), [open_format("json", again, Style())])
     assert again.getvalue() == live.getvalue()
     assert "1 stacks without all frames (user:exited 1)" in summary_line(accounting)
 
 
 def test_whoever_must_not_know_the_command_does_not_see_its_functions(tmp_path):
     path, in_run = tmp_path / "r.arrows", run()
-    sink = RecordingSink(OutputFile.create(path), in_run, frozenset({"comm"}))
+    sink = RecordingWriter(OutputFile.create(path), in_run, frozenset({"comm"}))
     sink.batch(batch(in_run, BOTH, None), in_run)
     sink.summary(Accounting(entries=2, complete=2))
-    source = ReplaySource(path)
+    source = RecordingReader(path)
     (hidden, none) = [trace.stack for part in source.batches() for trace in call_traces(part, source.run)]
     assert hidden == Stack(KERNEL, Side((), REDACTED))
     assert none is None

@@ -9,7 +9,7 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel.frames import kernel_frames, user_frames
 from inetprobe.kernel.frames import naming as stack
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
-from inetprobe.kernel.frames.user_frames import Process, UserSymbols
+from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
 from inetprobe.kernel.host import pidns
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.record.layout import CALL_RETURNED, define, record_dtype
@@ -17,7 +17,7 @@ from inetprobe.record.stacks import Side, Stack, Stacks
 
 TEXT, MODULE, BPF = 0xFFFFFFFF81000000, 0xFFFFFFFFC0400000, 0xFFFFFFFFC0900000
 TICK = 10**9 // os.sysconf("SC_CLK_TCK")
-SELF = Process(42, 7 * TICK + 5, 0x7FFD00001000)
+SELF = MappedProcess(42, 7 * TICK + 5, 0x7FFD00001000)
 MAPS = "55a000000000-55a000001000 r-xp 00001000 08:01 99 /opt/x/my prog\n7ffd0-7ffd1 rw-p 00000000 00:00 0 [stack]\n"
 
 
@@ -287,4 +287,4 @@ def test_a_stack_from_the_entry_begins_with_the_function(kernel, tmp_path, tramp
 def test_in_another_pid_namespace_a_user_s_stack_is_refused(monkeypatch):
     monkeypatch.setattr(pidns, "is_initial", lambda: False)
     with pytest.raises(HostError, match="pid namespace"):
-        stack.Wanted(kernel=False, user=True, slow_ns=0).constants(None, Symbols([]))
+        stack.StackOptions(kernel=False, user=True, slow_ns=0).constants(None, Symbols([]))

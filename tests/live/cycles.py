@@ -7,8 +7,8 @@ import numpy as np
 
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.kallsyms import Symbols
-from inetprobe.kernel.program import options as plan
 from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.program import program_options as plan
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import INCOMPLETE_FLAGS, RECORD_BARE
 from inetprobe.record.nesting import problems
@@ -20,7 +20,7 @@ def main(times):
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     from inetprobe.record.run import Run
 
-    options = plan.Options(btf.offsets(types), plan.fentry_functions(types, symbols.present()), "kprobe")
+    options = plan.ProgramOptions(btf.offsets(types), plan.fentry_functions(types, symbols.present()), "kprobe")
     program = bpf.Program(options, symbols, print)
     run, total = Run("", 0), 0
     for cycle in range(times):

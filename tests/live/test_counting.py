@@ -16,7 +16,7 @@ from inetprobe.kernel.counting import CountingSource
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.source import LiveOptions
 from inetprobe.record.filter import build
-from inetprobe.stats.snapshot import Outcome
+from inetprobe.stats.snapshot import OutcomeKey
 from tests.live.conftest import MECHANISMS
 from tests.live.known import make_known
 
@@ -101,7 +101,7 @@ def test_every_known_socket_is_counted_under_its_own_outcome(mechanism):
     with counting(mechanism) as counted:
         answers = make_known(PROLOGUE)
         now = counted.source.snapshot()
-    truth = Counter(Outcome(*answer) for answer in answers)
+    truth = Counter(OutcomeKey(*answer) for answer in answers)
     assert now.outcomes == truth
     assert balanced(now)
     # Only what failed or asked for a module is sent, and all of it.
@@ -163,7 +163,7 @@ def test_scraped_in_a_tight_loop_alone_the_counts_are_the_truth(mechanism, preem
         run("import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()")
     now = scrapes[-1]
     missed = sum(probe.misses for probe in now.probes.values())
-    found = now.outcomes[Outcome(2, 1, 0, 0)]
+    found = now.outcomes[OutcomeKey(2, 1, 0, 0)]
     print(f"{mechanism}: {found} of 10000 counted, {missed} counted as missed, {len(scrapes)} scrapes")
     assert 10000 - missed <= found <= 10000
     assert mechanism == "fentry" or not missed
@@ -175,7 +175,7 @@ def test_what_is_slow_is_sent_and_what_goes_beyond_the_limit_is_counted():
         run("import socket\nfor _ in range(5000): socket.socket(2, 1, 0).close()")
         time.sleep(0.2)
         now = counted.source.snapshot()
-    assert now.outcomes == {Outcome(2, 1, 0, 0): 5000}
+    assert now.outcomes == {OutcomeKey(2, 1, 0, 0): 5000}
     assert len(counted.records) + now.lost["rate_limited"] + now.lost["ring_full"] == 5000
     assert now.lost["rate_limited"] > 4000
     assert 10 <= len(counted.records) <= 1000
@@ -223,8 +223,8 @@ def test_too_busy_a_machine_is_left_alone_and_looked_at_again(monkeypatch):
         wait_for(lambda: counted.source.snapshot().up)
         run("import socket\nfor _ in range(7): socket.socket(2, 2, 0).close()")
         back = counted.source.snapshot()
-    assert back.outcomes[Outcome(2, 2, 0, 0)] == 7
-    assert back.outcomes[Outcome(2, 1, 0, 0)] >= away.outcomes[Outcome(2, 1, 0, 0)] > 0
+    assert back.outcomes[OutcomeKey(2, 2, 0, 0)] == 7
+    assert back.outcomes[OutcomeKey(2, 1, 0, 0)] >= away.outcomes[OutcomeKey(2, 1, 0, 0)] > 0
     assert balanced(away)
     assert balanced(back)
     assert any("more than 50 sockets a second" in line for line in said)

@@ -12,10 +12,10 @@ import pytest
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.kallsyms import Symbols
-from inetprobe.kernel.program import options as plan
 from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.program import program_options as plan
 from inetprobe.kernel.source import LiveOptions, LiveSource
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from tests.live.conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
 
 
@@ -137,7 +137,7 @@ def test_two_busy_threads_lose_nothing(mechanism, tmp_path):
     assert mechanism == "fentry" or not skipped(summary), summary
     assert sum(summary["lost"].values()) + sum(summary["incomplete"].values()) <= skipped(summary), summary
     assert summary["filtered"] >= 40000 - skipped(summary), summary
-    ids = [pair for batch in ReplaySource(recording).batches() for pair in batch.records[["cpu", "seq"]].tolist()]
+    ids = [pair for batch in RecordingReader(recording).batches() for pair in batch.records[["cpu", "seq"]].tolist()]
     assert len(set(ids)) == len(ids) >= 40000 - skipped(summary)
 
 
@@ -301,7 +301,7 @@ def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     monkeypatch.setattr(bpf.ring, "open_ring", refuse)
     with pytest.raises(HostError, match="no ring today"):
-        bpf.Program(plan.Options(btf.offsets(types), mechanism="kprobe"), symbols, print)
+        bpf.Program(plan.ProgramOptions(btf.offsets(types), mechanism="kprobe"), symbols, print)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
@@ -317,7 +317,7 @@ def test_given_up_between_its_steps_it_leaves_no_probe(step):
 
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
     with pytest.raises(KeyboardInterrupt):
-        bpf.Program(plan.Options(btf.offsets(types), mechanism="kprobe"), symbols, print, give_up)
+        bpf.Program(plan.ProgramOptions(btf.offsets(types), mechanism="kprobe"), symbols, print, give_up)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from tests.live.conftest import HERE, accounted, inetprobe
 from tests.live.known import AS_ROOT, DGRAM, INET, INET6, SCTP, SEQPACKET, STREAM
 
@@ -66,7 +66,7 @@ def test_every_socket_has_its_fields_and_a_failed_one_has_none(run):
 
 
 def test_every_sock_is_as_the_model_predicts(run):
-    profile = ReplaySource(run[2]).run.profile
+    profile = RecordingReader(run[2]).run.profile
     for trace, sock in made(run):
         entry = entry_of(trace["prot"], trace["type"])
         wanted = expected(entry, trace["protocol"] or entry.protocol, profile)

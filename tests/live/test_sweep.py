@@ -12,7 +12,7 @@ from inetprobe.base.uapi import ERRNOS
 from inetprobe.model import inet_create
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.world import Machine
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.verdict import judge
 from tests.live.conftest import HERE, MECHANISMS, inetprobe, tracing
@@ -26,7 +26,7 @@ def nothing_left_behind():
 
 def traces_of(recording):
     """(traces by process, each in order; the profile that the run probed)."""
-    source = ReplaySource(recording)
+    source = RecordingReader(recording)
     traces = {}
     for batch in source.batches():
         for trace in call_traces(batch, source.run):

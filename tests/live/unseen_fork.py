@@ -6,9 +6,9 @@ import socket
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
-from inetprobe.kernel.program import filter
-from inetprobe.kernel.program import options as plan
+from inetprobe.kernel.program import kernel_filter
 from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.program import program_options as plan
 from inetprobe.record.filter import Filters
 
 
@@ -26,8 +26,8 @@ def make():
 
 def main():
     types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
-    constants = filter.constants(Filters(), Cgroups.of_host(), follow=True)
-    options = plan.Options(
+    constants = kernel_filter.constants(Filters(), Cgroups.of_host(), follow=True)
+    options = plan.ProgramOptions(
         btf.offsets(types), plan.fentry_functions(types, symbols.present()), filters=constants, follow=True
     )
     program = bpf.Program(options, symbols, print)

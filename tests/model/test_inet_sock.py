@@ -16,8 +16,8 @@ from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.protocols import PROTS
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.columns import check, from_arrow, schema, to_arrow
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.trace.call_trace import call_traces
@@ -91,18 +91,18 @@ def test_a_recording_replays_to_the_same_bytes(tmp_path):
     live, again = io.StringIO(), io.StringIO()
     books = Accounting(entries=2, complete=2)
     path = tmp_path / "r.arrows"
-    for sink in (RecordingSink(OutputFile.create(path), run()), open_format("json", live, Style())):
+    for sink in (RecordingWriter(OutputFile.create(path), run()), open_format("json", live, Style())):
         sink.batch(Batch(records(TCP, None)), run())
         sink.summary(books)
-    pump(ReplaySource(path), Filters(), [open_format("json", again, Style())])
+    pump(RecordingReader(path), Filters(), [open_format("json", again, Style())])
     assert again.getvalue() == live.getvalue()
-    assert ReplaySource(path).run.sock
+    assert RecordingReader(path).run.sock
 
 
 def test_an_empty_run_with_it_is_a_recording_too(tmp_path):
-    sink = RecordingSink(OutputFile.create(tmp_path / "r.arrows"), run())
+    sink = RecordingWriter(OutputFile.create(tmp_path / "r.arrows"), run())
     sink.summary(Accounting())
-    assert sum(map(len, ReplaySource(tmp_path / "r.arrows").batches())) == 0
+    assert sum(map(len, RecordingReader(tmp_path / "r.arrows").batches())) == 0
 
 
 def test_a_recording_that_promises_the_column_and_lacks_it_is_damaged():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from inetprobe.model import inet_create
+from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.reasons import Request, reason
-from inetprobe.model.verdict import Seen, judge
 from inetprobe.model.world import Machine
 
 P61, P510, P612, P72 = (BUILT_IN_PROFILES[name] for name in ("6.1", "5.10", "6.12", "7.2"))

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
-from inetprobe.commands.serve.stream import Told
+from inetprobe.commands.serve.stream import StreamCounts
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.snapshot import Histogram, MapFill, Outcome, Probe, ProgramCost, Snapshot
+from inetprobe.stats.snapshot import Histogram, MapFill, OutcomeKey, Probe, ProgramCost, Snapshot
 from tests.prometheus import workload
 from tests.support.prometheus import Prometheus, config, free_port
 
@@ -36,7 +36,7 @@ class Growing:
         return Snapshot(
             DEFAULT_BOUNDS_NS,
             entries=n,
-            outcomes={Outcome(2, 1, 0, 0): n},
+            outcomes={OutcomeKey(2, 1, 0, 0): n},
             call_durations={"inet_create": Histogram(counts, 300 * n)},
             creation_durations={(2, 1): Histogram(counts, 300 * n)},
             probes={("inet_create", "entry"): Probe("kprobe", True, n, 0)},
@@ -82,7 +82,7 @@ def scraping(tmp_path_factory):
     first, second = (workload.write(folders[3] / f"{n}.arrows", n) for n in (0, 1))
     port = free_port()
     registry = prometheus_client.CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(Growing(), Told))
+    registry.register(SnapshotCollector(Growing(), StreamCounts))
     counted, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
     replayed, made_up = f"127.0.0.1:{port}", f"127.0.0.1:{counted.server_port}"
     with contextlib.ExitStack() as stack:

@@ -14,8 +14,8 @@ from inetprobe.base.files import OutputFile
 from inetprobe.model.protocols import UNITS
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.columns import SCHEMA, check, to_arrow
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD_RETURN_MISSED
 from inetprobe.trace.output import Style, open_format
@@ -31,7 +31,7 @@ WRONG = [None, True, 1.5, -1, 10**30, float("nan"), float("inf"), "", "1", "a\n\
 @pytest.fixture(scope="module", name="facts")
 def valid_facts(tmp_path_factory):
     path = tmp_path_factory.mktemp("facts") / "r.arrows"
-    RecordingSink(OutputFile.create(path), builders.run()).summary(Accounting())
+    RecordingWriter(OutputFile.create(path), builders.run()).summary(Accounting())
     return json.loads(pa.ipc.open_stream(path.read_bytes()).schema.metadata[b"inetprobe"])
 
 
@@ -63,7 +63,7 @@ def refused(tmp_path, data, says=None):
     path = tmp_path / "hostile"
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=says) as caught:
-        pump(ReplaySource(path), build({}), [open_format("tree", Terminal(), Style())])
+        pump(RecordingReader(path), build({}), [open_format("tree", Terminal(), Style())])
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(path))
     replay(data)
@@ -72,7 +72,7 @@ def refused(tmp_path, data, says=None):
 def test_what_is_not_hostile_passes(tmp_path, facts):
     path = tmp_path / "fine"
     path.write_bytes(stream(facts, (columns(), BOOKS)))
-    assert pump(ReplaySource(path), build({}), []).complete == 11
+    assert pump(RecordingReader(path), build({}), []).complete == 11
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_accounting_that_knows_nothing_of_what_is_filtered_out(tmp_path, fact
     missed = builders.created(flags=RECORD_RETURN_MISSED, uid=7)
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, (columns(missed), {"accounting": {"entries": 1, "complete": 1}})))
-    accounting = pump(ReplaySource(path), build({"uid": ["0"]}), [])
+    accounting = pump(RecordingReader(path), build({"uid": ["0"]}), [])
     assert accounting.incomplete == {"return_missed": -1}
 
 
@@ -179,7 +179,7 @@ def test_wrong_offsets_of_an_empty_list(tmp_path, facts):
     data = stream(facts, (columns(nothing, calls=wrong), BOOKS))
     path = tmp_path / "r.arrows"
     path.write_bytes(data)
-    assert pump(ReplaySource(path), build({}), []).complete == 11
+    assert pump(RecordingReader(path), build({}), []).complete == 11
     replay(data)
 
 
@@ -257,7 +257,7 @@ def test_a_huge_batch_comes_in_small_ones(tmp_path, facts):
     path = tmp_path / "r.arrows"
     lost = {**BOOKS, "losses": [["ring_full", 3]]}
     path.write_bytes(stream(facts, (columns(np.tile(builders.created(), 40_000)), lost)))
-    batches = list(ReplaySource(path).batches())
+    batches = list(RecordingReader(path).batches())
     assert [len(batch) for batch in batches] == [16384, 16384, 7232]
     assert [sum(loss.count for loss in batch.losses) for batch in batches] == [3, 0, 0]
 
@@ -273,7 +273,7 @@ def test_a_long_path_of_many_cgroups(tmp_path, facts):
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, (columns(records, cgroup=paths[1]), BOOKS)))
     began = time.monotonic()
-    assert pump(ReplaySource(path), build({"cgroup": ["!/x", "!/*x"]}), []).complete == 11
+    assert pump(RecordingReader(path), build({"cgroup": ["!/x", "!/*x"]}), []).complete == 11
     assert time.monotonic() - began < 5
 
 
@@ -284,7 +284,7 @@ def test_a_large_dictionary_for_many_small_batches(tmp_path, facts):
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, *[small] * 100, (columns(builders.created(), comm=comm), BOOKS)))
     began = time.monotonic()
-    assert {batch.records["comm"][0] for batch in ReplaySource(path).batches()} == {b"comm7"}
+    assert {batch.records["comm"][0] for batch in RecordingReader(path).batches()} == {b"comm7"}
     assert time.monotonic() - began < 5
 
 
@@ -293,7 +293,7 @@ def test_a_profile_that_has_every_module_thrice(tmp_path, facts):
     path = tmp_path / "r.arrows"
     path.write_bytes(stream({**facts, "profile": profile}, (columns(builders.created(protocol=256)), BOOKS)))
     began = time.monotonic()
-    pump(ReplaySource(path), build({}), [open_format("json", io.StringIO(), Style())])
+    pump(RecordingReader(path), build({}), [open_format("json", io.StringIO(), Style())])
     assert time.monotonic() - began < 5
 
 
@@ -305,7 +305,7 @@ def test_a_name_that_is_nowhere_is_found_before_anybody_asks_for_it(tmp_path, fa
     data = stream(facts, (columns(**{name: beyond}), BOOKS))
     refused(tmp_path, data, "is damaged after 0 sockets")
     with pytest.raises(RecordingError, match="not where its column says"):
-        list(ReplaySource(tmp_path / "hostile").batches())
+        list(RecordingReader(tmp_path / "hostile").batches())
 
 
 def test_a_function_that_is_nowhere(tmp_path, facts):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters, build
 from inetprobe.record.layout import CALL_VOID, FUNCTIONS, RECORD, SLOTS_ALSO, record_dtype
@@ -23,7 +23,7 @@ BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, los
 
 
 def write(path, batches=None, redact=frozenset()):
-    sink = RecordingSink(OutputFile.create(path), builders.run(), redact)
+    sink = RecordingWriter(OutputFile.create(path), builders.run(), redact)
     for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:
         sink.batch(batch, builders.run())
     sink.summary(BOOKS)
@@ -31,7 +31,7 @@ def write(path, batches=None, redact=frozenset()):
 
 
 def read(path):
-    source = ReplaySource(path)
+    source = RecordingReader(path)
     return list(source.batches()), source
 
 
@@ -56,7 +56,7 @@ def test_long_traces_of_also_come_back_as_they_went(tmp_path):
         records["calls"][0, slot] = builders.call(8, 1, 5000 + slot, 1)
         records["calls"][0, slot]["flags"] |= CALL_VOID
     records["ncalls"] = 20
-    sink = RecordingSink(OutputFile.create(tmp_path / "r.arrows"), run)
+    sink = RecordingWriter(OutputFile.create(tmp_path / "r.arrows"), run)
     sink.batch(Batch(records), run)
     sink.summary(Accounting(entries=1, complete=1))
     (batch, *_), source = read(tmp_path / "r.arrows")
@@ -73,7 +73,7 @@ def test_the_replay_prints_the_same_bytes(tmp_path):
     sink = open_format("json", live, Style())
     sink.batch(kept, builders.run())
     sink.summary(BOOKS)
-    pump(ReplaySource(write(tmp_path / "r.arrows")), Filters(), [open_format("json", again, Style())])
+    pump(RecordingReader(write(tmp_path / "r.arrows")), Filters(), [open_format("json", again, Style())])
     assert again.getvalue() == live.getvalue()
 
 
@@ -84,8 +84,8 @@ def test_a_copy_of_a_recording_is_the_recording(tmp_path):
         for start in range(0, len(kinds), 2048)
     ]
     path = write(tmp_path / "r.arrows", parts)
-    source = ReplaySource(path)
-    pump(source, Filters(), [RecordingSink(OutputFile.create(tmp_path / "copy"), source.run)])
+    source = RecordingReader(path)
+    pump(source, Filters(), [RecordingWriter(OutputFile.create(tmp_path / "copy"), source.run)])
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 
@@ -101,12 +101,12 @@ def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
         run.sock, kinds = True, builders.with_sock(kinds, builders.TCP_SOCK, None, builders.TCP_SOCK)
     folder = DAMAGED.parent
     whole, copy = folder / "whole", folder / "copy"
-    sink = RecordingSink(OutputFile.create(whole), run)
+    sink = RecordingWriter(OutputFile.create(whole), run)
     for places, lossy in parts:
         sink.batch(Batch(kinds[np.array(places, int)], (Loss("ring_full", 1),) * lossy), run)
     sink.summary(BOOKS)
-    source = ReplaySource(whole)
-    pump(source, build({"uid": uids}), [RecordingSink(OutputFile.create(copy), source.run)])
+    source = RecordingReader(whole)
+    pump(source, build({"uid": uids}), [RecordingWriter(OutputFile.create(copy), source.run)])
     batches, again = read(copy)
     records = kinds[np.array([place for places, _ in parts for place in places], int)]
     kept = records[np.isin(records["uid"], [int(uid) for uid in uids[0].split(",")])]
@@ -118,8 +118,8 @@ def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
 
 def test_what_a_filter_keeps_is_all_that_its_recording_knows(tmp_path):
     path = write(tmp_path / "r.arrows")
-    source = ReplaySource(path)
-    pump(source, build({"uid": ["1000"]}), [RecordingSink(OutputFile.create(tmp_path / "kept"), source.run)])
+    source = RecordingReader(path)
+    pump(source, build({"uid": ["1000"]}), [RecordingWriter(OutputFile.create(tmp_path / "kept"), source.run)])
     batches, _ = read(tmp_path / "kept")
     assert np.concatenate([batch.records for batch in batches]).tobytes() == builders.every_kind()[2:3].tobytes()
     assert b"MPTCP" in path.read_bytes()
@@ -147,7 +147,7 @@ def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
         cut.write_bytes(whole[:size])
         count = 0
         try:
-            for batch in ReplaySource(cut).batches():
+            for batch in RecordingReader(cut).batches():
                 count += len(batch)
         except RecordingError as error:
             assert "\n" not in str(error)
@@ -166,7 +166,7 @@ def test_damage_never_raises_anything_but_our_own_error(data):
     target = DAMAGED.with_suffix(".damaged")
     target.write_bytes(whole)
     try:
-        pump(ReplaySource(target), Filters(), [open_format("json", io.StringIO(), Style())])
+        pump(RecordingReader(target), Filters(), [open_format("json", io.StringIO(), Style())])
     except InetprobeError as error:
         assert "\n" not in str(error)
 
@@ -187,14 +187,14 @@ def test_a_foreign_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "foreign"
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"is empty|is not a recording") as caught:
-        ReplaySource(path)
+        RecordingReader(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_or_a_folder_is_one_sentence(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(RecordingError):
-            list(ReplaySource(path).batches())
+            list(RecordingReader(path).batches())
 
 
 def test_redacted_names_are_nowhere_in_the_file(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.stats.loglinear import BUCKETS, Histograms, bounds, bucket
+from inetprobe.stats.loglinear import BUCKETS, LogLinear, bounds, bucket
 
 NS = st.one_of(st.integers(0, 200), st.integers(0, (1 << 64) - 1), st.integers(0, 64).map(lambda bit: (1 << bit) - 1))
 
@@ -29,7 +29,7 @@ def test_the_buckets_have_no_gap_and_end_with_64_bits():
 
 @given(st.lists(st.lists(NS, max_size=30), min_size=1, max_size=4).filter(any))
 def test_a_latency_is_that_of_the_values(lists):
-    histograms = Histograms()
+    histograms = LogLinear()
     for values in lists:
         histograms.add(np.full(len(values), 3), np.array(values, np.uint64))
     together = sorted(value for values in lists for value in values)
@@ -45,7 +45,7 @@ def test_a_latency_is_that_of_the_values(lists):
 @given(st.lists(st.tuples(st.integers(0, 5), NS), min_size=1), st.integers(0, 60))
 def test_merged_is_as_added_together(pairs, cut):
     def of(some):
-        histograms = Histograms()
+        histograms = LogLinear()
         histograms.add(np.array([row for row, _ in some], int), np.array([value for _, value in some], np.uint64))
         return histograms
 
@@ -57,7 +57,7 @@ def test_merged_is_as_added_together(pairs, cut):
 
 
 def test_what_is_not_kept_is_one():
-    histograms = Histograms()
+    histograms = LogLinear()
     histograms.add(np.array([0, 1, 2, 3]), np.array([5, 100, 1000, 10_000], np.uint64))
     kept = histograms.keep([2])
     assert kept.latency(1) == histograms.latency(2)
@@ -65,7 +65,7 @@ def test_what_is_not_kept_is_one():
 
 
 def test_nothing_has_no_latency():
-    filled = Histograms()
+    filled = LogLinear()
     filled.add(np.array([1]), np.array([7], np.uint64))
     assert [filled.latency(row) for row in (0, 99)] == [None, None]
     assert filled.latency(1) == (1, 7, 7, 7, 7, 7)

@@ -13,7 +13,7 @@ from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.stats import overview
-from inetprobe.stats.overview import Asker, Counts, Facts, Failure, Kind, Process, Requests, Stats
+from inetprobe.stats.overview import Asker, Counts, Facts, Failure, Kind, OverviewSink, ProcessKey, Requests
 from inetprobe.stats.top_keys import OTHER, Other
 from inetprobe.trace.call_trace import call_traces
 from tests.support import builders
@@ -25,7 +25,7 @@ COMMS = (b"a", b"nginx", b"[red]x\x1b", b"\xff\\")
 
 
 def fed(*batches, run=None):
-    filled = Stats()
+    filled = OverviewSink()
     for records in batches:
         filled.batch(Batch(records), run or builders.run())
     return filled
@@ -64,7 +64,7 @@ def by_hand(records, run):
         blocked = [call.duration_ns or 0 for call in asked]
         row = 1, failed, len(asked), sum(blocked), max(blocked, default=0)
         kind = Kind(trace.family, trace.type, trace.protocol)
-        process = Process(trace.pid, trace.comm)
+        process = ProcessKey(trace.pid, trace.comm)
         add(kinds, kind, Counts, *row)
         cgroup = trace.cgroup
         for name, key in (("processes", process), ("comms", trace.comm), ("cgroups", cgroup)):
@@ -149,9 +149,9 @@ def test_every_path_of_the_model_counts_as_by_hand():
 def test_a_view_is_of_its_moment():
     filled = fed(KINDS)
     before = filled.view()
-    sockets = before.processes[Process(100, "python3")].sockets
+    sockets = before.processes[ProcessKey(100, "python3")].sockets
     filled.batch(Batch(KINDS), builders.run())
-    assert before.processes[Process(100, "python3")].sockets == sockets
+    assert before.processes[ProcessKey(100, "python3")].sockets == sockets
     assert filled.view().sockets == 2 * before.sockets
 
 
@@ -159,7 +159,7 @@ def test_what_was_last_seen_of_a_process():
     records = np.concatenate([builders.created(start=5, uid=7), builders.created(start=10**9, uid=1000)])
     records["ppid"] = [1, 42]
     filled = fed(records[:1], records[1:])
-    assert filled.view().facts == {Process(100, "python3"): Facts(42, 1000, "/")}
+    assert filled.view().facts == {ProcessKey(100, "python3"): Facts(42, 1000, "/")}
     assert (filled.view().first_ns, filled.view().last_ns) == (5, 10**9)
 
 
@@ -169,7 +169,7 @@ def test_what_was_last_seen_of_a_process_that_moved_within_a_batch():
     records = np.tile(builders.created(), 40)
     records["cgroup_id"] = np.arange(1, 41)
     records["uid"][-1] = 1000
-    filled = Stats()
+    filled = OverviewSink()
     filled.batch(Batch(records), run)
     (facts,) = filled.view().facts.values()
     assert (facts.cgroup, facts.uid) == ("/40", 1000)
@@ -197,7 +197,7 @@ def test_a_request_that_did_not_return_has_blocked_nobody_yet():
 
 
 def test_losses_of_the_batches_and_of_the_accounting_are_one():
-    filled = Stats()
+    filled = OverviewSink()
     filled.batch(Batch(KINDS[:0], (Loss("ring_full", 3),)), builders.run())
     filled.batch(Batch(KINDS[:1], (Loss("ring_full", 2), Loss("malformed", 1))), builders.run())
     assert filled.view().lost == {"ring_full": 5, "malformed": 1}
@@ -210,7 +210,7 @@ def test_a_batch_of_any_size():
 
 
 def test_a_stranger_s_recording_cannot_fill_the_memory():
-    filled = Stats()
+    filled = OverviewSink()
     records = np.tile(KINDS[4:5], 6000)
     for start in range(0, 24_000, len(records)):
         numbers = np.arange(start, start + len(records))

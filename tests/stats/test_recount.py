@@ -13,8 +13,8 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.recount import Aggregate
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, Outcome
+from inetprobe.stats.recount import Recount
+from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
 from inetprobe.trace.call_trace import call_traces
 from tests.support import builders
 from tests.support.model_source import EVERY_PATH, ModelSource
@@ -26,7 +26,7 @@ UNSEEN = ("outcome_missed", "thread_died", "no_state")
 
 def counted(*batches, accounting=None, bounds=DEFAULT_BOUNDS_NS, run=None):
     run = run or builders.run()
-    aggregate = Aggregate(bounds)
+    aggregate = Recount(bounds)
     for records in batches:
         aggregate.batch(Batch(records), run)
     if accounting is not None:
@@ -57,7 +57,7 @@ def by_hand(records, bounds):
             incomplete["outcome_missed"] += 1
             continue
         errno = 0 if trace.errno is None else NUMBERS[trace.errno]
-        outcomes[Outcome(trace.family, trace.type, trace.protocol, errno)] += 1
+        outcomes[OutcomeKey(trace.family, trace.type, trace.protocol, errno)] += 1
         add(creations, (trace.family, trace.type), trace.duration_ns)
         if trace.incomplete is not None:
             incomplete[trace.incomplete] += 1
@@ -115,14 +115,14 @@ def test_sums_beyond_64_bits_are_exact():
 def test_an_outcome_that_was_seen_counts_though_an_inner_call_is_missing():
     flags = (RECORD_RETURN_MISSED | RECORD_TRUNCATED, RECORD_ENTRY_MISSED, RECORD_TRUNCATED)
     snapshot = counted(np.concatenate([builders.created(flags=flag) for flag in flags]))
-    assert snapshot.outcomes == {Outcome(2, 1, 0, 0): 3}
+    assert snapshot.outcomes == {OutcomeKey(2, 1, 0, 0): 3}
     assert snapshot.incomplete == {"outcome_missed": 0, "return_missed": 1, "entry_missed": 1, "truncated": 1}
 
 
 def test_what_is_no_errno_is_a_failure_of_unknown_kind():
     odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4096, -(2**31))]
     null = builders.record([builders.call(builders.SK_ALLOC, 0, 0, 5000, pointer=False)])
-    assert counted(np.concatenate([*odd, null])).outcomes == {Outcome(2, 1, 0, None): 4}
+    assert counted(np.concatenate([*odd, null])).outcomes == {OutcomeKey(2, 1, 0, None): 4}
 
 
 def test_the_recorded_runs_accounting_completes_the_identity():
@@ -157,7 +157,7 @@ def test_probes_are_those_the_run_had():
 
 
 def test_made_up_requests_cannot_fill_the_memory():
-    aggregate = Aggregate()
+    aggregate = Recount()
     records = np.tile(np.concatenate([builders.created(), KINDS[4:5]]), 2048)
     for start in range(0, 80_000, len(records)):
         records["protocol"] = np.arange(start, start + len(records))
@@ -171,5 +171,5 @@ def test_made_up_requests_cannot_fill_the_memory():
     assert sum(snapshot.outcomes.values()) == aggregate.sockets == snapshot.entries
     assert sum(asked.requests for asked in snapshot.module_requests.values()) == aggregate.sockets
     assert snapshot.module_requests[None].failures == snapshot.module_requests[None].requests > 0
-    assert snapshot.outcomes[Outcome(-1, -1, None, 0)] > 0
-    assert snapshot.outcomes[Outcome(-1, -1, None, None)] > 0
+    assert snapshot.outcomes[OutcomeKey(-1, -1, None, 0)] > 0
+    assert snapshot.outcomes[OutcomeKey(-1, -1, None, None)] > 0

@@ -5,13 +5,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.stats.top_keys import OTHER, Table
+from inetprobe.stats.top_keys import OTHER, TopKeys
 
 ADDED = st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1 << 70)), max_size=12), max_size=8)
 
 
 def fed(batches, most):
-    table = Table(most, 2)
+    table = TopKeys(most, 2)
     for batch in batches:
         keys, values = [key for key, _ in batch], [value for _, value in batch]
         table.add(keys, [[1] * len(keys), values], values, [f"note {value}" for value in values])
@@ -62,7 +62,7 @@ def test_merged_without_room_loses_nothing(one, other, most):
 
 
 def test_what_stands_out_in_any_column_stays():
-    table = Table(10, 2)
+    table = TopKeys(10, 2)
     table.add(["busy"], [[1000], [0]])
     table.add(["slow"], [[1], [10**9]])
     table.add(["long"], [[1], [0]], [77])
@@ -77,7 +77,7 @@ def test_what_stands_out_in_any_column_stays():
 
 
 def test_a_merge_without_room_takes_the_largest():
-    one, other = Table(4, 1), Table(4, 1)
+    one, other = TopKeys(4, 1), TopKeys(4, 1)
     one.add(list("abcd"), [[1, 2, 3, 4]])
     other.add(list("efgh"), [[1, 1, 1, 90]])
     one.merge(other)

@@ -6,7 +6,7 @@ import numpy as np
 
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from tests.support import builders
 
@@ -49,7 +49,7 @@ def records(rows, seed=1, slower=1.0):
 
 
 def make(path: Path, sockets: int, slower: float = 1.0, rows: int = _ROWS) -> None:
-    sink = RecordingSink(OutputFile.create(path), run())
+    sink = RecordingWriter(OutputFile.create(path), run())
     first, missed = 0, 0
     for number, done in enumerate(range(0, sockets, rows)):
         made = records(min(rows, sockets - done), number, slower)

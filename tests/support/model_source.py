@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from inetprobe.model.inet_create import Call, Outcome
+from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import SOCK_RAW
 from inetprobe.model.ways import Explorer, outcomes
@@ -101,7 +101,7 @@ def record(request: Wanted, cap_net_raw: bool | None, outcome: Outcome) -> Recor
     return made
 
 
-def _fill(slot: Records, call: Call, start: int, duration: int, request: Wanted) -> None:
+def _fill(slot: Records, call: PredictedCall, start: int, duration: int, request: Wanted) -> None:
     slot["function"], slot["depth"] = _NUMBERS[call.function], call.depth
     slot["start_ns"], slot["duration_ns"] = start, duration
     flags = CALL_RETURNED
@@ -117,7 +117,7 @@ def _fill(slot: Records, call: Call, start: int, duration: int, request: Wanted)
         slot["module_type"] = request[1] if typed else 0
 
 
-def _times(calls: tuple[Call, ...]) -> list[tuple[int, int]]:
+def _times(calls: tuple[PredictedCall, ...]) -> list[tuple[int, int]]:
     """When each call begins and ends: one after the other, a child within its parent."""
     now = 0
     starts: list[int] = []

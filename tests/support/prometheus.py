@@ -32,7 +32,7 @@ def programs(progress=lambda line: None):
     found = shutil.which("prometheus")
     if found and shutil.which("promtool", path=str(Path(found).parent)):
         return Path(found).parent
-    wanted = debian.Wanted("Prometheus", debian.codename() or "stable", lambda apt: ("prometheus",), _program)
+    wanted = debian.PackageSet("Prometheus", debian.codename() or "stable", lambda apt: ("prometheus",), _program)
     return debian.ensure(wanted, cache_folder() / "prometheus", progress).parent
 
 

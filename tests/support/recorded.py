@@ -6,7 +6,7 @@ import numpy as np
 
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from inetprobe.record.stacks import Side, Stack
 from tests.support import builders
@@ -16,7 +16,7 @@ EVERY_KIND = Accounting(entries=12, complete=11, incomplete={"return_missed": 1}
 
 def write(path, records, accounting=None, run=None):
     run = run or builders.run()
-    sink = RecordingSink(OutputFile.create(path), run)
+    sink = RecordingWriter(OutputFile.create(path), run)
     sink.batch(Batch(records), run)
     sink.summary(accounting or Accounting(entries=len(records), complete=len(records)))
     return path

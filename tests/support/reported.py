@@ -4,12 +4,12 @@ import html.parser
 from collections import Counter
 
 from inetprobe.commands.report import numbers, page
-from inetprobe.commands.report.gather import Wanted, gather
+from inetprobe.commands.report.gather import GatherOptions, gather
 from inetprobe.record.filter import Filters
 
 
 def gathered(*paths, filters=None, **wanted):
-    return gather(list(paths), Wanted(filters or Filters(), **wanted))
+    return gather(list(paths), GatherOptions(filters or Filters(), **wanted))
 
 
 def rendered(*paths, **wanted):

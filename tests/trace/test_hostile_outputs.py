@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from inetprobe.base import text
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from tests.commands.test_export import FLAMEGRAPH, slices
 from tests.support import builders, recorded, run_command
@@ -45,7 +45,7 @@ def write(path, comm=b"x", prot=b"TCP", cgroup="/", *, start=10**9, offset=0, lo
     run.clock_offset_ns, run.cgroups = offset, {1: cgroup}
     for name, value in facts.items():
         setattr(run, name, value)
-    sink = RecordingSink(OutputFile.create(path), run)
+    sink = RecordingWriter(OutputFile.create(path), run)
     sink.batch(Batch(records, (Loss("ring_full", 3),)), run)
     sink.summary(BOOKS)
     return records
@@ -188,7 +188,7 @@ def test_folded_stacks_of_centuries_add_up_or_are_one_sentence(tmp_path, longest
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1])
 def test_counts_beyond_what_a_format_has(tmp_path, number):
     path = tmp_path / "n.arrows"
-    sink = RecordingSink(OutputFile.create(path), builders.run())
+    sink = RecordingWriter(OutputFile.create(path), builders.run())
     sink.batch(Batch(builders.every_kind(), (Loss("ring_full", number),) * 2), builders.run())
     sink.summary(Accounting(entries=number, complete=11, lost={"ring_full": number, "other": number}))
     for argv in (
@@ -222,7 +222,7 @@ def test_flamegraph_pl_draws_what_strangers_named(tmp_path, piece):
 
 def test_no_trace_at_all(tmp_path):
     path = tmp_path / "none.arrows"
-    RecordingSink(OutputFile.create(path), builders.run()).summary(Accounting())
+    RecordingWriter(OutputFile.create(path), builders.run()).summary(Accounting())
     assert run_command.run("export", path, "-q", "--to", "folded").stdout == ""
     assert run_command.run("export", path, "-q", "--to", "perfetto", "-o", tmp_path / "t").returncode == 0
     assert slices(tmp_path / "t")[1] == []

@@ -7,8 +7,8 @@ import pytest
 
 from inetprobe.base.files import OutputFile
 from inetprobe.model.profile import BUILT_IN_PROFILES
-from inetprobe.record.arrow.reader import ReplaySource
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.reader import RecordingReader
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.pump import pump
@@ -26,8 +26,8 @@ def shown(source, *others):
 def test_a_replay_shows_what_the_model_made(kernel, tmp_path):
     path = tmp_path / "every.arrows"
     source = ModelSource(BUILT_IN_PROFILES[kernel], EVERY_PATH)
-    made = shown(source, RecordingSink(OutputFile.create(path), source.run))
-    assert shown(ReplaySource(path)) == made
+    made = shown(source, RecordingWriter(OutputFile.create(path), source.run))
+    assert shown(RecordingReader(path)) == made
     *traces, summary = map(json.loads, made["json"].splitlines())
     assert summary["complete"] == len(traces) > 500
     assert {trace["verdict"] for trace in traces} == {"ok"}

@@ -31,7 +31,7 @@ def stand_in(tmp_path, monkeypatch):
             (programs / name).chmod(0o755)
         return log
 
-    source = debian.Source("http://mirror.example/debian", ("bookworm",), ("main",), None)
+    source = debian.AptSource("http://mirror.example/debian", ("bookworm",), ("main",), None)
     monkeypatch.setattr(debian.apt_sources, "read", lambda: [source])
     monkeypatch.setattr(debian, "codename", lambda: "bookworm")
     monkeypatch.setattr(debian.platform, "machine", lambda: "x86_64")
@@ -44,7 +44,7 @@ def wanted(**more):
         tool = folder / "usr/bin/tool"
         return tool if tool.is_file() else None
 
-    return debian.Wanted("a tool", "bookworm-backports", lambda apt: ["tool"], find, **more)
+    return debian.PackageSet("a tool", "bookworm-backports", lambda apt: ["tool"], find, **more)
 
 
 def test_what_is_fetched_is_found_there_and_not_fetched_again(tmp_path, stand_in):

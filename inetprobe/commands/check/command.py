@@ -18,7 +18,7 @@ from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import lenient_stdout, say
 from inetprobe.commands.check.budget import load
 from inetprobe.commands.check.examine import FAILURES, Plan, examine
-from inetprobe.commands.check.result import Report
+from inetprobe.commands.check.result import CheckResult
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output import Style
 
@@ -115,7 +115,7 @@ def _write(text: str, output: str | None) -> None:
         raise cannot_write("report", output, error) from None
 
 
-def _conclusion(report: Report) -> str:
+def _conclusion(report: CheckResult) -> str:
     """How many recordings came to what, and why those that were not judged were not."""
     counts = {
         "passed": sum(one.status == EXIT_OK for one in report.files),

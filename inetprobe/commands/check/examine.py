@@ -12,10 +12,10 @@ from inetprobe.base.words import by_reason, counted
 from inetprobe.commands.check.baseline import Baseline, Sample, compare
 from inetprobe.commands.check.budget import Budget
 from inetprobe.commands.check.judged import Example, Judged
-from inetprobe.commands.check.result import Case, FileResult, Report, Status
+from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
 from inetprobe.commands.check.spending import Spending
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import Sink, pump
 
@@ -42,17 +42,17 @@ class Plan:
     min_sockets: int = 1
 
 
-def examine(paths: Sequence[Path], plan: Plan, on_read: OnRead | None = None) -> Report:
+def examine(paths: Sequence[Path], plan: Plan, on_read: OnRead | None = None) -> CheckResult:
     """Every recording, the baseline read once before them; ``on_read`` is told how many more bytes were read."""
     baseline = None if plan.baseline is None else _read_baseline(plan.baseline, plan, on_read)
-    return Report(tuple(_file(path, plan, baseline, on_read) for path in paths))
+    return CheckResult(tuple(_file(path, plan, baseline, on_read) for path in paths))
 
 
 def _read_baseline(path: Path, plan: Plan, on_read: OnRead | None) -> Baseline | Case:
     """The baseline, or the case that says why it is none."""
     sample, judged = Sample(), Judged()
     try:
-        source = ReplaySource(path, on_read)
+        source = RecordingReader(path, on_read)
         accounting = pump(source, plan.filters, [sample, judged])
     except RecordingError as error:
         return _no_baseline(path, _predicate(path, error))
@@ -70,7 +70,7 @@ def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnR
     judged, sample = Judged(), Sample()
     spendings = [Spending(budget) for budget in plan.budgets]
     try:
-        source = ReplaySource(path, on_read)
+        source = RecordingReader(path, on_read)
     except RecordingError as error:
         return FileResult(file_name(path), None, judged, {}, (_broken(path, error),))
     sinks: list[Sink] = [judged, *spendings, *([sample] if isinstance(baseline, Baseline) else [])]

@@ -52,7 +52,7 @@ class FileResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckResult:
     """All recordings of a command."""
 
     files: tuple[FileResult, ...]

@@ -12,9 +12,9 @@ from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import say
-from inetprobe.commands.export.formats import FORMATS, Export, Options, open_export
+from inetprobe.commands.export.formats import FORMATS, Export, ExportOptions, open_export
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import pump
@@ -63,12 +63,14 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
     if same_file(Path(output), Path(recording)):
         raise UsageError("-o names the recording that is exported: give another file")
     with reading([Path(recording)], quiet=quiet, printing=output == "-") as advance:
-        source = ReplaySource(Path(recording), on_read=advance)
-        accounting = _export(source, filters, open_export(form, source.run, Options(output, recording, by)), output)
+        source = RecordingReader(Path(recording), on_read=advance)
+        accounting = _export(
+            source, filters, open_export(form, source.run, ExportOptions(output, recording, by)), output
+        )
     say(quiet)(summary_line(accounting))
 
 
-def _export(source: ReplaySource, filters: Filters, export: Export, output: str) -> Accounting:
+def _export(source: RecordingReader, filters: Filters, export: Export, output: str) -> Accounting:
     try:
         return pump(source, filters, [export])
     except RecordingError as error:

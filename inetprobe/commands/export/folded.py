@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import UsageError
-from inetprobe.base.files import Output
+from inetprobe.base.files import WholeFile
 from inetprobe.base.text import printable
-from inetprobe.commands.export.formats import Options
+from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
@@ -25,16 +25,16 @@ ROOTS: dict[str, tuple[str, Callable[[CallTrace], str | None]]] = {
     "comm": ("comm", lambda trace: trace.comm),
     "pid": ("pid", lambda trace: f"{trace.comm} {trace.pid}"),
     "cgroup": ("cgroup_id", lambda trace: trace.cgroup),
-    "container": ("cgroup_id", lambda trace: who(trace.cgroup).container),
-    "pod": ("cgroup_id", lambda trace: who(trace.cgroup).pod),
-    "unit": ("cgroup_id", lambda trace: who(trace.cgroup).unit),
+    "container": ("cgroup_id", lambda trace: owner_of(trace.cgroup).container),
+    "pod": ("cgroup_id", lambda trace: owner_of(trace.cgroup).pod),
+    "unit": ("cgroup_id", lambda trace: owner_of(trace.cgroup).unit),
 }
 
 
 class FoldedExport:
     """The stacks of a run."""
 
-    def __init__(self, output: Output, by: str) -> None:
+    def __init__(self, output: WholeFile, by: str) -> None:
         self._output = output
         self._field, self._root = ROOTS[by]
         self._also = ("comm", "stack") if self._field == "comm" else ("comm", "stack", self._field)
@@ -90,8 +90,8 @@ def _frame(name: str) -> str:
     return printable(name).replace(";", r"\x3b").strip() or "(none)"
 
 
-def open_export(run: Run, options: Options) -> FoldedExport:
+def open_export(run: Run, options: ExportOptions) -> FoldedExport:
     """See inetprobe.commands.export.formats. Raises UsageError for a root that is none."""
     if options.by not in ROOTS:
         raise UsageError(f"--by {options.by}: give one of {', '.join(ROOTS)}")
-    return FoldedExport(Output(options.output), options.by)
+    return FoldedExport(WholeFile(options.output), options.by)

@@ -17,7 +17,7 @@ FORMATS = tuple(_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ExportOptions:
     """What a format is opened with: where to (``-`` is stdout), the recording's name, and the root of folded stacks."""
 
     output: str
@@ -41,8 +41,8 @@ class Export(Protocol):
         """Nothing of the output is left; harmless once it is in place."""
 
 
-def open_export(form: str, run: Run, options: Options) -> Export:
+def open_export(form: str, run: Run, options: ExportOptions) -> Export:
     """The sink that writes ``form``. Raises UsageError, or InetprobeError where the output cannot be written."""
     module = importlib.import_module(f"inetprobe.commands.export.{_FORMATS[form]}")
-    opened = cast("Callable[[Run, Options], Export]", module.open_export)
+    opened = cast("Callable[[Run, ExportOptions], Export]", module.open_export)
     return opened(run, options)

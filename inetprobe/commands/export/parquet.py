@@ -14,23 +14,23 @@ import pyarrow.parquet as pq
 
 from inetprobe import __version__
 from inetprobe.base.errors import InetprobeError, UsageError
-from inetprobe.base.files import Output
+from inetprobe.base.files import WholeFile
 from inetprobe.base.text import file_name
-from inetprobe.commands.export.formats import Options
+from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
-from inetprobe.trace.rows import calls, recordings, traces
-from inetprobe.trace.rows.traces import plain
+from inetprobe.trace.rows import call_rows, recording_rows, trace_rows
+from inetprobe.trace.rows.trace_rows import plain
 
 _ROWS = 1 << 16
 
 
-class Table:
+class ParquetTable:
     """One Parquet file, written a row group at a time: memory does not grow with it."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
-        self._output = Output(path)
+        self._output = WholeFile(path)
         self._schema = plain(schema)
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
@@ -74,12 +74,12 @@ class ParquetExport:
     def __init__(self, paths: dict[str, str], run: Run, recording: str) -> None:
         self._run = run
         self._recording = file_name(recording)
-        self._span = recordings.Span()
-        self._tables: dict[str, Table] = {}
-        schemas = {"traces": traces.SCHEMA, "calls": calls.SCHEMA, "recordings": recordings.SCHEMA}
+        self._span = recording_rows.Span()
+        self._tables: dict[str, ParquetTable] = {}
+        schemas = {"traces": trace_rows.SCHEMA, "calls": call_rows.SCHEMA, "recordings": recording_rows.SCHEMA}
         try:
             for name, path in paths.items():
-                self._tables[name] = Table(path, schemas[name])
+                self._tables[name] = ParquetTable(path, schemas[name])
         except InetprobeError:
             self.discard()
             raise
@@ -89,10 +89,10 @@ class ParquetExport:
         if not len(batch):
             return
         self._span.add(batch)
-        rows = traces.to_arrow(batch, run, self._recording)
+        rows = trace_rows.to_arrow(batch, run, self._recording)
         self._tables["traces"].add(rows)
         if "calls" in self._tables:
-            self._tables["calls"].add(calls.of_traces(rows, batch))
+            self._tables["calls"].add(call_rows.of_traces(rows, batch))
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
@@ -108,16 +108,16 @@ class ParquetExport:
             table.discard()
 
     def _finish(self, accounting: Accounting, problem: str | None) -> None:
-        row = recordings.to_arrow(self._recording, self._run, self._span, accounting, problem)
+        row = recording_rows.to_arrow(self._recording, self._run, self._span, accounting, problem)
         if "recordings" in self._tables:
             self._tables["recordings"].add(row)
-        facts = row.select([n for n in recordings.SCHEMA.names if not n.endswith("_time")]).to_pylist()[0]
+        facts = row.select([n for n in recording_rows.SCHEMA.names if not n.endswith("_time")]).to_pylist()[0]
         facts |= {"version": __version__, "accounting": accounting.to_dict()}
         for table in self._tables.values():
             table.finish({"inetprobe": json.dumps(facts)})
 
 
-def open_export(run: Run, options: Options) -> ParquetExport:
+def open_export(run: Run, options: ExportOptions) -> ParquetExport:
     """See inetprobe.commands.export.formats: ``-o FOLDER/``, or a folder that is there, asks for all three tables."""
     if options.output == "-":
         raise UsageError(

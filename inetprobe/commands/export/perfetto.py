@@ -10,11 +10,11 @@ from typing import Any
 
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
-from inetprobe.base.files import Output
+from inetprobe.base.files import WholeFile
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
-from inetprobe.commands.export.formats import Options
+from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Packets, on_track
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
@@ -29,7 +29,7 @@ _FIRST_TRACK = 0x696E6574 << 32
 class PerfettoExport:
     """The slices of a run."""
 
-    def __init__(self, output: Output, run: Run) -> None:
+    def __init__(self, output: WholeFile, run: Run) -> None:
         self._output = output
         self._packets = Packets(output.file)
         self._tracks: dict[tuple[str, int, int], bytes] = {}
@@ -145,7 +145,7 @@ def _of_call(call: Call) -> tuple[tuple[str, Any], ...]:
 
 def _of_socket(trace: CallTrace, run: Run) -> tuple[tuple[str, Any], ...]:
     verdict = judge(trace, run.profile)
-    owner = who(trace.cgroup)
+    owner = owner_of(trace.cgroup)
     found: dict[str, Any] = {
         "family": FAMILIES.get(trace.family, trace.family),
         "type": None if trace.type is None else TYPES.get(trace.type, trace.type),
@@ -190,6 +190,6 @@ def _as_int32(number: int) -> int:
     return number - (1 << 32) if number >= 1 << 31 else number
 
 
-def open_export(run: Run, options: Options) -> PerfettoExport:
+def open_export(run: Run, options: ExportOptions) -> PerfettoExport:
     """See inetprobe.commands.export.formats."""
-    return PerfettoExport(Output(options.output), run)
+    return PerfettoExport(WholeFile(options.output), run)

@@ -12,7 +12,7 @@ from inetprobe.cli.complete import FILE
 from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import lenient_stdout, say
 from inetprobe.commands.query import engine, questions
-from inetprobe.commands.query.formats import FORMATS
+from inetprobe.commands.query.answer import FORMATS
 from inetprobe.commands.query.scan import Recordings
 
 

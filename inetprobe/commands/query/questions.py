@@ -13,7 +13,7 @@ _QUESTION = re.compile(r"^### ([a-z-]+)\n\n(.+?)\n\n```sql\n(.+?)```", re.MULTIL
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReadyQuestion:
     """A question by its ``name``, what it asks in words, and in SQL."""
 
     name: str
@@ -30,13 +30,13 @@ def page() -> Path:
     raise InetprobeError("queries.md is missing from this installation of inetprobe: install it again")
 
 
-def questions() -> dict[str, Question]:
+def questions() -> dict[str, ReadyQuestion]:
     """Every ready question, in the page's order."""
-    found = (Question(*match) for match in _QUESTION.findall(page().read_text(encoding="utf-8")))
+    found = (ReadyQuestion(*match) for match in _QUESTION.findall(page().read_text(encoding="utf-8")))
     return {question.name: question for question in found}
 
 
-def question(name: str) -> Question:
+def question(name: str) -> ReadyQuestion:
     """The question of this name. Raises UsageError, which names those there are."""
     known = questions()
     if name in known:

@@ -16,11 +16,11 @@ import pyarrow as pa
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.text import file_name
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.nesting import problems
 from inetprobe.record.run import Run
-from inetprobe.trace.rows import calls, recordings, traces
+from inetprobe.trace.rows import call_rows, recording_rows, trace_rows
 
 Rows = Callable[[Batch, Run, str], pa.RecordBatch]
 
@@ -38,19 +38,19 @@ class Recordings:
         self.problems: dict[str, str] = {}
         self.lost: dict[str, dict[str, int]] = {}
         for name in names:
-            ReplaySource(Path(name))
+            RecordingReader(Path(name))
 
-    def tables(self) -> dict[str, Stream]:
+    def tables(self) -> dict[str, RowStream]:
         """What a query can name."""
         return {
-            "traces": Stream(traces.SCHEMA, lambda: self._rows(traces.to_arrow)),
-            "calls": Stream(calls.SCHEMA, lambda: self._rows(calls.to_arrow)),
-            "recordings": Stream(recordings.SCHEMA, self._recordings),
+            "traces": RowStream(trace_rows.SCHEMA, lambda: self._rows(trace_rows.to_arrow)),
+            "calls": RowStream(call_rows.SCHEMA, lambda: self._rows(call_rows.to_arrow)),
+            "recordings": RowStream(recording_rows.SCHEMA, self._recordings),
         }
 
     def _rows(self, rows: Rows) -> Iterator[pa.RecordBatch]:
         for name in self._names:
-            source = ReplaySource(Path(name), self._on_read)
+            source = RecordingReader(Path(name), self._on_read)
             for batch in self._batches(name, source, {}):
                 try:
                     made = rows(batch, source.run, file_name(name))
@@ -61,21 +61,21 @@ class Recordings:
 
     def _recordings(self) -> Iterator[pa.RecordBatch]:
         for name in self._names:
-            source = ReplaySource(Path(name), self._on_read)
-            span = recordings.Span()
+            source = RecordingReader(Path(name), self._on_read)
+            span = recording_rows.Span()
             malformed: dict[str, int] = {}
             for batch in self._batches(name, source, malformed):
                 span.add(batch)
             accounting = source.accounting()
             _set_aside(accounting, malformed)
             try:
-                row = recordings.to_arrow(file_name(name), source.run, span, accounting, self.problems.get(name))
+                row = recording_rows.to_arrow(file_name(name), source.run, span, accounting, self.problems.get(name))
             except RecordingError as error:
                 self.problems[name] = f"{file_name(name)}: {error}"
                 continue
             yield row
 
-    def _batches(self, name: str, source: ReplaySource, malformed: dict[str, int]) -> Iterator[Batch]:
+    def _batches(self, name: str, source: RecordingReader, malformed: dict[str, int]) -> Iterator[Batch]:
         """The batches that are not empty, without records whose calls do not nest: those count as lost."""
         try:
             for batch in source.batches():
@@ -95,7 +95,7 @@ class Recordings:
         self.lost[name] = {reason: count for reason, count in lost.items() if count}
 
 
-class Stream:
+class RowStream:
     """An Arrow stream (the PyCapsule interface) that begins anew each time it is asked for."""
 
     def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:

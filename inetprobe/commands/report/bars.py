@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inetprobe.base import words
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.uapi import ERRNOS
 from inetprobe.commands.report.gather import Recording
 from inetprobe.trace.call_trace import Call, CallTrace, own_of, request
@@ -25,7 +25,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownTrace:
     """A trace with all that the page says of it."""
 
     trace: CallTrace
@@ -40,12 +40,12 @@ class Shown:
     bars: tuple[Bar, ...]
 
 
-def shown(trace: CallTrace, recording: Recording) -> Shown:
+def shown(trace: CallTrace, recording: Recording) -> ShownTrace:
     """``trace`` as the page has it."""
     verdict = judge(trace, recording.run.profile)
     bad = trace.errno is not None or trace.calls[0].pointer == "NULL"
     outcome = trace.errno or ("NULL" if bad else "ok" if trace.duration_ns is not None else "return not seen")
-    return Shown(
+    return ShownTrace(
         trace=trace,
         request=request(trace),
         outcome=outcome,
@@ -53,7 +53,7 @@ def shown(trace: CallTrace, recording: Recording) -> Shown:
         time=words.clock(trace.start_ns + recording.run.clock_offset_ns),
         verdict=verdict.verdict,
         reason=verdict.reason,
-        label=who(trace.cgroup).label(),
+        label=owner_of(trace.cgroup).label(),
         recording=recording.name,
         bars=tuple(_bars(trace)),
     )

@@ -12,7 +12,7 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.measures import failed
 from inetprobe.record.run import Run
-from inetprobe.stats.top_keys import OTHER, Other, Table
+from inetprobe.stats.top_keys import OTHER, Other, TopKeys
 from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.verdict import judge
 
@@ -34,7 +34,7 @@ class Cause(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CauseFound:
     """How many sockets had one cause, by comm (``OTHER`` for the rest), and the first few of them."""
 
     count: int
@@ -52,8 +52,8 @@ class Causes:
     verdicts: Counter[str] = field(default_factory=Counter)
     bare: int = 0
     beyond: str = ""
-    _causes: Table[Cause] = field(default_factory=lambda: Table(MOST_CAUSES, 1))
-    _askers: Table[tuple[Cause, str]] = field(default_factory=lambda: Table(MOST_ASKERS, 1))
+    _causes: TopKeys[Cause] = field(default_factory=lambda: TopKeys(MOST_CAUSES, 1))
+    _askers: TopKeys[tuple[Cause, str]] = field(default_factory=lambda: TopKeys(MOST_ASKERS, 1))
     _kept: dict[Cause, list[CallTrace]] = field(default_factory=dict)
 
     def batch(self, batch: Batch, run: Run) -> None:
@@ -80,7 +80,7 @@ class Causes:
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
 
-    def found(self) -> tuple[dict[Cause, Found], int]:
+    def found(self) -> tuple[dict[Cause, CauseFound], int]:
         """What was found by cause, the most frequent first, and how many sockets had causes beyond ``MOST_CAUSES``."""
         comms: dict[Cause, Counter[str | Other]] = {}
         for key, (count, _) in self._askers.items():
@@ -95,7 +95,7 @@ class Causes:
             named = comms.get(row, Counter())
             if count > named.total():
                 named[OTHER] = count - named.total()
-            found[row] = Found(count, named, tuple(self._kept.get(row, ())))
+            found[row] = CauseFound(count, named, tuple(self._kept.get(row, ())))
         return found, rest
 
     def _add(self, batch: Batch, causes: list[Cause | None], run: Run) -> None:

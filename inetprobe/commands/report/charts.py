@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inetprobe.commands.report.gather import Gathered
+from inetprobe.commands.report.in_short import STAGES, stage
 from inetprobe.commands.report.numbers import took
-from inetprobe.commands.report.summary import STAGES, stage
 from inetprobe.commands.report.timeline import Timeline
 from inetprobe.record.layout import FUNCTIONS
 from inetprobe.stats.distribution import Distribution

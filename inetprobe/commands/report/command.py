@@ -41,13 +41,13 @@ def report_command(
       inetprobe report after.arrows --baseline before.arrows --comm nginx -o report.html
     """
     from inetprobe.commands.check.baseline import Baseline, compare
-    from inetprobe.commands.report.gather import Wanted, gather
+    from inetprobe.commands.report.gather import GatherOptions, gather
     from inetprobe.commands.report.page import render
 
     paths = [Path(name) for name in recordings]
     old = [] if baseline is None else [Path(baseline)]
     _writable(output, [*paths, *old])
-    wanted = Wanted(filters, slowest=slowest, sample=baseline is not None)
+    wanted = GatherOptions(filters, slowest=slowest, sample=baseline is not None)
     with reading([*paths, *old], quiet=quiet) as advance:
         now = gather(paths, wanted, advance)
         before = gather(old, wanted, advance) if old else None

@@ -17,17 +17,17 @@ from inetprobe.commands.report.slowest import Slowest
 from inetprobe.commands.report.stages import Stages
 from inetprobe.commands.report.timeline import Timeline
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.layout import incomplete_reason
 from inetprobe.record.run import Run
-from inetprobe.stats.overview import Stats
+from inetprobe.stats.overview import OverviewSink
 from inetprobe.trace.pump import Sink, pump
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GatherOptions:
     """What to keep: ``slowest`` sockets of all, ``examples`` of each cause, and whether to sample for a comparison."""
 
     filters: Filters
@@ -46,7 +46,7 @@ class Recording:
     damage: str | None
     causes: Causes
     slowest: Slowest
-    stats: Stats
+    stats: OverviewSink
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Gathered:
     """All files of one side of a page together; ``stats`` has no accounting, each of ``recordings`` has its own."""
 
     recordings: list[Recording]
-    stats: Stats
+    stats: OverviewSink
     stages: Stages
     timeline: Timeline
     sample: Sample | None
@@ -95,22 +95,22 @@ class _Books:
         )
 
 
-def gather(paths: Sequence[Path], wanted: Wanted, on_read: Callable[[int], None] | None = None) -> Gathered:
+def gather(paths: Sequence[Path], wanted: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
     """Reads every file; ``on_read`` is told how many more bytes were read.
 
     Raises RecordingError for a file that is no recording, or of which nothing can be shown. One that ends too early is
     shown as far as it goes.
     """
-    gathered = Gathered([], Stats(), Stages(), Timeline(), Sample() if wanted.sample else None)
+    gathered = Gathered([], OverviewSink(), Stages(), Timeline(), Sample() if wanted.sample else None)
     for path in paths:
-        recording = _read(ReplaySource(path, on_read), path, wanted, gathered)
+        recording = _read(RecordingReader(path, on_read), path, wanted, gathered)
         gathered.recordings.append(recording)
         gathered.stats.merge(recording.stats)
     return gathered
 
 
-def _read(source: ReplaySource, path: Path, wanted: Wanted, gathered: Gathered) -> Recording:
-    books, stats = _Books(), Stats()
+def _read(source: RecordingReader, path: Path, wanted: GatherOptions, gathered: Gathered) -> Recording:
+    books, stats = _Books(), OverviewSink()
     causes, slowest = Causes(wanted.examples), Slowest(wanted.slowest)
     together: list[Sink] = [
         gathered.stages,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from inetprobe.base import words
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.commands.report.gather import Gathered, Recording
-from inetprobe.commands.report.summary import module_of
+from inetprobe.commands.report.in_short import module_of
 from inetprobe.stats.loglinear import Latency
 from inetprobe.stats.overview import Counts, Kind, Requests
 from inetprobe.stats.top_keys import Other
@@ -68,7 +68,7 @@ def cgroups(gathered: Gathered) -> Listing:
     def row(cgroup: str | int, counts: Counts) -> Share:
         if isinstance(cgroup, int):
             return Share(f"cgroup {cgroup}", "its path was not seen" if cgroup else "cgroup v1, or none", counts)
-        label = who(cgroup).label()
+        label = owner_of(cgroup).label()
         return Share(label or cgroup, cgroup if label else "", counts)
 
     return _listing(gathered.stats.view().cgroups, row)

@@ -20,8 +20,8 @@ from inetprobe import __version__
 from inetprobe.base.text import printable
 from inetprobe.base.words import by_reason, counted
 from inetprobe.commands.check.result import Case
-from inetprobe.commands.report import charts, listings, summary
-from inetprobe.commands.report.bars import Shown, shown
+from inetprobe.commands.report import charts, in_short, listings
+from inetprobe.commands.report.bars import ShownTrace, shown
 from inetprobe.commands.report.causes import Cause
 from inetprobe.commands.report.gather import Gathered
 from inetprobe.commands.report.numbers import NBSP, mechanisms, sentence, share, took
@@ -38,7 +38,7 @@ def render(
 
     ``slowest`` is how many to show, ``filters`` what all of this passed.
     """
-    found, rest = summary.together(now.recordings)
+    found, rest = in_short.together(now.recordings)
     functions, stages = charts.functions(now, before), charts.stages(now, before)
     scripts = _scripts()
     view = now.stats.view()
@@ -53,10 +53,10 @@ def render(
         before=before,
         view=view,
         ended=view.sockets - view.unseen,
-        times=summary.overall(now),
+        times=in_short.overall(now),
         lost=sum(sum(one.accounting.lost.values()) for one in now.recordings),
         damaged=[one for one in [*now.recordings, *(before.recordings if before else [])] if one.damage is not None],
-        chapters=summary.summary(now, changes),
+        chapters=in_short.summary(now, changes),
         changes=changes,
         functions=functions,
         stages=stages,
@@ -72,12 +72,12 @@ def render(
     )  # fmt: skip
 
 
-def _cause(cause: Cause, found: summary.Together) -> dict[str, Any]:
+def _cause(cause: Cause, found: in_short.Together) -> dict[str, Any]:
     traces = [shown(trace, recording) for trace, recording in found.examples]
-    return {"cause": cause, "count": found.count, "by": summary.names(found.comms, 5), "traces": traces}
+    return {"cause": cause, "count": found.count, "by": in_short.names(found.comms, 5), "traces": traces}
 
 
-def _slowest(now: Gathered, most: int) -> list[Shown]:
+def _slowest(now: Gathered, most: int) -> list[ShownTrace]:
     every = [(trace, one) for one in now.recordings for trace in one.slowest.traces()]
     every.sort(key=lambda pair: -(pair[0].duration_ns or 0))
     return [shown(trace, recording) for trace, recording in every[:most]]

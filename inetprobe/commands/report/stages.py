@@ -10,7 +10,7 @@ from inetprobe.record.layout import INCOMPLETE_FLAGS, RECORD_BARE, Records
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import own_times
 from inetprobe.stats.loglinear import Latency
-from inetprobe.stats.top_keys import Table
+from inetprobe.stats.top_keys import TopKeys
 
 # One for each function that a run can trace, and some to spare for runs that trace different ones.
 _MOST = 64
@@ -25,7 +25,7 @@ class Stages:
     """
 
     def __init__(self) -> None:
-        self._table: Table[str] = Table(_MOST, 1, timed=True)
+        self._table: TopKeys[str] = TopKeys(_MOST, 1, timed=True)
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink. The calls must nest, as ``pump`` sees to."""

@@ -19,10 +19,10 @@ from inetprobe.base.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, probe_options
 from inetprobe.cli.terminal import say
-from inetprobe.commands.serve.live import RING_SIZE, Say, ServeOptions, ServeSource, open_live
+from inetprobe.commands.serve.live_counts import RING_SIZE, Say, ServeOptions, ServeSource, open_live
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
-from inetprobe.commands.serve.metrics.page import Page, Rendered
-from inetprobe.commands.serve.stream import Stream
+from inetprobe.commands.serve.metrics.exposition import Page, Rendered
+from inetprobe.commands.serve.stream import VerdictStream
 from inetprobe.commands.serve.systemd import READY, STOPPING, notify, reloading
 from inetprobe.commands.serve.web import Response, Server
 from inetprobe.record.filter import Filters, parse_duration
@@ -165,7 +165,7 @@ def serve_command(
     tell = say(quiet)
     # Its counts are exact whatever becomes of the log, so that a daemon outlives its log's reader.
     log: Sink | None = open_format("json", sys.stdout, Style()) if log_failures else None
-    service = _Service(options, Stream(options.bounds_ns, log, tell), tell)
+    service = _Service(options, VerdictStream(options.bounds_ns, log, tell), tell)
     if recording is None:
         service.live(None if once else web)
     else:
@@ -183,7 +183,7 @@ def _refuse_live_only() -> None:
 class _Service:
     """One run of the command. The address and the web configuration are tried before anything is attached or read."""
 
-    def __init__(self, options: ServeOptions, stream: Stream, tell: Say) -> None:
+    def __init__(self, options: ServeOptions, stream: VerdictStream, tell: Say) -> None:
         self._options = options
         self._stream = stream
         self._tell = tell
@@ -193,7 +193,7 @@ class _Service:
 
     def replay(self, path: Path, web: WebOptions | None) -> None:
         """A recording's counts, until stopped; without ``web`` its page, once."""
-        from inetprobe.commands.serve.recorded import ReplayedCounts  # and Arrow, which counting live is spared
+        from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # and Arrow, which counting live is spared
 
         server = None if web is None else self._bind(web)
         options = self._options

@@ -19,9 +19,9 @@ from inetprobe.record.measures import failed, module_requests, seen
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Words, alike
 from inetprobe.stats.recount import errnos
-from inetprobe.stats.snapshot import Outcome
+from inetprobe.stats.snapshot import OutcomeKey
 from inetprobe.trace.pump import Sink
-from inetprobe.trace.verdict import Judge
+from inetprobe.trace.verdict import VerdictCache
 
 K = TypeVar("K", bound=Hashable)
 
@@ -39,7 +39,7 @@ class Slot(NamedTuple):
     bucket: int
 
 
-class Example(NamedTuple):
+class TraceExample(NamedTuple):
     """A streamed creation. ``ended_ns`` is nanoseconds since the Unix epoch."""
 
     trace_id: str
@@ -48,16 +48,16 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StreamCounts:
     """What the stream has told so far: counts since the start, and the newest examples."""
 
     verdicts: Mapping[str, int] = field(default_factory=dict)
     malformed: int = 0
-    durations: Mapping[Slot, Example] = field(default_factory=dict)
-    failures: Mapping[Outcome, Example] = field(default_factory=dict)
+    durations: Mapping[Slot, TraceExample] = field(default_factory=dict)
+    failures: Mapping[OutcomeKey, TraceExample] = field(default_factory=dict)
 
 
-class Stream:
+class VerdictStream:
     """A sink for records that need an explanation; ``told`` may be called by another thread at any time.
 
     With ``log`` every record goes there too. When the log's reader has gone, ``say`` is told and the counting goes on.
@@ -67,12 +67,12 @@ class Stream:
         self._bounds_ns = bounds_ns
         self._log = log
         self._say = say
-        self._judge = Judge()
+        self._judge = VerdictCache()
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._malformed = 0
-        self._durations: OrderedDict[Slot, Example] = OrderedDict()
-        self._failures: OrderedDict[Outcome, Example] = OrderedDict()
+        self._durations: OrderedDict[Slot, TraceExample] = OrderedDict()
+        self._failures: OrderedDict[OutcomeKey, TraceExample] = OrderedDict()
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
@@ -89,10 +89,10 @@ class Stream:
         """See Sink."""
         self._write(lambda log: log.summary(accounting))
 
-    def told(self) -> Told:
+    def told(self) -> StreamCounts:
         """A copy, of this moment."""
         with self._lock:
-            return Told(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
+            return StreamCounts(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
 
     def _keep(self, batch: Batch, clock_offset_ns: int) -> None:
         calls = batch.calls
@@ -106,10 +106,10 @@ class Stream:
         for family, type_, protocol, cpu, seq, start_ns, duration_ns, bucket, errno in zip(
             *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records), strict=True
         ):
-            example = Example(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
+            example = TraceExample(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
             _newest(self._durations, Slot(family, type_, bucket), example)
             if errno != 0:
-                _newest(self._failures, Outcome(family, type_, protocol, errno), example)
+                _newest(self._failures, OutcomeKey(family, type_, protocol, errno), example)
 
     def _write(self, write: Callable[[Sink], None]) -> None:
         if self._log is None:
@@ -124,7 +124,7 @@ class Stream:
 class Selected:
     """A sink that passes on what the live stream would carry, of records that were not chosen by the kernel."""
 
-    def __init__(self, stream: Stream, slow_ns: int) -> None:
+    def __init__(self, stream: VerdictStream, slow_ns: int) -> None:
         self._stream = stream
         self._slow_ns = slow_ns
 
@@ -155,7 +155,7 @@ def _last_of_each(words: list[Words], rows: Places) -> Places:
     return found
 
 
-def _newest(kept: OrderedDict[K, Example], key: K, example: Example) -> None:
+def _newest(kept: OrderedDict[K, TraceExample], key: K, example: TraceExample) -> None:
     kept[key] = example
     kept.move_to_end(key)
     if len(kept) > _MOST:

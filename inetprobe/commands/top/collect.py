@@ -14,11 +14,11 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.run import Run
-from inetprobe.stats.overview import Stats, View
+from inetprobe.stats.overview import Overview, OverviewSink
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Picture:
     """The statistics of a moment.
 
     ``before`` and ``seconds`` are what rates are made of: the view an interval ago and the time since; once the source
@@ -27,8 +27,8 @@ class Frame:
     the filter. ``ended``: nothing more comes; ``error``: and why, where that is an error.
     """
 
-    view: View = field(default_factory=View)
-    before: View = field(default_factory=View)
+    view: Overview = field(default_factory=Overview)
+    before: Overview = field(default_factory=Overview)
     seconds: float = 0.0
     elapsed_s: float = 0.0
     lost: Mapping[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Collector:
     """A sink (see Sink) for one thread, whose ``frame`` another may look at and whose filter it may change."""
 
     def __init__(self, interval_s: float, *, replayed: bool = False, now: Callable[[], float] = time.monotonic) -> None:
-        self.frame = Frame()
+        self.frame = Picture()
         self._interval_s = interval_s
         self._replayed = replayed
         self._now = now
@@ -99,20 +99,20 @@ class Collector:
         self._error = None
 
     def _start(self) -> None:
-        self._stats = Stats()
+        self._stats = OverviewSink()
         self._began = self._published = self._now()
-        self._before: View | None = None
+        self._before: Overview | None = None
 
     def _publish(self, *, ended: bool = False) -> None:
         now, view = self._now(), self._stats.view()
-        before, seconds = self._before or View(), now - self._published  # the first interval counts from nothing
+        before, seconds = self._before or Overview(), now - self._published  # the first interval counts from nothing
         if self._replayed:
-            before, seconds = View(), _span_s(view)
+            before, seconds = Overview(), _span_s(view)
         elif ended:
-            before, seconds = View(), now - self._began
-        self.frame = Frame(view, before, seconds, now - self._began, dict(self._lost), ended, self._error)
+            before, seconds = Overview(), now - self._began
+        self.frame = Picture(view, before, seconds, now - self._began, dict(self._lost), ended, self._error)
         self._before, self._published = view, now
 
 
-def _span_s(view: View) -> float:
+def _span_s(view: Overview) -> float:
     return 0.0 if view.first_ns is None or view.last_ns is None else (view.last_ns - view.first_ns) / 1e9

@@ -142,10 +142,10 @@ def _parse(words: Sequence[str]) -> Filters:
 def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None, *, quiet: bool) -> None:
     from inetprobe.base.errors import RecordingError
     from inetprobe.commands.top.drive import Background, Replays
-    from inetprobe.record.arrow.reader import ReplaySource
+    from inetprobe.record.arrow.reader import RecordingReader
 
     if rows is not None:
-        source = ReplaySource(path)
+        source = RecordingReader(path)
         try:
             accounting = pump(source, filters, [collector])
         except RecordingError as error:

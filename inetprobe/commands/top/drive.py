@@ -9,7 +9,7 @@ from pathlib import Path
 from inetprobe.base.errors import RecordingError
 from inetprobe.commands.top.collect import Collector
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.reader import ReplaySource
+from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import pump
 
@@ -60,7 +60,7 @@ class Replays:
         self._path, self._filters, self._collector = path, filters, collector
         self._changed = threading.Condition()
         self._again = self._quit = False
-        self._source = ReplaySource(path)
+        self._source = RecordingReader(path)
 
     @property
     def kernel(self) -> str:
@@ -91,7 +91,7 @@ class Replays:
                 if not self._quit:
                     self._again = False
                     self._collector.again()
-                    self._source = ReplaySource(self._path)
+                    self._source = RecordingReader(self._path)
                     continue
             if damage is not None:
                 raise damage

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from inetprobe.base import words
-from inetprobe.commands.top.collect import Frame
-from inetprobe.commands.top.tables import Table
+from inetprobe.commands.top.collect import Picture
+from inetprobe.commands.top.tables import TableView
 
 
-def head(frame: Frame) -> tuple[str, str]:
+def head(frame: Picture) -> tuple[str, str]:
     """Two lines of totals: what was made, and what is missing, which is said even where it is nothing."""
     view = frame.view
     made = frame.per_second(view.sockets - frame.before.sockets)
@@ -26,7 +26,7 @@ def head(frame: Frame) -> tuple[str, str]:
     return first, f"{_reasons('lost', frame.lost)}  {_reasons('incomplete', view.incomplete)}"
 
 
-def lines(frame: Frame, tables: Sequence[Table], rows: int) -> Iterator[str]:
+def lines(frame: Picture, tables: Sequence[TableView], rows: int) -> Iterator[str]:
     """Totals, then each table that has rows, ``rows`` of them at most, and how many more there are."""
     yield from head(frame)
     for table in tables:
@@ -40,7 +40,7 @@ def lines(frame: Frame, tables: Sequence[Table], rows: int) -> Iterator[str]:
             yield f"… {len(found) - rows:,} more"
 
 
-def _table(table: Table, texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _table(table: TableView, texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
     titles = tuple(column.title for column in table.columns)
     widths = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
     for row in (titles, *texts):

@@ -20,7 +20,7 @@ from inetprobe.base.errors import InetprobeError, UsageError
 from inetprobe.base.text import printable
 from inetprobe.commands.top.collect import Collector
 from inetprobe.commands.top.once import head
-from inetprobe.commands.top.tables import Table
+from inetprobe.commands.top.tables import TableView
 from inetprobe.record.filter import Filters
 
 # Rows below these are not looked at, and would make each refresh slow.
@@ -102,7 +102,7 @@ class TopScreen(App[None]):
         Binding("question_mark,h", "help"),
     ]
 
-    def __init__(self, feed: Feed, tables: Sequence[Table], title: str) -> None:
+    def __init__(self, feed: Feed, tables: Sequence[TableView], title: str) -> None:
         super().__init__()
         self._feed, self._tables, self._what = feed, tables, printable(title)
         self._place = 0
@@ -278,7 +278,7 @@ class TopScreen(App[None]):
         if self._said:
             self.query_one("#foot", Static).update(Text(f" {self._said}", no_wrap=True, overflow="ellipsis"))
 
-    def _draw_foot(self, table: Table, rows: int) -> None:
+    def _draw_foot(self, table: TableView, rows: int) -> None:
         if self._said:
             return
         more = f"  … {rows - _MOST_ROWS:,} more rows" if rows > _MOST_ROWS else ""

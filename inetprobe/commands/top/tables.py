@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from inetprobe.base import words
-from inetprobe.base.cgroup_owner import Who, who
+from inetprobe.base.cgroup_owner import Owner, owner_of
 from inetprobe.base.text import printable
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
-from inetprobe.commands.top.collect import Frame
-from inetprobe.stats.overview import Cgroup, Counts, Kind, Process
+from inetprobe.commands.top.collect import Picture
+from inetprobe.stats.overview import Cgroup, Counts, Kind, ProcessKey
 from inetprobe.stats.top_keys import OTHER, Other
 
 Row = tuple[Any, ...]
@@ -28,7 +28,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableView:
     """A table: ``rows`` have a value a column; OTHER's row has ``OTHER`` as its first. ``sort`` is the column by which
     it is sorted at first; ``about`` is one sentence for people."""
 
@@ -37,9 +37,9 @@ class Table:
     about: str
     columns: tuple[Column, ...]
     sort: int
-    rows: Callable[[Frame], Iterable[Row]]
+    rows: Callable[[Picture], Iterable[Row]]
 
-    def sorted(self, frame: Frame, column: int, *, reverse: bool = False) -> list[Row]:
+    def sorted(self, frame: Picture, column: int, *, reverse: bool = False) -> list[Row]:
         """The rows by a column: numbers from the largest, words from A; what is not known and OTHER at the end."""
         rows = list(self.rows(frame))
         known = [row for row in rows if row[column] is not None and row[0] is not OTHER]
@@ -91,7 +91,7 @@ def _kind_or_none(value: Kind | None) -> str:
     return "-" if value is None else kind(value)
 
 
-def _functions(frame: Frame) -> Iterable[Row]:
+def _functions(frame: Picture) -> Iterable[Row]:
     for function, latency in frame.view.functions.items():
         yield (
             function, latency.calls, frame.rate("functions", function), latency.p50_ns, latency.p99_ns, latency.max_ns,
@@ -99,14 +99,14 @@ def _functions(frame: Frame) -> Iterable[Row]:
         )  # fmt: skip
 
 
-def _kinds(frame: Frame) -> Iterable[Row]:
+def _kinds(frame: Picture) -> Iterable[Row]:
     for one, counts in frame.view.kinds.items():
         latency = frame.view.latencies.get(one)
         times = (None, None, None) if latency is None else (latency.p50_ns, latency.p99_ns, latency.max_ns)
         yield one, counts.sockets, frame.rate("kinds", one), counts.failures, *times, counts.blocked_ns
 
 
-def _errnos(frame: Frame) -> Iterable[Row]:
+def _errnos(frame: Picture) -> Iterable[Row]:
     most: dict[int | None, tuple[int, Kind]] = {}
     for failure, failures in frame.view.failures.items():
         if not isinstance(failure, Other):
@@ -124,7 +124,7 @@ def _who(counts: Counts) -> Row:
     return counts.failures, counts.requests, counts.blocked_ns
 
 
-def _processes(frame: Frame) -> Iterable[Row]:
+def _processes(frame: Picture) -> Iterable[Row]:
     for process, counts in frame.view.processes.items():
         made = (counts.sockets, frame.rate("processes", process), *_who(counts))
         if isinstance(process, Other):
@@ -134,14 +134,14 @@ def _processes(frame: Frame) -> Iterable[Row]:
         yield process.pid, process.comm, *made, whose(facts.cgroup), facts.uid, facts.ppid
 
 
-def _groups(frame: Frame) -> Iterable[Row]:
+def _groups(frame: Picture) -> Iterable[Row]:
     """Cgroups by whose they are: the folders within one container are one."""
-    found: dict[Who | Cgroup | Other, tuple[Counts, float | None]] = {}
-    names: dict[Who | Cgroup | Other, str | Other] = {}
+    found: dict[Owner | Cgroup | Other, tuple[Counts, float | None]] = {}
+    names: dict[Owner | Cgroup | Other, str | Other] = {}
     for cgroup, counts in frame.view.cgroups.items():
         # Not by the name, in which ids are cut.
-        owner = who(cgroup).owner if isinstance(cgroup, str) else cgroup
-        one = cgroup if owner == Who() else owner
+        owner = owner_of(cgroup).owner if isinstance(cgroup, str) else cgroup
+        one = cgroup if owner == Owner() else owner
         names[one] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
         before, rate_before = found.get(one, (Counts(), 0.0))
         together = Counts._make([*map(sum, zip(before[:-1], counts[:-1], strict=True)),
@@ -152,12 +152,12 @@ def _groups(frame: Frame) -> Iterable[Row]:
         yield names[one], counts.sockets, a_second, *_who(counts), counts.longest_ns
 
 
-def _modules(frame: Frame) -> Iterable[Row]:
-    most: dict[str | None, tuple[int, Process]] = {}
+def _modules(frame: Picture) -> Iterable[Row]:
+    most: dict[str | None, tuple[int, ProcessKey]] = {}
     askers: dict[str | None, int] = {}
     for asker, requests in frame.view.askers.items():
         if not isinstance(asker, Other):
-            one = requests.blocked_ns, Process(asker.pid, asker.comm)
+            one = requests.blocked_ns, ProcessKey(asker.pid, asker.comm)
             most[asker.module] = max(most.get(asker.module, one), one)
             askers[asker.module] = askers.get(asker.module, 0) + 1
     for module, requests in frame.view.modules.items():
@@ -168,7 +168,7 @@ def _modules(frame: Frame) -> Iterable[Row]:
         yield _module(module), *requests, asked_by
 
 
-def _askers(frame: Frame) -> Iterable[Row]:
+def _askers(frame: Picture) -> Iterable[Row]:
     for asker, requests in frame.view.askers.items():
         if isinstance(asker, Other):
             yield OTHER, None, None, *requests
@@ -184,10 +184,10 @@ def whose(cgroup: Cgroup | None) -> str:
     """Who a cgroup belongs to, in a few words; else its path, or its id where that is all there is."""
     if not isinstance(cgroup, str):
         return "?" if cgroup is None else f"cgroup {cgroup}"
-    return who(cgroup).owner.label() or cgroup
+    return owner_of(cgroup).owner.label() or cgroup
 
 
-def tables() -> Sequence[Table]:
+def tables() -> Sequence[TableView]:
     """All tables, in order."""
     sockets, a_second, failed = Column("SOCKETS", count), Column("/S", rate), Column("FAILED", count)
     asked, blocked, longest = Column("MODULES", count), Column("BLOCKED", took), Column("LONGEST", took)
@@ -196,23 +196,23 @@ def tables() -> Sequence[Table]:
     module = Column("MODULE", word, number=False)
     requests = (Column("REQUESTS", count), failed, blocked, longest)
     return (
-        Table("functions", "Functions", "how long each call of a traced kernel function took",
+        TableView("functions", "Functions", "how long each call of a traced kernel function took",
               (Column("FUNCTION", word, number=False), Column("CALLS", count), a_second, p50, p99, top,
                Column("TOTAL", took)), 1, _functions),
-        Table("kinds", "Kinds", "what was asked of socket(), and how long it took",
+        TableView("kinds", "Kinds", "what was asked of socket(), and how long it took",
               (Column("FAMILY TYPE PROTOCOL", kind, number=False), sockets, a_second, failed, p50, p99, top, blocked),
               1, _kinds),
-        Table("errors", "Errors", "what socket() failed with",
+        TableView("errors", "Errors", "what socket() failed with",
               (Column("ERRNO", word, number=False), failed, a_second,
                Column("SHARE", lambda share: f"{share:.3g}%"), Column("MOST OFTEN", _kind_or_none, number=False),
                Column("MEANING", word, number=False)), 1, _errnos),
-        Table("processes", "Processes", "who made sockets; MODULES it asked for, BLOCKED until modprobe was done",
+        TableView("processes", "Processes", "who made sockets; MODULES it asked for, BLOCKED until modprobe was done",
               (pid, comm, sockets, a_second, failed, asked, blocked, Column("WHO", word, number=False),
                Column("UID", word), Column("PPID", word)), 2, _processes),
-        Table("groups", "Containers", "containers, pods and systemd units that made sockets",
+        TableView("groups", "Containers", "containers, pods and systemd units that made sockets",
               (Column("WHO", word, number=False), sockets, a_second, failed, asked, blocked, longest), 1, _groups),
-        Table("modules", "Modules", "kernel modules that were asked for",
+        TableView("modules", "Modules", "kernel modules that were asked for",
               (module, *requests, Column("ASKED BY", word, number=False)), 3, _modules),
-        Table("waits", "Waits", "who waited for which module (the process that asked, not modprobe)",
+        TableView("waits", "Waits", "who waited for which module (the process that asked, not modprobe)",
               (pid, comm, module, *requests), 5, _askers),
     )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from inetprobe.base.errors import HostError
 from inetprobe.base.uapi import ERRNOS
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
-from inetprobe.kernel.frames.user_frames import Process, UserSymbols
+from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
 from inetprobe.kernel.host import pidns
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
@@ -33,7 +33,7 @@ _MOST = Path("/proc/sys/kernel/perf_event_max_stack")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StackOptions:
     """Whose frames, and how long a creation that succeeds must last, in nanoseconds, to be worth them."""
 
     kernel: bool
@@ -118,7 +118,7 @@ class Naming:
         addresses, lost = self._addresses(frames, "user")
         if not addresses:
             return Side((), lost)
-        process = Process(int(record["pid"]), int(frames["process_start"]), int(frames["start_stack"]))
+        process = MappedProcess(int(record["pid"]), int(frames["process_start"]), int(frames["start_stack"]))
         side = symbols.named(process, addresses, int(frames["caller"]))
         return side if side.lost else side._replace(lost=lost)
 

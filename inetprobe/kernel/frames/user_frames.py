@@ -29,7 +29,7 @@ _WRAPPER_LENGTH = 64
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
-class Process(NamedTuple):
+class MappedProcess(NamedTuple):
     """One program in one process: ``start_ns`` is its leader's CLOCK_BOOTTIME, ``start_stack`` an address."""
 
     pid: int
@@ -37,7 +37,7 @@ class Process(NamedTuple):
     start_stack: int
 
 
-class Symbols(Resolver, Protocol):
+class FileSymbols(Resolver, Protocol):
     """The symbols of one process."""
 
     def free(self) -> None:
@@ -46,11 +46,11 @@ class Symbols(Resolver, Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    symbols: Symbols
+    symbols: FileSymbols
     mapped: tuple[str, ...]
 
 
-class _NotNowError(Exception):
+class UnnameableError(Exception):
     """Why a process's frames cannot be named."""
 
     def __init__(self, why: str) -> None:
@@ -61,14 +61,14 @@ class _NotNowError(Exception):
 class UserSymbols:
     """Names the frames of whatever processes come along; not thread-safe."""
 
-    def __init__(self, open_symbols: Callable[[int], Symbols], proc: Path = Path("/proc")) -> None:
+    def __init__(self, open_symbols: Callable[[int], FileSymbols], proc: Path = Path("/proc")) -> None:
         """``open_symbols`` reads the symbols of a process id."""
         self._open = open_symbols
         self._proc = proc
-        self._known: OrderedDict[Process, _Known] = OrderedDict()
+        self._known: OrderedDict[MappedProcess, _Known] = OrderedDict()
         self._descriptors = Descriptors()
 
-    def named(self, process: Process, addresses: Sequence[int], caller: int) -> Side:
+    def named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         """The frames' names, innermost first. ``caller`` is what the user's stack pointer points to, or 0."""
         with self._descriptors.kept():
             return self._named(process, addresses, caller)
@@ -80,27 +80,27 @@ class UserSymbols:
                 known.symbols.free()
         self._known.clear()
 
-    def _named(self, process: Process, addresses: Sequence[int], caller: int) -> Side:
+    def _named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         try:
             symbols = self._symbols_of(process)
-        except _NotNowError as error:
+        except UnnameableError as error:
             return Side((), error.why)
         # Where a frame's address is the one after a call, the call is what is to be named.
-        resolved = [_Frame.of(symbols, address, after_call=place > 0) for place, address in enumerate(addresses)]
+        resolved = [_NamedFrame.of(symbols, address, after_call=place > 0) for place, address in enumerate(addresses)]
         if caller and resolved[0].is_wrapper and caller not in addresses[1:2]:
-            skipped = _Frame.of(symbols, caller, after_call=True)
+            skipped = _NamedFrame.of(symbols, caller, after_call=True)
             if skipped.module is not None:
                 resolved.insert(1, skipped)
         if self._state(process) == EXECUTED:
             return Side((), EXECUTED)  # bcc may have read the new program's map
         return Side(tuple(frame.shown() for frame in resolved))
 
-    def _symbols_of(self, process: Process) -> Symbols:
+    def _symbols_of(self, process: MappedProcess) -> FileSymbols:
         known = self._known.get(process)
         state = self._state(process)
         if state is not None:
             if known is None or state == EXECUTED:
-                raise _NotNowError(state)
+                raise UnnameableError(state)
             return known.symbols  # it has ended; what it had mapped is still known
         mapped = self._mapped(process.pid)
         if known is not None and known.mapped == mapped:
@@ -112,17 +112,17 @@ class UserSymbols:
         self._known[process] = fresh
         if (state := self._state(process)) is not None:
             self._forget(process)  # whose map bcc has read, nobody knows
-            raise _NotNowError(state)
+            raise UnnameableError(state)
         while len(self._known) > _KEPT:
             self._forget(next(iter(self._known)))
         return fresh.symbols
 
-    def _forget(self, process: Process) -> None:
+    def _forget(self, process: MappedProcess) -> None:
         known = self._known.pop(process, None)
         if known is not None:
             known.symbols.free()
 
-    def _state(self, process: Process) -> str | None:
+    def _state(self, process: MappedProcess) -> str | None:
         """None while the process is there and is the same, else what became of it."""
         try:
             said = (self._proc / str(process.pid) / "stat").read_text(errors="replace")
@@ -141,9 +141,9 @@ class UserSymbols:
         try:
             lines = (self._proc / str(pid) / "maps").read_text(errors="surrogateescape").splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            raise _NotNowError(EXITED) from None
+            raise UnnameableError(EXITED) from None
         except OSError:
-            raise _NotNowError(UNREADABLE) from None
+            raise UnnameableError(UNREADABLE) from None
         return tuple(line for line in lines if "x" in line.split(None, 2)[1])
 
     def _refuse_what_blocks(self, pid: int, mapped: Sequence[str]) -> None:
@@ -153,11 +153,11 @@ class UserSymbols:
         try:
             inner = self._inner_pid(pid)
         except (FileNotFoundError, ProcessLookupError):
-            raise _NotNowError(EXITED) from None
+            raise UnnameableError(EXITED) from None
         maps = f"/tmp/perf-{inner}.map"  # where JITs put it
         places = [Path(f"{root}{path}") for path in [*paths, maps] if path.startswith("/")]
         if not all(map(_opens, [*places, Path(maps)])):
-            raise _NotNowError(UNREADABLE)
+            raise UnnameableError(UNREADABLE)
 
     def _inner_pid(self, pid: int) -> int:
         """In the innermost pid namespace."""
@@ -166,13 +166,13 @@ class UserSymbols:
         return int(ids.split()[-1])
 
 
-class _Frame(NamedTuple):
+class _NamedFrame(NamedTuple):
     name: bytes | None
     offset: int
     module: bytes | None
 
     @classmethod
-    def of(cls, symbols: Symbols, address: int, *, after_call: bool) -> _Frame:
+    def of(cls, symbols: FileSymbols, address: int, *, after_call: bool) -> _NamedFrame:
         name, offset, module = symbols.resolve(address - after_call, True)
         return cls(name, offset + after_call, module)
 

@@ -16,7 +16,7 @@ _DO_NOTHING = (("/bin/true",), ("/usr/bin/true",), ("true",), (":",))
 _QUOTED = 120  # characters of a line: an install command may be a script
 
 
-class Line(NamedTuple):
+class ConfigurationLine(NamedTuple):
     """One of modprobe's configuration: its ``words``, and ``where`` it stands: FILE:NUMBER, or /proc/cmdline."""
 
     where: str
@@ -49,22 +49,22 @@ def show_depends(names: Iterable[str]) -> str | None:
     return done.stdout
 
 
-def configuration(root: Path) -> list[Line]:
+def configuration(root: Path) -> list[ConfigurationLine]:
     """The lines below ``root`` in the order in which modprobe takes them; what cannot be read is left out."""
     found = [line for path in _files(root) for line in _lines(root, path)]
     for word in _text(root / "proc/cmdline").split():
         if word.startswith(_ON_THE_COMMAND_LINE):
             names = word.removeprefix(_ON_THE_COMMAND_LINE).split(",")
-            found += [Line("modprobe.blacklist= in /proc/cmdline", ("blacklist", name)) for name in names]
+            found += [ConfigurationLine("modprobe.blacklist= in /proc/cmdline", ("blacklist", name)) for name in names]
     return found
 
 
-def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Obstacle | None:
+def obstacle(module: str, aliases: Collection[str], lines: Iterable[ConfigurationLine]) -> Obstacle | None:
     """What of ``lines`` keeps modprobe from loading ``module`` when it is asked for one of ``aliases``; None: nothing.
 
     Blacklisted, a module answers to no alias, but loads by its own name; a command in its place runs either way.
     """
-    first: dict[str, Line] = {}  # the first install is the one that is run
+    first: dict[str, ConfigurationLine] = {}  # the first install is the one that is run
     for line in lines:
         if _is_about(line.words, module, aliases):
             first.setdefault(line.words[0], line)
@@ -77,7 +77,7 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Line]) -> Ob
     return Obstacle(why, remove + by_hand, _is_silent(first))
 
 
-def _is_silent(first: dict[str, Line]) -> bool:
+def _is_silent(first: dict[str, ConfigurationLine]) -> bool:
     """Is modprobe's exit status 0? For an alias it does not run the command of a blacklisted module; what another
     command comes to, nobody can foretell."""
     if "alias" in first:
@@ -96,7 +96,7 @@ def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> 
     return False
 
 
-def _quoted(line: Line) -> str:
+def _quoted(line: ConfigurationLine) -> str:
     text = " ".join(line.words)
     return f'"{text if len(text) <= _QUOTED else text[:_QUOTED] + "…"}" ({line.where})'
 
@@ -119,7 +119,7 @@ def _files(root: Path) -> list[Path]:
     return [named[name] for name in sorted(named)]
 
 
-def _lines(root: Path, path: Path) -> Iterator[Line]:
+def _lines(root: Path, path: Path) -> Iterator[ConfigurationLine]:
     """Those with a command and what it is about; a backslash at its end continues a line."""
     number, rest = 1, ""
     for last, text in enumerate(_text(path).split("\n"), start=1):
@@ -129,7 +129,7 @@ def _lines(root: Path, path: Path) -> Iterator[Line]:
             continue
         words = tuple(rest.split())
         if len(words) > 1 and not rest.startswith("#"):
-            yield Line(f"/{path.relative_to(root)}:{number}", words)
+            yield ConfigurationLine(f"/{path.relative_to(root)}:{number}", words)
         number, rest = last + 1, ""
 
 

@@ -12,7 +12,7 @@ from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 from inetprobe.record.layout import FUNCTIONS, Records, define
-from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, Outcome
+from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
@@ -46,7 +46,7 @@ class Counting:
 class Tables:
     """What the cells held at one moment, as ``snapshot.Snapshot`` has it; ``fill`` is used and available places."""
 
-    outcomes: dict[Outcome, int]
+    outcomes: dict[OutcomeKey, int]
     creation_durations: dict[tuple[int, int], Histogram]
     call_durations: dict[str, Histogram]
     module_requests: dict[str | None, ModuleRequests]
@@ -64,7 +64,7 @@ class Cells:
 
     def read(self) -> Tables:
         """The sums over the CPUs now."""
-        outcomes: dict[Outcome, int] = {}
+        outcomes: dict[OutcomeKey, int] = {}
         requests: dict[str | None, tuple[int, int]] = {}
         durations, calls = {}, np.zeros((_DEFINES["CELL_CALLS"], _DEFINES["BUCKETS"] + 1), np.uint64)
         used = dict.fromkeys(("outcomes", "plain_outcomes", "modules"), 0)
@@ -126,17 +126,17 @@ def _used(table: Records) -> Iterator[tuple[int, int]]:
     yield from zip(keys.tolist(), counts.tolist(), strict=True)
 
 
-def _outcomes(cells: Records, family: int) -> Iterator[tuple[Outcome, int]]:
+def _outcomes(cells: Records, family: int) -> Iterator[tuple[OutcomeKey, int]]:
     for table in ("outcomes", "plain_outcomes"):
         for key, count in _used(cells[table]):
             protocol = _signed(key >> _DEFINES["KEY_NUMBER"]) if key & _DEFINES["KEY_PROTOCOL"] else None
             yield (
-                Outcome(family, key >> _DEFINES["KEY_TYPE"] & 0xF, protocol, key >> _DEFINES["KEY_ERRNO"] & 0xFFF),
+                OutcomeKey(family, key >> _DEFINES["KEY_TYPE"] & 0xF, protocol, key >> _DEFINES["KEY_ERRNO"] & 0xFFF),
                 count,
             )
     for place, count in enumerate(cells["last_outcomes"].sum(axis=0).tolist()):
         if count:
-            yield Outcome(family, place // 2, None, None if place % 2 else 0), count
+            yield OutcomeKey(family, place // 2, None, None if place % 2 else 0), count
 
 
 def _requests(cells: Records) -> Iterator[tuple[str | None, bool, int]]:

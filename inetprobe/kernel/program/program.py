@@ -25,7 +25,7 @@ from inetprobe.kernel.program import memory
 from inetprobe.kernel.program.code import Loaded, LoadError
 from inetprobe.kernel.program.compiler import compiled, import_bcc
 from inetprobe.kernel.program.log import captured_stderr, telling
-from inetprobe.kernel.program.options import Options
+from inetprobe.kernel.program.program_options import ProgramOptions
 from inetprobe.record.layout import FUNCTIONS, SLOTS, SLOTS_ALSO, record_dtype
 from inetprobe.stats.snapshot import ProgramCost
 
@@ -41,7 +41,11 @@ class Program:
     """The compiled, loaded and attached program with its maps. Not thread-safe."""
 
     def __init__(
-        self, options: Options, symbols: Symbols, say: Callable[[str], None], go_on: Callable[[], None] = lambda: None
+        self,
+        options: ProgramOptions,
+        symbols: Symbols,
+        say: Callable[[str], None],
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
         """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user;
         ``go_on`` is called between the steps, which take seconds, and may raise to give up.

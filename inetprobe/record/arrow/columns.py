@@ -13,7 +13,7 @@ from inetprobe.base import text
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.uapi import ERRNOS
 from inetprobe.model.inet_sock import Sock
-from inetprobe.record.arrow import stacks
+from inetprobe.record.arrow import stack_columns
 from inetprobe.record.batch import Batch, ColumnBatch, Loss
 from inetprobe.record.calls import Calls
 from inetprobe.record.filter import UNKNOWN_OF_BARE
@@ -77,7 +77,7 @@ _CGROUP_PATH = 4 * 4096
 
 def schema(*, sock: bool = False, stack: bool = False) -> pa.Schema:
     """The columns of a run: ``SCHEMA``, and what it was asked for besides: the fields of the sock, stacks."""
-    return pa.schema([*SCHEMA, *[_SOCK] * sock, *[stacks.FIELD] * stack])
+    return pa.schema([*SCHEMA, *[_SOCK] * sock, *[stack_columns.FIELD] * stack])
 
 
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
@@ -99,7 +99,7 @@ def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
     if batch.has_sock:
         columns.append(_sock_to_arrow(batch.column("sock")))
     if batch.has_stack:
-        columns.append(stacks.to_arrow(batch.column("stack"), run.stacks))
+        columns.append(stack_columns.to_arrow(batch.column("stack"), run.stacks))
     return pa.RecordBatch.from_arrays(columns, schema=schema(sock=batch.has_sock, stack=batch.has_stack))
 
 
@@ -112,7 +112,7 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False, stack: bool =
     if batch.num_rows * _ROW_BYTES > size:
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
     wanted = schema(sock=sock, stack=stack)
-    for name in (*_READ, *[_SOCK.name] * sock, *[stacks.FIELD.name] * stack):
+    for name in (*_READ, *[_SOCK.name] * sock, *[stack_columns.FIELD.name] * stack):
         column = _column(batch, name, wanted.field(name).type)
         if name == "calls":
             _check_calls(column)
@@ -149,16 +149,16 @@ def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -
     if not batch.num_rows:
         # Arrow validates no offsets of an empty list column, and aborts the process on wrong ones
         return Batch(np.zeros(0, dtype), losses)
-    columns = _Columns(batch, dtype)
+    columns = _ArrowColumns(batch, dtype)
     if run.stack:
-        columns.known["stack"] = stacks.from_arrow(batch.column("stack"), run.stacks)
+        columns.known["stack"] = stack_columns.from_arrow(batch.column("stack"), run.stacks)
     calls = _calls_from_arrow(batch.column("calls"), run)
     columns.known["ncalls"] = calls.counts.astype(np.uint8)
     _learn_cgroups(columns.known["cgroup_id"], batch.column("cgroup"), run)
     return ColumnBatch(dtype, columns, calls, losses)
 
 
-class _Columns:
+class _ArrowColumns:
     """The members of a record that a batch of Arrow's has; what can be wrong with them is found at once."""
 
     def __init__(self, batch: pa.RecordBatch, dtype: np.dtype[np.void]) -> None:

@@ -29,7 +29,7 @@ _FUNCTION_NUMBERS = {str(number): number for number in range(256)}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
-class ReplaySource:
+class RecordingReader:
     """The batches of one recording. Everything before a damage is yielded, then RecordingError is raised."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None] | None = None) -> None:

@@ -28,7 +28,7 @@ _FLUSH_S = 1.0
 _ROWS = 16384
 
 
-class RecordingSink:
+class RecordingWriter:
     """Writes one recording into an open file. Raises InetprobeError, once, if it cannot be written any further."""
 
     def __init__(self, file: OutputFile, run: Run, redact: AbstractSet[str] = frozenset()) -> None:

@@ -68,7 +68,7 @@ class JsonLines:
                 yield from self.of(batch.take(np.arange(start, min(start + STEP, len(batch)))), run)
             return
         templates = self._templates_of(batch, run)
-        columns = _Columns(batch, run)
+        columns = _TemplateColumns(batch, run)
         for start in range(0, len(batch), STEP):
             yield "".join(_filled(templates, batch.shapes.of[start : start + STEP], start, columns))
 
@@ -111,7 +111,7 @@ def _mark(key: str) -> str:
     return f"\0{key}"
 
 
-def _filled(templates: list[_Template], of: Places, start: int, columns: _Columns) -> tuple[str, ...]:
+def _filled(templates: list[_Template], of: Places, start: int, columns: _TemplateColumns) -> tuple[str, ...]:
     """The lines of the records from ``start`` on whose templates are at the places ``of``."""
     order = np.argsort(of.astype(np.uint16) if len(templates) < 1 << 16 else of, kind="stable")
     sorted_columns: dict[str, list[Any]] = {}
@@ -130,7 +130,7 @@ def _filled(templates: list[_Template], of: Places, start: int, columns: _Column
     return itemgetter(*back.tolist())(lines) if len(lines) > 1 else (lines[0],)
 
 
-class _Columns:
+class _TemplateColumns:
     """What templates are filled in with."""
 
     def __init__(self, batch: Batch, run: Run) -> None:

@@ -86,7 +86,7 @@ class Relay(threading.Thread):
             return b""
 
 
-class Output:
+class OutputPort:
     """One output of the command: the end it is given, and the relay behind the other end."""
 
     def __init__(self, port: str, window: tuple[int, int] | None) -> None:
@@ -142,7 +142,7 @@ def prepare(job: protocol.Job) -> None:
     os.chdir(job.folder)
 
 
-def start(job: protocol.Job, outputs: list[Output]) -> subprocess.Popen[bytes]:
+def start(job: protocol.Job, outputs: list[OutputPort]) -> subprocess.Popen[bytes]:
     """The command, in a process group of its own so that a signal reaches all of it."""
     return subprocess.Popen(
         [os.fsencode(arg) for arg in job.argv],
@@ -157,7 +157,7 @@ def start(job: protocol.Job, outputs: list[Output]) -> subprocess.Popen[bytes]:
 def run(job: protocol.Job, control: BufferedReader) -> dict[str, int]:
     """Run the command to its end; the message that tells the host of it."""
     outputs = [
-        Output(port, job.window if name in job.terminals else None)
+        OutputPort(port, job.window if name in job.terminals else None)
         for name, port in (("stdout", protocol.STDOUT), ("stderr", protocol.STDERR))
     ]
     process: subprocess.Popen[bytes] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from inetprobe.base.text import printable
 from inetprobe.base.words import counted
-from inetprobe.commands.check.result import Case, FileResult, Report, Status
+from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
 from inetprobe.trace.output import Style
 
 _LEVELS: dict[Status, str] = {"failed": "error", "unjudged": "error", "warned": "warning"}
@@ -15,7 +15,7 @@ _DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
 
 
-def render(report: Report, style: Style, *, quiet: bool = False) -> str:
+def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """An annotation for each check that failed or warns, a line of numbers after them unless ``quiet``."""
     lines = [line for one in report.files for line in _annotations(one, quiet)]
     if not quiet:

@@ -24,11 +24,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from inetprobe.commands.check.result import FileResult, Report
+from inetprobe.commands.check.result import CheckResult, FileResult
 from inetprobe.trace.output import Style
 
 
-def render(report: Report, style: Style, *, quiet: bool = False) -> str:
+def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report as one line; ``quiet`` leaves nothing out, since a program reads it."""
     total = {"files": len(report.files), **_counts(report.total())}
     files = [_file(one) for one in report.files]

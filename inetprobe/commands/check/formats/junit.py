@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from inetprobe.base.text import printable
-from inetprobe.commands.check.result import Case, FileResult, Report, Status
+from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
 from inetprobe.trace.output import Style
 
 _ELEMENTS: dict[Status, str] = {"failed": "failure", "unjudged": "error", "skipped": "skipped"}
 _TOTALS: dict[str, Status] = {"failures": "failed", "errors": "unjudged"}
 
 
-def render(report: Report, style: Style, *, quiet: bool = False) -> str:
+def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report as a document; ``quiet`` leaves nothing out, since a program reads it."""
     cases = [case for one in report.files for case in one.cases]
     root = ET.Element("testsuites", {"name": "inetprobe check", **_numbers(cases)})

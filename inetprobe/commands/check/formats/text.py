@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING
 from inetprobe.base.text import printable
 from inetprobe.base.words import by_reason, counted
-from inetprobe.commands.check.result import Case, FileResult, Report, Status
+from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
 from inetprobe.trace.output import Style
 
 _WIDTH = 79
@@ -26,7 +26,7 @@ _OUTCOMES = {
 }
 
 
-def render(report: Report, style: Style, *, quiet: bool = False) -> str:
+def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report; with ``quiet`` nothing but what keeps a recording from passing."""
     shown = [one for one in report.files if not quiet or one.status != EXIT_OK]
     lines = [line for one in shown for line in (*_file(one, style, quiet), "")]
@@ -51,7 +51,7 @@ def _said(case: Case) -> bool:
     return (whole or case.group == "model") and case.status in ("passed", "skipped")
 
 
-def _total(report: Report, style: Style) -> Iterator[str]:
+def _total(report: CheckResult, style: Style) -> Iterator[str]:
     yield f"total of {len(report.files)} recordings: {_outcome(report.status, style)}"
     yield f"  {counted(report.total().judged.sockets, 'socket')}"
     yield from _tally(report.total())

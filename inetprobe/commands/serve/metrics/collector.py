@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from inetprobe import __version__
 from inetprobe.commands.serve.metrics.families import Values, exemplar, gauge, gauges, histograms, known, newest, total
 from inetprobe.commands.serve.metrics.labels import OTHER, Labels, fixed
-from inetprobe.commands.serve.stream import VERDICTS, Told
-from inetprobe.stats.snapshot import Counts, Outcome, Snapshot
+from inetprobe.commands.serve.stream import VERDICTS, StreamCounts
+from inetprobe.stats.snapshot import OutcomeKey, Snapshot, SnapshotSource
 
 INCOMPLETE_REASONS = ("outcome_missed", "thread_died", "no_state", "return_missed", "entry_missed", "truncated")
 LOST_REASONS = ("ring_full", "rate_limited", "malformed")
@@ -28,7 +28,7 @@ class SnapshotCollector(Collector):
     number of threads."""
 
     def __init__(
-        self, counts: Counts, told: Callable[[], Told], clock: Callable[[], float] = time.perf_counter
+        self, counts: SnapshotSource, told: Callable[[], StreamCounts], clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._counts = counts
         self._told = told
@@ -51,7 +51,7 @@ class SnapshotCollector(Collector):
 class _Scrape:
     """One snapshot under way to its families; what falls under ``other`` is added up as labels are given."""
 
-    def __init__(self, snapshot: Snapshot, told: Told, labels: Labels) -> None:
+    def __init__(self, snapshot: Snapshot, told: StreamCounts, labels: Labels) -> None:
         self._snapshot = snapshot
         self._told = told
         self._labels = labels
@@ -238,7 +238,7 @@ class _Scrape:
         totals = {(label,): self._overflows[label] for label in Labels.CAPPED}
         return total("inetprobe_label_overflows_total", help_, ("label",), totals)
 
-    def _request(self, outcome: Outcome) -> Values:
+    def _request(self, outcome: OutcomeKey) -> Values:
         return (*self._kind(outcome.family, outcome.type), self._labels.protocol(outcome.protocol))
 
     def _kind(self, family: int, type_: int) -> tuple[str, str]:

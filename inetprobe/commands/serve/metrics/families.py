@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.utils import floatToGoString
 
 from inetprobe.commands.serve.metrics.labels import fixed
-from inetprobe.commands.serve.stream import Example
+from inetprobe.commands.serve.stream import TraceExample
 from inetprobe.stats.snapshot import Histogram
 
 K = TypeVar("K", bound=Hashable)
@@ -71,7 +71,7 @@ def histograms(
     names: Values,
     bounds_ns: tuple[int, ...],
     values: Iterable[tuple[V, Histogram]],
-    exemplars: Mapping[tuple[V, int], Example] | None = None,
+    exemplars: Mapping[tuple[V, int], TraceExample] | None = None,
 ) -> Metric:
     """Histograms in seconds, those with the same labels added up; ``exemplars`` are by labels and bucket, from 0."""
     family = HistogramMetricFamily(name, help_, labels=names)
@@ -97,16 +97,16 @@ def plus(one: Histogram, other: Histogram) -> Histogram:
     return Histogram(counts, one.sum_ns + other.sum_ns)
 
 
-def newest(examples: Iterable[tuple[K, Example]]) -> dict[K, Example]:
+def newest(examples: Iterable[tuple[K, TraceExample]]) -> dict[K, TraceExample]:
     """One for each key: several of the stream's may have come under one label."""
-    newest: dict[K, Example] = {}
+    newest: dict[K, TraceExample] = {}
     for key, example in examples:
         if key not in newest or example.ended_ns > newest[key].ended_ns:
             newest[key] = example
     return newest
 
 
-def exemplar(example: Example, value: float) -> Exemplar:
+def exemplar(example: TraceExample, value: float) -> Exemplar:
     """As prometheus_client has it."""
     # A recording may claim times before the epoch, which the format's timestamps cannot tell.
     known = example.ended_ns >= 0

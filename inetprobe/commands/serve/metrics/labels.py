@@ -16,7 +16,7 @@ _PATH_ERRNOS = tuple(map(errno_name, (1, 2, 12, 13, 22, 92, 93, 94, 97, 105)))
 _FUNCTIONS = 32
 
 
-class Values:
+class CappedLabel:
     """The values of one label: ``named`` always, others in order of first appearance until there are ``most`` in all.
 
     What was given a value of its own keeps it and what was not never gets one: a counter neither falls nor jumps.
@@ -48,12 +48,12 @@ class Labels:
     def __init__(self) -> None:
         # The names of the C headers have a place each, so that numbers tried by a stranger displace no protocol in use.
         self._values = {
-            "family": Values(8, ("AF_INET", "AF_INET6")),
-            "socket_type": Values(16, [_name(TYPES, number) for number in range(16)]),  # SOCK_TYPE_MASK
-            "protocol": Values(64, PROTOCOLS.values()),
-            "errno": Values(32, _PATH_ERRNOS),
-            "module": Values(64),
-            "function": Values(_FUNCTIONS, FUNCTIONS.values()),
+            "family": CappedLabel(8, ("AF_INET", "AF_INET6")),
+            "socket_type": CappedLabel(16, [_name(TYPES, number) for number in range(16)]),  # SOCK_TYPE_MASK
+            "protocol": CappedLabel(64, PROTOCOLS.values()),
+            "errno": CappedLabel(32, _PATH_ERRNOS),
+            "module": CappedLabel(64),
+            "function": CappedLabel(_FUNCTIONS, FUNCTIONS.values()),
         }
 
     def family(self, number: int) -> str:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 import bcrypt
 
 from inetprobe.commands.serve.web.config import WebConfig
-from inetprobe.commands.serve.web.worker import Lane
+from inetprobe.commands.serve.web.worker import Worker
 
 _MOST_REMEMBERED = 64
 _BCRYPT_BYTES = 72  # bcrypt never saw what comes after; the library refuses it, tools that make hashes cut it off
@@ -22,7 +22,7 @@ class BasicAuth:
 
     def __init__(self) -> None:
         # A stranger's guesses take one thread and at most these places; a client that is known takes none.
-        self._lane: Lane[bool] = Lane("inetprobe-auth", most=16, most_per_client=4)
+        self._lane: Worker[bool] = Worker("inetprobe-auth", most=16, most_per_client=4)
         self._secret = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, None] = OrderedDict()
 

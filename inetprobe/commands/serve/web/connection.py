@@ -14,9 +14,9 @@ from http import HTTPStatus
 import h11
 
 from inetprobe.commands.serve.web.config import WebConfig
-from inetprobe.commands.serve.web.routes import Answer, Request, Routes
+from inetprobe.commands.serve.web.routes import Answer, HttpRequest, Routes
 from inetprobe.commands.serve.web.tls import subject_alternative_names
-from inetprobe.commands.serve.web.transport import Stream
+from inetprobe.commands.serve.web.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Connection:
     """
 
     def __init__(
-        self, stream: Stream, client: str, config: Callable[[], WebConfig], routes: Routes, limits: Limits,
+        self, stream: Transport, client: str, config: Callable[[], WebConfig], routes: Routes, limits: Limits,
         entered: Callable[[Connection], None],
     ) -> None:  # fmt: skip
         self.state = State.READING
@@ -120,7 +120,7 @@ class Connection:
             return False
         self._enter(State.ANSWERING)
         method = head.method.decode("ascii")
-        request = Request(method, head.target.decode("ascii"), _headers(head), self._client)
+        request = HttpRequest(method, head.target.decode("ascii"), _headers(head), self._client)
         answer = await self._routes.answer(request, self._config())
         last = self.ending or not whole
         await self._send(answer, with_body=method != "HEAD", last=last)

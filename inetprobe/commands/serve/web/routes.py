@@ -17,7 +17,7 @@ import inetprobe
 from inetprobe.base.errors import UsageError
 from inetprobe.commands.serve.web.auth import BasicAuth
 from inetprobe.commands.serve.web.config import WebConfig
-from inetprobe.commands.serve.web.worker import BusyError, Lane
+from inetprobe.commands.serve.web.worker import BusyError, Worker
 
 HEALTH, READINESS, LANDING = "/healthz", "/readyz", "/"
 _TEXT, _HTML = "text/plain; charset=utf-8", "text/html; charset=utf-8"
@@ -49,7 +49,7 @@ class Response(NamedTuple):
 Page = Callable[[str, str], Response]
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request without its body. Header names are in lower case; where one repeats, ", " joins its values."""
 
     method: str
@@ -86,7 +86,7 @@ class Routes:
         self._ready = ready
         self._tell = tell
         self._auth = BasicAuth()
-        self._pages: Lane[Response] = Lane("inetprobe-page", most=16, most_per_client=8)
+        self._pages: Worker[Response] = Worker("inetprobe-page", most=16, most_per_client=8)
         self._landing = _LANDING.format(
             version=html.escape(inetprobe.__version__),
             telemetry_path=html.escape(telemetry_path),
@@ -94,7 +94,7 @@ class Routes:
             readiness=READINESS,
         ).encode()
 
-    async def answer(self, request: Request, config: WebConfig) -> Answer:
+    async def answer(self, request: HttpRequest, config: WebConfig) -> Answer:
         """Never raises: what goes wrong is told, and answered by 500."""
         try:
             answer = await self._answer(request, config)
@@ -112,7 +112,7 @@ class Routes:
         self._auth.close()
         self._pages.close()
 
-    async def _answer(self, request: Request, config: WebConfig) -> Answer:
+    async def _answer(self, request: HttpRequest, config: WebConfig) -> Answer:
         path, _, query = _origin(request.target).partition("?")
         if path not in (HEALTH, READINESS) and not await self._auth.allows(
             config, request.headers.get("authorization"), request.client
@@ -135,7 +135,7 @@ class Routes:
         policy = "default-src 'none'; frame-ancestors 'none'"
         return Answer(200, self._landing, {"Content-Type": _HTML, "Content-Security-Policy": policy})
 
-    async def _telemetry(self, request: Request, query: str) -> Answer:
+    async def _telemetry(self, request: HttpRequest, query: str) -> Answer:
         accept = request.text("accept")
         zipped = accepts_gzip(request.text("accept-encoding"))
         made = await self._pages.run(request.client, (accept, query, zipped), lambda: self._make(accept, query, zipped))

@@ -18,7 +18,7 @@ from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.connection import Connection, Limits, State
 from inetprobe.commands.serve.web.listen import listen, written
 from inetprobe.commands.serve.web.routes import Page, Routes
-from inetprobe.commands.serve.web.transport import Stream
+from inetprobe.commands.serve.web.transport import Transport
 
 _QUIET_SECONDS = 60.0
 _OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -171,7 +171,7 @@ class Server:
             if len(self._connections) >= self._limits.connections:
                 self._evict(list(self._connections))
             connection = Connection(
-                Stream(client), str(place[0]), lambda: self._config, self._routes, self._limits, self._entered
+                Transport(client), str(place[0]), lambda: self._config, self._routes, self._limits, self._entered
             )
             task = asyncio.create_task(connection.run())
             self._connections[connection] = task

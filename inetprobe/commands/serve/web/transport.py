@@ -16,7 +16,7 @@ _CHUNK = 16384  # of TLS, one record
 _NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis server speaks HTTPS.\n"
 
 
-class Stream:
+class Transport:
     """Takes over a non-blocking socket. One coroutine uses it. asyncio's own TLS keeps 256 KiB a connection.
 
     Every method may raise OSError: the peer is gone, or broke TLS. None has a limit of time of its own.

@@ -15,7 +15,7 @@ class BusyError(Exception):
     """The queue is full, or this client's share of it."""
 
 
-class Lane(Generic[T]):
+class Worker(Generic[T]):
     """A thread that calls what it is given, in order.
 
     ``most`` calls at a time are queued or running, ``most_per_client`` of them for one client. All but ``close`` is for

@@ -10,12 +10,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
-from inetprobe.commands.serve.metrics.page import OPENMETRICS, TEXT, Page, wants_openmetrics
-from inetprobe.commands.serve.stream import Example, Stream, Told
+from inetprobe.commands.serve.metrics.exposition import OPENMETRICS, TEXT, Page, wants_openmetrics
+from inetprobe.commands.serve.stream import StreamCounts, TraceExample, VerdictStream
 from inetprobe.record.batch import Batch
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.recount import Aggregate
-from inetprobe.stats.snapshot import Outcome
+from inetprobe.stats.recount import Recount
+from inetprobe.stats.snapshot import OutcomeKey
 from tests.support import builders
 
 # As Prometheus 2.42 and 3.x send it.
@@ -25,7 +25,7 @@ PROMETHEUS_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;
 
 
 def page_of(records, told=None):
-    aggregate, stream = Aggregate(), Stream(DEFAULT_BOUNDS_NS, None, pytest.fail)
+    aggregate, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
     for sink in (aggregate, stream):
         sink.batch(Batch(records), builders.run())
     return Page(SnapshotCollector(aggregate, told or stream.told))
@@ -121,14 +121,14 @@ def test_an_exemplar_lies_in_its_bucket():
 
 def test_of_two_under_one_label_the_newer_is_shown():
     records = builders.record([builders.call(builders.CREATE, 0, 0, 5001, -1)])
-    older, newer = (Example(f"1-{n}", n * 10**9, 5) for n in (1, 2))
-    family = Outcome(2, 1, 0, 1)
-    odd = [Outcome(2, 1, n, 1) for n in (10**6, 10**6 + 1)]
-    aggregate = Aggregate()
+    older, newer = (TraceExample(f"1-{n}", n * 10**9, 5) for n in (1, 2))
+    family = OutcomeKey(2, 1, 0, 1)
+    odd = [OutcomeKey(2, 1, n, 1) for n in (10**6, 10**6 + 1)]
+    aggregate = Recount()
     many = np.tile(records, 100)
     many["protocol"] = np.arange(1000, 1100)
     aggregate.batch(Batch(np.concatenate([records, many])), builders.run())
-    told = Told(failures={odd[0]: newer, odd[1]: older, family: older})
+    told = StreamCounts(failures={odd[0]: newer, odd[1]: older, family: older})
     page = Page(SnapshotCollector(aggregate, lambda: told))
     shown = [
         line.split(" # ")[1]
@@ -139,7 +139,7 @@ def test_of_two_under_one_label_the_newer_is_shown():
 
 
 def test_an_exemplar_from_before_the_epoch_has_no_time():
-    told = Told(failures={Outcome(2, 1, 0, 1): Example("1-1", -5, 5)})
+    told = StreamCounts(failures={OutcomeKey(2, 1, 0, 1): TraceExample("1-1", -5, 5)})
     records = builders.record([builders.call(builders.CREATE, 0, 0, 5001, -1)])
     exemplar = exemplars(page_of(records, lambda: told))[
         "inetprobe_socket_creation_failures_total", "SOCK_STREAM", None

@@ -5,16 +5,16 @@ import pytest
 
 from inetprobe.base.errors import VmError
 from inetprobe.vm import accel, emulator, qemu
-from inetprobe.vm import run as host
+from inetprobe.vm import run_in_vm as host
 from inetprobe.vm.guest import protocol
-from inetprobe.vm.run import kernel_label
+from inetprobe.vm.run_in_vm import kernel_label
 from inetprobe.vm.session import BootError, HangError
 
 PORTS = {name: number for number, name in enumerate((*protocol.PORTS, qemu.MONITOR), start=10)}
 
 
 def test_software_emulation_says_so_to_virtme_run():
-    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), cpus=3), Path("/folder"), PORTS)
+    argv = qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz"), cpus=3), Path("/folder"), PORTS)
     assert "--disable-kvm" in argv
     assert argv[argv.index("--cpus") + 1] == "3"
     assert argv[argv.index("--kimg") + 1] == "/k/vmlinuz"
@@ -23,7 +23,7 @@ def test_software_emulation_says_so_to_virtme_run():
 
 
 def test_kvm_never_falls_back_in_silence():
-    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
+    argv = qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
     assert "--disable-kvm" not in argv
     assert "accel=kvm" in argv
     assert "mitigations=off" not in argv
@@ -31,25 +31,25 @@ def test_kvm_never_falls_back_in_silence():
 
 
 def test_the_host_s_root_is_shown_read_only():
-    options = qemu.qemu_options(qemu.Machine(Path("/k")), Path("/folder"), PORTS)
+    options = qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/folder"), PORTS)
     (root,) = [option for option in options if "path=/," in option]
     assert root.endswith("readonly=on")
 
 
 def test_no_device_comes_that_nobody_asked_for():
-    assert "-nodefaults" in qemu.qemu_options(qemu.Machine(Path("/k")), Path("/folder"), PORTS)
+    assert "-nodefaults" in qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/folder"), PORTS)
 
 
 def test_a_newer_qemu_comes_with_its_firmware():
     own = emulator.Emulator(Path("/q/qemu"), (Path("/q/share"),))
-    argv = qemu.build(qemu.Machine(Path("/k/vmlinuz"), emulator=own), Path("/folder"), PORTS)
+    argv = qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz"), emulator=own), Path("/folder"), PORTS)
     assert argv[argv.index("--qemu-bin") + 1] == "/q/qemu"
     assert argv[argv.index("-L") + 1] == "/q/share"
-    assert "--qemu-bin" not in qemu.build(qemu.Machine(Path("/k/vmlinuz")), Path("/folder"), PORTS)
+    assert "--qemu-bin" not in qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz")), Path("/folder"), PORTS)
 
 
 def test_a_comma_in_a_folder_s_name_stays_in_it():
-    options = qemu.qemu_options(qemu.Machine(Path("/k")), Path("/a,b"), PORTS)
+    options = qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/a,b"), PORTS)
     assert any("path=/a,,b," in option for option in options)
 
 
@@ -131,7 +131,7 @@ def test_kvm_is_not_tried_again(boots):
 
 def test_an_image_the_guest_could_not_boot_from_is_refused():
     with pytest.raises(VmError, match="move it elsewhere"):
-        qemu.build(qemu.Machine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)
+        qemu.build(qemu.VirtualMachine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)
 
 
 def test_a_kernel_is_called_by_its_release():

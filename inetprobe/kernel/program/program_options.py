@@ -20,7 +20,7 @@ _MAXACTIVE_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ProgramOptions:
     """What a program is built for.
 
     ``ring_size`` is in bytes, a power of two and whole pages; ``maxactive`` is how many threads may be inside one

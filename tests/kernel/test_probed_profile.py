@@ -5,7 +5,7 @@ import pytest
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
-from inetprobe.kernel.host.profile import features, probe
+from inetprobe.kernel.host.probed_profile import features, probe
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from tests.support.paths import BTF
 

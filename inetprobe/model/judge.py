@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from inetprobe.model.inet_create import CREATE, Call, Outcome
+from inetprobe.model.inet_create import CREATE, Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import PROTS, SOCK_MAX, SOCK_RAW
 from inetprobe.model.reasons import Request, reason
@@ -28,7 +28,7 @@ class Seen(NamedTuple):
     cap_net_raw: bool | None
     errno: str | None
     prot: str | None
-    calls: tuple[Call, ...]
+    calls: tuple[PredictedCall, ...]
 
 
 class Verdict(NamedTuple):
@@ -100,11 +100,11 @@ def _far_fetched(outcome: Outcome) -> bool:
     return outcome.rule == "cgroup" and outcome.errno != "EPERM"
 
 
-def _signature(errno: str | None, prot: str | None, calls: tuple[Call, ...]) -> _Signature:
+def _signature(errno: str | None, prot: str | None, calls: tuple[PredictedCall, ...]) -> _Signature:
     return errno, prot, tuple(map(_same, calls))
 
 
-def _same(call: Call) -> tuple[object, ...]:
+def _same(call: PredictedCall) -> tuple[object, ...]:
     if call.module is not None:
         return call.function, call.depth, call.module
     return call.function, call.depth, call.result, call.pointer
@@ -136,13 +136,13 @@ def _common(one: list[tuple[object, ...]], other: list[tuple[object, ...]]) -> i
     return same
 
 
-def _entered(call: Call) -> tuple[object, ...]:
+def _entered(call: PredictedCall) -> tuple[object, ...]:
     return call.function, call.depth, call.module
 
 
-def _words(call: Call) -> str:
+def _words(call: PredictedCall) -> str:
     return f"{call.function}({call.module or ''}) at depth {call.depth}"
 
 
-def _returned(call: Call) -> str:
+def _returned(call: PredictedCall) -> str:
     return call.pointer if call.pointer is not None else str(call.result)

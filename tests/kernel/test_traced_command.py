@@ -7,7 +7,7 @@ import time
 import pytest
 
 from inetprobe.base.errors import CommandError, UsageError
-from inetprobe.kernel.command import Command, end_like
+from inetprobe.kernel.traced_command import Command, end_like
 from tests.support.paths import ROOT
 
 
@@ -67,7 +67,7 @@ def test_not_executable_is_126(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
 def test_dying_of_the_same_signal(number):
     program = (
-        "from inetprobe.kernel.command import Command, end_like; import sys;"
+        "from inetprobe.kernel.traced_command import Command, end_like; import sys;"
         f"c = Command(['sh', '-c', 'kill -{int(number)} $$']); c.release(); sys.exit(end_like(c.wait()))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-from inetprobe.kernel import doctor
+from inetprobe.kernel import host_checks
 from tests.support.paths import BTF
 
 FUNCTIONS = ["inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module", "register_kprobe"]
@@ -32,7 +32,7 @@ def tree(
 
 
 def found(root):
-    return {check.name: check for check in doctor.examine(root)}
+    return {check.name: check for check in host_checks.examine(root)}
 
 
 def test_a_good_machine(tmp_path):
@@ -65,7 +65,7 @@ def test_no_tracefs_says_how_to_mount_it(tmp_path):
 
 def test_a_closed_tracefs_is_not_to_be_mounted(tmp_path, monkeypatch):
     root = tree(tmp_path)
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: "tracing" not in str(path))
+    monkeypatch.setattr(host_checks.os, "access", lambda path, mode: "tracing" not in str(path))
     check = found(root)["tracefs"]
     assert check.status == "failed"
     assert "as root" in check.fix
@@ -97,7 +97,7 @@ def test_a_missing_required_function_is_named(tmp_path):
 
 def test_every_failure_has_a_fix(tmp_path):
     checks = found(tmp_path_with_nothing(tmp_path))
-    assert not doctor.traceable(list(checks.values()))
+    assert not host_checks.traceable(list(checks.values()))
     assert all(check.fix for check in checks.values() if check.status == "failed")
 
 
@@ -108,10 +108,12 @@ def tmp_path_with_nothing(root):
 
 
 def test_next_is_one_command():
-    good = doctor.Check("machine", "ok", "")
-    assert doctor.next_command([good]).startswith("inetprobe trace -- ")
-    assert doctor.next_command([good, doctor.Check("lockdown", "failed", "", "x")]).startswith("inetprobe vm -- trace")
-    assert doctor.next_command([doctor.Check("privileges", "failed", "", "x")]) == "sudo inetprobe doctor"
+    good = host_checks.Check("machine", "ok", "")
+    assert host_checks.next_command([good]).startswith("inetprobe trace -- ")
+    assert host_checks.next_command([good, host_checks.Check("lockdown", "failed", "", "x")]).startswith(
+        "inetprobe vm -- trace"
+    )
+    assert host_checks.next_command([host_checks.Check("privileges", "failed", "", "x")]) == "sudo inetprobe doctor"
 
 
 def test_json_and_the_text_s_end_have_it():

@@ -85,14 +85,14 @@ def run_in_vm(
         raise UsageError("no command was given for the VM")
     folder = _folder()
     qemu.check_tools()
-    memory_of_kvm = accelerators.Memory(cache_folder(), kernel)
+    memory_of_kvm = accelerators.KvmHistory(cache_folder(), kernel)
     attempts = accelerators.plan(accel, memory_of_kvm.recall(), accelerators.obstacle(), boot_timeout_s)
     progress = Progress(quiet)
     failed_trial = False
     for attempt in attempts:
         # Where instructions are counted there is one thread, and no need of a newer QEMU.
         emulated_by = None if attempt.kvm or attempt.counted else emulator.resolve(progress.say)
-        machine = qemu.Machine(kernel, cpus, memory, attempt.kvm, attempt.counted, tuple(append), emulated_by)
+        machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, attempt.counted, tuple(append), emulated_by)
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
@@ -112,7 +112,7 @@ class _Boot:
     """One attempt."""
 
     def __init__(
-        self, machine: qemu.Machine, attempt: Attempt, job: protocol.Job, progress: Progress, log: Path | None
+        self, machine: qemu.VirtualMachine, attempt: Attempt, job: protocol.Job, progress: Progress, log: Path | None
     ) -> None:
         self._machine = machine
         self._attempt = attempt

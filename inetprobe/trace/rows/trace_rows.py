@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from inetprobe.base import text
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.batch import Batch
@@ -149,7 +149,7 @@ def _own(records: Records, run: Run, recording: str) -> dict[str, pa.Array]:
     columns["comm"] = spread([text.decode(name.partition(b"\0")[0]) for name in names.tolist()], places, NAME)
     values, places = np.unique(records["cgroup_id"], return_inverse=True)
     paths = [run.cgroups.get(identity) for identity in values.tolist()]
-    owners = [who(path) for path in paths]
+    owners = [owner_of(path) for path in paths]
     columns["cgroup"] = spread(paths, places, NAME)
     for name in ("container", "runtime", "pod", "unit"):
         columns[name] = spread([getattr(owner, name) for owner in owners], places, NAME)

@@ -8,14 +8,14 @@ import pyarrow as pa
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
-from inetprobe.trace.rows import traces
+from inetprobe.trace.rows import trace_rows
 
 SCHEMA = pa.schema(
     [
-        ("recording", traces.NAME),
+        ("recording", trace_rows.NAME),
         ("trace_id", pa.utf8()),
         ("position", pa.int32()),
-        *((field.name, field.type) for field in traces.CALL),
+        *((field.name, field.type) for field in trace_rows.CALL),
         ("self_ns", pa.int64()),
     ]
 )
@@ -27,7 +27,7 @@ def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
     ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
     seen.
     """
-    row, position = np.nonzero(traces.used_calls(batch.records))
+    row, position = np.nonzero(trace_rows.used_calls(batch.records))
     parent = pa.array(row)
     calls = rows.column("calls").flatten()
     own = self_times(batch.records)[row, position]
@@ -43,4 +43,4 @@ def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
 
 def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
     """The calls of a batch whose calls nest. Raises RecordingError as ``traces.to_arrow`` does."""
-    return of_traces(traces.to_arrow(batch, run, recording), batch)
+    return of_traces(trace_rows.to_arrow(batch, run, recording), batch)

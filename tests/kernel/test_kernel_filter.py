@@ -4,7 +4,7 @@ import pytest
 
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.program.filter import constants
+from inetprobe.kernel.program.kernel_filter import constants
 from inetprobe.record.filter import build
 
 

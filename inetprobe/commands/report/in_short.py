@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from inetprobe.base.cgroup_owner import who
+from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.words import counted
 from inetprobe.commands.check.result import Case
 from inetprobe.commands.report.causes import Cause
@@ -17,7 +17,7 @@ from inetprobe.model.protocols import UNITS
 from inetprobe.record.accounting import CREATES
 from inetprobe.record.run import Run
 from inetprobe.stats.distribution import Distribution
-from inetprobe.stats.overview import Asker, Process, Requests
+from inetprobe.stats.overview import Asker, ProcessKey, Requests
 from inetprobe.stats.top_keys import OTHER, Other
 from inetprobe.trace.call_trace import CallTrace, own_of
 
@@ -269,9 +269,9 @@ def _module(alias: str | None, asked: Requests, by: Mapping[Hashable, int], runs
     )
 
 
-def _asker(asker: Asker, facts: Mapping[Process, object]) -> str:
-    fact = facts.get(Process(asker.pid, asker.comm))
-    label = who(getattr(fact, "cgroup", None)).label()
+def _asker(asker: Asker, facts: Mapping[ProcessKey, object]) -> str:
+    fact = facts.get(ProcessKey(asker.pid, asker.comm))
+    label = owner_of(getattr(fact, "cgroup", None)).label()
     comm = asker.comm or "(no name)"
     return f"{comm} in {label}" if label else comm
 

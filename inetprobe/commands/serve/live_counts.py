@@ -13,7 +13,7 @@ from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.source import LiveOptions
 from inetprobe.record.filter import Filters
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.snapshot import Counts
+from inetprobe.stats.snapshot import SnapshotSource
 from inetprobe.trace.pump import Source
 
 #: Bytes: the stream has a rate limit, and its reader wakes up for every record.
@@ -42,7 +42,7 @@ class ServeOptions:
     verbose: bool = False
 
 
-class ServeSource(Source, Counts, Protocol):
+class ServeSource(Source, SnapshotSource, Protocol):
     """Counts since ``open_live`` returned, and the stream as a Source.
 
     ``snapshot`` is called while another thread is in ``batches``; ``stop`` by a third. ``batches`` ends after ``stop``.

@@ -7,10 +7,10 @@ import pytest
 
 from inetprobe.base.files import OutputFile
 from inetprobe.commands.check.baseline import Baseline, compare
-from inetprobe.commands.report import numbers, summary
+from inetprobe.commands.report import in_short, numbers
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow.writer import RecordingSink
+from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import pump
 from tests.support import builders, recorded
@@ -32,7 +32,7 @@ def golden(name, said, update):
 
 
 def test_the_summary_of_every_kind(every, update_goldens):
-    golden("report-every.txt", spoken(summary.summary(gathered(every))), update_goldens)
+    golden("report-every.txt", spoken(in_short.summary(gathered(every))), update_goldens)
 
 
 def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
@@ -41,14 +41,14 @@ def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
     recorded.timed(after, 1.6, failing=40, seed=2)
     now, old = gathered(after, sample=True), gathered(before, sample=True)
     changes = compare(now.sample, [one.run for one in now.recordings], Baseline(old.recordings[0].run, old.sample))
-    golden("report-baseline.txt", spoken(summary.summary(now, changes)), update_goldens)
+    golden("report-baseline.txt", spoken(in_short.summary(now, changes)), update_goldens)
 
 
 def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens):
     source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
-    sink = RecordingSink(OutputFile.create(tmp_path / "model.arrows"), source.run)
+    sink = RecordingWriter(OutputFile.create(tmp_path / "model.arrows"), source.run)
     pump(source, Filters(), [sink])
-    golden("report-model.txt", spoken(summary.summary(gathered(tmp_path / "model.arrows"))), update_goldens)
+    golden("report-model.txt", spoken(in_short.summary(gathered(tmp_path / "model.arrows"))), update_goldens)
 
 
 @pytest.mark.parametrize("result", [0, 256])
@@ -61,14 +61,14 @@ def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
     records = builders.record(calls, protocol=132)
     run = replace(builders.run(), profile=profile)
     stopped = recorded.write(tmp_path / "stopped.arrows", records, run=run)
-    said = spoken(summary.summary(gathered(stopped)))
+    said = spoken(in_short.summary(gathered(stopped)))
     assert f"note: net-pf-2-proto-132 (sctp): asked for once by python3; {line}; the wait was 250~ms." in said
     fixed = recorded.every_kind(tmp_path / "fixed.arrows")
-    assert line not in spoken(summary.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
+    assert line not in spoken(in_short.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
 
 
 def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):
-    said = spoken(summary.summary(gathered(recorded.fine(tmp_path / "fine.arrows"))))
+    said = spoken(in_short.summary(gathered(recorded.fine(tmp_path / "fine.arrows"))))
     assert "Nothing failed." in said
     assert "No socket asked for a module." in said
     assert "Nothing was lost: 3 records" in said
@@ -85,7 +85,7 @@ def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
         program_skipped={"sk_alloc:return": 6},
     )
     records = np.tile(builders.created(prot=b"TCP"), 3)
-    said = spoken(summary.summary(gathered(recorded.write(tmp_path / "r.arrows", records, books))))
+    said = spoken(in_short.summary(gathered(recorded.write(tmp_path / "r.arrows", records, books))))
     assert "bad: 12 sockets left no trace: ring_full: the reader was slower than the sockets" in said
     assert "bad: 1 socket left no trace: thread_died" in said
     assert "bad: 5 probe hits missed: inet_create:entry" in said
@@ -97,17 +97,17 @@ def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
 
 def test_deviations_are_said_though_nothing_failed(tmp_path):
     odd = builders.record([builders.call(builders.CREATE, 0, 0, 5000)], prot=b"TCP")
-    said = spoken(summary.summary(gathered(recorded.write(tmp_path / "odd.arrows", odd))))
+    said = spoken(in_short.summary(gathered(recorded.write(tmp_path / "odd.arrows", odd))))
     assert (
         "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: not as the model predicts. Call 2: expected" in said
     )
 
 
 def test_names():
-    assert summary.names({"a": 7}) == "a"
-    assert summary.names({"a": 1, "b": 2}) == "b (2) and a (1)"
-    assert summary.names({"a": 3, "b": 2, "c": 1, "d": 1, "": 1}) == "a (3), b (2), c (1) and 2 others"
-    assert summary.names({"": 1}) == "(no name)"
+    assert in_short.names({"a": 7}) == "a"
+    assert in_short.names({"a": 1, "b": 2}) == "b (2) and a (1)"
+    assert in_short.names({"a": 3, "b": 2, "c": 1, "d": 1, "": 1}) == "a (3), b (2), c (1) and 2 others"
+    assert in_short.names({"": 1}) == "(no name)"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.model import inet_create
+from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.reasons import RULES
-from inetprobe.model.verdict import Seen, judge
 from inetprobe.model.ways import Explorer, outcomes
 from inetprobe.model.world import Machine
 from inetprobe.record.batch import Batch
