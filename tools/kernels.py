@@ -39,7 +39,7 @@ def run(kernel: str, arguments: list[str]) -> Outcome:
     with log.open("w") as out:
         status = subprocess.run(
             [sys.executable, ROOT / "tools" / "live.py", "-q", "-rA", "--durations=20", *(arguments or ["tests/live"])],
-            env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel},
+            env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel, "INETPROBE_LIVE_CYCLES": "50"},
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

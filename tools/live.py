@@ -1,4 +1,7 @@
-"""Run the live tests in one VM: ``live.py [PYTEST ARGUMENTS]``. The console log stays in build/ when they fail."""
+"""Run the live tests in one VM: ``live.py [--name NAME] [PYTEST ARGUMENTS]``.
+
+The console log stays in build/NAME-console.log when they fail.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from inetprobe.vm import kernels
 from inetprobe.vm.run_in_vm import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
-CONSOLE_LOG = ROOT / "build" / "live-console.log"
 TIMEOUT_S = 4500.0
 
 
@@ -25,18 +27,23 @@ def main() -> int:
     """The tests' own exit status, or 125 when the VM itself failed."""
     os.chdir(ROOT)
     os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest's home is another
-    argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
+    name, arguments = "live", sys.argv[1:]
+    if arguments[:1] == ["--name"]:
+        name, arguments = arguments[1], arguments[2:]
+    console_log = ROOT / "build" / f"{name}-console.log"
+    os.environ["INETPROBE_LIVE_NAME"] = name
+    argv = [sys.executable, "-m", "pytest", *(arguments or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
         # A kernel that stumbled cannot be trusted with the tests that follow: it ends the VM, and its console is shown.
-        status = run_in_vm(argv, kernel=kernel, append=["oops=panic"], timeout_s=TIMEOUT_S, console_log=CONSOLE_LOG)
+        status = run_in_vm(argv, kernel=kernel, append=["oops=panic"], timeout_s=TIMEOUT_S, console_log=console_log)
     except InetprobeError as error:
         say(f"{error}")
         status = error.exit_code
     if status == 0:
-        CONSOLE_LOG.unlink()
-    elif CONSOLE_LOG.exists():
-        say(f"the VM's console log is {CONSOLE_LOG.relative_to(ROOT)}")
+        console_log.unlink()
+    elif console_log.exists():
+        say(f"the VM's console log is {console_log.relative_to(ROOT)}")
     return status
 
 

@@ -1,45 +1,45 @@
 #!/bin/sh
-# Makes .venv/ in the checkout with inetprobe and its tools in it; called by `make setup` when something has changed.
-# Arguments are more Debian packages, such as `make bench` needs.
+# Makes .venv/ in the checkout with inetprobe in it: `setup.sh trace` has what tracing needs, `setup.sh tests` adds what
+# the tests need, `setup.sh newest` makes build/newest/ with the newest of everything, and `setup.sh packages NAME…`
+# installs Debian packages. Called by make when something has changed; what is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
 
 # python3-bpfcc is BCC, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng asks
-# it for a kernel's version), iproute2 (loopback). The tests' independent witnesses: strace, bpftrace, curl, systemd for
-# systemd-analyze, Chromium for the report's page and poppler-utils for what it prints, a Java for Spark, flamegraph.pl,
-# which libdevel-nytprof-perl brings, jq and ping for the examples of --help, the shells that are completed in, mandoc.
-packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2 strace bpftrace curl systemd"
-packages="$packages chromium poppler-utils default-jre-headless libdevel-nytprof-perl"
-packages="$packages jq iputils-ping zsh fish mandoc $*"
+# it for a kernel's version), iproute2 (loopback).
+trace_packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2"
+# The tests' independent witnesses: strace, bpftrace, curl, systemd for systemd-analyze, gcc for structure layouts and
+# programs to be traced, Chromium for the report's page and poppler-utils for what it prints, a Java for Spark,
+# flamegraph.pl, which libdevel-nytprof-perl brings, jq and ping for the examples of --help, the shells that are
+# completed in, mandoc.
+test_packages="strace bpftrace curl systemd gcc libc6-dev chromium poppler-utils default-jre-headless
+    libdevel-nytprof-perl jq iputils-ping zsh fish mandoc"
 python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
+log=build/setup.txt
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+# Runs a command whose output nobody wants to read unless it fails.
+quietly() {
+    "$@" >>"$log" 2>&1 </dev/null || { tail -n 30 "$log" >&2; return 1; }
+}
+
 missing_packages() {
-    for package in $packages; do
+    for package in "$@"; do
         status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
         case $status in ii*) ;; *) printf '%s ' "$package" ;; esac
     done
 }
 
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    else
-        command -v sudo >/dev/null || fail "not root and no sudo: install these packages yourself: $missing"
-        sudo "$@"
-    fi
-}
-
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 "$@" </dev/null
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -q -y -o DPkg::Lock::Timeout=600 --no-install-recommends "$@"
 }
 
 # The lock of the package lists has no timeout of apt's own: another apt may hold it for a while.
 update_lists() {
     for attempt in 1 2 3 4 5 6; do
-        apt_get update && return
+        quietly apt_get update && return
         [ "$attempt" -lt 6 ] || break
         say "apt-get update failed, trying again in 10 s"
         sleep 10
@@ -48,30 +48,74 @@ update_lists() {
 }
 
 install_packages() {
-    missing=$(missing_packages)
+    missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
     command -v apt-get >/dev/null || fail "this is no Debian: install what these packages hold yourself: $missing"
-    say "installing Debian packages: $missing"
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "not root and no sudo: install these packages yourself: $missing"
+        sudo="sudo DEBIAN_FRONTEND=noninteractive"
+    fi
     update_lists
     # shellcheck disable=SC2086 # a list of words
-    apt_get install --no-install-recommends $missing || fail "these packages could not be installed: $missing"
+    cost=$(apt_get install --print-uris $missing | awk '/^\047/ { n++; bytes += $3 }
+        END { printf "%d Debian packages (%d MB to download)", n, bytes / 1e6 }')
+    say "installing $cost: $missing"
+    # shellcheck disable=SC2086
+    quietly apt_get install $missing || fail "these packages could not be installed: $missing"
 }
 
-make_venv() {
+install_locked() { # LOCK: exactly the versions and digests that the file names, then inetprobe itself
+    say "installing $(grep -c '^[a-z]' "$1") Python packages of $1 into .venv ($2)"
+    quietly .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$1" ||
+        fail "the packages of $1 could not be installed; the whole output is in $log"
+    quietly .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . ||
+        fail "inetprobe could not be installed; the whole output is in $log"
+}
+
+python_found() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than 3.11"
+}
+
+mkdir -p build
+: >"$log"
+stage=$1
+shift
+case $stage in
+trace)
+    case $PWD in *[[:space:]]*) say "this folder's path has a space in it: everything but the VM works here" ;; esac
+    # shellcheck disable=SC2086
+    install_packages $trace_packages
+    python_found
     if ! .venv/bin/python -c 'import bcc' 2>/dev/null; then
-        say "making .venv from $python, which sees the system's bcc"
+        say "making .venv of $python, which sees the system's bcc"
         "$python" -m venv --clear --system-site-packages .venv
     fi
-    say "installing inetprobe and its tools into .venv"
-    # Eagerly: what the system has of numpy or click may be too old for what pip installs beside it.
-    .venv/bin/python -m pip install -q --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[vm,dev]'
-}
-
-install_packages
-make_venv
-# Prometheus, the tests' scraper, is unpacked into the cache: an installed one would begin to serve.
-.venv/bin/python -m tests.support.prometheus >/dev/null || fail "Prometheus could not be fetched"
-.venv/bin/python -c 'import bcc, inetprobe' || fail "bcc or inetprobe cannot be imported from .venv"
-touch .venv/ready
-say "done: .venv/bin/inetprobe"
+    install_locked tools/lock/trace.txt "about 350 MB"
+    .venv/bin/python -c 'import bcc, inetprobe' || fail "bcc or inetprobe cannot be imported from .venv"
+    touch .venv/ready
+    say "done: .venv/bin/inetprobe"
+    ;;
+tests)
+    # shellcheck disable=SC2086
+    install_packages $test_packages
+    install_locked tools/lock/tests.txt "about 1,300 MB"
+    # Prometheus, the tests' scraper, is unpacked into the cache: an installed one would begin to serve.
+    quietly .venv/bin/python -m tests.support.prometheus || fail "Prometheus could not be fetched"
+    touch .venv/tests-ready
+    say "done: the tests have what they need"
+    ;;
+newest)
+    python_found
+    say "making build/newest with the newest of everything that pyproject.toml names"
+    "$python" -m venv --clear --system-site-packages build/newest
+    quietly build/newest/bin/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager \
+        -e '.[dev]' || fail "the newest packages could not be installed; the whole output is in $log"
+    ;;
+packages)
+    install_packages "$@"
+    ;;
+*)
+    fail "unknown stage $stage: give trace, tests, newest or packages"
+    ;;
+esac

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from inetprobe import __version__
 from inetprobe.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, FULL, InetprobeError
 from inetprobe.base.text import printable
+from inetprobe.cli.extras import missing_extra
 from inetprobe.cli.terminal import _forget_stdout, _leave_quietly, _open_what_is_closed, _say, no_library_threads
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
@@ -89,6 +90,12 @@ def main() -> None:
     except InetprobeError as error:
         _say(f"inetprobe: {printable(str(error))}")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        lacking = missing_extra(error)
+        if lacking is None:
+            raise
+        _say(f"inetprobe: {lacking}")
+        sys.exit(lacking.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:

@@ -23,10 +23,11 @@ import inetprobe.commands.replay
 import inetprobe.commands.trace
 import inetprobe.record.arrow.writer
 from inetprobe.cli.main import main
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
-BOOKS = HERE.parents[1] / "build" / f"books-{os.uname().release}.jsonl"
+BOOKS = ROOT / "build" / f"books-{os.uname().release}-{os.environ.get('INETPROBE_LIVE_NAME', 'live')}.jsonl"
 
 
 @dataclass

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.live.conftest import command
+from tests.support.paths import ROOT
+
 NOBODY = 65534
 SOCKET = [sys.executable, "-c", "import socket; socket.socket()"]
 
@@ -38,23 +40,18 @@ def run(home, *argv):
     )
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [("trace", "--format", "json", "-o", "{out}", "--"), ("trace", "--stack", "user", "--"), ("top", "--once", "--")],
-    ids=lambda argv: " ".join(argv[:3]),
-)
+@pytest.mark.parametrize("argv", [("trace", "-o", "{out}", "--"), ("top", "--once", "--")], ids=" ".join)
 def test_root_traces_from_a_closed_home(home, tmp_path, argv):
+    """``tests/cli/test_live.py`` holds it for every way to trace: nothing is loaded once it could not be."""
     done = run(home, *(word.format(out=tmp_path / "out.arrows") for word in argv), *SOCKET)
     assert done.returncode == 0, done.stderr
-    assert "1 sockets created" in done.stderr or "1 socket created" in done.stderr
+    assert "1 socket created" in done.stderr.replace("1 sockets", "1 socket")
 
 
-@pytest.mark.parametrize("argv", [("trace",), ("record", "-o", "{out}"), ("top", "--once"), ("serve", "--once")])
-def test_without_root_a_live_command_is_a_sentence(tmp_path, argv):
-    tmp_path.chmod(0o777)
-    words = [word.format(out=tmp_path / "out.arrows") for word in argv]
+def test_without_root_a_live_command_is_a_sentence():
+    """``tests/cli/test_exit_statuses.py`` has the other commands, on a machine whose kernel cannot be traced anyway."""
     done = subprocess.run(
-        ["setpriv", f"--reuid={NOBODY}", "--clear-groups", sys.executable, "-m", "inetprobe", *words],
+        ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *command("trace")],
         capture_output=True,
         text=True,
         check=False,

@@ -252,19 +252,21 @@ def test_both_mechanisms_give_the_same_traces(tmp_path):
     assert shown[0] == shown[1]
 
 
-def test_attaching_and_detaching_fifty_times_under_load_shows_no_half_trace():
+def test_attaching_and_detaching_under_load_shows_no_half_trace():
+    """Five times, and fifty in `make test-kernels`: a probe comes and goes slowly on an emulated machine."""
+    times = os.environ.get("INETPROBE_LIVE_CYCLES", "5")
     stream = "import socket\nwhile True: socket.socket(2, 1, 0).close()"
     makers = [subprocess.Popen([sys.executable, "-c", stream]) for _ in range(2)]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.live.cycles", "50"], capture_output=True, text=True, timeout=600, check=False
+            [sys.executable, "-m", "tests.live.cycles", times], capture_output=True, text=True, timeout=600, check=False
         )
     finally:
         for maker in makers:
             maker.send_signal(signal.SIGKILL)
             maker.wait()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "50 cycles" in done.stdout
+    assert f"{times} cycles" in done.stdout
     print(done.stdout)
 
 

@@ -9,21 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from inetprobe.base.errors import FULL, InetprobeError, UsageError
+from inetprobe.base.errors import FULL, UsageError
 
 _ROWS = 2048
 
 
 @contextmanager
 def opened(tables: Mapping[str, Any]) -> Iterator[Any]:
-    """A connection that knows ``tables`` (name → Arrow stream) and can reach nothing else.
+    """A connection that knows ``tables`` (name → Arrow stream) and can reach nothing else."""
+    import duckdb  # the extra ``query`` brings it
 
-    Raises InetprobeError where DuckDB is not installed.
-    """
-    try:
-        import duckdb
-    except ImportError:
-        raise InetprobeError("query needs DuckDB, which is not installed: pip install duckdb") from None
     with tempfile.TemporaryDirectory(prefix="inetprobe-query-") as spill:
         settings: dict[str, Any] = {
             "temp_directory": spill,  # else a folder .tmp where the user is

@@ -124,8 +124,9 @@ def cache_programs() -> None:
     options = "ro,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
     mount("9p", protocol.SYSTEM_TAG, SYSTEM, options)
     cached = [folder for pattern in PROGRAMS for folder in sorted(Path(SYSTEM).glob(pattern))]
-    if Path(sys.prefix) != Path("/usr"):  # a virtual environment
-        cached.append(Path(SYSTEM) / Path(sys.prefix).relative_to("/"))
+    environment = Path(sys.executable).parents[1]
+    if (environment / "pyvenv.cfg").exists():  # sys.prefix is not its path: under -S nothing sets that
+        cached.append(Path(SYSTEM) / environment.relative_to("/"))
     for folder in cached:
         if folder.is_dir() and not folder.is_symlink():
             mount("none", str(folder), f"/{folder.relative_to(SYSTEM)}", "bind,ro")
