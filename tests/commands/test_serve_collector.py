@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from inetprobe import __version__
+from inetprobe.commands.serve.metrics.catalog import METRICS
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
 from inetprobe.commands.serve.metrics.exposition import Page
-from inetprobe.commands.serve.stream import Selected, StreamCounts, VerdictStream
+from inetprobe.commands.serve.stream import StreamCounts, StreamSelector, VerdictStream
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.filter import Filters
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
@@ -26,32 +27,6 @@ from tests.support.paths import GOLDENS
 from tests.support.prometheus import promtool
 
 GOLDEN = GOLDENS / "metrics.txt"
-CONTRACT = {
-    "inetprobe_socket_creations_total": ("counter", {"family", "socket_type", "protocol"}),
-    "inetprobe_socket_creation_failures_total": ("counter", {"family", "socket_type", "protocol", "errno"}),
-    "inetprobe_socket_creations_incomplete_total": ("counter", {"reason"}),
-    "inetprobe_call_duration_seconds": ("histogram", {"function"}),
-    "inetprobe_socket_creation_duration_seconds": ("histogram", {"family", "socket_type"}),
-    "inetprobe_module_requests_total": ("counter", {"module"}),
-    "inetprobe_module_request_failures_total": ("counter", {"module"}),
-    "inetprobe_records_total": ("counter", {"verdict"}),
-    "inetprobe_records_lost_total": ("counter", {"reason"}),
-    "inetprobe_probe_hits_total": ("counter", {"function", "probe"}),
-    "inetprobe_probe_misses_total": ("counter", {"function", "probe"}),
-    "inetprobe_probe_attached": ("gauge", {"function", "probe", "mechanism"}),
-    "inetprobe_sockets_in_flight": ("gauge", set()),
-    "inetprobe_up": ("gauge", set()),
-    "inetprobe_scrape_duration_seconds": ("gauge", set()),
-    "inetprobe_label_overflows_total": ("counter", {"label"}),
-    "inetprobe_bpf_run_time_seconds_total": ("counter", {"program"}),
-    "inetprobe_bpf_runs_total": ("counter", {"program"}),
-    "inetprobe_build_info": ("gauge", {"version"}),
-    # Beyond the contract's table: the identity's other terms, and how full the maps are.
-    "inetprobe_socket_creation_entries_total": ("counter", set()),
-    "inetprobe_socket_creations_filtered_total": ("counter", set()),
-    "inetprobe_map_entries": ("gauge", {"map"}),
-    "inetprobe_map_capacity": ("gauge", {"map"}),
-}
 FUNCTIONS = ("inet_create", "inet6_create", "sk_alloc", "sk_prot_alloc", "__request_module")
 BOUNDS = (1000, 2000)
 
@@ -117,34 +92,34 @@ def ordinary():
 
 def of_model(kernel):
     source = ModelSource(BUILT_IN_PROFILES[kernel], EVERY_PATH)
-    aggregate, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
-    pump(source, Filters(), [aggregate, Selected(stream, 10_000_000)])
-    return aggregate, stream
+    recount, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
+    pump(source, Filters(), [recount, StreamSelector(stream, 10_000_000)])
+    return recount, stream
 
 
 def test_the_whole_page_of_everything_the_model_can_make(update_goldens):
-    aggregate, stream = of_model("6.1")
-    page = page_of(aggregate, stream.told, itself=False)
+    recount, stream = of_model("6.1")
+    page = page_of(recount, stream.counts, itself=False)
     shown = page.render().body.decode().replace(f'version="{__version__}"', 'version="…"')
     if update_goldens:
         GOLDEN.write_text(shown)
     assert shown == GOLDEN.read_text()
 
 
-def test_names_types_and_labels_are_the_contracts():
-    found = {}
-    for family in page_of(Fixed(ordinary()), itself=False)._registry.collect():
-        ends = {"counter": "_total", "info": "_info"}.get(family.type, "")
+def test_the_page_has_the_catalogs_names_types_labels_and_help():
+    shown = {}
+    for family in SnapshotCollector(Fixed(ordinary()), StreamCounts).collect():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = set().union(*(sample.labels for sample in family.samples)) - {"le"}
-        found[family.name + ends] = ("gauge" if family.type == "info" else family.type, labels)
+        shown[family.name + suffix] = family.type, labels, family.documentation
         assert not [sample for sample in family.samples if sample.name.endswith("_created")]
-    assert found == CONTRACT
+    assert shown == {spec.name: (spec.type, set(spec.labels), spec.help) for spec in METRICS}
 
 
 def test_promtool_has_no_complaint():
-    aggregate, stream = of_model("6.1")
+    recount, stream = of_model("6.1")
     for counts, told in (
-        (aggregate, stream.told),
+        (recount, stream.counts),
         (Fixed(ordinary()), StreamCounts),
         (Fixed(Snapshot(BOUNDS)), StreamCounts),
     ):
@@ -160,15 +135,15 @@ def test_an_ordinary_host_has_about_300_series():
 
 @pytest.mark.parametrize("kernel", BUILT_IN_PROFILES)
 def test_the_page_has_every_record_once(kernel):
-    aggregate, stream = of_model(kernel)
-    samples = scraped(page_of(aggregate, stream.told))
-    fed = aggregate.sockets
+    recount, stream = of_model(kernel)
+    samples = scraped(page_of(recount, stream.counts))
+    fed = recount.sockets
     assert values(samples, "inetprobe_socket_creations_total") == fed
     assert values(samples, "inetprobe_socket_creation_entries_total") == fed
     assert values(samples, "inetprobe_socket_creation_duration_seconds_count") == fed
     functions = values(samples, "inetprobe_call_duration_seconds_count", by=("function",))
     assert functions[("inet_create",)] + functions[("inet6_create",)] >= fed  # those that nest too
-    failed = sum(count for outcome, count in aggregate.snapshot().outcomes.items() if outcome.errno)
+    failed = sum(count for outcome, count in recount.snapshot().outcomes.items() if outcome.errno)
     assert values(samples, "inetprobe_socket_creation_failures_total") == failed > 0
     assert functions[("__request_module",)] == values(samples, "inetprobe_module_requests_total")
     judged = values(samples, "inetprobe_records_total", by=("verdict",))

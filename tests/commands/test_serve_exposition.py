@@ -25,10 +25,10 @@ PROMETHEUS_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;
 
 
 def page_of(records, told=None):
-    aggregate, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
-    for sink in (aggregate, stream):
+    recount, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
+    for sink in (recount, stream):
         sink.batch(Batch(records), builders.run())
-    return Page(SnapshotCollector(aggregate, told or stream.told))
+    return Page(SnapshotCollector(recount, told or stream.counts))
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_of_two_under_one_label_the_newer_is_shown():
     older, newer = (TraceExample(f"1-{n}", n * 10**9, 5) for n in (1, 2))
     family = OutcomeKey(2, 1, 0, 1)
     odd = [OutcomeKey(2, 1, n, 1) for n in (10**6, 10**6 + 1)]
-    aggregate = Recount()
+    recount = Recount()
     many = np.tile(records, 100)
     many["protocol"] = np.arange(1000, 1100)
-    aggregate.batch(Batch(np.concatenate([records, many])), builders.run())
+    recount.batch(Batch(np.concatenate([records, many])), builders.run())
     told = StreamCounts(failures={odd[0]: newer, odd[1]: older, family: older})
-    page = Page(SnapshotCollector(aggregate, lambda: told))
+    page = Page(SnapshotCollector(recount, lambda: told))
     shown = [
         line.split(" # ")[1]
         for line in page.render("application/openmetrics-text").body.decode().splitlines()

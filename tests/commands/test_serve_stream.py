@@ -7,7 +7,14 @@ import threading
 import numpy as np
 import pytest
 
-from inetprobe.commands.serve.stream import Selected, Slot, StreamCounts, TraceExample, VerdictStream, needs_explaining
+from inetprobe.commands.serve.stream import (
+    DurationKey,
+    StreamCounts,
+    StreamSelector,
+    TraceExample,
+    VerdictStream,
+    needs_explaining,
+)
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters
@@ -53,7 +60,7 @@ def test_verdicts_are_those_of_each_trace():
     for trace in call_traces(Batch(KINDS), builders.run()):
         word = verdict.judge(trace, builders.run().profile).verdict
         expected[word] = expected.get(word, 0) + 6
-    assert stream.told().verdicts == expected
+    assert stream.counts().verdicts == expected
     assert set(expected) >= {"ok", "incomplete", "unmodelled"}
 
 
@@ -65,11 +72,11 @@ def test_the_newest_creation_is_the_example_of_its_bucket_and_failure():
     slow["calls"]["duration_ns"][0, 0] = 1_000_001
     stream.batch(Batch(np.concatenate([old, new, slow])), builders.run())
     newest = TraceExample("1-8", OFFSET + 2 * 10**9 + 10_000, 10_000)
-    assert stream.told() == StreamCounts(
-        verdicts=stream.told().verdicts,
+    assert stream.counts() == StreamCounts(
+        verdicts=stream.counts().verdicts,
         durations={
-            Slot(2, 1, 1): newest,
-            Slot(2, 1, 3): TraceExample("1-9", OFFSET + 3 * 10**9 + 1_000_001, 1_000_001),
+            DurationKey(2, 1, 1): newest,
+            DurationKey(2, 1, 3): TraceExample("1-9", OFFSET + 3 * 10**9 + 1_000_001, 1_000_001),
         },
         failures={OutcomeKey(2, 1, 0, 93): newest},
     )
@@ -78,7 +85,7 @@ def test_the_newest_creation_is_the_example_of_its_bucket_and_failure():
 def test_what_was_not_seen_to_end_and_what_no_create_made_are_no_examples():
     stream = VerdictStream(BOUNDS, None, refuse)
     stream.batch(Batch(KINDS[[8, 10, 11]]), builders.run())
-    told = stream.told()
+    told = stream.counts()
     assert (sum(told.verdicts.values()), told.durations, told.failures) == (3, {}, {})
 
 
@@ -87,7 +94,7 @@ def test_examples_are_bounded_and_the_newest_stay():
     records = np.tile(builders.record([builders.call(builders.CREATE, 0, 0, 5000, -93)]), 1000)
     records["protocol"] = records["type"] = np.arange(1000)
     stream.batch(Batch(records), builders.run())
-    told = stream.told()
+    told = stream.counts()
     assert len(told.durations) == len(told.failures) == 256
     assert {outcome.protocol for outcome in told.failures} == set(range(744, 1000))
 
@@ -97,7 +104,7 @@ def test_malformed_records_count_as_lost():
     broken["calls"]["depth"][0, 1] = 7
     stream = VerdictStream(BOUNDS, None, refuse)
     pump(Once(np.concatenate([builders.created(prot=b"TCP"), broken, broken])), Filters(), [stream])
-    assert (stream.told().verdicts, stream.told().malformed) == ({"ok": 1}, 2)
+    assert (stream.counts().verdicts, stream.counts().malformed) == ({"ok": 1}, 2)
 
 
 def test_the_log_has_the_same_lines_as_format_json():
@@ -131,7 +138,7 @@ def test_counting_goes_on_without_the_logs_reader_and_that_is_said_once(error):
     stream = VerdictStream(BOUNDS, Full(error), said.append)
     pump(Once(np.tile(KINDS, 2)), Filters(), [stream])
     stream.batch(Batch(KINDS), builders.run())
-    assert sum(stream.told().verdicts.values()) == 36
+    assert sum(stream.counts().verdicts.values()) == 36
     assert said == [f"the log of failures ends here, since it cannot be written: {error.strerror}"]
 
 
@@ -144,8 +151,8 @@ def test_a_recordings_stream_is_what_needs_explaining():
     assert np.flatnonzero(needs_explaining(Batch(KINDS), 1 << 63)).tolist() == [2, 3, 4, 7, 8]
     assert needs_explaining(Batch(builders.created(flags=RECORD_ENTRY_MISSED)), 10**7).all()
     stream = VerdictStream(BOUNDS, None, refuse)
-    pump(Once(KINDS), Filters(), [Selected(stream, 10**7)])
-    assert sum(stream.told().verdicts.values()) == 5
+    pump(Once(KINDS), Filters(), [StreamSelector(stream, 10**7)])
+    assert sum(stream.counts().verdicts.values()) == 5
 
 
 def test_made_up_protocols_cannot_fill_the_memory():
@@ -155,7 +162,7 @@ def test_made_up_protocols_cannot_fill_the_memory():
     records["calls"]["module_protocol"] = records["protocol"][:, None]
     stream.batch(Batch(records), builders.run())
     assert 4000 < verdict._judged.cache_info().currsize <= 8192
-    assert sum(stream.told().verdicts.values()) == 9000
+    assert sum(stream.counts().verdicts.values()) == 9000
 
 
 def test_told_may_be_asked_while_batches_arrive():
@@ -165,7 +172,7 @@ def test_told_may_be_asked_while_batches_arrive():
 
     def ask():
         while not done.is_set():
-            told = stream.told()
+            told = stream.counts()
             total = sum(told.verdicts.values())
             if total % 12 or (total and not told.failures):
                 wrong.append(told)
@@ -177,4 +184,4 @@ def test_told_may_be_asked_while_batches_arrive():
     done.set()
     asking.join()
     assert not wrong
-    assert sum(stream.told().verdicts.values()) == 1200
+    assert sum(stream.counts().verdicts.values()) == 1200

@@ -199,7 +199,7 @@ class _Service:
         options = self._options
         counts = ReplayedCounts(path, options.filters, options.bounds_ns, self._stream, options.slow_ns)
         self._tell(summary_line(counts.accounting))
-        self._page = Page(SnapshotCollector(counts, self._stream.told))
+        self._page = Page(SnapshotCollector(counts, self._stream.counts))
         if server is None:
             self._print()
         else:
@@ -213,7 +213,7 @@ class _Service:
             source = open_live(self._options, self._tell, self._go_on)
             try:
                 self._go_on()
-                self._page = Page(SnapshotCollector(source, self._stream.told))
+                self._page = Page(SnapshotCollector(source, self._stream.counts))
                 if server is None:
                     self._print()
                 else:

@@ -1,4 +1,4 @@
-"""What the stream of records adds to the counts: verdicts, exemplars, a log of what needs an explanation."""
+"""The sampled stream: traces that need an explanation, for verdicts, exemplars and a log beside the exact counts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ from inetprobe.trace.verdict import VerdictCache
 
 K = TypeVar("K", bound=Hashable)
 
-#: The verdicts of a trace.
-VERDICTS = ("ok", "deviation", "incomplete", "unmodelled")
-# Exemplars kept of each kind: the newest.
-_MOST = 256
+# Examples kept for duration buckets, and as many for failures: the newest.
+_MAX_EXAMPLES = 256
 
 
-class Slot(NamedTuple):
-    """A bucket of a creation-duration histogram; ``bucket`` counts from 0, the last is beyond all bounds."""
+class DurationKey(NamedTuple):
+    """A bucket of the creation-duration histogram; ``bucket`` counts from 0, the last one is above all bounds."""
 
     family: int
     type: int
@@ -49,35 +47,36 @@ class TraceExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StreamCounts:
-    """What the stream has told so far: counts since the start, and the newest examples."""
+    """What the stream has shown so far: counts since the start, and the newest examples."""
 
     verdicts: Mapping[str, int] = field(default_factory=dict)
     malformed: int = 0
-    durations: Mapping[Slot, TraceExample] = field(default_factory=dict)
+    durations: Mapping[DurationKey, TraceExample] = field(default_factory=dict)
     failures: Mapping[OutcomeKey, TraceExample] = field(default_factory=dict)
 
 
 class VerdictStream:
-    """A sink for records that need an explanation; ``told`` may be called by another thread at any time.
+    """A sink for records that need an explanation. ``counts`` may be called by another thread at any time.
 
-    With ``log`` every record goes there too. When the log's reader has gone, ``say`` is told and the counting goes on.
+    ``bounds_ns`` are the upper bounds of the duration histograms. ``log`` also gets every batch. If the log cannot be
+    written any more, ``say`` gets one sentence and counting goes on.
     """
 
     def __init__(self, bounds_ns: tuple[int, ...], log: Sink | None, say: Callable[[str], None]) -> None:
         self._bounds_ns = bounds_ns
         self._log = log
         self._say = say
-        self._judge = VerdictCache()
+        self._verdict_cache = VerdictCache()
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._malformed = 0
-        self._durations: OrderedDict[Slot, TraceExample] = OrderedDict()
+        self._durations: OrderedDict[DurationKey, TraceExample] = OrderedDict()
         self._failures: OrderedDict[OutcomeKey, TraceExample] = OrderedDict()
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Counts the verdicts of the batch and keeps its newest examples."""
         verdicts: Counter[str] = Counter()
-        for verdict, count in zip(self._judge.kinds(batch, run), batch.shapes.counts.tolist(), strict=True):
+        for verdict, count in zip(self._verdict_cache.kinds(batch, run), batch.shapes.counts.tolist(), strict=True):
             verdicts[verdict.verdict] += count
         with self._lock:
             self._verdicts.update(verdicts)
@@ -86,11 +85,11 @@ class VerdictStream:
         self._write(lambda log: log.batch(batch, run))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Ends the log; the counts stay."""
         self._write(lambda log: log.summary(accounting))
 
-    def told(self) -> StreamCounts:
-        """A copy, of this moment."""
+    def counts(self) -> StreamCounts:
+        """A copy of the counts and examples as of now."""
         with self._lock:
             return StreamCounts(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
 
@@ -98,8 +97,8 @@ class VerdictStream:
         calls = batch.calls
         durations = calls.duration_ns[calls.starts]
         buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
-        known = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
-        newest = _last_of_each([batch.shapes.of.astype(np.uint64), buckets], np.flatnonzero(known))
+        ended = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
+        newest = _last_of_each([batch.shapes.of.astype(np.uint64), buckets], np.flatnonzero(ended))
         records = batch.take(newest).records
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
@@ -107,9 +106,9 @@ class VerdictStream:
             *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records), strict=True
         ):
             example = TraceExample(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
-            _newest(self._durations, Slot(family, type_, bucket), example)
+            _keep_newest(self._durations, DurationKey(family, type_, bucket), example)
             if errno != 0:
-                _newest(self._failures, OutcomeKey(family, type_, protocol, errno), example)
+                _keep_newest(self._failures, OutcomeKey(family, type_, protocol, errno), example)
 
     def _write(self, write: Callable[[Sink], None]) -> None:
         if self._log is None:
@@ -121,42 +120,41 @@ class VerdictStream:
             self._say(f"the log of failures ends here, since it cannot be written: {error.strerror or error}")
 
 
-class Selected:
-    """A sink that passes on what the live stream would carry, of records that were not chosen by the kernel."""
+class StreamSelector:
+    """A sink that passes on to ``stream`` the records that the kernel would have streamed live."""
 
     def __init__(self, stream: VerdictStream, slow_ns: int) -> None:
         self._stream = stream
         self._slow_ns = slow_ns
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
-        chosen = np.flatnonzero(needs_explaining(batch, self._slow_ns))
-        self._stream.batch(batch.take(chosen, batch.losses), run)
+        """Passes on the records that need an explanation, and every loss."""
+        selected = np.flatnonzero(needs_explaining(batch, self._slow_ns))
+        self._stream.batch(batch.take(selected, batch.losses), run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Passes on the accounting."""
         self._stream.summary(accounting)
 
 
 def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
-    """Which failed, asked for a module, took at least ``slow_ns``, or were not seen whole?"""
+    """Which records failed, asked for a module, took at least ``slow_ns``, or were not seen whole? ``[rows]`` bool."""
     kinds = batch.kinds
     incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
-    odd: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
+    needed: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
     slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
-    slow |= odd.take(batch.shapes.of)
-    return slow
+    return slow | needed.take(batch.shapes.of)
 
 
 def _last_of_each(words: list[Words], rows: Places) -> Places:
-    """Of these rows the last of each with the same words, in their order: nothing before it will be remembered."""
+    """Of the rows whose words are equal, the last one, in the rows' order: an example before it would be replaced."""
     backwards = rows[::-1]
-    found: Places = backwards[alike([word[backwards] for word in words]).first][::-1]
-    return found
+    last: Places = backwards[alike([word[backwards] for word in words]).first][::-1]
+    return last
 
 
-def _newest(kept: OrderedDict[K, TraceExample], key: K, example: TraceExample) -> None:
+def _keep_newest(kept: OrderedDict[K, TraceExample], key: K, example: TraceExample) -> None:
     kept[key] = example
     kept.move_to_end(key)
-    if len(kept) > _MOST:
+    if len(kept) > _MAX_EXAMPLES:
         kept.popitem(last=False)
