@@ -1,4 +1,4 @@
-"""The counts of a moment: what a Prometheus page is made of, whether the kernel kept them or a recording gives them."""
+"""A snapshot of the counts, which a Prometheus page is made of: kept by the kernel, or computed from a recording."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 
 
 class OutcomeKey(NamedTuple):
-    """What a creation was for and how it ended.
+    """What a creation asked for and how it ended.
 
-    ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked, None for the rest beyond
-    what the kernel's table holds; ``errno`` is positive, 0 for success, None for the rest likewise.
+    ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked; ``errno`` is positive, 0
+    for success. ``protocol`` and ``errno`` are None for creations that the kernel's table had no room to tell apart.
     """
 
     family: int
@@ -21,22 +21,23 @@ class OutcomeKey(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """``counts[i]`` durations at most ``bounds_ns[i]`` and above the bound before; the last are beyond them all."""
+    """``counts[i]`` is the number of durations at most ``bounds_ns[i]`` and above the bound before it; the last count
+    is of durations above every bound."""
 
     counts: tuple[int, ...]
     sum_ns: int
 
 
 class ModuleRequests(NamedTuple):
-    """Calls of __request_module for one module; ``failures`` are those that did not return 0."""
+    """Calls of __request_module for one module; ``failures`` is how many did not return 0."""
 
     requests: int
     failures: int
 
 
 class Probe(NamedTuple):
-    """One probe of a function. ``hits`` counts what its program saw, ``misses`` what it is known not to have seen;
-    ``hits`` is None where nobody counts them."""
+    """One probe of a function. ``hits`` is the number of runs of its program, None if they are not counted; ``misses``
+    the number of hits that are known not to have run it."""
 
     mechanism: str
     attached: bool
@@ -45,14 +46,14 @@ class Probe(NamedTuple):
 
 
 class ProgramCost(NamedTuple):
-    """What the kernel keeps of a BPF program where kernel.bpf_stats_enabled is set; both 0 where it is not."""
+    """The kernel's statistics of a BPF program; both are 0 unless kernel.bpf_stats_enabled is set."""
 
     run_time_ns: int
     runs: int
 
 
 class MapFill(NamedTuple):
-    """Entries of a BPF map that are in use, and how many it has room for."""
+    """The entries of a BPF map in use, and how many it has room for."""
 
     entries: int
     capacity: int
@@ -60,17 +61,18 @@ class MapFill(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every count since the start, none of which ever falls.
+    """Every count since the start. But for ``in_flight`` and ``maps``, none of them ever falls.
 
-    A creation whose outcome was seen is in ``outcomes``, another in ``incomplete`` under ``outcome_missed``,
-    ``thread_died`` or ``no_state``; so outcomes + those + ``filtered`` + ``in_flight`` = entries. ``incomplete`` has
-    also those of ``outcomes`` of which an inner call was not seen (``return_missed``, ``entry_missed``, ``truncated``).
+    A creation whose outcome was seen is in ``outcomes``. One whose outcome is unknown is in ``incomplete`` under
+    ``outcome_missed``, ``thread_died`` or ``no_state``. So outcomes + these three + ``filtered`` + ``in_flight`` =
+    entries. The other reasons in ``incomplete`` (``return_missed``, ``entry_missed``, ``truncated``) count creations of
+    ``outcomes`` with an inner call that was not seen.
 
     ``bounds_ns`` are the histograms' upper bounds, at most 14. ``call_durations`` are by the kernel function's name,
-    ``creation_durations`` by family and type. ``module_requests`` are by the name that was asked for, None for the rest
-    beyond what the kernel's table holds. ``lost`` are records of the stream by reason. ``probes`` are by function and
-    side (``entry``, ``return``); ``programs`` are by the BPF program's name. ``maps`` are by the name of the kernel's
-    table, its use on the CPU that uses most of it; one of which that is not known is left out.
+    ``creation_durations`` by family and type. ``module_requests`` are by the name that was asked for, None for the
+    requests that the kernel's table had no room to tell apart. ``lost`` counts records of the stream by reason.
+    ``probes`` are by function and side (``entry``, ``return``), ``programs`` by the BPF program's name. ``maps`` are by
+    the name of the kernel's table, filled as on the CPU that uses the most; a table whose use is not known is left out.
     """
 
     bounds_ns: tuple[int, ...]
@@ -90,7 +92,7 @@ class Snapshot:
 
 
 class SnapshotSource(Protocol):
-    """Where snapshots come from: the running kernel's counters, or a recording."""
+    """A source of snapshots: the running kernel's counters, or a recording."""
 
     def snapshot(self) -> Snapshot:
-        """The counts now. Called by one thread at a time."""
+        """The counts as of now. Called by one thread at a time."""

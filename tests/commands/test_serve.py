@@ -1,4 +1,4 @@
-"""The command: a recording's page, bad input, and a service from its first signal to its last."""
+"""The command: a recording's page, bad input, and the service with its signals."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_once_prints_the_page_and_ends(recording):
     assert bounds == {"1e-06", "1.0", "+Inf"}
 
 
-def test_filters_leave_out_and_that_is_counted(recording):
+def test_filtered_creations_are_counted_as_filtered(recording):
     done = run("--replay", recording, "--once", "-q", "--type", "raw,dgram", "--slow", "0ns")
     assert (done.returncode, done.stderr) == (0, "")
     assert total(done.stdout, "inetprobe_socket_creations_total") == 2
@@ -70,7 +70,7 @@ def test_filters_leave_out_and_that_is_counted(recording):
     [
         (["--replay", "/no/such/file", "--once"], 4, "cannot be read"),
         (["--replay", "/dev/null", "--once"], 4, "is empty"),
-        (["--replay", __file__, "--max-rate", "5"], 2, "--max-rate is for counting live, and --replay reads"),
+        (["--replay", __file__, "--max-rate", "5"], 2, "--max-rate is for counting live and --replay reads"),
         (["--replay", __file__, "--ring-size", "4194304"], 2, "--ring-size is for counting live"),
         (["--replay", __file__, "--once", "--log-failures"], 2, "give one of them"),
         (["--ring-size", "5000"], 2, "not a power of two"),
@@ -92,7 +92,7 @@ def replayed(path, filters=None):
     command._Service(options, VerdictStream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
 
 
-def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
+def test_a_damaged_or_lossy_recording_is_refused(recording, tmp_path):
     cut = tmp_path / "cut.arrows"
     cut.write_bytes(recording.read_bytes()[:-600])
     one = builders.created()
@@ -119,13 +119,13 @@ def test_a_recording_that_is_not_whole_is_refused(recording, tmp_path):
 
 
 class Web:
-    """A server that is told what to do: each of ``steps`` is done after it started."""
+    """A stand-in for the web server, which calls each of ``steps`` after its start."""
 
     url = "http://192.0.2.1:9"
 
     def __init__(self, *steps):
         self.steps = steps
-        self.heard = []
+        self.calls = []
 
     def open(self, web, page, ready, tell, failed):
         self.ready_before = ready()
@@ -133,20 +133,20 @@ class Web:
         return self
 
     def start(self):
-        self.heard.append("start")
+        self.calls.append("start")
         for step in self.steps:
             step(self)
 
     def reload(self):
-        self.heard.append("reload")
+        self.calls.append("reload")
         os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(self):
-        self.heard.append("stop")
+        self.calls.append("stop")
 
 
 class Live:
-    """A source that counts what it was given, and streams it until stopped."""
+    """A stand-in for the live source: fixed counts, and one batch of records, then nothing until stopped."""
 
     def __init__(self, records, error=None):
         self.run = builders.run()
@@ -179,7 +179,7 @@ def signalled(number):
     return lambda web: os.kill(os.getpid(), number)
 
 
-def asked(web):
+def scrape(web):
     web.shown = web.page("").body.decode()
 
 
@@ -191,12 +191,12 @@ def service(monkeypatch, web, source=None):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, number):
-    web = Web(asked, signalled(number))
+def test_a_replay_is_served_until_a_signal(recording, monkeypatch, number):
+    web = Web(scrape, signalled(number))
     before = signal.getsignal(number)
     served, said = service(monkeypatch, web)
     served.replay(recording, WEB)
-    assert web.heard == ["start", "stop"]
+    assert web.calls == ["start", "stop"]
     assert (web.ready_before, web.ready()) == (False, True)
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
     assert (said[-1], len(said)) == (f"serving {web.url}", 2)
@@ -206,28 +206,28 @@ def test_a_replay_is_served_until_it_is_told_to_end(recording, monkeypatch, numb
 def test_sighup_reloads_the_web_configuration(recording, monkeypatch):
     web = Web(signalled(signal.SIGHUP))
     service(monkeypatch, web)[0].replay(recording, WEB)
-    assert web.heard == ["start", "reload", "stop"]
+    assert web.calls == ["start", "reload", "stop"]
 
 
 def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
     source = Live(np.tile(builders.created(prot=b"TCP"), 3))
-    web = Web(lambda _: source.streamed.wait(20), asked, signalled(signal.SIGTERM))
+    web = Web(lambda _: source.streamed.wait(20), scrape, signalled(signal.SIGTERM))
     served, said = service(monkeypatch, web, source)
     served.live(WEB)
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
     assert total(web.shown, "inetprobe_records_total") == 3
-    assert (web.heard, source.closed) == (["start", "stop"], 1)
+    assert (web.calls, source.closed) == (["start", "stop"], 1)
     counting, summary = "counting: Ctrl-C or SIGTERM ends it", "3 sockets created, 3 complete, 0 incomplete, 0 lost"
     assert sorted(said[:2]) == [counting, f"serving {web.url}"]
     assert said[2:] == [summary]
 
 
-def test_what_ends_the_stream_ends_the_service(monkeypatch):
+def test_an_error_in_the_stream_ends_the_service(monkeypatch):
     source = Live(builders.created(), HostError("the ring is gone"))
     web = Web()
     with pytest.raises(HostError, match="the ring is gone"):
         service(monkeypatch, web, source)[0].live(WEB)
-    assert (web.heard, source.closed) == (["start", "stop"], 1)
+    assert (web.calls, source.closed) == (["start", "stop"], 1)
 
 
 def test_a_server_that_does_not_start_leaves_nothing_attached(monkeypatch):
@@ -237,10 +237,10 @@ def test_a_server_that_does_not_start_leaves_nothing_attached(monkeypatch):
     source, web = Live(builders.created()), Web(fails)
     with pytest.raises(UsageError):
         service(monkeypatch, web, source)[0].live(WEB)
-    assert (web.heard, source.closed) == (["start", "stop"], 1)
+    assert (web.calls, source.closed) == (["start", "stop"], 1)
 
 
-def test_a_bad_address_is_told_before_anything_is_read_or_attached(monkeypatch):
+def test_a_bad_address_is_refused_before_anything_is_read_or_attached(monkeypatch):
     def refuse(*_):
         raise UsageError("the address is in use")
 
@@ -264,12 +264,12 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
     began = time.monotonic()
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
         served.live(WEB)
-    assert time.monotonic() - began < 10, "it was the stream's end that ended it"
+    assert time.monotonic() - began < 10, "the end of the stream ended it, not the failure"
     assert source.closed == 1
     assert said[-1].startswith("1 socket created, 1 complete")
 
 
-def test_stopped_while_it_attaches(monkeypatch):
+def test_a_signal_while_attaching_exits_with_130(monkeypatch):
     source = Live(builders.created())
     source.stop()
     web = Web()
@@ -283,10 +283,10 @@ def test_stopped_while_it_attaches(monkeypatch):
     monkeypatch.setattr(command, "open_live", slow)
     with pytest.raises(SystemExit) as stopped:
         served.live(WEB)
-    assert (stopped.value.code, web.heard, source.closed) == (130, [], 1)
+    assert (stopped.value.code, web.calls, source.closed) == (130, [], 1)
 
 
-def test_stopped_between_two_steps_of_attaching_it_takes_no_further_one(monkeypatch):
+def test_a_signal_between_two_steps_of_attaching_prevents_the_next_step(monkeypatch):
     web = Web()
     served, _ = service(monkeypatch, web)
 
@@ -300,19 +300,19 @@ def test_stopped_between_two_steps_of_attaching_it_takes_no_further_one(monkeypa
     monkeypatch.setattr(command, "open_live", steps)
     with pytest.raises(SystemExit) as stopped:
         served.live(WEB)
-    assert (stopped.value.code, web.heard) == (130, [])
+    assert (stopped.value.code, web.calls) == (130, [])
 
 
-def test_probes_that_come_back_do_not_take_the_signal_for_theirs(monkeypatch):
+def test_reattaching_the_probes_does_not_consume_the_signal_to_stop(monkeypatch):
     source = Live(builders.created())
     web = Web(lambda _: source.streamed.wait(20), signalled(signal.SIGTERM), lambda _: again())
     served, _ = service(monkeypatch, web, source)
-    again = served._go_on
+    again = served._exit_if_stopped
     served.live(WEB)
-    assert web.heard == ["start", "stop"]
+    assert web.calls == ["start", "stop"]
 
 
-def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, capsys):
+def test_the_log_has_a_json_line_for_each_trace_that_needs_explaining(recording, monkeypatch, capsys):
     web = Web(signalled(signal.SIGTERM))
     monkeypatch.setattr(command, "open_web", web.open)
     cli.main(["serve", "--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
@@ -321,7 +321,7 @@ def test_the_log_is_json_lines_of_what_needs_explaining(recording, monkeypatch, 
     assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}
 
 
-def test_systemd_is_told_of_each_state(recording, tmp_path):
+def test_systemd_is_notified_of_each_state(recording, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(30)

@@ -1,4 +1,4 @@
-"""What takes time: pages and passwords are one at a time, bounded, and not made twice."""
+"""Pages and password checks, which take time: one at a time, bounded in number, and shared where they can be."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ def asking(query):
 
 
 class Gate:
-    """A page that waits to be let through, and counts who is in it."""
+    """A page that waits until ``open`` is set, and counts the calls that are in it."""
 
     def __init__(self):
         self.begun = threading.Semaphore(0)
@@ -41,7 +41,7 @@ class Gate:
         return page(accept, query)
 
 
-def test_scrapes_that_wait_together_share_a_page_that_is_younger_than_they_are():
+def test_scrapes_that_wait_together_share_a_page_made_after_they_came():
     gate = Gate()
     with serving(gate) as server, ThreadPoolExecutor(40) as clients:
         first = clients.submit(say, server, asking("same"))
@@ -59,7 +59,7 @@ def test_different_scrapes_wait_in_a_bounded_queue():
     gate = Gate()
     with serving(gate) as server, ThreadPoolExecutor(30) as clients:
         answers = [clients.submit(say, server, asking(number)) for number in range(30)]
-        refused = done(answers, 22)  # eight places for one client
+        refused = done(answers, 22)  # one client may have eight in the queue
         gate.open.set()
         statuses = [answer.result(20)[9:12] for answer in answers]
     assert statuses.count(b"200") == 8
@@ -69,7 +69,7 @@ def test_different_scrapes_wait_in_a_bounded_queue():
 
 
 def done(futures, count):
-    """Those that are done, which are so many after a while and no more a while later."""
+    """Waits until ``count`` of the futures are done, checks that no more are a moment later, and returns those."""
     deadline = time.monotonic() + 10
     while sum(future.done() for future in futures) < count:
         assert time.monotonic() < deadline
@@ -80,55 +80,55 @@ def done(futures, count):
     return finished
 
 
-def test_a_lane_keeps_places_for_other_clients_and_none_for_who_hung_up():
+def test_a_client_has_a_bounded_share_of_the_queue_until_its_calls_are_done():
     async def crowd():
-        lane = Worker("test", most=3, most_per_client=2)
+        worker = Worker("test", max_calls=3, max_calls_per_client=2)
         go_on = threading.Event()
-        tasks = [asyncio.create_task(lane.run("a", key, lambda: go_on.wait(10))) for key in (1, 2)]
+        tasks = [asyncio.create_task(worker.run("a", key, lambda: go_on.wait(10))) for key in (1, 2)]
         await asyncio.sleep(0.05)
         with pytest.raises(BusyError):
-            await lane.run("a", 3, go_on.wait)
-        tasks.append(asyncio.create_task(lane.run("b", 3, lambda: go_on.wait(10))))
+            await worker.run("a", 3, go_on.wait)
+        tasks.append(asyncio.create_task(worker.run("b", 3, lambda: go_on.wait(10))))
         await asyncio.sleep(0)
         with pytest.raises(BusyError):
-            await lane.run("c", 4, go_on.wait)
+            await worker.run("c", 4, go_on.wait)
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0.05)
-        with pytest.raises(BusyError):  # the thread still has all of it before it
-            await lane.run("c", 5, go_on.wait)
+        with pytest.raises(BusyError):  # the thread still has to do all of it
+            await worker.run("c", 5, go_on.wait)
         go_on.set()
         while True:
             with contextlib.suppress(BusyError):
-                assert await lane.run("c", 6, lambda: "done") == "done"
+                assert await worker.run("c", 6, lambda: "done") == "done"
                 break
             await asyncio.sleep(0.01)
         with pytest.raises(ValueError, match="no"):
-            await lane.run("c", 7, lambda: int("no"))
-        lane.close()
+            await worker.run("c", 7, lambda: int("no"))
+        worker.close()
 
     asyncio.run(asyncio.wait_for(crowd(), 10))
 
 
-def test_who_hangs_up_takes_the_result_from_nobody_who_shares_it():
+def test_a_client_that_hangs_up_does_not_cancel_a_shared_call():
     async def pair():
-        lane = Worker("test", most=3, most_per_client=3)
+        worker = Worker("test", max_calls=3, max_calls_per_client=3)
         go_on = threading.Event()
-        busy = asyncio.create_task(lane.run("a", 0, lambda: go_on.wait(10)))
-        first, second = (asyncio.create_task(lane.run("a", 1, lambda: "shared")) for _ in range(2))
+        busy = asyncio.create_task(worker.run("a", 0, lambda: go_on.wait(10)))
+        first, second = (asyncio.create_task(worker.run("a", 1, lambda: "shared")) for _ in range(2))
         await asyncio.sleep(0.05)
         first.cancel()
         await asyncio.sleep(0)
         go_on.set()
         assert await busy
         assert await second == "shared"
-        lane.close()
+        worker.close()
 
     asyncio.run(asyncio.wait_for(pair(), 10))
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_what_fails_once_its_client_has_gone_is_told(fails):
+def test_an_error_after_its_client_has_gone_is_logged(fails):
     opened = threading.Event()
 
     def call():
@@ -137,10 +137,10 @@ def test_what_fails_once_its_client_has_gone_is_told(fails):
             raise ValueError("no page today")
 
     async def gone():
-        told = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-        lane = Worker("test", most=1, most_per_client=1)
-        client = asyncio.ensure_future(lane.run("a", "key", call))
+        messages = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
+        worker = Worker("test", max_calls=1, max_calls_per_client=1)
+        client = asyncio.ensure_future(worker.run("a", "key", call))
         await asyncio.sleep(0)
         client.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -148,13 +148,13 @@ def test_what_fails_once_its_client_has_gone_is_told(fails):
         opened.set()
         while True:  # until there is room again
             with contextlib.suppress(BusyError):
-                await lane.run("a", "another", int)
-                lane.close()
-                return told
+                await worker.run("a", "another", int)
+                worker.close()
+                return messages
             await asyncio.sleep(0.01)
 
-    told = asyncio.run(asyncio.wait_for(gone(), 10))
-    assert told == ["what a client that has gone had asked for failed: ValueError: no page today"] * fails
+    messages = asyncio.run(asyncio.wait_for(gone(), 10))
+    assert messages == ["a request failed after its client had gone: ValueError: no page today"] * fails
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_fails_once_its_client_has_gone_is_told(fails):
         (None, None),
     ],
 )
-def test_credentials(header, expected):
+def test_credentials_are_parsed_from_the_header(header, expected):
     assert credentials(header) == expected
 
 
@@ -202,61 +202,61 @@ def checks(monkeypatch):
     return compared
 
 
-def asked(config, *headers, auth=None):
+def allowed(config, *headers, auth=None):
     async def ask():
-        it = auth or BasicAuth()
-        return [await it.allows(config, header, "client") for header in headers]
+        checker = auth or BasicAuth()
+        return [await checker.allows(config, header, "client") for header in headers]
 
     return asyncio.run(ask())
 
 
-def test_an_unknown_user_takes_the_time_of_the_slowest_known(config, checks):
-    assert asked(config, basic("eve", "secret")) == [False]
+def test_an_unknown_user_takes_as_long_as_the_slowest_hash(config, checks):
+    assert allowed(config, basic("eve", "secret")) == [False]
     assert [hashed[:7] for hashed in checks] == [b"$2b$05$"]
 
 
-def test_an_unknown_user_is_refused_even_if_they_met_the_decoys_password(config, monkeypatch):
+def test_an_unknown_user_with_the_decoys_password_is_refused(config, monkeypatch):
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
-    assert asked(config, basic("eve", "x"), basic("eve", "x"), basic("alice", "x")) == [False, False, True]
+    assert allowed(config, basic("eve", "x"), basic("eve", "x"), basic("alice", "x")) == [False, False, True]
 
 
-def test_a_success_is_remembered_a_failure_is_not(config, checks):
+def test_a_success_is_cached_and_a_failure_is_not(config, checks):
     right, wrong = basic("alice", "secret"), basic("alice", "wrong")
-    assert asked(config, right, right, wrong, wrong, right) == [True, True, False, False, True]
+    assert allowed(config, right, right, wrong, wrong, right) == [True, True, False, False, True]
     assert len(checks) == 3
 
 
-def test_another_hash_ends_what_is_remembered(config, checks):
+def test_a_changed_hash_ends_a_cached_success(config, checks):
     auth = BasicAuth()
-    assert asked(config, basic("alice", "secret"), auth=auth) == [True]
+    assert allowed(config, basic("alice", "secret"), auth=auth) == [True]
     changed = WebConfig(users={b"alice": FIVE.encode()}, decoy=config.decoy)
-    assert asked(changed, basic("alice", "secret"), basic("alice", "five"), auth=auth) == [False, True]
+    assert allowed(changed, basic("alice", "secret"), basic("alice", "five"), auth=auth) == [False, True]
 
 
-def test_what_is_remembered_is_bounded(config, monkeypatch):
+def test_the_cache_of_successes_is_bounded(config, monkeypatch):
     auth = BasicAuth()
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
     first = basic("alice", "0")
-    assert all(asked(config, *(basic("alice", number) for number in range(500)), auth=auth))
-    assert len(auth._remembered) <= 64
+    assert all(allowed(config, *(basic("alice", number) for number in range(500)), auth=auth))
+    assert len(auth._cached) <= 64
     compared = []
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: compared.append(hashed))
-    assert asked(config, first, basic("alice", 499), auth=auth) == [False, True]
+    assert allowed(config, first, basic("alice", 499), auth=auth) == [False, True]
     assert len(compared) == 1
 
 
 @pytest.mark.parametrize("password", ["x" * 72, "x" * 73, "x" * 5000])
-def test_a_long_password_is_compared_as_far_as_bcrypt_goes(config, password):
+def test_a_long_password_is_compared_up_to_72_bytes(config, password):
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))
     long = WebConfig(users={b"alice": hashed}, decoy=config.decoy)
-    assert asked(long, basic("alice", password), basic("alice", password[:71])) == [True, False]
+    assert allowed(long, basic("alice", password), basic("alice", password[:71])) == [True, False]
 
 
 def test_a_nul_in_a_password_is_a_wrong_password(config):
-    assert asked(config, basic("alice", "\0"), basic("alice", "secret\0")) == [False, False]
+    assert allowed(config, basic("alice", "\0"), basic("alice", "secret\0")) == [False, False]
 
 
-def test_guesses_hold_up_nobody_whose_password_is_known(tmp_path, monkeypatch):
+def test_guesses_do_not_delay_a_client_with_a_cached_password(tmp_path, monkeypatch):
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {SECRET}}}")
     with serving(config=tmp_path / "web.yml") as server, ThreadPoolExecutor(10) as clients:
         scrape = curl, f"{server.url}/metrics", "-u", "alice:secret"
@@ -264,7 +264,7 @@ def test_guesses_hold_up_nobody_whose_password_is_known(tmp_path, monkeypatch):
         go_on = threading.Event()
         monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: go_on.wait(20) and False)
         guesses = [clients.submit(curl, f"{server.url}/metrics", "-u", f"alice:{number}") for number in range(9)]
-        refused = done(guesses, 5)  # four places for one client
+        refused = done(guesses, 5)  # one client may have four in the queue
         assert [guess.result().status for guess in refused] == [503] * 5
         assert clients.submit(*scrape).result().status == 200
         go_on.set()

@@ -1,4 +1,4 @@
-"""Snapshot → page: every number arrives once, under the contract's names, and the page never grows without bound."""
+"""Snapshot → page: every number arrives once, with the catalog's names, and the page never grows without bound."""
 
 import gc
 import math
@@ -32,7 +32,7 @@ BOUNDS = (1000, 2000)
 
 
 class Fixed:
-    """Counts that are set by hand."""
+    """A source whose snapshot is set by hand."""
 
     def __init__(self, snapshot):
         self.now = snapshot
@@ -41,8 +41,8 @@ class Fixed:
         return self.now
 
 
-def page_of(counts, told=StreamCounts, **options):
-    return Page(SnapshotCollector(counts, told, clock=lambda: 0.0), **options)
+def page_of(counts, stream_counts=StreamCounts, **options):
+    return Page(SnapshotCollector(counts, stream_counts, clock=lambda: 0.0), **options)
 
 
 def scraped(page):
@@ -58,11 +58,11 @@ def scraped(page):
 
 def values(samples, name, *, by=()):
     """The samples of a name, summed by some of its labels."""
-    found = defaultdict(float)
+    sums = defaultdict(float)
     for (sample, labels), value in samples.items():
         if sample == name:
-            found[tuple(dict(labels)[label] for label in by)] += value
-    return dict(found) if by else sum(found.values())
+            sums[tuple(dict(labels)[label] for label in by)] += value
+    return dict(sums) if by else sum(sums.values())
 
 
 def histogram(*counts):
@@ -70,19 +70,19 @@ def histogram(*counts):
 
 
 def ordinary():
-    """What a host that serves TCP and UDP, with a ping and a scan for SCTP now and then, has to tell."""
+    """The counts of a host that serves TCP and UDP, with a ping and a scan for SCTP now and then."""
     requests = [
         (f, t, p, 0) for f, t, p in ((2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17), (10, 1, 0), (10, 1, 6), (10, 2, 0))
     ]
     requests += [(10, 2, 17, 0), (2, 3, 1, 0), (2, 3, 1, 1), (2, 2, 1, 13), (2, 1, 132, 93), (10, 3, 58, 1)]
-    kinds = {(family, type_) for family, type_, *_ in requests}
+    families_and_types = {(family, type_) for family, type_, *_ in requests}
     programs = [f"{function}_{side}" for function in FUNCTIONS for side in ("entry", "return")]
     return Snapshot(
         DEFAULT_BOUNDS_NS,
         entries=13,
         outcomes={OutcomeKey(*request): 1 for request in requests},
         call_durations=dict.fromkeys(FUNCTIONS, histogram(1, 2, 3)),
-        creation_durations=dict.fromkeys(sorted(kinds), histogram(1, 2, 3)),
+        creation_durations=dict.fromkeys(sorted(families_and_types), histogram(1, 2, 3)),
         module_requests={f"net-pf-2-proto-132{end}": ModuleRequests(1, 1) for end in ("", "-type-1")},
         probes={(f, side): Probe("fentry", True, 1, 0) for f in FUNCTIONS for side in ("entry", "return")},
         programs={name: ProgramCost(10, 1) for name in programs},
@@ -97,9 +97,9 @@ def of_model(kernel):
     return recount, stream
 
 
-def test_the_whole_page_of_everything_the_model_can_make(update_goldens):
+def test_the_page_of_every_path_of_the_model_is_the_golden_page(update_goldens):
     recount, stream = of_model("6.1")
-    page = page_of(recount, stream.counts, itself=False)
+    page = page_of(recount, stream.counts, process=False)
     shown = page.render().body.decode().replace(f'version="{__version__}"', 'version="…"')
     if update_goldens:
         GOLDEN.write_text(shown)
@@ -116,14 +116,14 @@ def test_the_page_has_the_catalogs_names_types_labels_and_help():
     assert shown == {spec.name: (spec.type, set(spec.labels), spec.help) for spec in METRICS}
 
 
-def test_promtool_has_no_complaint():
+def test_promtool_accepts_the_page():
     recount, stream = of_model("6.1")
-    for counts, told in (
+    for counts, stream_counts in (
         (recount, stream.counts),
         (Fixed(ordinary()), StreamCounts),
         (Fixed(Snapshot(BOUNDS)), StreamCounts),
     ):
-        done = promtool("check", "metrics", input=page_of(counts, told).render().body.decode())
+        done = promtool("check", "metrics", input=page_of(counts, stream_counts).render().body.decode())
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -134,7 +134,7 @@ def test_an_ordinary_host_has_about_300_series():
 
 
 @pytest.mark.parametrize("kernel", BUILT_IN_PROFILES)
-def test_the_page_has_every_record_once(kernel):
+def test_the_page_counts_every_record_once(kernel):
     recount, stream = of_model(kernel)
     samples = scraped(page_of(recount, stream.counts))
     fed = recount.sockets
@@ -142,7 +142,7 @@ def test_the_page_has_every_record_once(kernel):
     assert values(samples, "inetprobe_socket_creation_entries_total") == fed
     assert values(samples, "inetprobe_socket_creation_duration_seconds_count") == fed
     functions = values(samples, "inetprobe_call_duration_seconds_count", by=("function",))
-    assert functions[("inet_create",)] + functions[("inet6_create",)] >= fed  # those that nest too
+    assert functions[("inet_create",)] + functions[("inet6_create",)] >= fed  # nested calls are more
     failed = sum(count for outcome, count in recount.snapshot().outcomes.items() if outcome.errno)
     assert values(samples, "inetprobe_socket_creation_failures_total") == failed > 0
     assert functions[("__request_module",)] == values(samples, "inetprobe_module_requests_total")
@@ -151,18 +151,18 @@ def test_the_page_has_every_record_once(kernel):
     assert fed > judged[("ok",)] >= failed
 
 
-def test_the_sets_that_are_fixed_are_there_at_zero():
+def test_fixed_label_values_are_on_the_page_at_zero():
     samples = scraped(page_of(Fixed(Snapshot(BOUNDS))))
     reasons = {"outcome_missed", "thread_died", "no_state", "return_missed", "entry_missed", "truncated"}
-    found = values(samples, "inetprobe_socket_creations_incomplete_total", by=("reason",))
-    assert found == {(reason,): 0 for reason in reasons}
-    found = values(samples, "inetprobe_records_lost_total", by=("reason",))
-    assert found == {(reason,): 0 for reason in ("ring_full", "rate_limited", "malformed")}
+    incomplete = values(samples, "inetprobe_socket_creations_incomplete_total", by=("reason",))
+    assert incomplete == {(reason,): 0 for reason in reasons}
+    lost = values(samples, "inetprobe_records_lost_total", by=("reason",))
+    assert lost == {(reason,): 0 for reason in ("ring_full", "rate_limited", "malformed")}
     assert len(values(samples, "inetprobe_records_total", by=("verdict",))) == 4
     assert values(samples, "inetprobe_up") == 1
 
 
-def test_what_the_kernel_says_of_itself_arrives():
+def test_the_kernels_own_figures_are_on_the_page():
     snapshot = Snapshot(
         BOUNDS,
         in_flight=5,
@@ -241,10 +241,10 @@ def test_hostile_requests_cannot_grow_the_page_or_memory_without_bound():
     assert len(protocols) == 65
     asked = values(samples, "inetprobe_module_requests_total", by=("module",))
     assert (len(asked), sum(asked.values())) == (65, 10_000)
-    fell = values(samples, "inetprobe_label_overflows_total", by=("label",))
-    assert fell[("protocol",)] == protocols[("other",)] == (263 - 64) * 2 * 16 * 4
-    assert fell[("module",)] == asked[("other",)] == (5000 - 64) * 2
-    assert fell[("family",)] == fell[("socket_type",)] == fell[("errno",)] == fell[("function",)] == 0
+    overflows = values(samples, "inetprobe_label_overflows_total", by=("label",))
+    assert overflows[("protocol",)] == protocols[("other",)] == (263 - 64) * 2 * 16 * 4
+    assert overflows[("module",)] == asked[("other",)] == (5000 - 64) * 2
+    assert {label for (label,), count in overflows.items() if count} == {"protocol", "module"}
     size = len(page.render().body)
     assert (len(samples), size) <= (7_200, 1_000_000)
 
@@ -308,7 +308,7 @@ def snapshots(draw):
 @given(st.data())
 def test_no_counter_ever_falls_and_every_count_is_on_the_page(data):
     counts = Fixed(Snapshot(BOUNDS))
-    page = page_of(counts, itself=False)
+    page = page_of(counts, process=False)
     before = scraped(page)
     for counts.now in snapshots(data.draw):
         now = scraped(page)
@@ -320,7 +320,7 @@ def test_no_counter_ever_falls_and_every_count_is_on_the_page(data):
         assert values(now, "inetprobe_socket_creation_failures_total") == failed
         requests = sum(asked.requests for asked in snapshot.module_requests.values())
         assert values(now, "inetprobe_module_requests_total") == requests
-        durations = sum(sum(one.counts) for one in snapshot.call_durations.values())
+        durations = sum(sum(histogram.counts) for histogram in snapshot.call_durations.values())
         assert values(now, "inetprobe_call_duration_seconds_count") == durations
         before = now
 
@@ -336,7 +336,7 @@ def test_the_scrapes_own_duration_is_measured():
     assert values(scraped(page), "inetprobe_scrape_duration_seconds") == 0.25
 
 
-def test_a_probe_whose_hits_nobody_counts_has_its_misses_and_no_hits():
+def test_a_probe_without_counted_hits_has_misses_and_no_hits():
     probes = {("sched_process_exit", "entry"): Probe("tracepoint", True, None, 3)}
     page = page_of(Fixed(Snapshot(BOUNDS, probes=probes))).render().body.decode()
     assert 'inetprobe_probe_misses_total{function="sched_process_exit",probe="entry"} 3.0' in page

@@ -1,4 +1,4 @@
-"""The web configuration file: what exporters' files have is accepted (promtool agrees), all else is one sentence."""
+"""The web configuration file: exporters' files are accepted (promtool agrees), anything else is one sentence."""
 
 import ssl
 
@@ -21,7 +21,7 @@ TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("web")
     Authority(folder).issue("server", "localhost")
-    Authority(folder, "other").issue("stranger", "localhost")
+    Authority(folder, "other").issue("unrelated", "localhost")
     (folder / "text").write_text("neither a certificate nor a key\n")
     key = serialization.load_pem_private_key((folder / "server.key").read_bytes(), None)
     encryption = serialization.BestAvailableEncryption(b"x")
@@ -38,7 +38,7 @@ def read(folder, text):
 
 
 def judged_by_promtool(folder):
-    """Does Prometheus' own reader of such files accept the one just read?"""
+    """Does promtool accept the web configuration that was just read? Returns that and promtool's output."""
     done = promtool("check", "web-config", folder / "web.yml")
     return done.returncode == 0, done.stdout + done.stderr
 
@@ -48,7 +48,7 @@ ACCEPTED = {
     "comments": "# later\n",
     "empty sections": "tls_server_config:\nhttp_server_config: {}\nbasic_auth_users:\n",
     "certificate": TLS,
-    "all of it": f"""
+    "every setting": f"""
 tls_server_config:
   cert_file: server.pem
   key_file: server.key
@@ -74,28 +74,28 @@ basic_auth_users:
   "7": "{SECRET.replace("$2b$", "$2y$")}"
 """,
     "if given": TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n",
-    "asked, not looked at": TLS + "  client_auth_type: RequestClientCert\n",
+    "requested, not checked": TLS + "  client_auth_type: RequestClientCert\n",
     "no http2": "http_server_config:\n  http2: false\n",
 }
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_what_exporters_have_is_accepted_here_and_by_promtool(folder, name):
+def test_exporters_files_are_accepted_here_and_by_promtool(folder, name):
     config = read(folder, ACCEPTED[name])
     assert (config.tls is not None) == (name not in ("nothing", "comments", "empty sections", "no http2"))
-    accepted, said = judged_by_promtool(folder)
-    assert accepted, said
+    accepted, output = judged_by_promtool(folder)
+    assert accepted, output
 
 
-def test_promtool_refuses_what_it_should(folder):
+def test_promtool_refuses_a_missing_certificate(folder):
     (folder / "web.yml").write_text(TLS.replace("server.pem", "gone.pem"))
-    accepted, said = judged_by_promtool(folder)
+    accepted, output = judged_by_promtool(folder)
     assert not accepted
-    assert "gone.pem" in said
+    assert "gone.pem" in output
 
 
-def test_everything_in_the_file_is_taken_over(folder):
-    config = read(folder, ACCEPTED["all of it"])
+def test_every_setting_of_the_file_takes_effect(folder):
+    config = read(folder, ACCEPTED["every setting"])
     assert config.tls.verify_mode is ssl.CERT_REQUIRED
     assert (config.tls.minimum_version, config.tls.maximum_version) == (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
     names = [suite["name"] for suite in config.tls.get_ciphers() if suite["protocol"] != "TLSv1.3"]
@@ -107,20 +107,20 @@ def test_everything_in_the_file_is_taken_over(folder):
     assert len(config.headers) == 5
 
 
-def test_only_suites_of_tls_13_leave_no_older_version(folder):
+def test_suites_of_tls_13_only_exclude_older_versions(folder):
     config = read(folder, TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n")
     assert config.tls.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
-def test_an_absolute_path_and_one_from_the_files_folder_are_the_same(folder, monkeypatch, tmp_path):
+def test_paths_may_be_absolute_or_relative_to_the_files_folder(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     read(folder, TLS)
     read(folder, TLS.replace("server.", f"{folder}/server."))
 
 
-def test_the_decoy_is_a_hash_as_slow_as_the_slowest_of_nobodys_password(folder):
-    eleven = bcrypt.hashpw(b"x", bcrypt.gensalt(5)).decode()
-    config = read(folder, f"basic_auth_users: {{a: {SECRET}, b: {eleven}}}")
+def test_the_decoy_is_as_slow_as_the_slowest_hash_and_matches_no_password(folder):
+    slower = bcrypt.hashpw(b"x", bcrypt.gensalt(5)).decode()
+    config = read(folder, f"basic_auth_users: {{a: {SECRET}, b: {slower}}}")
     assert config.decoy.startswith(b"$2b$05$")
     assert bcrypt.checkpw(b"inetprobe", config.decoy) is False  # an impossible salt would raise
 
@@ -134,12 +134,12 @@ def test_secrets_are_not_in_the_representation(folder):
     [
         ("tls_server_confg: {}", "web.yml: unknown key 'tls_server_confg': did you mean tls_server_config?"),
         ("- a", "web.yml is a list: it must be keys with values"),
-        ("a: [", "web.yml, line 1: not YAML as it is expected"),
+        ("a: [", "web.yml, line 1: bad YAML"),
         (
             "basic_auth_users: {}\nbasic_auth_users: {}",
-            "line 2: not YAML as it is expected: 'basic_auth_users' is there",
+            "line 2: bad YAML: 'basic_auth_users' is there",
         ),
-        (f"basic_auth_users:\n  a: {SECRET}\n  a: {SECRET}", "line 3: not YAML as it is expected: 'a' is there twice"),
+        (f"basic_auth_users:\n  a: {SECRET}\n  a: {SECRET}", "line 3: bad YAML: 'a' is there twice"),
         (b"\xff\xfe\xfd", "web.yml is not YAML"),
         ("[" * 5000, "web.yml is not YAML"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
@@ -155,17 +155,17 @@ def test_secrets_are_not_in_the_representation(folder):
         (TLS.replace("server.pem", '"a\\0b"'), "cannot be read: embedded null byte"),
         (TLS.replace("server.pem", "text"), "text has no certificate in PEM format"),
         (TLS.replace("server.pem", "empty"), "empty has no certificate in PEM format"),
-        (TLS.replace("server.key", "text"), "text is no private key in PEM format"),
+        (TLS.replace("server.key", "text"), "text is not a private key in PEM format"),
         (TLS.replace("server.key", "encrypted.key"), "encrypted.key is encrypted: decrypt it"),
-        (TLS.replace("server.key", "stranger.key"), "stranger.key is not the key of cert_file"),
+        (TLS.replace("server.key", "unrelated.key"), "unrelated.key is not the key of cert_file"),
         (TLS + "  cert: x\n", "cert is not supported: give a file as cert_file"),
         (TLS + "  curve_preferences: [X25519]\n", "curve_preferences is not supported"),
-        (TLS + "  min_version: TLS10\n", "min_version is 'TLS10': give TLS12 or TLS13 (older ones are broken)"),
+        (TLS + "  min_version: TLS10\n", "min_version is 'TLS10': give TLS12 or TLS13 (older versions are broken)"),
         (TLS + "  max_version: TLS14\n", "max_version is 'TLS14': give TLS12 or TLS13"),
         (TLS + "  min_version: TLS13\n  max_version: TLS12\n", "min_version is above max_version"),
         (TLS + "  cipher_suites: [AES128-SHA]\n", "cipher_suites has 'AES128-SHA': give names of Go's"),
         (TLS + "  cipher_suites: TLS_AES_128_GCM_SHA256\n", "cipher_suites is a string: give a list of strings"),
-        (TLS + "  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n", "has none for TLS12"),
+        (TLS + "  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n", "has no suite for TLS12"),
         (TLS + "  prefer_server_cipher_suites: 1\n", "prefer_server_cipher_suites is a number: give true or false"),
         (TLS + "  client_auth_type: Maybe\n", "client_auth_type is 'Maybe': give one of NoClientCert"),
         (TLS + "  client_auth_type: RequireAnyClientCert\n", "RequireAnyClientCert is not supported"),
@@ -176,18 +176,21 @@ def test_secrets_are_not_in_the_representation(folder):
         ("http_server_config: {http2: maybe}", "http2 is a string: give true or false"),
         ("http_server_config: {headers: {X-Powered-By: a}}", "headers: unknown key 'X-Powered-By'"),
         ("http_server_config: {headers: {X-Frame-Options: allow}}", "X-Frame-Options is 'allow': give deny or"),
-        ('http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb"}}', "has a character that no header can hold"),
+        (
+            'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb"}}',
+            "has a character that is not allowed in a header",
+        ),
         ("basic_auth_users: [a]", "basic_auth_users is a list: it must be names with values"),
-        ("basic_auth_users: {a: hunter2}", "the value of 'a' is no bcrypt hash"),
+        ("basic_auth_users: {a: hunter2}", "the value of 'a' is not a bcrypt hash"),
         ("basic_auth_users: {a: 7}", "a is a number: give a string"),
         (f"basic_auth_users: {{7: {SECRET}}}", "the name '7' is a number: put it in quotes"),
-        (f"basic_auth_users: {{a: {SECRET[:-1]}}}", "no bcrypt hash"),
-        (f"basic_auth_users: {{a: {SECRET[:28]}z{SECRET[29:]}}}", "no bcrypt hash"),  # a salt of 129 bits
-        (f"basic_auth_users: {{a: {SECRET.replace('$04$', '$31$')}}}", "the cost 31: make one of 4 to 18"),
+        (f"basic_auth_users: {{a: {SECRET[:-1]}}}", "not a bcrypt hash"),
+        (f"basic_auth_users: {{a: {SECRET[:28]}z{SECRET[29:]}}}", "not a bcrypt hash"),  # a salt of 129 bits
+        (f"basic_auth_users: {{a: {SECRET.replace('$04$', '$31$')}}}", "has cost 31: make one of cost 4 to 18"),
         (f"basic_auth_users: {{'a:b': {SECRET}}}", "'a:b' has a colon"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_with_the_file_and_the_key(folder, text, expected):
+def test_a_bad_file_is_one_sentence_with_the_file_and_the_key(folder, text, expected):
     with pytest.raises(UsageError) as caught:
         read(folder, text)
     message = str(caught.value)
@@ -221,7 +224,7 @@ _VALUES = st.recursive(
         (r'tls_server_config: {cert_file: "\uD800", key_file: a}', "cannot be read"),
     ],
 )
-def test_names_that_no_terminal_should_see_are_one_sentence(folder, text, says):
+def test_unprintable_names_are_escaped_in_one_sentence(folder, text, says):
     hashed = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
     with pytest.raises(UsageError) as caught:
         read(folder, text.replace("$2b$04$HASH", hashed))

@@ -1,4 +1,4 @@
-"""The two formats and the choice between them, and exemplars."""
+"""The two formats of the page, the choice between them, and exemplars."""
 
 from bisect import bisect_left
 
@@ -24,11 +24,11 @@ PROMETHEUS_2 += "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 PROMETHEUS_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3"
 
 
-def page_of(records, told=None):
+def page_of(records, counts=None):
     recount, stream = Recount(), VerdictStream(DEFAULT_BOUNDS_NS, None, pytest.fail)
     for sink in (recount, stream):
         sink.batch(Batch(records), builders.run())
-    return Page(SnapshotCollector(recount, told or stream.counts))
+    return Page(SnapshotCollector(recount, counts or stream.counts))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def page_of(records, told=None):
         "text/plain;q=0.1, application/openmetrics-text ; version=0.0.1 ; q=0.2",
     ],
 )
-def test_openmetrics_for_who_prefers_it(accept):
+def test_a_scraper_that_prefers_openmetrics_gets_it(accept):
     rendered = page_of(builders.every_kind()).render(accept)
     assert rendered.content_type == OPENMETRICS
     assert rendered.body.endswith(b"# EOF\n")
@@ -60,7 +60,7 @@ def test_openmetrics_for_who_prefers_it(accept):
         "application/openmetrics-text;q=7,text/plain",
     ],
 )
-def test_text_for_everyone_else(accept):
+def test_other_scrapers_get_the_text_format(accept):
     rendered = page_of(builders.every_kind()).render(accept)
     assert rendered.content_type == TEXT
     assert list(plain(rendered.body.decode()))
@@ -99,11 +99,11 @@ def exemplars(page):
 
 def test_a_failures_trace_id_is_on_its_counter_and_its_bucket():
     refused = builders.record([builders.call(builders.CREATE, 0, 0, 5001, -1)], seq=77, kind=3, protocol=1)
-    found = exemplars(page_of(np.concatenate([builders.created(seq=76), refused])))
-    counter = found["inetprobe_socket_creation_failures_total", "SOCK_RAW", None]
+    shown = exemplars(page_of(np.concatenate([builders.created(seq=76), refused])))
+    counter = shown["inetprobe_socket_creation_failures_total", "SOCK_RAW", None]
     assert (counter.labels, counter.value) == ({"trace_id": "1-77"}, 1)
     assert str(counter.timestamp) == "1700000001.000005001"
-    bucket = found["inetprobe_socket_creation_duration_seconds_bucket", "SOCK_RAW", "1e-05"]
+    bucket = shown["inetprobe_socket_creation_duration_seconds_bucket", "SOCK_RAW", "1e-05"]
     assert (bucket.labels, bucket.value) == ({"trace_id": "1-77"}, 5.001e-06)
 
 
@@ -111,15 +111,15 @@ def test_an_exemplar_lies_in_its_bucket():
     records = np.tile(builders.created(), 40)
     records["seq"] = np.arange(40)
     records["calls"]["duration_ns"][:, 0] = [9000 + 3**n for n in range(40)]
-    found = [exemplar for exemplar in exemplars(page_of(records)).items() if exemplar[0][2] is not None]
-    assert len(found) > 8
+    shown = [exemplar for exemplar in exemplars(page_of(records)).items() if exemplar[0][2] is not None]
+    assert len(shown) > 8
     bounds = [bound / 1e9 for bound in DEFAULT_BOUNDS_NS]
-    for (_, _, le), exemplar in found:
-        place = bisect_left(bounds, exemplar.value)
-        assert float(le) == (bounds[place] if place < len(bounds) else float("inf"))
+    for (_, _, le), exemplar in shown:
+        bucket = bisect_left(bounds, exemplar.value)
+        assert float(le) == (bounds[bucket] if bucket < len(bounds) else float("inf"))
 
 
-def test_of_two_under_one_label_the_newer_is_shown():
+def test_the_newer_of_two_exemplars_with_the_same_labels_is_shown():
     records = builders.record([builders.call(builders.CREATE, 0, 0, 5001, -1)])
     older, newer = (TraceExample(f"1-{n}", n * 10**9, 5) for n in (1, 2))
     family = OutcomeKey(2, 1, 0, 1)
@@ -128,8 +128,8 @@ def test_of_two_under_one_label_the_newer_is_shown():
     many = np.tile(records, 100)
     many["protocol"] = np.arange(1000, 1100)
     recount.batch(Batch(np.concatenate([records, many])), builders.run())
-    told = StreamCounts(failures={odd[0]: newer, odd[1]: older, family: older})
-    page = Page(SnapshotCollector(recount, lambda: told))
+    counts = StreamCounts(failures={odd[0]: newer, odd[1]: older, family: older})
+    page = Page(SnapshotCollector(recount, lambda: counts))
     shown = [
         line.split(" # ")[1]
         for line in page.render("application/openmetrics-text").body.decode().splitlines()
@@ -138,10 +138,10 @@ def test_of_two_under_one_label_the_newer_is_shown():
     assert shown == ['{trace_id="1-2"} 1.0 2.000000000']
 
 
-def test_an_exemplar_from_before_the_epoch_has_no_time():
-    told = StreamCounts(failures={OutcomeKey(2, 1, 0, 1): TraceExample("1-1", -5, 5)})
+def test_an_exemplar_from_before_the_epoch_has_no_timestamp():
+    counts = StreamCounts(failures={OutcomeKey(2, 1, 0, 1): TraceExample("1-1", -5, 5)})
     records = builders.record([builders.call(builders.CREATE, 0, 0, 5001, -1)])
-    exemplar = exemplars(page_of(records, lambda: told))[
+    exemplar = exemplars(page_of(records, lambda: counts))[
         "inetprobe_socket_creation_failures_total", "SOCK_STREAM", None
     ]
     assert exemplar.timestamp is None

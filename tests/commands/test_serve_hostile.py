@@ -34,7 +34,7 @@ def scraped(server):
 
 
 def hung_up(clients, within):
-    """How many of these did the server end in that many seconds?"""
+    """How many of the clients did the server disconnect within that many seconds?"""
     ended = 0
     deadline = time.monotonic() + within
     for client in clients:
@@ -45,7 +45,7 @@ def hung_up(clients, within):
     return ended
 
 
-def test_a_head_that_dribbles_in_is_cut_off():
+def test_a_slow_head_is_cut_off():
     with serving(limits=Limits(headers=0.5)) as server, connect(server) as client:
         began = time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -57,14 +57,14 @@ def test_a_head_that_dribbles_in_is_cut_off():
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_who_says_nothing_is_cut_off(tls, web_config):
+def test_a_silent_client_is_cut_off(tls, web_config):
     limits = Limits(headers=0.3, handshake=0.3)
     with serving(limits=limits, config=web_config if tls else None) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(5)]
         assert hung_up(clients, 5) == 5
 
 
-def test_who_says_nothing_more_is_cut_off_later():
+def test_an_idle_client_is_cut_off_later():
     with serving(limits=Limits(idle=0.5, headers=5)) as server, connect(server) as client:
         client.sendall(SCRAPE)
         began = time.monotonic()
@@ -111,7 +111,7 @@ def test_a_head_without_an_end_is_refused_at_once():
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),  # HTTP/2 at once
     ],
 )
-def test_what_is_no_request_is_refused(raw, status):
+def test_each_odd_request_has_its_status(raw, status):
     with serving() as server:
         assert say(server, raw).startswith(f"HTTP/1.1 {status} ".encode())
         assert server.said == []
@@ -153,7 +153,7 @@ def hostile_tls(web_config):
         assert server.said == []
 
 
-def test_of_too_many_connections_the_oldest_that_does_nothing_goes():
+def test_above_the_limit_the_oldest_silent_connection_is_closed():
     with serving(limits=Limits(connections=32)) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(200)]
         assert scraped(server)
@@ -164,7 +164,7 @@ def test_of_too_many_connections_the_oldest_that_does_nothing_goes():
         assert to_the_end(clients[-1]).endswith(PAGE)
 
 
-def test_an_answer_under_way_outlives_a_crowd():
+def test_a_crowd_does_not_end_an_answer_under_way():
     go_on = threading.Event()
 
     def slow(accept, query):
@@ -181,7 +181,7 @@ def test_an_answer_under_way_outlives_a_crowd():
         assert to_the_end(scraper).endswith(PAGE)
 
 
-def test_without_a_free_descriptor_the_oldest_client_makes_room():
+def test_without_a_free_descriptor_the_oldest_client_is_closed():
     with serving() as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.socket()) for _ in range(8)]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -199,20 +199,20 @@ def test_without_a_free_descriptor_the_oldest_client_makes_room():
             assert to_the_end(clients[-1]).endswith(PAGE)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert server.said == ["a client could not be let in: Too many open files"]
+        assert server.said == ["a client could not be accepted: Too many open files"]
 
 
 LARGE = Response("text/plain", b"x" * 30_000_000)
 
 
-def test_who_does_not_take_the_answer_is_cut_off():
+def test_a_client_that_does_not_take_the_answer_is_cut_off():
     with serving(lambda *_: LARGE, limits=Limits(write=0.3)) as server, connect(server) as client:
         client.sendall(SCRAPE)
         time.sleep(0.8)
         assert len(to_the_end(client)) < len(LARGE.body)
 
 
-def test_of_too_many_who_do_not_take_the_answer_the_oldest_goes():
+def test_above_the_limit_of_writers_the_oldest_is_closed():
     with serving(lambda *_: LARGE, limits=Limits(writers=2)) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(4)]
         for client in clients:
@@ -232,16 +232,16 @@ def test_of_too_many_who_do_not_take_the_answer_the_oldest_goes():
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", 400),
     ],
 )
-def test_a_body_is_not_waited_for_nor_taken_for_a_request(raw, status):
+def test_a_body_is_neither_awaited_nor_taken_for_a_request(raw, status):
     with serving() as server, connect(server) as client:
         client.sendall(raw)
-        answer = to_the_end(client)  # the server ends it: our side stays open
+        answer = to_the_end(client)  # the server ends the connection: our side stays open
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"\r\nConnection: close\r\n" in answer
 
 
-def test_who_still_sends_a_body_is_heard_out_for_a_while():
+def test_a_body_that_is_still_sent_does_not_reset_the_connection():
     with serving() as server, connect(server) as client:
         client.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
         assert to_the_end(client).startswith(b"HTTP/1.1 405 ")
@@ -258,7 +258,7 @@ def test_pipelined_requests_are_answered_in_order():
     assert statuses == [b"200", b"404", b"200", b"200"] * 25
 
 
-def test_who_never_stops_asking_keeps_nobody_waiting():
+def test_endless_requests_do_not_keep_others_waiting():
     with serving() as server, connect(server) as greedy:
         stop = threading.Event()
 
@@ -285,7 +285,7 @@ def test_who_never_stops_asking_keeps_nobody_waiting():
                 thread.join()
 
 
-def test_clients_that_vanish_in_the_middle_leave_nothing_behind():
+def test_clients_that_vanish_leave_no_descriptors_open():
     reset = struct.pack("ii", 1, 0)
     with serving(lambda *_: LARGE) as server:
         before = len(list(DESCRIPTORS.iterdir()))

@@ -1,4 +1,4 @@
-"""--web.listen-address: what is understood, and what cannot be taken, in one sentence."""
+"""--web.listen-address: which addresses are accepted, and the one sentence for those that are not."""
 
 import socket
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.base.errors import UsageError
-from inetprobe.commands.serve.web.listen import listen, written
+from inetprobe.commands.serve.web.listen import host_and_port, listen
 from tests.support.web_server import connect, curl, serving, to_the_end
 
 
@@ -20,13 +20,13 @@ from tests.support.web_server import connect, curl, serving, to_the_end
         ("0.0.0.0:0", "0.0.0.0"),
     ],
 )
-def test_addresses(address, host):
+def test_an_address_is_listened_on(address, host):
     with listen(address) as listener:
         assert listener.getsockname()[0] == host
         assert listener.getsockname()[1] > 0
 
 
-def test_no_host_is_every_address():
+def test_an_address_without_a_host_listens_everywhere():
     with serving(address=":0") as server:
         port = server.url.rpartition(":")[2]
         hosts = ["127.0.0.1", "[::1]"] if ipv6() else ["127.0.0.1"]
@@ -35,7 +35,7 @@ def test_no_host_is_every_address():
 
 def test_ipv6_goes_in_brackets():
     if not ipv6():
-        with pytest.raises(UsageError, match=r"cannot be taken|not known"):
+        with pytest.raises(UsageError, match=r"cannot listen|not known"):
             listen("[::1]:0")
         return
     with serving(address="[::1]:0") as server:
@@ -62,15 +62,15 @@ def ipv6():
         ("127.0.0.1:65536", "has no port"),
         ("127.0.0.1:-1", "has no port"),
         ("127.0.0.1:٣", "has no port"),
-        ("::1:9000", "an IPv6 address goes in brackets: [::1]:9000"),
-        ("192.0.2.1:0", "cannot be taken: this machine has no such address"),
+        ("::1:9000", "put an IPv6 address in brackets: [::1]:9000"),
+        ("192.0.2.1:0", "cannot listen: this machine has no such address"),
         ("no such host:0", "the host 'no such host' is not known"),
         ("a\0b:0", "is not known"),
         (f"{'x' * 300}:0", "is not known"),
         ("\x1b[31m:0", "is not known"),
     ],
 )
-def test_what_cannot_be_taken_is_one_sentence(address, expected):
+def test_a_bad_address_is_one_sentence(address, expected):
     with pytest.raises(UsageError) as caught:
         listen(address)
     assert expected in str(caught.value)
@@ -80,8 +80,8 @@ def test_what_cannot_be_taken_is_one_sentence(address, expected):
 
 def test_a_port_in_use_is_one_sentence():
     with listen("127.0.0.1:0") as listener:
-        address = written(listener.getsockname())
-        with pytest.raises(UsageError, match=f"'{address}' cannot be taken: another program listens there"):
+        address = host_and_port(listener.getsockname())
+        with pytest.raises(UsageError, match=f"'{address}': cannot listen: another program listens there"):
             listen(address)
 
 
@@ -91,7 +91,7 @@ def test_a_port_is_free_as_soon_as_the_server_stopped():
         with connect(server) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             assert to_the_end(client)
-    listen(address).close()  # although the connection it ended is in TIME_WAIT
+    listen(address).close()  # although the connection that the server ended is in TIME_WAIT
 
 
 @given(st.text("0:[]%-x", max_size=8))

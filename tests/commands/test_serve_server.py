@@ -1,4 +1,4 @@
-"""The web server as its clients see it: pages, TLS, passwords, a configuration that changes, an end in order."""
+"""The web server as its clients see it: pages, TLS, passwords, a configuration that changes, an orderly end."""
 
 import gzip
 import http.client
@@ -14,7 +14,7 @@ import inetprobe
 from inetprobe.base.errors import InetprobeError, UsageError
 from inetprobe.commands.serve.web import Limits, Response, Server
 from inetprobe.commands.serve.web.routes import accepts_gzip
-from tests.support.web_server import PAGE, SECRET, Authority, connect, curl, page, place, say, serving, to_the_end
+from tests.support.web_server import PAGE, SECRET, Authority, address_of, connect, curl, page, say, serving, to_the_end
 
 SECRETS = f"basic_auth_users:\n  alice: {SECRET}\n"
 
@@ -26,13 +26,13 @@ def authority(tmp_path_factory):
     authority.issue("server", "127.0.0.1", "localhost")
     authority.issue("prometheus", "prometheus.example", "::1", "scrape@example.org")
     authority.issue("other", "other.example")
-    Authority(folder, "strangers").issue("stranger", "prometheus.example")
+    Authority(folder, "unrelated").issue("unrelated", "prometheus.example")
     return authority
 
 
 @pytest.fixture
 def web_config(authority, tmp_path):
-    """Writes a web configuration: the server's certificate, ``more`` options below it, and what comes ``after``."""
+    """Writes a web configuration: the server's certificate with ``more`` options, then the sections in ``after``."""
 
     def write(more="", after="", tls=True):
         section = f"tls_server_config:\n  cert_file: {authority.folder}/server.pem\n"
@@ -51,16 +51,16 @@ def trusting(authority, client=None):
 
 
 def test_a_scrape_gets_the_page_as_it_is_or_gzipped():
-    asked = []
+    calls = []
 
-    def remembering(accept, query):
-        asked.append((accept, query))
+    def recording(accept, query):
+        calls.append((accept, query))
         return Response("application/openmetrics-text; version=1.0.0", PAGE)
 
-    with serving(remembering) as server:
+    with serving(recording) as server:
         plain = curl(f"{server.url}/metrics?name[]=a", "-g", "-H", "Accept: application/openmetrics-text")
         zipped = curl(f"{server.url}/metrics", "-H", "Accept-Encoding: gzip", "-H", "Accept:")
-    assert asked == [("application/openmetrics-text", "name[]=a"), ("", "")]
+    assert calls == [("application/openmetrics-text", "name[]=a"), ("", "")]
     assert (plain.status, plain.body) == (200, PAGE)
     assert plain.headers["content-type"] == "application/openmetrics-text; version=1.0.0"
     assert "content-encoding" not in plain.headers
@@ -72,14 +72,14 @@ def test_a_scrape_gets_the_page_as_it_is_or_gzipped():
 
 def test_head_is_get_without_the_body_and_the_connection_goes_on():
     with serving() as server:
-        client = http.client.HTTPConnection(*place(server), timeout=10)
+        client = http.client.HTTPConnection(*address_of(server), timeout=10)
         for method in ("HEAD", "GET", "HEAD", "GET"):
             client.request(method, "/metrics")
             answer = client.getresponse()
             assert answer.status == 200
             assert answer.headers["Content-Length"] == str(len(PAGE))
             assert answer.read() == (PAGE if method == "GET" else b"")
-            assert client.sock is not None  # it forgets a connection that the server is about to close
+            assert client.sock is not None  # http.client forgets a connection that the server is about to close
         client.close()
 
 
@@ -127,7 +127,7 @@ def test_health_and_readiness_differ():
         ("GET /metrics HTTP/2.0", 505),
     ],
 )
-def test_methods_and_targets(request_line, status):
+def test_each_method_and_target_has_its_status(request_line, status):
     with serving() as server:
         answer = say(server, f"{request_line}\r\nHost: a\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
@@ -142,11 +142,11 @@ def test_methods_and_targets(request_line, status):
         ("gzip;q=x", False), (",;=,", False), ("gzip ; q=0.5", True), ("gzip;q=nan", False),
     ],
 )  # fmt: skip
-def test_accept_encoding(header, allowed):
+def test_gzip_is_used_if_accept_encoding_allows_it(header, allowed):
     assert accepts_gzip(header) is allowed
 
 
-def test_what_fails_in_the_page_is_said_once_and_not_to_the_client():
+def test_an_error_in_the_page_is_logged_once_and_hidden_from_the_client():
     def failing(accept, query):
         raise ValueError("the secret reason\x1b[31m")
 
@@ -156,19 +156,19 @@ def test_what_fails_in_the_page_is_said_once_and_not_to_the_client():
     assert [answer.status for answer in answers] == [500] * 3
     assert b"secret" not in answers[0].body
     assert answers[0].body.count(b"\n") == 1
-    assert server.said == ["GET was answered by 500: ValueError: the secret reason\\x1b[31m"]
+    assert server.said == ["GET was answered with 500: ValueError: the secret reason\\x1b[31m"]
 
 
-def test_what_fails_in_readiness_is_said_too():
+def test_an_error_in_readiness_is_logged():
     def failing():
         raise RuntimeError("gone")
 
     with serving(ready=failing) as server:
         assert curl(f"{server.url}/readyz").status == 500
-    assert server.said == ["GET was answered by 500: RuntimeError: gone"]
+    assert server.said == ["GET was answered with 500: RuntimeError: gone"]
 
 
-def test_https_for_those_who_trust_it(authority, web_config):
+def test_https_works_for_clients_that_trust_the_certificate(authority, web_config):
     with serving(config=web_config()) as server:
         assert server.url.startswith("https://127.0.0.1:")
         assert curl(f"{server.url}/metrics", *trusting(authority)).body == PAGE
@@ -187,19 +187,19 @@ def test_a_page_larger_than_any_buffer_comes_whole_through_tls(authority, web_co
 
 
 @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
-def test_client_certificates(authority, web_config, version):
+def test_a_client_needs_a_certificate_of_the_authority(authority, web_config, version):
     required = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"
     required = required.replace("ca.pem", str(authority.file)) + f"  min_version: {version}\n  max_version: {version}\n"
     with serving(config=web_config(required)) as server:
         statuses = {
             client: curl(f"{server.url}/metrics", *trusting(authority, client)).status
-            for client in ("prometheus", "other", "stranger", None)
+            for client in ("prometheus", "other", "unrelated", None)
         }
-    assert statuses == {"prometheus": 200, "other": 200, "stranger": 0, None: 0}
+    assert statuses == {"prometheus": 200, "other": 200, "unrelated": 0, None: 0}
 
 
 @pytest.mark.parametrize("san", ["prometheus.example", "::1", "scrape@example.org"])
-def test_only_clients_with_an_allowed_name(authority, web_config, san):
+def test_only_clients_with_an_allowed_name_get_the_page(authority, web_config, san):
     required = f"  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: {authority.file}\n"
     with serving(config=web_config(f'{required}  client_allowed_sans: ["{san}", "nobody"]\n')) as server:
         assert curl(f"{server.url}/metrics", *trusting(authority, "prometheus")).status == 200
@@ -211,10 +211,10 @@ def test_a_client_certificate_may_be_left_out_where_it_is_only_verified_if_given
     with serving(config=web_config(given)) as server:
         assert curl(f"{server.url}/healthz", *trusting(authority)).status == 200
         assert curl(f"{server.url}/healthz", *trusting(authority, "prometheus")).status == 200
-        assert curl(f"{server.url}/healthz", *trusting(authority, "stranger")).status == 0
+        assert curl(f"{server.url}/healthz", *trusting(authority, "unrelated")).status == 0
 
 
-def test_passwords_for_all_but_the_probes(web_config):
+def test_every_path_but_the_probes_needs_a_password(web_config):
     with serving(config=web_config(after=SECRETS, tls=False)) as server:
         right = ["-u", "alice:secret"]
         for path in ("/", "/metrics", "/nothing"):
@@ -262,11 +262,11 @@ def test_a_reload_takes_the_new_file_and_a_bad_one_changes_nothing(authority, we
     assert said[2].startswith(f"the web configuration stays as it was: {path} cannot be read")
 
 
-def test_a_password_that_was_changed_opens_nothing_more_on_old_connections(web_config):
+def test_a_changed_password_closes_old_connections(web_config):
     path = web_config(after=SECRETS, tls=False)
     headers = {"Authorization": "Basic YWxpY2U6c2VjcmV0"}
     with serving(config=path) as server:
-        client = http.client.HTTPConnection(*place(server), timeout=10)
+        client = http.client.HTTPConnection(*address_of(server), timeout=10)
         client.request("GET", "/metrics", headers=headers)
         assert client.getresponse().read() == PAGE
         other = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
@@ -283,10 +283,10 @@ def test_a_password_that_was_changed_opens_nothing_more_on_old_connections(web_c
 def test_without_a_file_there_is_nothing_to_reload():
     with serving() as server:
         assert server.reload() is False
-    assert server.said == ["there is no web configuration to reload: it is given by --web.config.file"]
+    assert server.said == ["there is no web configuration to reload: --web.config.file was not given"]
 
 
-def test_a_bad_configuration_and_a_taken_port_are_told_before_anything_starts(tmp_path):
+def test_a_bad_configuration_and_a_taken_port_are_refused_before_anything_starts(tmp_path):
     (tmp_path / "web.yml").write_text("a: 1")
     with pytest.raises(UsageError, match="unknown key 'a'"), serving(config=tmp_path / "web.yml"):
         pass
@@ -296,7 +296,7 @@ def test_a_bad_configuration_and_a_taken_port_are_told_before_anything_starts(tm
             pass
 
 
-def test_stop_finishes_the_answer_under_way_and_takes_no_more():
+def test_stop_finishes_the_answer_under_way_and_accepts_no_more_clients():
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(accept, query):
@@ -307,7 +307,7 @@ def test_stop_finishes_the_answer_under_way_and_takes_no_more():
     server = Server("127.0.0.1:0", page=slow, ready=lambda: True, say=print, limits=Limits(linger=0.1))
     server.bind()
     server.start()
-    where = place(server)
+    address = address_of(server)
     idle = connect(server)
     client = connect(server)
     client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -320,15 +320,14 @@ def test_stop_finishes_the_answer_under_way_and_takes_no_more():
     assert answer.endswith(PAGE)
     assert b"\r\nConnection: close\r\n" in answer
     assert to_the_end(idle) == b""
-    assert not server.alive
     idle.close()
     client.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(where, timeout=5)
+        socket.create_connection(address, timeout=5)
     server.stop()
 
 
-def test_stop_waits_for_nobody_for_ever():
+def test_stop_waits_for_a_limited_time_only():
     go_on = threading.Event()
     limits = Limits(stop=0.2)
     server = Server("127.0.0.1:0", page=lambda *_: go_on.wait(20), ready=lambda: True, say=print, limits=limits)
@@ -345,16 +344,16 @@ def test_stop_waits_for_nobody_for_ever():
     go_on.set()
 
 
-def test_a_thread_that_fails_tells_and_stop_says_why(monkeypatch):
+def test_a_failed_thread_calls_failed_and_stop_raises_the_reason(monkeypatch):
     async def broken(_server):
         raise ValueError("\x1b[1m")
 
     monkeypatch.setattr(Server, "_accept", broken)
-    told = threading.Event()
-    server = Server("127.0.0.1:0", page=page, ready=lambda: True, say=print, failed=told.set)
+    failed = threading.Event()
+    server = Server("127.0.0.1:0", page=page, ready=lambda: True, say=print, failed=failed.set)
     server.bind()
     server.start()
-    assert told.wait(10)
+    assert failed.wait(10)
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: \\x1b\[1m\)"):
         server.stop()
     server.stop()
@@ -364,7 +363,7 @@ def test_requests_wait_between_bind_and_start():
     server = Server("127.0.0.1:0", page=page, ready=lambda: True, say=print)
     before = threading.active_count()
     server.bind()
-    assert threading.active_count() == before  # privileges are dropped now, for one thread only
+    assert threading.active_count() == before  # privileges are dropped at this point, which works for one thread only
     client = connect(server)
     client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     server.start()
@@ -373,7 +372,7 @@ def test_requests_wait_between_bind_and_start():
     server.stop()
 
 
-def test_tls_clients_that_end_in_order_get_an_end_in_order(authority, web_config):
+def test_a_tls_client_gets_close_notify(authority, web_config):
     with serving(config=web_config()) as server, connect(server) as raw:
         context = ssl.create_default_context(cafile=authority.file)
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF

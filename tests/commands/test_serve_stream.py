@@ -1,4 +1,4 @@
-"""The stream: verdicts, exemplars, the log, and what of a recording it would have carried."""
+"""The sampled stream: verdicts, exemplars, the log, and the records of a recording that it would have had."""
 
 import io
 import json
@@ -82,11 +82,11 @@ def test_the_newest_creation_is_the_example_of_its_bucket_and_failure():
     )
 
 
-def test_what_was_not_seen_to_end_and_what_no_create_made_are_no_examples():
+def test_unfinished_creations_and_socks_without_create_are_not_examples():
     stream = VerdictStream(BOUNDS, None, refuse)
     stream.batch(Batch(KINDS[[8, 10, 11]]), builders.run())
-    told = stream.counts()
-    assert (sum(told.verdicts.values()), told.durations, told.failures) == (3, {}, {})
+    counts = stream.counts()
+    assert (sum(counts.verdicts.values()), counts.durations, counts.failures) == (3, {}, {})
 
 
 def test_examples_are_bounded_and_the_newest_stay():
@@ -94,9 +94,9 @@ def test_examples_are_bounded_and_the_newest_stay():
     records = np.tile(builders.record([builders.call(builders.CREATE, 0, 0, 5000, -93)]), 1000)
     records["protocol"] = records["type"] = np.arange(1000)
     stream.batch(Batch(records), builders.run())
-    told = stream.counts()
-    assert len(told.durations) == len(told.failures) == 256
-    assert {outcome.protocol for outcome in told.failures} == set(range(744, 1000))
+    counts = stream.counts()
+    assert len(counts.durations) == len(counts.failures) == 256
+    assert {outcome.protocol for outcome in counts.failures} == set(range(744, 1000))
 
 
 def test_malformed_records_count_as_lost():
@@ -119,8 +119,8 @@ def test_the_log_has_the_same_lines_as_format_json():
     assert kinds == ["lost", *["trace"] * 12, "summary"]
 
 
-class Full:
-    """A pipe without a reader, a disk without room."""
+class BrokenLog:
+    """A log that cannot be written: a pipe without a reader, or a full disk."""
 
     def __init__(self, error):
         self.error = error
@@ -129,23 +129,23 @@ class Full:
         raise self.error
 
     def summary(self, accounting):
-        pytest.fail("it was said to be over")
+        pytest.fail("the log was ended")
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
-def test_counting_goes_on_without_the_logs_reader_and_that_is_said_once(error):
+def test_counting_goes_on_when_the_log_fails_and_says_so_once(error):
     said = []
-    stream = VerdictStream(BOUNDS, Full(error), said.append)
+    stream = VerdictStream(BOUNDS, BrokenLog(error), said.append)
     pump(Once(np.tile(KINDS, 2)), Filters(), [stream])
     stream.batch(Batch(KINDS), builders.run())
     assert sum(stream.counts().verdicts.values()) == 36
     assert said == [f"the log of failures ends here, since it cannot be written: {error.strerror}"]
 
 
-def test_a_recordings_stream_is_what_needs_explaining():
+def test_records_that_need_explaining_are_selected_from_a_recording():
     # EPERM, both that asked for modules, ENOMEM, the one whose return was missed.
     assert np.flatnonzero(needs_explaining(Batch(KINDS), 10**7)).tolist() == [2, 3, 4, 7, 8]
-    # With a threshold, those that took so long too.
+    # With a lower threshold, the slow one as well.
     assert np.flatnonzero(needs_explaining(Batch(KINDS), 90_000)).tolist() == [2, 3, 4, 5, 7, 8]
     assert needs_explaining(Batch(KINDS), 0).all()
     assert np.flatnonzero(needs_explaining(Batch(KINDS), 1 << 63)).tolist() == [2, 3, 4, 7, 8]
@@ -155,7 +155,7 @@ def test_a_recordings_stream_is_what_needs_explaining():
     assert sum(stream.counts().verdicts.values()) == 5
 
 
-def test_made_up_protocols_cannot_fill_the_memory():
+def test_random_protocols_cannot_fill_the_memory():
     stream = VerdictStream(BOUNDS, open_format("json", io.StringIO(), Style()), refuse)
     records = np.tile(KINDS[4:5], 9000)
     records["protocol"] = np.arange(1000, 10_000)
@@ -165,17 +165,17 @@ def test_made_up_protocols_cannot_fill_the_memory():
     assert sum(stream.counts().verdicts.values()) == 9000
 
 
-def test_told_may_be_asked_while_batches_arrive():
+def test_counts_are_consistent_while_batches_arrive():
     stream = VerdictStream(BOUNDS, None, refuse)
     done = threading.Event()
     wrong = []
 
     def ask():
         while not done.is_set():
-            told = stream.counts()
-            total = sum(told.verdicts.values())
-            if total % 12 or (total and not told.failures):
-                wrong.append(told)
+            counts = stream.counts()
+            total = sum(counts.verdicts.values())
+            if total % 12 or (total and not counts.failures):
+                wrong.append(counts)
 
     asking = threading.Thread(target=ask)
     asking.start()

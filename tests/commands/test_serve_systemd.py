@@ -1,4 +1,4 @@
-"""What systemd is told, and where."""
+"""Notifying systemd: the states that are sent, and the sockets they are sent to."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from inetprobe.base.errors import InetprobeError
-from inetprobe.commands.serve import systemd as notify
+from inetprobe.commands.serve.systemd import READY, STOPPING, notify, reloading
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -21,32 +21,32 @@ def systemd(request, tmp_path, monkeypatch):
 
 
 def test_states_arrive_as_lines(systemd):
-    assert notify.notify(notify.READY, "STATUS=counting") is True
+    assert notify(READY, "STATUS=counting") is True
     assert systemd.recv(4096) == b"READY=1\nSTATUS=counting"
-    assert notify.notify(notify.STOPPING)
+    assert notify(STOPPING)
     assert systemd.recv(4096) == b"STOPPING=1"
 
 
 def test_a_reload_has_the_time_it_began(systemd):
     before = time.monotonic_ns() // 1000
-    notify.notify(notify.reloading())
-    state, told = systemd.recv(4096).decode().split("\n")
+    notify(reloading())
+    state, monotonic = systemd.recv(4096).decode().split("\n")
     assert state == "RELOADING=1"
-    assert before <= int(told.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert before <= int(monotonic.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
 
 
-def test_without_systemd_nobody_is_told(monkeypatch):
+def test_without_a_notify_socket_nothing_is_sent(monkeypatch):
     for value in (None, ""):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         if value is not None:
             monkeypatch.setenv("NOTIFY_SOCKET", value)
-        assert notify.notify(notify.READY) is False
+        assert notify(READY) is False
 
 
 @pytest.mark.parametrize("address", ["/nowhere/at/all", "@inetprobe-nobody-listens", "vsock:2:1234", "/" + "x" * 300])
 def test_a_socket_that_cannot_be_reached_is_one_sentence(monkeypatch, address):
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with pytest.raises(InetprobeError) as caught:
-        notify.notify(notify.READY)
+        notify(READY)
     assert address[:60] in str(caught.value)
     assert "\n" not in str(caught.value)

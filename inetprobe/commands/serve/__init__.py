@@ -1,1 +1,1 @@
-"""inetprobe serve: exact counts for Prometheus, and a stream of what needs an explanation."""
+"""``inetprobe serve``: exact counts for Prometheus, and a sampled stream of traces that need an explanation."""

@@ -33,13 +33,13 @@ from inetprobe.trace.pump import Sink, pump
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Options of a live run: a recording was made with its own.
+#: Options of a live run. A recording was made with options of its own.
 _LIVE_ONLY = ("max_rate", "rate_limit", "mechanism", "maxactive", "ring_size")
 
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """Where the page is served: ``address`` as HOST:PORT, ``config`` in the format of --web.config.file."""
+    """Where the page is served: ``address`` is HOST:PORT, ``config`` the file of --web.config.file."""
 
     address: str
     config: Path | None
@@ -47,20 +47,20 @@ class WebOptions:
 
 
 class WebServer(Protocol):
-    """What this command asks of inetprobe.commands.serve.web."""
+    """The part of inetprobe.commands.serve.web.Server that this command uses."""
 
     @property
     def url(self) -> str:
-        """Where it listens, once it has started."""
+        """The server's URL, without a path."""
 
     def start(self) -> None:
-        """Begins to answer, in threads of its own."""
+        """Begins to answer requests, in threads of its own."""
 
     def reload(self) -> object:
         """Reads the web configuration again."""
 
     def stop(self) -> None:
-        """Ends every connection; to be called once. Raises InetprobeError where the server had ended by itself."""
+        """Ends every connection. To be called once. Raises InetprobeError if the server had ended by itself."""
 
 
 def _serve_options(function: F) -> F:
@@ -72,33 +72,44 @@ def _serve_options(function: F) -> F:
             metavar="HOST:PORT",
             default="127.0.0.1:10924",
             show_default=True,
-            help="Where to listen.",
+            help="Address and port to listen on.",
         ),
         click.option(
             "--web.config.file",
             "config",
             type=FILE,
             metavar="FILE",
-            help="TLS and passwords, as Prometheus' exporters have them.",
+            help="TLS and basic auth, in the format of Prometheus exporters.",
         ),
-        click.option("--web.telemetry-path", "telemetry_path", metavar="PATH", default="/metrics", show_default=True),
+        click.option(
+            "--web.telemetry-path",
+            "telemetry_path",
+            metavar="PATH",
+            default="/metrics",
+            show_default=True,
+            help="Path of the page.",
+        ),
         click.option(
             "--replay",
             "recording",
             type=FILE,
             metavar="FILE",
-            help="Serve the counts of a recording: no kernel, no root.",
+            help="Serve the counts of a recording instead of this kernel's; needs no root.",
         ),
-        click.option("--once", is_flag=True, help="Print the page on stdout and end."),
+        click.option("--once", is_flag=True, help="Print the page on stdout and exit."),
         click.option(
             "--max-rate",
             type=click.IntRange(1),
             metavar="N",
-            help="Take the probes away above N sockets a second, until it has calmed down.",
+            help="Detach the probes above N sockets per second until the rate drops.",
         ),
-        click.option("--log-failures", is_flag=True, help="Print every streamed trace on stdout as a line of JSON."),
+        click.option("--log-failures", is_flag=True, help="Print each streamed trace on stdout as a line of JSON."),
         click.option(
-            "--slow", metavar="TIME", default="10ms", show_default=True, help="What takes as long needs an explanation."
+            "--slow",
+            metavar="TIME",
+            default="10ms",
+            show_default=True,
+            help="Also explain creations that take at least this long.",
         ),
         click.option(
             "--rate-limit",
@@ -106,15 +117,15 @@ def _serve_options(function: F) -> F:
             metavar="N",
             default=1000,
             show_default=True,
-            help="Traces streamed a second and CPU, at most.",
+            help="Maximum traces streamed per second and CPU.",
         ),
         click.option(
             "--buckets",
             metavar="TIME[,…]",
-            help="Bounds of the histograms, at most 14, ascending.  [default: 500ns to 10s]",
+            help="Upper bounds of the histograms' buckets: at most 14, ascending.  [default: 500ns to 10s]",
         ),
         *probe_options(RING_SIZE),
-        click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
     ]
     decorated: Any = function
     for option in reversed(options):
@@ -142,8 +153,8 @@ def serve_command(
 ) -> None:
     """Serve exact counts of this kernel's inet sockets to Prometheus.
 
-    Counts and histograms are the kernel's own. What failed, asked for a module or was slow is streamed as well, judged
-    and counted by verdict.
+    Counts and histograms are kept in the kernel and are exact. Creations that failed, asked for a module or were slow
+    are also streamed, checked against the model and counted by verdict.
 
     \b
     Examples:
@@ -151,7 +162,7 @@ def serve_command(
       inetprobe serve --replay boot.arrows --once > boot.prom
     """
     if once and log_failures:
-        raise UsageError("--once prints the page on stdout, where --log-failures prints, too: give one of them")
+        raise UsageError("--once and --log-failures both print on stdout: give one of them")
     if recording is not None:
         _refuse_live_only()
     options = ServeOptions(
@@ -163,7 +174,7 @@ def serve_command(
     )
     web = WebOptions(address, None if config is None else Path(config), telemetry_path)
     tell = say(quiet)
-    # Its counts are exact whatever becomes of the log, so that a daemon outlives its log's reader.
+    # The counts stay exact without the log, so serve goes on when the log's reader has gone.
     log: Sink | None = open_format("json", sys.stdout, Style()) if log_failures else None
     service = _Service(options, VerdictStream(options.bounds_ns, log, tell), tell)
     if recording is None:
@@ -177,23 +188,26 @@ def _refuse_live_only() -> None:
     for name in _LIVE_ONLY:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             option = name.replace("_", "-")
-            raise UsageError(f"--{option} is for counting live, and --replay reads a recording: leave one of them out")
+            raise UsageError(f"--{option} is for counting live and --replay reads a recording: give one of them")
 
 
 class _Service:
-    """One run of the command. The address and the web configuration are tried before anything is attached or read."""
+    """One run of the command. It checks the address and the web configuration before it attaches or reads anything."""
 
     def __init__(self, options: ServeOptions, stream: VerdictStream, tell: Say) -> None:
         self._options = options
         self._stream = stream
         self._tell = tell
         self._page: Page | None = None
-        # Filled by signal handlers and by the stream's thread: the main thread sleeps until there is something.
+        # Signal handlers and the stream's thread put "stop" or "reload" here; the main thread sleeps until then.
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def replay(self, path: Path, web: WebOptions | None) -> None:
-        """A recording's counts, until stopped; without ``web`` its page, once."""
-        from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # and Arrow, which counting live is spared
+        """Serves a recording's counts until stopped; without ``web``, prints its page once.
+
+        Raises RecordingError for a recording whose counts are not exact.
+        """
+        from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # imports Arrow, which a live run saves
 
         server = None if web is None else self._bind(web)
         options = self._options
@@ -207,12 +221,15 @@ class _Service:
                 self._listen(server)
 
     def live(self, web: WebOptions | None) -> None:
-        """The kernel's counts, until stopped; without ``web`` a page, once. Raises what the stream's thread raised."""
+        """Serves the kernel's counts until stopped; without ``web``, prints the page once.
+
+        Raises HostError if this machine cannot be traced, and what the stream's thread raised.
+        """
         server = None if web is None else self._bind(web)
         with self._signals():
-            source = open_live(self._options, self._tell, self._go_on)
+            source = open_live(self._options, self._tell, self._exit_if_stopped)
             try:
-                self._go_on()
+                self._exit_if_stopped()
                 self._page = Page(SnapshotCollector(source, self._stream.counts))
                 if server is None:
                     self._print()
@@ -223,7 +240,7 @@ class _Service:
 
     def _stream_and_listen(self, source: ServeSource, server: WebServer) -> None:
         with ThreadPoolExecutor(1, "stream") as executor:
-            # The filters are decided in the kernel.
+            # No filters here: the kernel applies them.
             streaming = executor.submit(pump, source, Filters(), [self._stream])
             streaming.add_done_callback(lambda _: self._events.put("stop"))
             self._tell("counting: Ctrl-C or SIGTERM ends it")
@@ -237,7 +254,7 @@ class _Service:
         return open_web(web, self._render, lambda: self._page is not None, self._tell, lambda: self._events.put("stop"))
 
     def _render(self, accept: str) -> Rendered:
-        assert self._page is not None  # the server answers once it is started
+        assert self._page is not None  # it is set before the server starts
         return self._page.render(accept)
 
     def _print(self) -> None:
@@ -245,7 +262,7 @@ class _Service:
         sys.stdout.buffer.flush()
 
     def _listen(self, server: WebServer) -> None:
-        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is told of each."""
+        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is notified of each."""
         try:
             server.start()
             self._tell(f"serving {server.url}")
@@ -260,24 +277,24 @@ class _Service:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        words = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
-        before = {number: signal.signal(number, self._on_signal(word)) for number, word in words.items()}
+        events = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
+        before = {number: signal.signal(number, self._on_signal(event)) for number, event in events.items()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _on_signal(self, word: str) -> Callable[[int, object], None]:
-        return lambda _number, _frame: self._events.put(word)
+    def _on_signal(self, event: str) -> Callable[[int, object], None]:
+        return lambda _number, _frame: self._events.put(event)
 
-    def _go_on(self) -> None:
-        """Ends the process where it is told to stop before there is anything to serve."""
+    def _exit_if_stopped(self) -> None:
+        """Exits with status 130 if a signal to stop came before there is anything to serve."""
         if self._page is None and self._stopped():
             sys.exit(EXIT_INTERRUPTED)
 
     def _stopped(self) -> bool:
-        """Has a signal to stop come already? One to reload is moot before there is anything to serve."""
+        """Has a signal to stop come? Drops signals to reload: nothing is served yet."""
         while not self._events.empty():
             if self._events.get() == "stop":
                 return True
@@ -287,10 +304,10 @@ class _Service:
 def open_web(
     web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[], bool], tell: Say, failed: Callable[[], None]
 ) -> WebServer:
-    """A server that listens and does not answer yet. ``page`` takes the request's Accept header; ``failed`` is called
-    where it ends before it is told to, which ``stop`` then raises.
+    """A server that listens and does not answer yet.
 
-    Raises UsageError for a bad address or configuration, InetprobeError for an address that is in use.
+    ``page`` gets the request's Accept header. ``failed`` is called if the server ends by itself; its ``stop`` then
+    raises the reason. Raises UsageError for a bad configuration, or an address that is bad or in use.
     """
     server = Server(
         web.address,

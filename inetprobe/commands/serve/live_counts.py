@@ -1,4 +1,4 @@
-"""The live side of ``serve``: the kernel's own counts, and a stream of what needs an explanation."""
+"""The live side of ``serve``: the kernel's own counts, and the sampled stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import SnapshotSource
 from inetprobe.trace.pump import Source
 
-#: Bytes: the stream has a rate limit, and its reader wakes up for every record.
+#: Bytes. A small ring is enough: the stream has a rate limit, and its reader wakes up for every record.
 RING_SIZE = 1 << 20
 Say = Callable[[str], None]
 
@@ -25,10 +25,10 @@ Say = Callable[[str], None]
 class ServeOptions:
     """What to count and how.
 
-    ``bounds_ns`` are the histograms' bounds; the stream carries creations of at least ``slow_ns``, and at most
-    ``rate_limit`` records a second and CPU. Above ``max_rate`` creations a second the probes are detached; None: never.
-    ``ring_size`` is in bytes; ``maxactive`` None for what the machine calls for; ``verbose`` as of
-    LiveOptions.
+    ``bounds_ns`` are the upper bounds of the histograms' buckets. Creations that take at least ``slow_ns`` are streamed
+    as well; the stream has at most ``rate_limit`` records per second and CPU. Above ``max_rate`` creations per second
+    the probes are detached (None: never). ``ring_size`` is in bytes. ``maxactive`` is None for a value that fits the
+    machine. ``verbose`` is as in LiveOptions.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -45,19 +45,19 @@ class ServeOptions:
 class ServeSource(Source, SnapshotSource, Protocol):
     """Counts since ``open_live`` returned, and the stream as a Source.
 
-    ``snapshot`` is called while another thread is in ``batches``; ``stop`` by a third. ``batches`` ends after ``stop``.
+    ``snapshot`` and ``stop`` are called by other threads than the one in ``batches``, which ends after ``stop``.
     """
 
     def close(self) -> None:
-        """Takes the probes away and frees everything; to be called once, after ``batches`` has ended."""
+        """Detaches the probes and frees everything. To be called once, after ``batches`` has ended."""
 
 
 def open_live(options: ServeOptions, say: Say, go_on: Callable[[], None] = lambda: None) -> ServeSource:
-    """Compiles, loads, attaches, and gives up every capability that ``options`` do not need later on.
+    """Compiles, loads, attaches, and drops every capability that ``options`` do not need later on.
 
-    ``go_on`` is called between the steps, whenever probes are set, and may raise to give up.
-    It must be called before another thread begins, since that would keep its capabilities. Raises HostError where this
-    machine cannot be traced, and UsageError for a filter that the kernel cannot decide: its counts would be others.
+    ``go_on`` is called between the steps of attaching, and may raise to give up. Call this before another thread
+    starts: that thread would keep its capabilities. Raises HostError if this machine cannot be traced, and UsageError
+    for a filter that the kernel cannot decide: the counts would be wrong.
     """
     counting = Counting(options.bounds_ns, options.slow_ns, options.rate_limit)
     live = LiveOptions(

@@ -1,1 +1,1 @@
-"""From the counts of a moment to a Prometheus page."""
+"""From a Snapshot of the counts to the Prometheus page."""

@@ -1,4 +1,4 @@
-"""The page that a scrape gets: Prometheus' text format, or OpenMetrics with exemplars where that is asked for."""
+"""The page of a scrape: Prometheus' text format, or OpenMetrics with exemplars if the scraper prefers that."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _as_openmetrics: Callable[[CollectorRegistry], bytes] = as_openmetrics
 
 
 class Rendered(NamedTuple):
-    """A page, and the Content-Type it goes under."""
+    """A page and its Content-Type."""
 
     content_type: str
     body: bytes
 
 
 class Page:
-    """The metrics of ``collector``, and with ``itself`` those of this process and its Python."""
+    """The metrics of ``collector``; with ``process``, those of this process and its Python as well."""
 
-    def __init__(self, collector: SnapshotCollector, *, itself: bool = True) -> None:
+    def __init__(self, collector: SnapshotCollector, *, process: bool = True) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(collector)
-        if itself:
+        if process:
             ProcessCollector(registry=self._registry)
             PlatformCollector(registry=self._registry)
             GCCollector(registry=self._registry)
 
     def render(self, accept: str = "") -> Rendered:
-        """The page as of now, in the better of the two formats for an Accept header. May be called by any thread."""
+        """The page as of now, in the format that an Accept header prefers. May be called by any thread."""
         if wants_openmetrics(accept):
             return Rendered(OPENMETRICS, _as_openmetrics(self._registry))
         return Rendered(TEXT, as_text(self._registry))
@@ -44,15 +44,15 @@ class Page:
 
 def wants_openmetrics(accept: str) -> bool:
     """Does an Accept header prefer OpenMetrics 1.0 (or its draft, 0.0.1) to the text format?"""
-    # prometheus_client's own choice fails on a version that is no number, and repeats the client's words in its answer.
+    # prometheus_client's own choice fails on a version that is not a number, and repeats the header in its answer.
     openmetrics = text = 0.0
     for offer in accept.split(","):
-        kind, *parameters = (part.strip() for part in offer.split(";"))
-        given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
-        quality = _quality(given.get("q", "1"))
-        if kind == "application/openmetrics-text" and given.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
+        media_type, *words = (part.strip() for part in offer.split(";"))
+        parameters = dict(word.split("=", 1) for word in words if "=" in word)
+        quality = _quality(parameters.get("q", "1"))
+        if media_type == "application/openmetrics-text" and parameters.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
             openmetrics = max(openmetrics, quality)
-        elif kind == "text/plain":
+        elif media_type == "text/plain":
             text = max(text, quality)
     return openmetrics > 0 and openmetrics >= text
 

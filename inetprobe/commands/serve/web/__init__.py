@@ -1,9 +1,9 @@
 """``serve`` over HTTP: pages for scrapers, safe from clients that are slow, hostile or many.
 
-One thread runs an asyncio loop (``server``): every connection (``connection``) is a task that reads a request with
-h11 from a non-blocking socket (``stream``, TLS or not) and sends what ``routes`` answer. What takes time, the page
-itself and bcrypt (``auth``), runs in a thread of its own behind a bounded queue (``lane``). ``config`` reads the web
-configuration file, ``notify`` talks to systemd.
+One thread runs an asyncio loop (``server``). Each connection is a task (``connection``): it reads a request with h11
+from a non-blocking socket (``transport``, with or without TLS) and sends the answer of ``routes``. Making the page and
+bcrypt (``auth``) take time, so each runs in a thread of its own behind a bounded queue (``worker``). ``config`` reads
+the web configuration file with ``yaml_section`` and ``tls``; ``listen`` opens the port.
 """
 
 from inetprobe.commands.serve.web.config import WebConfig

@@ -1,4 +1,4 @@
-"""Basic authentication against bcrypt hashes, which are slow on purpose: off the event loop, remembered, bounded."""
+"""Basic authentication with bcrypt hashes. They are slow on purpose: checked off the event loop, cached, bounded."""
 
 from __future__ import annotations
 
@@ -13,53 +13,54 @@ import bcrypt
 from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.worker import Worker
 
-_MOST_REMEMBERED = 64
-_BCRYPT_BYTES = 72  # bcrypt never saw what comes after; the library refuses it, tools that make hashes cut it off
+_MAX_CACHED = 64
+_BCRYPT_BYTES = 72  # bcrypt ignores the rest; the library refuses longer passwords, tools that make hashes cut them off
 
 
 class BasicAuth:
-    """Who may see the page. For the event loop's thread."""
+    """Decides which clients may see the page. For the event loop's thread."""
 
     def __init__(self) -> None:
-        # A stranger's guesses take one thread and at most these places; a client that is known takes none.
-        self._lane: Worker[bool] = Worker("inetprobe-auth", most=16, most_per_client=4)
+        # Guesses take one thread and at most 16 places in its queue; a cached password takes neither.
+        self._worker: Worker[bool] = Worker("inetprobe-auth", max_calls=16, max_calls_per_client=4)
         self._secret = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+        self._cached: OrderedDict[bytes, None] = OrderedDict()
 
     async def allows(self, config: WebConfig, authorization: bytes | None, client: str) -> bool:
-        """Does the Authorization header name a user and their password? Raises BusyError: too many wait to be checked.
+        """Does the Authorization header have a known user and their password?
 
-        An unknown user takes as long as one with the slowest hash. Only successes are remembered, by a keyed digest of
-        name, hash and password: another hash in the file ends them.
+        An unknown user takes as long to refuse as one with the slowest hash. Only successes are cached, by a keyed
+        digest of name, hash and password: a changed hash in the file ends them. Raises BusyError if too many passwords
+        wait to be checked.
         """
         if not config.users:
             return True
-        given = credentials(authorization)
-        if given is None:
+        pair = credentials(authorization)
+        if pair is None:
             return False
-        user, password = given
+        user, password = pair
         known = config.users.get(user)
         hashed = known or config.decoy
-        told = repr((user, hashed, password)).encode()
-        digest = hashlib.blake2b(told, key=self._secret, digest_size=32).digest()
-        if digest in self._remembered:
-            self._remembered.move_to_end(digest)
+        identity = repr((user, hashed, password)).encode()
+        digest = hashlib.blake2b(identity, key=self._secret, digest_size=32).digest()
+        if digest in self._cached:
+            self._cached.move_to_end(digest)
             return True
-        matches = await self._lane.run(client, digest, lambda: _matches(password, hashed))
+        matches = await self._worker.run(client, digest, lambda: _matches(password, hashed))
         if not matches or known is None:
             return False
-        self._remembered[digest] = None
-        while len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cached[digest] = None
+        while len(self._cached) > _MAX_CACHED:
+            self._cached.popitem(last=False)
         return True
 
     def close(self) -> None:
         """Drops the checks that have not begun."""
-        self._lane.close()
+        self._worker.close()
 
 
 def credentials(authorization: bytes | None) -> tuple[bytes, bytes] | None:
-    """User and password of an Authorization header's value, None where it has none (RFC 7617)."""
+    """User and password in the value of an Authorization header; None if it has none (RFC 7617)."""
     scheme, _, token = (authorization or b"").strip().partition(b" ")
     if scheme.lower() != b"basic":
         return None
@@ -74,4 +75,4 @@ def _matches(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed)
     except ValueError:
-        return False  # releases before 4 take no NUL in a password: no hash was made of one
+        return False  # bcrypt before 4 refuses a NUL in a password, so no hash was made of one

@@ -1,8 +1,8 @@
 """The web configuration file: the format of Prometheus' exporters (exporter-toolkit, docs/web-configuration.md).
 
-What it has and this server has not is refused with a sentence, never ignored, with two exceptions, harmless ones:
-``http2: true`` (the default) is accepted and HTTP/1.1 is spoken, which every scraper speaks too;
-``client_auth_type: RequestClientCert`` asks for a certificate nobody looks at, so none is asked for.
+A setting of that format that this server does not support is refused with a sentence, not ignored. There are two
+harmless exceptions: ``http2: true`` (the default) is accepted, and the server speaks HTTP/1.1, as every scraper does;
+``client_auth_type: RequestClientCert`` requests a certificate that is never checked, so none is requested.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from inetprobe.commands.serve.web import tls, yaml_section
 from inetprobe.commands.serve.web.yaml_section import Section
 
 _SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users")
-_UNSUPPORTED = {"rate_limit": "scrapes that come together share one page, and the queue is bounded: leave it out"}
+_UNSUPPORTED = {"rate_limit": "scrapes at the same time share one page, and the queue is bounded: leave it out"}
 
-# The headers that may be set, and their values where not any may be (extraHTTPHeaders in web/handler.go).
+# The headers that may be set, with the values they may have; () for any (extraHTTPHeaders in web/handler.go).
 _HEADERS: dict[str, tuple[str, ...]] = {
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
@@ -36,11 +36,12 @@ _COSTS = range(4, 19)  # each step doubles the time; 18 takes seconds
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """What a web configuration file asks for; without arguments, plain HTTP for everybody.
+    """The settings of a web configuration file; the defaults are plain HTTP without passwords.
 
-    ``tls`` is None for plain HTTP. ``allowed_sans`` are the subject alternative names of which a client's certificate
-    must have one, None where any will do. ``users`` maps names to bcrypt hashes, both as bytes; empty, nobody needs a
-    password. ``decoy`` is a hash of no password, as slow as the slowest of theirs. ``headers`` go with every answer.
+    ``tls`` is None for plain HTTP. A client's certificate must have one of the subject alternative names in
+    ``allowed_sans``; None if any will do. ``users`` maps names to bcrypt hashes, both as bytes; if it is empty, no
+    password is needed. ``decoy`` is a hash of no password, as slow to check as the slowest in ``users``. ``headers``
+    are sent with every answer.
     """
 
     tls: ssl.SSLContext | None = None
@@ -51,10 +52,10 @@ class WebConfig:
 
     @classmethod
     def read(cls, path: Path) -> WebConfig:
-        """The file and all it names, certificates too; relative paths are relative to its folder.
+        """Reads the file, and the certificates that it names; relative paths are relative to its folder.
 
-        Raises UsageError, one sentence that names the file and the key: unknown or doubled keys, a wrong type, what is
-        not supported, a certificate or key that cannot be read or do not belong together, a hash that is none.
+        Raises UsageError, one sentence that names the file and the key, for unknown or repeated keys, wrong types,
+        unsupported settings, a certificate or key that cannot be read or does not match, and bad hashes.
         """
         top = Section(str(path), yaml_section.load(path), _SECTIONS, _UNSUPPORTED)
         context, allowed_sans = tls.read(f"{path}: tls_server_config", top.raw("tls_server_config"), path.parent)
@@ -73,13 +74,13 @@ def _headers(where: str, table: object) -> dict[str, str]:
         if allowed and value not in allowed:
             raise UsageError(f"{where}: {name} is {value[:60]!r}: give {' or '.join(allowed)}")
         if not value.isascii() or not (value.isprintable() or value == ""):
-            raise UsageError(f"{where}: {name} has a character that no header can hold: use printable ASCII")
+            raise UsageError(f"{where}: {name} has a character that is not allowed in a header: use printable ASCII")
     return {name: value.strip() for name, value in headers.items() if value.strip()}
 
 
 def _salted(hashed: str) -> bool:
     try:
-        bcrypt.checkpw(b"", f"{hashed[:4]}04{hashed[6:]}".encode())  # the least cost: a millisecond
+        bcrypt.checkpw(b"", f"{hashed[:4]}04{hashed[6:]}".encode())  # the lowest cost: a millisecond
     except ValueError:
         return False
     return True
@@ -92,18 +93,18 @@ def _users(where: str, table: object) -> tuple[dict[bytes, bytes], bytes]:
         match = _BCRYPT.fullmatch(value)
         if match is None or not _salted(value):
             raise UsageError(
-                f"{where}: the value of {name!r} is no bcrypt hash: make one with htpasswd -nBC 10 {name!r}"
+                f"{where}: the value of {name!r} is not a bcrypt hash: make one with htpasswd -nBC 10 {name!r}"
             )
         cost = int(match[1])
         if cost not in _COSTS:
-            raise UsageError(f"{where}: the hash of {name!r} has the cost {cost}: make one of 4 to 18, 10 is usual")
+            raise UsageError(f"{where}: the hash of {name!r} has cost {cost}: make one of cost 4 to 18, usually 10")
         if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-            raise UsageError(f"{where}: {name!r} is half a character, which no client can send: take another name")
+            raise UsageError(f"{where}: {name!r} has half a character, which no client can send: choose another name")
         if ":" in name:
             raise UsageError(
-                f"{where}: {name!r} has a colon, which basic authentication cannot send: take another name"
+                f"{where}: {name!r} has a colon, which basic authentication cannot send: choose another name"
             )
         users[name.encode()] = value.encode()
         slowest = max(slowest, cost)
-    # Any 53 characters will do: what they are the hash of, nobody knows.
+    # Any 53 characters will do: nobody knows a password with this hash.
     return users, f"$2b${slowest:02}${'inetprobe'.ljust(21, 'x')}u{'y' * 31}".encode() if users else b""

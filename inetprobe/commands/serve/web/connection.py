@@ -1,4 +1,4 @@
-"""One client's connection: TLS, then requests one after the other, each within its time."""
+"""One client's connection: TLS, then one request after the other, each with time limits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from inetprobe.commands.serve.web.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take: seconds, bytes, connections.
+    """Limits for clients, in seconds, bytes and connections.
 
-    ``headers`` is for a request's head once it began, or the connection did; ``write`` for taking a whole answer;
-    ``linger`` and ``linger_bytes`` for what a client still sends after its last answer; ``stop`` for answers under way
-    when the server stops. Of more than ``connections``, or more than ``writers`` that take an answer, the first to go
-    is told by ``State``.
+    ``headers`` is the time for a request's head, from its first byte or the start of the connection; ``write`` the time
+    for a client to take a whole answer; ``linger`` and ``linger_bytes`` limit what is read from a client after its last
+    answer; ``stop`` is the time for answers under way when the server stops. Above ``connections``, or ``writers`` that
+    take an answer, connections are closed in the order of ``State``.
     """
 
     handshake: float = 10.0
@@ -42,7 +42,7 @@ class Limits:
 
 
 class State(IntEnum):
-    """What a connection is at; where there are too many, the lowest goes first, and of those the oldest."""
+    """The state of a connection. If there are too many, the lowest state is closed first, the oldest of them first."""
 
     IDLE = 0
     READING = 1
@@ -51,10 +51,10 @@ class State(IntEnum):
 
 
 class Connection:
-    """Serves one client until either has enough; ``run`` is its task.
+    """Serves one client until one side ends the connection; ``run`` is its task.
 
-    ``config`` tells what holds now, at the start for TLS and at each request for passwords and headers. ``entered`` is
-    called after every change of state.
+    ``config`` returns the current configuration: asked once for TLS, and at each request for passwords and headers.
+    ``entered`` is called after every change of state.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Connection:
     ) -> None:  # fmt: skip
         self.state = State.READING
         self.since = time.monotonic()
-        self.ending = False  # set from outside: the answer under way is the last
+        self.ending = False  # set by the server: the answer under way is the last one
         self._stream = stream
         self._client = client
         self._config = config
@@ -73,7 +73,7 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     async def run(self) -> None:
-        """Returns when the connection is closed, for whatever reason of the client's."""
+        """Returns when the connection is closed, whatever the client did."""
         try:
             config = self._config()
             if config.tls is not None and not await self._secured(config.tls, config.allowed_sans):
@@ -85,12 +85,12 @@ class Connection:
             async with asyncio.timeout(self._limits.linger):
                 await self._stream.finish(self._limits.linger_bytes)
         except OSError:
-            pass  # it is gone, or too slow (TimeoutError is one): nobody is there to be told
+            pass  # the client is gone or too slow (TimeoutError is an OSError): there is nobody to tell
         finally:
             self._stream.close()
 
     def close(self) -> None:
-        """At once. ``run`` does so in the end; this is for one that was cancelled before it began."""
+        """Closes the connection at once. ``run`` does so at its end; this is for a task cancelled before it began."""
         self._stream.close()
 
     def _enter(self, state: State) -> None:
@@ -104,25 +104,25 @@ class Connection:
         return allowed_sans is None or bool(subject_alternative_names(certificate) & allowed_sans)
 
     async def _exchange(self) -> bool:
-        """One request and its answer; False if they were the last."""
+        """Reads one request and answers it. False if that was the last one."""
         try:
             head = await self._head()
             if head is None:
                 return False
             if head.http_version not in (b"1.0", b"1.1"):
                 raise h11.RemoteProtocolError("not HTTP/1", error_status_hint=505)
-            # A body is of no use to any route: it is not read, and the connection ends with the answer.
-            whole = isinstance(self._http.next_event(), h11.EndOfMessage)
+            # No route uses a body: it is not read, and the connection ends with the answer.
+            complete = isinstance(self._http.next_event(), h11.EndOfMessage)
         except h11.RemoteProtocolError as error:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                answer = Answer(error.error_status_hint, b"this is no request that can be understood\n")
+                answer = Answer(error.error_status_hint, b"the request is not valid HTTP\n")
                 await self._send(answer, with_body=True, last=True)
             return False
         self._enter(State.ANSWERING)
         method = head.method.decode("ascii")
         request = HttpRequest(method, head.target.decode("ascii"), _headers(head), self._client)
         answer = await self._routes.answer(request, self._config())
-        last = self.ending or not whole
+        last = self.ending or not complete
         await self._send(answer, with_body=method != "HEAD", last=last)
         return not self.ending and self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 

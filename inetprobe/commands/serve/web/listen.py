@@ -12,20 +12,20 @@ _BACKLOG = 512
 _REASONS = {
     errno.EADDRINUSE: "another program listens there: give another port, or end that program",
     errno.EADDRNOTAVAIL: "this machine has no such address: give one that `ip address` lists",
-    errno.EACCES: "a port below 1024 takes root or CAP_NET_BIND_SERVICE: give a higher one",
+    errno.EACCES: "a port below 1024 needs root or CAP_NET_BIND_SERVICE: give a higher port",
 }
 
 
 def listen(address: str) -> socket.socket:
-    """A non-blocking socket that listens at ``127.0.0.1:10924``, ``[::1]:9000``, ``localhost:9000`` or ``:9000``.
+    """A non-blocking socket that listens on ``127.0.0.1:10924``, ``[::1]:9000``, ``localhost:9000`` or ``:9000``.
 
-    ``:9000`` is every address, of IPv4 and IPv6 where there is any. Port 0 is one the kernel chooses.
-    Raises UsageError.
+    ``:9000`` means every IPv4 address, and every IPv6 address if the machine has IPv6. For port 0 the kernel chooses a
+    port. Raises UsageError.
     """
     where = f"--web.listen-address {address[:80]!r}"
     host, port = _parse(where, address)
     try:
-        family, _, _, _, place = _first(host, port)
+        family, _, _, _, socket_address = _resolve(host, port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{where}: the host {host[:60]!r} is not known: {reason}") from None
@@ -34,19 +34,19 @@ def listen(address: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != ""))
-        listener.bind(place)
+        listener.bind(socket_address)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
         reason = _REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
-        raise UsageError(f"{where} cannot be taken: {reason}") from None
+        raise UsageError(f"{where}: cannot listen: {reason}") from None
     return listener
 
 
-def written(place: tuple[object, ...]) -> str:
-    """HOST:PORT of what getsockname() or accept() returned."""
-    host, port = str(place[0]), place[1]
+def host_and_port(socket_address: tuple[object, ...]) -> str:
+    """HOST:PORT of an address that getsockname() or accept() returned."""
+    host, port = str(socket_address[0]), socket_address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -56,11 +56,11 @@ def _parse(where: str, address: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
         raise UsageError(f"{where} has no port: give HOST:PORT, such as 127.0.0.1:10924")
     if ":" in host and not bracketed:
-        raise UsageError(f"{where}: an IPv6 address goes in brackets: [::1]:{port}")
+        raise UsageError(f"{where}: put an IPv6 address in brackets: [::1]:{port}")
     return (host[1:-1] if bracketed else host), int(port)
 
 
-def _first(
+def _resolve(
     host: str, port: int
 ) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]:
     if host == "":
@@ -70,5 +70,5 @@ def _first(
             host = "::"
         except OSError:
             host = "0.0.0.0"
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return min(found, key=lambda one: one[0] != socket.AF_INET)  # of localhost's two, the one that people mean
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return min(addresses, key=lambda address: address[0] != socket.AF_INET)  # localhost means 127.0.0.1 to most people

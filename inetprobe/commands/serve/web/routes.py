@@ -1,8 +1,9 @@
-"""What is answered to a request: the page, the landing page, and whether the process is well.
+"""The answer to each request: the metrics page, the landing page, health and readiness.
 
-With ``basic_auth_users``, everything takes a password, as with the exporter-toolkit, but ``/healthz`` and ``/readyz``:
-a kubelet's probe has none, and they say nothing but whether it runs. Client certificates are TLS's, so they hold for
-all of it: where those are required, probe the port alone (``tcpSocket``) or take ``VerifyClientCertIfGiven``.
+With ``basic_auth_users`` every path needs a password, as in the exporter-toolkit, except ``/healthz`` and ``/readyz``:
+a kubelet's probe has no password, and they say nothing but whether the process runs. Client certificates belong to TLS,
+so they are needed for every path: if they are required, let the kubelet probe the port alone (``tcpSocket``) or use
+``VerifyClientCertIfGiven``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LANDING = """<!DOCTYPE html>
 <head><meta charset="utf-8"><title>inetprobe</title></head>
 <body>
 <h1>inetprobe</h1>
-<p>How inet sockets come to be, for Prometheus. Version {version}.</p>
+<p>How the kernel creates inet sockets, for Prometheus. Version {version}.</p>
 <ul>
 <li><a href="{telemetry_path}">Metrics</a></li>
 <li><a href="{health}">Health</a>: the process answers</li>
@@ -45,12 +46,12 @@ class Response(NamedTuple):
     status: int = 200
 
 
-# Accept header ("" without one) and query string (without the "?") → the page. Called in one thread, one at a time.
+# (Accept header, "" without one; query string, without the "?") → the page. Called by one thread, one call at a time.
 Page = Callable[[str, str], Response]
 
 
 class HttpRequest(NamedTuple):
-    """A request without its body. Header names are in lower case; where one repeats, ", " joins its values."""
+    """A request without its body. Header names are in lower case; values of a repeated header are joined by ", "."""
 
     method: str
     target: str
@@ -58,13 +59,13 @@ class HttpRequest(NamedTuple):
     client: str
 
     def text(self, name: str) -> str:
-        """A header's value, "" without one."""
+        """The value of a header; "" if it is missing."""
         return self.headers.get(name, b"").decode("latin-1")
 
 
 @dataclass(slots=True)
 class Answer:
-    """A status, headers and a body; one to HEAD has the Content-Length of the body it does not send."""
+    """A status, headers and a body. The answer to HEAD has the Content-Length of the body that it does not send."""
 
     status: int
     body: bytes = b""
@@ -72,9 +73,11 @@ class Answer:
 
 
 class Routes:
-    """Answers requests. All but the page callback runs in the event loop's thread, ``ready`` too: it must be quick.
+    """Answers requests. ``page`` is called in a worker thread, everything else in the event loop's thread, so ``ready``
+    must not block.
 
-    ``tell(subject, sentence)`` is told what only the log may know. Raises UsageError for an impossible telemetry path.
+    ``tell(subject, sentence)`` gets errors that are for the log and not for clients. Raises UsageError for a bad
+    telemetry path.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Routes:
         self._ready = ready
         self._tell = tell
         self._auth = BasicAuth()
-        self._pages: Worker[Response] = Worker("inetprobe-page", most=16, most_per_client=8)
+        self._pages: Worker[Response] = Worker("inetprobe-page", max_calls=16, max_calls_per_client=8)
         self._landing = _LANDING.format(
             version=html.escape(inetprobe.__version__),
             telemetry_path=html.escape(telemetry_path),
@@ -95,20 +98,20 @@ class Routes:
         ).encode()
 
     async def answer(self, request: HttpRequest, config: WebConfig) -> Answer:
-        """Never raises: what goes wrong is told, and answered by 500."""
+        """The answer to a request. Never raises: an error goes to ``tell`` and is answered with status 500."""
         try:
             answer = await self._answer(request, config)
         except BusyError:
-            answer = _say(503, "too many requests wait already: try again")
+            answer = _say(503, "too many requests are waiting: try again")
             answer.headers["Retry-After"] = "1"
-        except Exception as error:  # noqa: BLE001 # the callbacks are others' code: their traceback is no client's business
-            self._tell("answer", f"{request.method} was answered by 500: {type(error).__name__}: {error}")
-            answer = _say(500, "the page could not be made: the exporter's own log says why")
+        except Exception as error:  # noqa: BLE001 # from a callback; clients must not see it
+            self._tell("answer", f"{request.method} was answered with 500: {type(error).__name__}: {error}")
+            answer = _say(500, "the page could not be made: the exporter's log says why")
         answer.headers = {"X-Content-Type-Options": "nosniff"} | answer.headers | dict(config.headers)
         return answer
 
     def close(self) -> None:
-        """Drops what has not begun."""
+        """Drops the pages and password checks that have not begun."""
         self._auth.close()
         self._pages.close()
 
@@ -138,19 +141,20 @@ class Routes:
     async def _telemetry(self, request: HttpRequest, query: str) -> Answer:
         accept = request.text("accept")
         zipped = accepts_gzip(request.text("accept-encoding"))
-        made = await self._pages.run(request.client, (accept, query, zipped), lambda: self._make(accept, query, zipped))
-        answer = Answer(made.status, made.body, {"Content-Type": made.content_type, "Vary": "Accept, Accept-Encoding"})
+        key = (accept, query, zipped)
+        page = await self._pages.run(request.client, key, lambda: self._make(accept, query, zipped))
+        answer = Answer(page.status, page.body, {"Content-Type": page.content_type, "Vary": "Accept, Accept-Encoding"})
         if zipped:
             answer.headers["Content-Encoding"] = "gzip"
         return answer
 
     def _make(self, accept: str, query: str, zipped: bool) -> Response:
-        made = self._page(accept, query)
-        return made._replace(body=gzip.compress(made.body, 6, mtime=0)) if zipped else made
+        page = self._page(accept, query)
+        return page._replace(body=gzip.compress(page.body, 6, mtime=0)) if zipped else page
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Does an Accept-Encoding header allow gzip (RFC 9110, 12.5.3)? What is not understood allows nothing."""
+    """Does an Accept-Encoding header allow gzip (RFC 9110, 12.5.3)? A part that cannot be parsed allows nothing."""
     weights = {}
     for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.partition(";")
@@ -163,7 +167,7 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _origin(target: str) -> str:
-    """The target from its path on: a proxy's has the scheme and the host before it."""
+    """The target without the scheme and host that a proxy puts before the path."""
     scheme, colon, rest = target.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return target
@@ -178,4 +182,4 @@ def _check(path: str) -> None:
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or set(path) & set(' ?#%\\"<>'):
         raise UsageError(f"--web.telemetry-path is {path[:60]!r}: give a path such as /metrics, of plain characters")
     if path.startswith("//") or path in (HEALTH, READINESS):
-        raise UsageError(f"--web.telemetry-path is {path[:60]!r}, which stands for something else: give another path")
+        raise UsageError(f"--web.telemetry-path is {path[:60]!r}, which is reserved: give another path")

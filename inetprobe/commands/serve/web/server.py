@@ -1,4 +1,4 @@
-"""The HTTP server of ``serve``: takes its port before anything is attached, then serves in one background thread."""
+"""The HTTP server of ``serve``: binds its port before anything is attached, then serves in one background thread."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from inetprobe.base.errors import InetprobeError, UsageError
 from inetprobe.base.text import printable
 from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.connection import Connection, Limits, State
-from inetprobe.commands.serve.web.listen import listen, written
+from inetprobe.commands.serve.web.listen import host_and_port, listen
 from inetprobe.commands.serve.web.routes import Page, Routes
 from inetprobe.commands.serve.web.transport import Transport
 
-_QUIET_SECONDS = 60.0
-_OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SECONDS_BETWEEN_REPEATS = 60.0
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server:
-    """``bind``, ``start``, any number of ``reload``, ``stop``: all from one thread, the one that made it.
+    """Call ``bind``, ``start``, ``reload`` any number of times, and ``stop``, all from the thread that made the server.
 
     ``page`` and ``ready`` are as in ``routes``: ``page`` is called in a thread of its own, one call at a time;
-    ``ready`` in the server's, so it must not block. ``say`` gets one line for a person, from any of the threads; what
-    clients can bring about is said once a minute at most. ``failed`` is called in the server's thread where that ends
-    before ``stop``, which then says why.
+    ``ready`` in the server's, so it must not block. ``say`` gets one line for a person, from any of the threads;
+    messages that clients can cause come at most once per minute. ``failed`` is called in the server's thread if that
+    ends before ``stop``, which then raises the reason.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Server:
         limits: Limits | None = None,
         failed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._wanted = address
-        self._path = config
+        self._address = address
+        self._config_path = config
         self._say = say
         self._limits = limits or Limits()
         self._failed = failed
         self._failure: Exception | None = None
         self._config = WebConfig()
-        self._said: dict[str, float] = {}
+        self._last_said: dict[str, float] = {}
         self._routes = Routes(telemetry_path, page, ready, self._tell)
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -62,54 +62,50 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens, port and all; after ``bind``."""
+        """The server's URL with the port, without a path. For use after ``bind``."""
         assert self._listener is not None, "bind() comes first"
         scheme = "http" if self._config.tls is None else "https"
-        return f"{scheme}://{written(self._listener.getsockname())}"
-
-    @property
-    def alive(self) -> bool:
-        """Does the thread serve?"""
-        return self._thread is not None and self._thread.is_alive()
+        return f"{scheme}://{host_and_port(self._listener.getsockname())}"
 
     def bind(self) -> None:
-        """Reads the web configuration and takes the port: all that takes a privilege, and no thread yet.
+        """Reads the web configuration and binds the port: all that needs a privilege. Starts no thread.
 
-        Raises UsageError, one sentence. From here on clients connect, and wait for ``start``.
+        From here on clients can connect; they wait for ``start``. Raises UsageError, one sentence.
         """
-        if self._path is not None:
-            self._config = WebConfig.read(self._path)
-        self._listener = listen(self._wanted)
+        if self._config_path is not None:
+            self._config = WebConfig.read(self._config_path)
+        self._listener = listen(self._address)
 
     def start(self) -> None:
-        """Serves from now on; returns when it does."""
+        """Starts the server's thread; returns when it serves."""
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="inetprobe-web", daemon=True)
         self._thread.start()
         started.wait()
 
     def reload(self) -> bool:
-        """Reads the web configuration anew; a bad one is said in one line, and the old one stays. Blocks on the disk.
+        """Reads the web configuration again. If it is bad, says so in one line, keeps the old one and returns False.
 
-        Clients that are connected are disconnected after the answer under way, so that the new one holds for all.
+        Connected clients are disconnected after the answer under way, so that the new configuration holds for all.
+        Blocks on the disk.
         """
-        if self._path is None:
-            self._say("there is no web configuration to reload: it is given by --web.config.file")
+        if self._config_path is None:
+            self._say("there is no web configuration to reload: --web.config.file was not given")
             return False
         try:
-            config = WebConfig.read(self._path)
+            config = WebConfig.read(self._config_path)
         except UsageError as error:
             self._say(f"the web configuration stays as it was: {error}")
             return False
         self._config = config
         self._in_loop(partial(self._end, State.IDLE))
-        self._say(f"the web configuration is that of {self._path} now")
+        self._say(f"the web configuration is that of {self._config_path} now")
         return True
 
     def stop(self) -> None:
-        """Takes no more clients, finishes the answers under way (in ``Limits.stop`` seconds) and ends the thread.
+        """Accepts no more clients, finishes the answers under way (within ``Limits.stop`` seconds) and ends the thread.
 
-        Raises InetprobeError where the thread had ended by itself.
+        Raises InetprobeError if the thread had ended by itself.
         """
         if self._thread is not None:
             self._in_loop(self._stopping.set)
@@ -126,7 +122,7 @@ class Server:
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is not None:
-            with suppress(RuntimeError):  # it has just ended
+            with suppress(RuntimeError):  # the loop has just ended
                 self._loop.call_soon_threadsafe(call)
 
     def _run(self, started: threading.Event) -> None:
@@ -150,8 +146,8 @@ class Server:
         accepting.cancel()
         self._end(State.IDLE, State.READING)
         if self._connections:
-            _, left = await asyncio.wait(self._connections.values(), timeout=self._limits.stop)
-            for task in left:
+            _, unfinished = await asyncio.wait(self._connections.values(), timeout=self._limits.stop)
+            for task in unfinished:
                 task.cancel()
 
     async def _accept(self) -> None:
@@ -159,37 +155,38 @@ class Server:
         assert self._listener is not None, "bind() comes first"
         while True:
             try:
-                client, place = await loop.sock_accept(self._listener)
+                client, address = await loop.sock_accept(self._listener)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
-                # accept(2) also passes on what is wrong with a client that is already gone: that is not worth a word.
-                if error.errno in _OUT_OF_ROOM:
-                    self._tell("accept", f"a client could not be let in: {error.strerror}")
+                # accept(2) also fails with pending errors of a client that is already gone: those are not reported.
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._tell("accept", f"a client could not be accepted: {error.strerror}")
                     self._evict(list(self._connections))
                     await asyncio.sleep(0.1)
                 continue
             if len(self._connections) >= self._limits.connections:
                 self._evict(list(self._connections))
             connection = Connection(
-                Transport(client), str(place[0]), lambda: self._config, self._routes, self._limits, self._entered
+                Transport(client), str(address[0]), lambda: self._config, self._routes, self._limits, self._entered
             )
             task = asyncio.create_task(connection.run())
             self._connections[connection] = task
             task.add_done_callback(partial(self._ended, connection))
-            await asyncio.sleep(0)  # a flood of clients must not keep those that are here from being served
+            await asyncio.sleep(0)  # a flood of clients must not starve the connected ones
 
     def _entered(self, connection: Connection) -> None:
         if connection.state is State.WRITING:
-            writers = [one for one in self._connections if one.state is State.WRITING]
+            writers = [other for other in self._connections if other.state is State.WRITING]
             if len(writers) > self._limits.writers:
                 self._evict(writers)
 
-    def _evict(self, among: list[Connection]) -> None:
-        if among:
-            first = min(among, key=lambda one: (one.state, one.since))
-            self._connections.pop(first).cancel()
+    def _evict(self, candidates: list[Connection]) -> None:
+        if candidates:
+            victim = min(candidates, key=lambda connection: (connection.state, connection.since))
+            self._connections.pop(victim).cancel()
 
     def _end(self, *at_once: State) -> None:
+        """Ends every connection after the answer under way, those in the states ``at_once`` now."""
         for connection, task in self._connections.items():
             connection.ending = True
             if connection.state in at_once:
@@ -199,10 +196,10 @@ class Server:
         connection.close()
         self._connections.pop(connection, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._tell("connection", f"a connection ended by a bug: {type(error).__name__}: {error}")
+            self._tell("connection", f"a connection ended because of a bug: {type(error).__name__}: {error}")
 
     def _tell(self, subject: str, sentence: str) -> None:
         now = time.monotonic()
-        if now - self._said.get(subject, -_QUIET_SECONDS) >= _QUIET_SECONDS:
-            self._said[subject] = now
+        if now - self._last_said.get(subject, -_SECONDS_BETWEEN_REPEATS) >= _SECONDS_BETWEEN_REPEATS:
+            self._last_said[subject] = now
             self._say(printable(sentence))

@@ -23,13 +23,13 @@ _UNSUPPORTED = {
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {
     "NoClientCert": ssl.CERT_NONE,
-    "RequestClientCert": ssl.CERT_NONE,  # one that nobody looks at: no need to ask
+    "RequestClientCert": ssl.CERT_NONE,  # requested and never checked: not requested here
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _ANY_CLIENT = ("RequireAnyClientCert", "RequireClientCert")
 
-# Go's names of what crypto/tls calls secure, as OpenSSL calls them. Those of TLS 1.3 are always on, in both.
+# Go's names of the suites that crypto/tls calls secure, with OpenSSL's names. Both always have those of TLS 1.3 on.
 _SUITES = {
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
@@ -50,15 +50,16 @@ _SUITES_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_
 
 
 def read(where: str, table: object, folder: Path) -> tuple[ssl.SSLContext | None, frozenset[str] | None]:
-    """The server's context, None for plain HTTP, and the names a client's certificate may have, None for any.
+    """The server's context (None for plain HTTP) and the names of which a client's certificate must have one (None for
+    any certificate).
 
-    Raises UsageError, which begins with ``where``. Relative paths are relative to ``folder``.
+    ``where`` begins every error. Relative paths are relative to ``folder``. Raises UsageError.
     """
     options = Section(where, table, _KEYS, _UNSUPPORTED)
     if not options:
         return None, None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have the server renegotiate for ever
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could make the server renegotiate for ever
     context.set_alpn_protocols(["http/1.1"])
     _certificate(context, options, folder)
     _versions(context, options)
@@ -67,14 +68,17 @@ def read(where: str, table: object, folder: Path) -> tuple[ssl.SSLContext | None
 
 
 def subject_alternative_names(certificate: dict[str, object]) -> set[str]:
-    """The names in what ssl.SSLSocket.getpeercert() returned: DNS, e-mail, IP addresses as usually written, URI."""
+    """The DNS names, e-mail addresses, URIs and IP addresses (in canonical form) of a certificate.
+
+    ``certificate`` is as ssl.SSLSocket.getpeercert() returns it.
+    """
     names = set()
     entries = certificate.get("subjectAltName", ())
     assert isinstance(entries, tuple)
-    for kind, value in entries:
-        if kind in ("DNS", "email", "URI"):
+    for name_type, value in entries:
+        if name_type in ("DNS", "email", "URI"):
             names.add(str(value))
-        elif kind == "IP Address":
+        elif name_type == "IP Address":
             names.add(str(ipaddress.ip_address(str(value).strip())))
     return names
 
@@ -85,9 +89,9 @@ def _certificate(context: ssl.SSLContext, options: Section, folder: Path) -> Non
     _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), options, "cert_file", certificate)
 
     def password() -> str:
-        # Without this OpenSSL would ask on the terminal.
+        # Without this function OpenSSL would ask on the terminal.
         raise UsageError(
-            f"{options.where}: key_file {key} is encrypted: decrypt it, nobody is there to type a password"
+            f"{options.where}: key_file {key} is encrypted: decrypt it, since nobody can type its password here"
         )
 
     try:
@@ -98,26 +102,28 @@ def _certificate(context: ssl.SSLContext, options: Section, folder: Path) -> Non
         if error.library == "SSL" and error.reason:
             reason = error.reason.lower().replace("_", " ")
             raise UsageError(f"{options.where}: cert_file {certificate} is refused by OpenSSL: {reason}") from None
-        raise UsageError(f"{options.where}: key_file {key} is no private key in PEM format") from None
+        raise UsageError(f"{options.where}: key_file {key} is not a private key in PEM format") from None
 
 
 def _client_auth(context: ssl.SSLContext, options: Section, folder: Path) -> frozenset[str] | None:
-    kind = options.text("client_auth_type") or "NoClientCert"
-    if kind in _ANY_CLIENT:
+    auth_type = options.text("client_auth_type") or "NoClientCert"
+    if auth_type in _ANY_CLIENT:
         raise UsageError(
-            f"{options.where}: client_auth_type {kind} is not supported: it would take certificates that anybody made: "
-            "give RequireAndVerifyClientCert"
+            f"{options.where}: client_auth_type {auth_type} is not supported, since it accepts certificates that "
+            "anybody made: give RequireAndVerifyClientCert"
         )
-    if kind not in _CLIENT_AUTH:
-        raise UsageError(f"{options.where}: client_auth_type is {kind[:60]!r}: give one of {', '.join(_CLIENT_AUTH)}")
-    context.verify_mode = _CLIENT_AUTH[kind]
+    if auth_type not in _CLIENT_AUTH:
+        raise UsageError(
+            f"{options.where}: client_auth_type is {auth_type[:60]!r}: give one of {', '.join(_CLIENT_AUTH)}"
+        )
+    context.verify_mode = _CLIENT_AUTH[auth_type]
     if options.text("client_ca_file"):
-        if kind == "NoClientCert":
+        if auth_type == "NoClientCert":
             raise UsageError(f"{options.where}: client_ca_file has no use without client_auth_type: give both")
         _trust(context, options, "client_ca_file", _file(options, "client_ca_file", folder))
     elif context.verify_mode != ssl.CERT_NONE:
-        # Go would trust every public authority of the system's, which certifies any client that asks.
-        raise UsageError(f"{options.where}: client_ca_file is missing: {kind} needs to know whom to trust")
+        # Go would trust every public authority that the system trusts, and those certify any client that asks.
+        raise UsageError(f"{options.where}: client_ca_file is missing: {auth_type} needs an authority to trust")
     sans = options.texts("client_allowed_sans")
     if sans is None:
         return None
@@ -133,8 +139,8 @@ def _versions(context: ssl.SSLContext, options: Section) -> None:
     for key, default in (("min_version", "TLS12"), ("max_version", "TLS13")):
         name = options.text(key) or default
         if name not in _VERSIONS:
-            known = " (older ones are broken)" if name in ("TLS10", "TLS11") else ""
-            raise UsageError(f"{options.where}: {key} is {name[:60]!r}: give {' or '.join(_VERSIONS)}{known}")
+            hint = " (older versions are broken)" if name in ("TLS10", "TLS11") else ""
+            raise UsageError(f"{options.where}: {key} is {name[:60]!r}: give {' or '.join(_VERSIONS)}{hint}")
         bounds[key] = _VERSIONS[name]
     if bounds["min_version"] > bounds["max_version"]:
         raise UsageError(f"{options.where}: min_version is above max_version: no version is left")
@@ -153,10 +159,10 @@ def _versions(context: ssl.SSLContext, options: Section) -> None:
         try:
             context.set_ciphers(":".join(older))
         except ssl.SSLError:
-            raise UsageError(f"{options.where}: cipher_suites has none that this machine's OpenSSL knows") from None
+            raise UsageError(f"{options.where}: cipher_suites has no suite that this machine's OpenSSL knows") from None
     elif suites:
         if bounds["max_version"] < ssl.TLSVersion.TLSv1_3:
-            raise UsageError(f"{options.where}: cipher_suites has none for TLS12, which max_version asks for")
+            raise UsageError(f"{options.where}: cipher_suites has no suite for TLS12, which max_version asks for")
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 

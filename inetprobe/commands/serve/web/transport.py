@@ -1,4 +1,4 @@
-"""A connected socket for coroutines, with TLS or without; the socket module's own calls, awaited."""
+"""A connected socket for coroutines, with or without TLS: the socket module's calls, awaited."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_CHUNK = 16384  # of TLS, one record
+_CHUNK = 16384  # bytes: one TLS record
 _NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis server speaks HTTPS.\n"
 
 
 class Transport:
-    """Takes over a non-blocking socket. One coroutine uses it. asyncio's own TLS keeps 256 KiB a connection.
+    """Takes over a non-blocking socket, for one coroutine. (asyncio's own TLS keeps 256 KiB per connection.)
 
-    Every method may raise OSError: the peer is gone, or broke TLS. None has a limit of time of its own.
+    Every method raises OSError if the peer is gone or broke TLS. None has a time limit of its own.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -27,43 +27,44 @@ class Transport:
         self._loop = asyncio.get_running_loop()
 
     async def handshake(self, context: ssl.SSLContext) -> dict[str, Any]:
-        """Begins TLS; returns the client's certificate as SSLSocket.getpeercert() does, empty without one."""
+        """Starts TLS. Returns the client's certificate as SSLSocket.getpeercert() does, {} if it has none."""
         wrapped = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = wrapped
         try:
             await self._until(wrapped.do_handshake)
         except ssl.SSLError as error:
             if error.reason == "HTTP_REQUEST":
-                socket.socket.send(wrapped, _NOT_TLS)  # past TLS: the client does not speak it
+                socket.socket.send(wrapped, _NOT_TLS)  # in the clear: the client does not speak TLS
             raise
         return wrapped.getpeercert() or {}
 
     async def receive(self) -> bytes:
-        """What has come, at most 16 KiB; b"" when the peer has ended."""
+        """The next bytes, at most 16 KiB; b"" when the peer has ended."""
         return await self._until(lambda: self._socket.recv(_CHUNK))
 
     async def send(self, data: bytes) -> None:
-        """All of it, to the kernel."""
+        """Sends all of ``data``: returns when the kernel has taken it."""
         view = memoryview(data)
         while view:
             sent = await self._until(partial(self._socket.send, view[:_CHUNK]), writes=True)
             view = view[sent:]
 
-    async def finish(self, most: int) -> None:
-        """Ends our side and takes ``most`` bytes more: closed with bytes unread, the kernel would drop our answer."""
+    async def finish(self, max_bytes: int) -> None:
+        """Ends our side and reads at most ``max_bytes`` more: if bytes were unread at close, the kernel would reset the
+        connection and the client could lose our answer."""
         if isinstance(self._socket, ssl.SSLSocket):
             with suppress(ssl.SSLError):
                 self._socket.unwrap()
         self._socket.shutdown(socket.SHUT_WR)
-        while most > 0 and (data := await self.receive()):
-            most -= len(data)
+        while max_bytes > 0 and (data := await self.receive()):
+            max_bytes -= len(data)
 
     def close(self) -> None:
-        """At once, whatever is under way."""
+        """Closes the socket at once, whatever is under way."""
         self._socket.close()
 
     async def _until(self, call: Callable[[], T], *, writes: bool = False) -> T:
-        # Others get their turn even where this peer's bytes never run out.
+        # Lets other coroutines run even if this peer's bytes never run out.
         await asyncio.sleep(0)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop, one piece at a time in a thread, with a bounded queue."""
+"""A thread for calls that would block the event loop, one at a time, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -12,49 +12,52 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """The queue is full, or this client's share of it."""
+    """The queue is full, or the client's share of it."""
 
 
 class Worker(Generic[T]):
-    """A thread that calls what it is given, in order.
+    """A thread that runs calls in the order in which they came.
 
-    ``most`` calls at a time are queued or running, ``most_per_client`` of them for one client. All but ``close`` is for
-    the event loop's thread.
+    At most ``max_calls`` are queued or running at a time, at most ``max_calls_per_client`` of them for one client. All
+    methods but ``close`` are for the event loop's thread.
     """
 
-    def __init__(self, name: str, *, most: int, most_per_client: int) -> None:
+    def __init__(self, name: str, *, max_calls: int, max_calls_per_client: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._most = most
-        self._most_per_client = most_per_client
+        self._max_calls = max_calls
+        self._max_calls_per_client = max_calls_per_client
         self._by_client: Counter[str] = Counter()
-        # By key, those that have not begun. The thread takes a call out before it begins: who finds one here is sure
-        # to get a result that is younger than the question.
+        # The calls that have not begun, by key. The thread takes a call out before it begins, so a client that finds
+        # its key here gets a result that is younger than its request.
         self._waiting: dict[Hashable, asyncio.Future[T]] = {}
 
     async def run(self, client: str, key: Hashable, call: Callable[[], T]) -> T:
-        """What ``call`` returns or raises; the loop's exception handler is told if the client has gone by then.
+        """Returns or raises what ``call`` does. Calls with the same ``key`` that wait together are made once.
 
-        Calls of one ``key`` that wait together are made once. Raises BusyError.
+        If the client has gone when the call fails, the loop's exception handler gets the error. Raises BusyError.
         """
         result = self._waiting.get(key)
         if result is None:
-            if self._by_client.total() >= self._most or self._by_client[client] >= self._most_per_client:
+            if self._full(client):
                 raise BusyError
             loop = asyncio.get_running_loop()
             result = loop.create_future()
             self._waiting[key] = result
             self._by_client[client] += 1
             self._pool.submit(self._work, loop, client, key, call, result)
-        # Shielded: who hangs up must not make room for more before the thread is done with it.
+        # Shielded: a client that hangs up must not make room for more calls before the thread is done with this one.
         try:
             return await asyncio.shield(result)
         except asyncio.CancelledError:
-            result.add_done_callback(_unheard)
+            result.add_done_callback(_report_error)
             raise
 
     def close(self) -> None:
-        """Drops what has not begun; what runs ends in its own time."""
+        """Drops the calls that have not begun. Does not wait for the call that is running."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _full(self, client: str) -> bool:
+        return self._by_client.total() >= self._max_calls or self._by_client[client] >= self._max_calls_per_client
 
     def _work(
         self,
@@ -69,7 +72,7 @@ class Worker(Generic[T]):
         error: Exception | None = None
         try:
             value = call()
-        except Exception as raised:  # noqa: BLE001 # it is the asker's, whose thread is another
+        except Exception as raised:  # noqa: BLE001 # raised again in the event loop's thread
             error = raised
         loop.call_soon_threadsafe(self._done, client, result, value, error)
 
@@ -83,11 +86,11 @@ class Worker(Generic[T]):
             result.set_result(cast(T, value))
         else:
             result.set_exception(error)
-            result.exception()  # whoever asked may be gone: then it is told by _unheard()
+            result.exception()  # keeps asyncio from logging it: _report_error() does if the client has gone
 
 
-def _unheard(result: asyncio.Future[T]) -> None:
+def _report_error(result: asyncio.Future[T]) -> None:
     error = None if result.cancelled() else result.exception()
     if error is not None:
-        message = f"what a client that has gone had asked for failed: {type(error).__name__}: {error}"
+        message = f"a request failed after its client had gone: {type(error).__name__}: {error}"
         result.get_loop().call_exception_handler({"message": message})
