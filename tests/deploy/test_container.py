@@ -1,4 +1,4 @@
-"""The Containerfile, parsed: what it copies is there, what it starts the command line knows, nothing is left over."""
+"""The Containerfile, parsed: the files it copies exist, its command is valid, and it installs no more than it needs."""
 
 import re
 import shlex
@@ -39,7 +39,7 @@ def installed(stage):
     return set(re.search(r"--no-install-recommends ([\w\- ]+?) *&&", line)[1].split())
 
 
-def test_both_stages_are_debians_of_one_release(stages):
+def test_both_stages_use_the_same_debian_release(stages):
     bases = [values(stage, "FROM")[0].split(" AS ")[0] for stage in stages]
     assert bases == ["docker.io/library/debian:12-slim"] * 2
 
@@ -59,14 +59,14 @@ def test_everything_the_wheel_is_built_from_is_copied(stages):
     assert copied == needed
 
 
-def test_the_environment_sees_the_systems_bcc_and_moves_to_the_same_place(stages):
+def test_the_venv_sees_the_systems_bcc_and_is_copied_to_the_same_path(stages):
     (venv,) = [value.split() for value in values(stages[0], "RUN") if "-m venv" in value]
     assert venv == ["/usr/bin/python3", "-m", "venv", "--system-site-packages", "/opt/inetprobe"]
     assert values(stages[1], "COPY") == ["--from=build /opt/inetprobe /opt/inetprobe"]
     assert values(stages[1], "ENTRYPOINT") == ['["/opt/inetprobe/bin/inetprobe"]']
 
 
-def test_it_starts_what_the_command_line_knows_where_it_says(stages):
+def test_its_command_is_valid_and_listens_on_the_exposed_port(stages):
     (command,) = values(stages[1], "CMD")
     program, *options = [word.strip('",') for word in shlex.split(command.strip("[]"))]
     assert program == "serve"
@@ -74,7 +74,7 @@ def test_it_starts_what_the_command_line_knows_where_it_says(stages):
     assert [address] == [f":{port}" for port in values(stages[1], "EXPOSE")]
 
 
-def test_it_is_labelled_as_the_project_is(stages):
+def test_its_labels_are_those_of_the_project(stages):
     (label,) = values(stages[1], "LABEL")
     labels = dict(word.split("=", 1) for word in shlex.split(label))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,4 +1,4 @@
-"""Every file under deploy/ is used by a test, and told of in the documentation."""
+"""Every file under deploy/ is used by a test and named in the documentation."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_every_file_is_tested_and_documented():
     document = (ROOT / "docs/deploy.md").read_text()
     assert len(files) >= 15
     for path in files:
-        # The Kubernetes tests go through what the kustomization names.
+        # The Kubernetes tests read every file that the kustomization names.
         assert path.name in tests + manifests, path
         relative = str(path.relative_to(DEPLOY.parent))
         assert relative in document or f"{Path(relative).parent}/" in document, path

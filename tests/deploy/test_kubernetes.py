@@ -1,4 +1,4 @@
-"""The manifests: valid for the API servers in use, no more privileges than are explained, and they fit each other."""
+"""The manifests: valid for the API servers in use, consistent, and with no privilege that is not explained."""
 
 import re
 
@@ -71,12 +71,12 @@ def patched():
 
 
 def container(daemon_set):
-    (one,) = daemon_set["spec"]["template"]["spec"]["containers"]
-    return one
+    (only_container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+    return only_container
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_schemas_take_every_object(version):
+def test_every_object_is_valid_by_the_schemas(version):
     objects = base()
     assert set(objects) == {"Namespace", "ServiceAccount", "DaemonSet", "PodMonitor"}
     for made in (objects["Namespace"], objects["ServiceAccount"], objects["DaemonSet"], patched()):
@@ -88,7 +88,7 @@ def test_the_schemas_take_every_object(version):
         kubernetes_validate.validate(misspelt, version, strict=True)
 
 
-def test_the_pod_monitor_has_the_operators_fields():
+def test_the_pod_monitor_has_only_fields_of_the_operator():
     jsonschema.validate(base()["PodMonitor"], POD_MONITOR)
 
 
@@ -98,7 +98,7 @@ def test_every_manifest_is_in_the_kustomization():
     assert [path.name for path in (FOLDER / "overlays").iterdir()] == ["debian"]
 
 
-def test_all_is_in_one_namespace_and_finds_each_other():
+def test_all_objects_share_a_namespace_and_their_selectors_match():
     objects = base()
     name = objects["Namespace"]["metadata"]["name"]
     assert {made["metadata"].get("namespace", name) for made in objects.values()} == {name}
@@ -113,7 +113,7 @@ def test_all_is_in_one_namespace_and_finds_each_other():
     assert endpoint["port"] in {port["name"] for port in container(objects["DaemonSet"])["ports"]}
 
 
-def test_the_command_line_knows_its_arguments_and_listens_where_it_is_asked():
+def test_its_arguments_are_valid_and_listen_on_the_scraped_port():
     made = container(base()["DaemonSet"])
     program, *options = made["args"]
     assert program == "serve"
@@ -124,7 +124,7 @@ def test_the_command_line_knows_its_arguments_and_listens_where_it_is_asked():
     assert endpoint["path"] == params["telemetry_path"]
 
 
-def test_probes_ask_what_the_server_answers():
+def test_probes_request_paths_that_the_server_answers():
     made = container(base()["DaemonSet"])
     (port,) = made["ports"]
     paths = {name: made[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
@@ -134,7 +134,7 @@ def test_probes_ask_what_the_server_answers():
     assert patience >= 120  # a slow machine compiles for a minute
 
 
-def test_it_has_no_privilege_that_is_not_explained():
+def test_every_privilege_is_explained():
     objects = base()
     pod, context = objects["DaemonSet"]["spec"]["template"]["spec"], container(objects["DaemonSet"])["securityContext"]
     assert context["privileged"] is context["allowPrivilegeEscalation"] is False
@@ -145,10 +145,10 @@ def test_it_has_no_privilege_that_is_not_explained():
     assert pod["automountServiceAccountToken"] is objects["ServiceAccount"]["automountServiceAccountToken"] is False
     text = (FOLDER / "daemonset.yaml").read_text()
     assert all(re.search(rf"- {name} # \S", text) for name in context["capabilities"]["add"])
-    more = container(patched())["securityContext"]["capabilities"]["add"]
-    assert more == ["BPF", "PERFMON", "SYS_ADMIN", "SYS_RESOURCE"]
+    added = container(patched())["securityContext"]["capabilities"]["add"]
+    assert added == ["BPF", "PERFMON", "SYS_ADMIN", "SYS_RESOURCE"]
     reasons = (FOLDER / "overlays/debian/kustomization.yaml").read_text().split("apiVersion")[0]
-    assert all(f"CAP_{name}" in reasons for name in more[2:])
+    assert all(f"CAP_{name}" in reasons for name in added[2:])
 
 
 def test_only_tracefs_can_be_written_and_every_volume_is_mounted():
@@ -167,6 +167,6 @@ def test_the_image_is_this_version():
     assert re.fullmatch(r"[\w][\w.-]{0,127}", __version__)
 
 
-def test_the_namespace_allows_what_the_pod_asks_for():
+def test_the_namespace_allows_the_pods_privileges():
     labels = base()["Namespace"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "privileged"

@@ -1,4 +1,4 @@
-"""The configurations and rules, by promtool: valid, and every rule held against series made by hand."""
+"""The configurations and rules by promtool: they are valid, and each rule gives what series made by hand demand."""
 
 import re
 
@@ -25,27 +25,27 @@ RECORDS = [rule["record"] for rule in rules("recording.yml")]
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "federate.yml", "remote_write.yml"])
-def test_promtool_takes_the_configuration(name):
+def test_promtool_accepts_the_configuration(name):
     done = promtool("check", "config", "--lint=all", "--lint-fatal", FOLDER / name)
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"(\d+) rules found", done.stdout)
-    assert found == ([] if name == "federate.yml" else [str(len(RECORDS)), str(len(ALERTS))])
+    counts = re.findall(r"(\d+) rules found", done.stdout)
+    assert counts == ([] if name == "federate.yml" else [str(len(RECORDS)), str(len(ALERTS))])
 
 
-def test_both_ways_to_scrape_are_one():
+def test_both_configurations_scrape_the_same():
     scrape, remote = read(FOLDER / "prometheus.yml"), read(FOLDER / "remote_write.yml")
     for key in ("rule_files", "scrape_configs"):
         assert scrape[key] == remote[key]
 
 
 @pytest.mark.parametrize("name", ["alerts.test.yml", "recording.test.yml"])
-def test_rules_say_what_they_should(name):
+def test_rules_give_the_expected_series(name):
     done = promtool("test", "rules", SERIES / name)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def broken(folder, name, expr):
-    """What promtool says of the tests where ``expr`` changes every rule's expression."""
+    """promtool's output for the tests of ``name`` when ``expr`` has changed every rule's expression."""
     changed = read(FOLDER / name)
     for group in changed["groups"]:
         for rule in group["rules"]:
@@ -59,25 +59,25 @@ def broken(folder, name, expr):
     return done.stdout + done.stderr
 
 
-def failing(said):
-    return set(re.findall(r'expr: "(?:round\(1e7 \* )?(?:ALERTS\{alertname=~?\\"([\w|]+)|([\w:]+))', said))
+def failing(output):
+    return set(re.findall(r'expr: "(?:round\(1e7 \* )?(?:ALERTS\{alertname=~?\\"([\w|]+)|([\w:]+))', output))
 
 
 def test_an_alert_that_never_or_always_fires_fails_its_test(tmp_path):
     never = broken(tmp_path, "alerts.yml", lambda rule: f"({rule['expr']}) and vector(1) > 2")
     always = broken(tmp_path, "alerts.yml", lambda rule: "max by (job, instance) ({__name__=~'.+'}) * 0")
-    for said in (never, always):
-        seen = {name for both in failing(said) for names in both for name in names.split("|")}
+    for output in (never, always):
+        seen = {name for both in failing(output) for names in both for name in names.split("|")}
         assert set(ALERTS) <= seen
 
 
-def test_a_recording_rule_that_is_off_fails_its_test(tmp_path):
-    said = broken(tmp_path, "recording.yml", lambda rule: f"({rule['expr']}) * 1.001 + 0.001")
-    assert {names[1] for names in failing(said)} == set(RECORDS)
+def test_a_wrong_recording_rule_fails_its_test(tmp_path):
+    output = broken(tmp_path, "recording.yml", lambda rule: f"({rule['expr']}) * 1.001 + 0.001")
+    assert {names[1] for names in failing(output)} == set(RECORDS)
 
 
-def test_names_tell_the_labels_that_are_left():
-    """level:metric:operations, as Prometheus' own guide has it; the level are the labels that are summed by."""
+def test_names_begin_with_the_labels_that_are_left():
+    """level:metric:operations, as Prometheus' own guide has it; the level is the labels that are summed by."""
     short = {"type": "socket_type"}
     for rule in rules("recording.yml"):
         level, metric, operation = rule["record"].split(":")
@@ -89,7 +89,7 @@ def test_names_tell_the_labels_that_are_left():
             assert set(by.split(", ")) - {"le"} == labels - {"le"}, rule
 
 
-def test_what_goes_up_to_the_fleet_is_without_hosts():
+def test_the_fleet_gets_no_series_of_single_hosts():
     (federate,) = read(FOLDER / "federate.yml")["scrape_configs"]
     (keep,) = read(FOLDER / "remote_write.yml")["remote_write"][0]["write_relabel_configs"]
     (pattern, _) = federate["params"]["match[]"]

@@ -1,4 +1,4 @@
-"""The unit, by systemd's own tools: it has no mistake, gives little away, and starts what the command line knows."""
+"""The unit by systemd's own tools: it has no mistake, is little exposed, and starts a valid command."""
 
 import re
 import shlex
@@ -13,15 +13,15 @@ from tests.support.paths import ROOT
 SYSTEMD = ROOT / "deploy/systemd"
 UNIT = SYSTEMD / "inetprobe.service"
 PROGRAM = "/opt/inetprobe/bin/inetprobe"
-MOST_EXPOSED = 3.0
+MAX_EXPOSURE = 3.0
 
 
 def settings(text):
     """Every value of every key, in order."""
-    found = {}
+    values = {}
     for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
-        found.setdefault(key, []).append(value)
-    return found
+        values.setdefault(key, []).append(value)
+    return values
 
 
 def analyze(*argv):
@@ -31,21 +31,21 @@ def analyze(*argv):
 
 
 def verified(folder, text):
-    """What systemd has against the unit; it looks whether the program is there."""
+    """systemd's complaints about the unit, which include a program that does not exist."""
     unit = folder / UNIT.name
     unit.write_text(text.replace(PROGRAM, sys.executable))
     done = analyze("verify", "--man=no", unit)
     return [line for line in done.stderr.splitlines() if UNIT.name in line or str(folder) in line]
 
 
-def test_systemd_has_nothing_against_the_unit(tmp_path):
+def test_systemd_verifies_the_unit(tmp_path):
     text = UNIT.read_text()
     assert verified(tmp_path, text) == []
     assert any("ProtectHomes" in line for line in verified(tmp_path, text.replace("ProtectHome=", "ProtectHomes=")))
     assert any("exec" in line for line in verified(tmp_path, text.replace(PROGRAM, "/no/such/program")))
 
 
-def test_what_the_unit_compiles_it_may_keep():
+def test_the_unit_may_write_its_cache():
     unit = settings(UNIT.read_text())
     assert unit["Environment"] == [f"INETPROBE_CACHE=%C/{unit['CacheDirectory'][0]}"]
     assert unit["CacheDirectoryMode"] == ["0700"]
@@ -56,16 +56,16 @@ def exposure(unit, *options):
     return float(re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)[1]), done.returncode
 
 
-def test_the_unit_is_exposed_no_more_than_it_may_be(tmp_path):
-    measured, status = exposure(UNIT, f"--threshold={MOST_EXPOSED * 10:.0f}")
-    assert measured <= MOST_EXPOSED
+def test_the_units_exposure_is_below_the_limit(tmp_path):
+    measured, status = exposure(UNIT, f"--threshold={MAX_EXPOSURE * 10:.0f}")
+    assert measured <= MAX_EXPOSURE
     assert status == 0
     weaker = tmp_path / UNIT.name
     weaker.write_text(
         re.sub(r"^(CapabilityBoundingSet|SystemCallFilter)=.*\n", "", UNIT.read_text(), flags=re.MULTILINE)
     )
-    measured, status = exposure(weaker, f"--threshold={MOST_EXPOSED * 10:.0f}")
-    assert measured > MOST_EXPOSED
+    measured, status = exposure(weaker, f"--threshold={MAX_EXPOSURE * 10:.0f}")
+    assert measured > MAX_EXPOSURE
     assert status != 0
 
 
@@ -76,8 +76,7 @@ def test_each_capability_has_its_reason():
     assert granted.split() == reasons == ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"]
 
 
-def test_what_it_needs_is_not_taken_from_it():
-    """Each would be safer, and would keep it from working: the unit says why."""
+def test_settings_that_would_break_it_are_left_out_with_a_reason():
     values = settings(UNIT.read_text())
     for key in ("ProtectKernelTunables", "ProtectKernelModules", "ProtectProc", "ProcSubset", "MemoryDenyWriteExecute"):
         assert key not in values

@@ -24,7 +24,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Growing:
-    """Counts of a kernel that keeps what no recording has: the cost of programs and the fill of maps."""
+    """Counts that grow at each scrape, with those no recording has: the cost of programs and the fill of maps."""
 
     def __init__(self):
         self.scrapes = 0
@@ -47,7 +47,7 @@ class Growing:
 
 @contextlib.contextmanager
 def serving(recording, port):
-    """`inetprobe serve --replay`; it answers when this returns."""
+    """Runs `inetprobe serve --replay`, which is ready when this yields."""
     argv = ["serve", "--replay", recording, f"--web.listen-address=127.0.0.1:{port}"]
     process = subprocess.Popen([sys.executable, "-m", "inetprobe", *map(str, argv)], stderr=subprocess.PIPE, text=True)
     try:
@@ -109,7 +109,7 @@ def scraping(tmp_path_factory):
 
 
 def settled(prometheus):
-    """Until what is recorded from what is recorded is from the second recording, too: a rate has a few more points."""
+    """Waits until recording rules over other recording rules include the second recording."""
     rate = "sum(job_family_type_errno:inetprobe_socket_creation_failures:rate5m) > 0"
     prometheus.wait(lambda: prometheus.query(rate), rate)
     evaluated = time.time()

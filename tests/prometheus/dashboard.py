@@ -31,7 +31,7 @@ def queries():
 
 
 def filled(text, **values):
-    """``text`` with every variable replaced; KeyError for one that nobody defines."""
+    """``text`` with every variable replaced; KeyError for one that is not defined."""
     known = _BUILT_IN | values
     return _VARIABLE.sub(lambda match: known[match[1] or match[2]], text)
 

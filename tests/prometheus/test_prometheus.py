@@ -1,5 +1,5 @@
-"""A real Prometheus over `serve --replay`: its counts are the truth's, every rule is sound, and a fleet's view is made
-of the recording rules."""
+"""A real Prometheus over `serve --replay`: its counts are the workload's, every rule works, and a fleet's Prometheus
+gets the recorded series."""
 
 import http.client
 import time
@@ -50,7 +50,7 @@ def test_sums_equal_the_truth(real):
     assert prometheus.value(f'sum({bucket}, le="1.0"}})') == workload.SOCKETS
 
 
-def test_what_grew_between_two_scrapes_is_a_rate(real):
+def test_a_counter_that_grew_between_two_scrapes_has_a_rate_and_no_reset(real):
     increase = f'sum(increase(inetprobe_socket_creations_total{{instance="{real.replayed}"}}[5m]))'
     assert real.prometheus.value(increase) > 0
     assert (
@@ -75,7 +75,7 @@ def test_every_recording_rule_has_data(real, name):
     assert all(value == value for row, value in rows if row.get("instance") != real.counted), rows
 
 
-def test_what_recording_rules_say_of_the_workload(real):
+def test_recording_rules_agree_with_the_workload(real):
     prometheus = real.prometheus
     assert prometheus.value("job:inetprobe_hosts:count") == prometheus.value("job:inetprobe_up:sum") == 2
     unaccounted = prometheus.table("instance:inetprobe_socket_creations_unaccounted:sum", "instance")
@@ -89,21 +89,21 @@ def test_what_recording_rules_say_of_the_workload(real):
     assert 2e-6 < p50 <= 5e-6  # all took 5 us
 
 
-def test_no_alert_fails_to_tell_what_it_found(real):
-    """Those whose condition holds are listed with their sentences, whether they fire yet or wait for that."""
+def test_every_alert_that_holds_has_its_sentences(real):
+    """Prometheus lists every alert whose condition holds, pending ones included."""
     alerts = real.prometheus.get("alerts")["alerts"]
     for alert in alerts:
         for sentence in alert["annotations"].values():
             assert "error" not in sentence, alert
             assert "<no value>" not in sentence, alert
     # All sockets of a type were slow or failed in the second recording; nothing was lost or missed.
-    found = {alert["labels"]["alertname"] for alert in alerts}
-    assert "InetprobeCreationLatency" in found
-    assert not {"InetprobeRecordsLost", "InetprobeProbeMisses", "InetprobeNotCounting"} & found
+    holding = {alert["labels"]["alertname"] for alert in alerts}
+    assert "InetprobeCreationLatency" in holding
+    assert not {"InetprobeRecordsLost", "InetprobeProbeMisses", "InetprobeNotCounting"} & holding
 
 
 @pytest.mark.parametrize("alert", rules_of("alerts.yml"), ids=lambda alert: alert["alert"])
-def test_what_an_alert_compares_is_there(real, alert):
+def test_the_operand_of_every_alert_has_data(real, alert):
     assert real.prometheus.query(without_comparisons(alert["expr"])), alert["expr"]
 
 
@@ -136,12 +136,12 @@ def names(prometheus, pattern):
 def test_a_failures_trace_can_be_found(real):
     now = time.time()
     query = 'inetprobe_socket_creation_failures_total{errno="EPERM"}'
-    found = real.prometheus.get("query_exemplars", query=query, start=0, end=now)
-    assert [row["seriesLabels"]["errno"] for row in found] == ["EPERM"]
-    assert all(exemplar["labels"]["trace_id"] for row in found for exemplar in row["exemplars"])
+    rows = real.prometheus.get("query_exemplars", query=query, start=0, end=now)
+    assert [row["seriesLabels"]["errno"] for row in rows] == ["EPERM"]
+    assert all(exemplar["labels"]["trace_id"] for row in rows for exemplar in row["exemplars"])
 
 
-def test_promtool_has_nothing_against_the_page(real):
+def test_promtool_accepts_the_served_page(real):
     connection = http.client.HTTPConnection(real.replayed, timeout=10)
     connection.request("GET", "/metrics")
     page = connection.getresponse().read().decode()

@@ -1,5 +1,5 @@
-"""A workload of known size as two recordings, the second of which has more of everything, and what Prometheus must say
-of it: written down here, not computed by the code under test."""
+"""A workload of known size as two recordings, the second with more of everything, and the counts that Prometheus must
+have: written down here, not computed by the code under test."""
 
 import random
 from collections import Counter
@@ -10,8 +10,8 @@ import numpy as np
 from tests.support import builders, recorded
 
 
-class Kind(NamedTuple):
-    """Sockets of one kind: how many in the first recording and in the second, and how each counts."""
+class SocketGroup(NamedTuple):
+    """Equal sockets: how many are in the first recording and in the second, and the counts of each."""
 
     first: int
     second: int
@@ -42,27 +42,27 @@ def _asked(protocol, loaded):
     return ((f"net-pf-2-proto-{protocol}-type-1", True), (f"net-pf-2-proto-{protocol}", not loaded))
 
 
-KINDS = (
-    Kind(40, 211, ("AF_INET", "SOCK_STREAM", "IPPROTO_IP"), None, (), ("inet_create", *CREATED),
+GROUPS = (
+    SocketGroup(40, 211, ("AF_INET", "SOCK_STREAM", "IPPROTO_IP"), None, (), ("inet_create", *CREATED),
          builders.created(prot=b"TCP")),
-    Kind(23, 97, ("AF_INET", "SOCK_DGRAM", "IPPROTO_UDP"), None, (), ("inet_create", *CREATED),
+    SocketGroup(23, 97, ("AF_INET", "SOCK_DGRAM", "IPPROTO_UDP"), None, (), ("inet_create", *CREATED),
          builders.created(kind=2, protocol=17, prot=b"UDP")),
-    Kind(11, 31, ("AF_INET6", "SOCK_STREAM", "IPPROTO_IP"), None, (), ("inet6_create", *CREATED),
+    SocketGroup(11, 31, ("AF_INET6", "SOCK_STREAM", "IPPROTO_IP"), None, (), ("inet6_create", *CREATED),
          builders.created(family=10, prot=b"TCPv6")),
-    Kind(7, 19, ("AF_INET", "SOCK_RAW", "IPPROTO_ICMP"), "EPERM", (), ("inet_create",), _refused()),
-    Kind(3, 13, ("AF_INET", "SOCK_STREAM", "IPPROTO_SCTP"), None, _asked(132, True),
+    SocketGroup(7, 19, ("AF_INET", "SOCK_RAW", "IPPROTO_ICMP"), "EPERM", (), ("inet_create",), _refused()),
+    SocketGroup(3, 13, ("AF_INET", "SOCK_STREAM", "IPPROTO_SCTP"), None, _asked(132, True),
          ("inet_create", "__request_module", "__request_module", *CREATED),
          builders.record(builders.autoloaded(132, 0, True), protocol=132, prot=b"SCTP")),
-    Kind(2, 17, ("AF_INET", "SOCK_STREAM", "200"), "EPROTONOSUPPORT", _asked(200, False),
+    SocketGroup(2, 17, ("AF_INET", "SOCK_STREAM", "200"), "EPROTONOSUPPORT", _asked(200, False),
          ("inet_create", "__request_module", "__request_module"),
          builders.record(builders.autoloaded(200, -93, False), protocol=200)),
-    Kind(1, 5, ("AF_INET", "SOCK_STREAM", "IPPROTO_IP"), "ENOMEM", (), ("inet_create", *CREATED), _no_memory()),
+    SocketGroup(1, 5, ("AF_INET", "SOCK_STREAM", "IPPROTO_IP"), "ENOMEM", (), ("inet_create", *CREATED), _no_memory()),
 )  # fmt: skip
 
 
 def write(path, second):
     """The first recording, or the second."""
-    records = np.concatenate([np.tile(kind.record, kind[second]) for kind in KINDS])
+    records = np.concatenate([np.tile(group.record, group[second]) for group in GROUPS])
     random.Random(second).shuffle(order := list(range(len(records))))
     records = records[order]
     records["seq"] = np.arange(len(records))
@@ -76,18 +76,18 @@ def _counted(rows):
     return dict(counts)
 
 
-#: What stands in Prometheus after the second, by label values.
-CREATIONS = _counted((kind.labels, kind.second) for kind in KINDS)
-FAILURES = _counted(((*kind.labels, kind.errno), kind.second) for kind in KINDS if kind.errno)
-MODULE_REQUESTS = _counted(((name,), kind.second) for kind in KINDS for name, _ in kind.requests)
-MODULE_FAILURES = _counted(((name,), kind.second * failed) for kind in KINDS for name, failed in kind.requests)
-CALLS = _counted(((function,), kind.second) for kind in KINDS for function in kind.functions)
-CREATION_COUNTS = _counted((kind.labels[:2], kind.second) for kind in KINDS)
+#: The counts in Prometheus after the second recording, by label values.
+CREATIONS = _counted((group.labels, group.second) for group in GROUPS)
+FAILURES = _counted(((*group.labels, group.errno), group.second) for group in GROUPS if group.errno)
+MODULE_REQUESTS = _counted(((name,), group.second) for group in GROUPS for name, _ in group.requests)
+MODULE_FAILURES = _counted(((name,), group.second * failed) for group in GROUPS for name, failed in group.requests)
+CALLS = _counted(((function,), group.second) for group in GROUPS for function in group.functions)
+CREATION_COUNTS = _counted((group.labels[:2], group.second) for group in GROUPS)
 CREATION_SECONDS = {
-    labels: sum(k.second * int(k.record["calls"]["duration_ns"][0, 0]) for k in KINDS if k.labels[:2] == labels) / 1e9
+    labels: sum(k.second * int(k.record["calls"]["duration_ns"][0, 0]) for k in GROUPS if k.labels[:2] == labels) / 1e9
     for labels in CREATION_COUNTS
 }
-#: What failed, asked for a module or took 10 ms is streamed and judged.
-STREAMED = sum(kind.second for kind in KINDS if kind.errno or kind.requests)
-SOCKETS = sum(kind.second for kind in KINDS)
-FIRST_SOCKETS = sum(kind.first for kind in KINDS)
+#: Sockets that failed, asked for a module or took 10 ms are streamed and judged.
+STREAMED = sum(group.second for group in GROUPS if group.errno or group.requests)
+SOCKETS = sum(group.second for group in GROUPS)
+FIRST_SOCKETS = sum(group.first for group in GROUPS)
