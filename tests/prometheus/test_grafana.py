@@ -30,7 +30,7 @@ def test_every_query_returns_numbers(real, query):
 
 def test_a_recording_fills_every_panel_but_those_of_a_live_kernel(real):
     silent = {query.panel for query in queries() if not answer(real, query, real.replayed)}
-    assert silent == {"CPU time of the BPF programs", "Time of one run", "Fill of the BPF maps"}
+    assert silent == {"CPU time of the BPF programs", "Time of one program run", "Fill of the BPF maps"}
 
 
 def test_every_variable_has_its_values(real):
@@ -48,7 +48,7 @@ def test_every_variable_has_its_values(real):
 
 
 def test_the_failures_panel_shows_the_workloads_errnos(real):
-    (query,) = (query for query in queries() if query.panel == "What failed")
+    (query,) = (query for query in queries() if query.panel == "Failed creations")
     rows = real.prometheus.query(filled(query.expr, job="inetprobe", instance=real.replayed, family=".*"))
     assert {row["errno"] for row, _ in rows} == {"EPERM", "EPROTONOSUPPORT", "ENOMEM"}
 

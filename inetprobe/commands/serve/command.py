@@ -207,7 +207,7 @@ class _Service:
 
         Raises RecordingError for a recording whose counts are not exact.
         """
-        from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # imports Arrow, which a live run saves
+        from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # imports Arrow; a live run need not
 
         server = None if web is None else self._bind(web)
         options = self._options
