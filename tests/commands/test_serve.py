@@ -95,16 +95,16 @@ def replayed(path, filters=None):
 def test_a_damaged_or_lossy_recording_is_refused(recording, tmp_path):
     cut = tmp_path / "cut.arrows"
     cut.write_bytes(recording.read_bytes()[:-600])
-    one = builders.created()
-    lossy = recorded.write(tmp_path / "lossy", one, Accounting(entries=4, complete=1, lost={"ring_full": 3}))
+    created = builders.created()
+    lossy = recorded.write(tmp_path / "lossy", created, Accounting(entries=4, complete=1, lost={"ring_full": 3}))
     missed = Accounting(entries=1, complete=1, program_skipped={"inet_create:entry": 5})
-    skipped = recorded.write(tmp_path / "skipped", one, missed)
-    odd = recorded.write(tmp_path / "odd", one, Accounting(entries=2, complete=2))
-    unbalanced = recorded.write(tmp_path / "unbalanced", one, Accounting(entries=9, complete=1))
+    skipped = recorded.write(tmp_path / "skipped", created, missed)
+    odd = recorded.write(tmp_path / "odd", created, Accounting(entries=2, complete=2))
+    unbalanced = recorded.write(tmp_path / "unbalanced", created, Accounting(entries=9, complete=1))
     broken = builders.created()
     broken["calls"]["depth"][0, 1] = 7
     malformed = recorded.write(tmp_path / "malformed", broken)
-    empty = recorded.write(tmp_path / "empty", one[:0])
+    empty = recorded.write(tmp_path / "empty", created[:0])
     for path, says in (
         (cut, "is cut short after"),
         (lossy, r"is lossy \(ring_full 3\)"),

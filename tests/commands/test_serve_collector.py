@@ -239,11 +239,11 @@ def test_hostile_requests_cannot_grow_the_page_or_memory_without_bound():
     assert values(samples, "inetprobe_socket_creations_total") == sum(outcomes.values())
     protocols = values(samples, "inetprobe_socket_creations_total", by=("protocol",))
     assert len(protocols) == 65
-    asked = values(samples, "inetprobe_module_requests_total", by=("module",))
-    assert (len(asked), sum(asked.values())) == (65, 10_000)
+    requests = values(samples, "inetprobe_module_requests_total", by=("module",))
+    assert (len(requests), sum(requests.values())) == (65, 10_000)
     overflows = values(samples, "inetprobe_label_overflows_total", by=("label",))
     assert overflows[("protocol",)] == protocols[("other",)] == (263 - 64) * 2 * 16 * 4
-    assert overflows[("module",)] == asked[("other",)] == (5000 - 64) * 2
+    assert overflows[("module",)] == requests[("other",)] == (5000 - 64) * 2
     assert {label for (label,), count in overflows.items() if count} == {"protocol", "module"}
     size = len(page.render().body)
     assert (len(samples), size) <= (7_200, 1_000_000)
