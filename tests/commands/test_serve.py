@@ -92,30 +92,45 @@ def replayed(path, filters=None):
     command._Service(options, VerdictStream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
 
 
-def test_a_damaged_or_lossy_recording_is_refused(recording, tmp_path):
-    cut = tmp_path / "cut.arrows"
-    cut.write_bytes(recording.read_bytes()[:-600])
-    created = builders.created()
-    lossy = recorded.write(tmp_path / "lossy", created, Accounting(entries=4, complete=1, lost={"ring_full": 3}))
-    missed = Accounting(entries=1, complete=1, program_skipped={"inet_create:entry": 5})
-    skipped = recorded.write(tmp_path / "skipped", created, missed)
-    odd = recorded.write(tmp_path / "odd", created, Accounting(entries=2, complete=2))
-    unbalanced = recorded.write(tmp_path / "unbalanced", created, Accounting(entries=9, complete=1))
-    broken = builders.created()
-    broken["calls"]["depth"][0, 1] = 7
-    malformed = recorded.write(tmp_path / "malformed", broken)
-    empty = recorded.write(tmp_path / "empty", created[:0])
-    for path, says in (
-        (cut, "is cut short after"),
-        (lossy, r"is lossy \(ring_full 3\)"),
-        (skipped, r"is lossy \(probe skipped 5\)"),
-        (odd, "is damaged: it has 1 socket, and its accounting says 2"),
-        (unbalanced, r"is damaged: its accounting does not add up, by \+8"),
-        (malformed, r"is lossy \(malformed 1\)"),
-        (empty, "is empty: no socket was recorded"),
-    ):
-        with pytest.raises(RecordingError, match=says):
-            replayed(path)
+def malformed():
+    records = builders.created()
+    records["calls"]["depth"][0, 1] = 7
+    return records
+
+
+@pytest.mark.parametrize(
+    ("records", "accounting", "says"),
+    [
+        (builders.created(), Accounting(entries=4, complete=1, lost={"ring_full": 3}), r"is lossy \(ring_full 3\)"),
+        (
+            builders.created(),
+            Accounting(entries=1, complete=1, program_skipped={"inet_create:entry": 5}),
+            r"is lossy \(probe skipped 5\)",
+        ),
+        (
+            builders.created(),
+            Accounting(entries=2, complete=2),
+            "is damaged: it has 1 socket, and its accounting says 2",
+        ),
+        (
+            builders.created(),
+            Accounting(entries=9, complete=1),
+            r"is damaged: its accounting does not add up, by \+8",
+        ),
+        (malformed(), None, r"is lossy \(malformed 1\)"),
+        (builders.created()[:0], None, "is empty: no socket was recorded"),
+    ],
+    ids=["lossy", "skipped", "too few", "unbalanced", "malformed", "empty"],
+)
+def test_a_damaged_or_lossy_recording_is_refused(tmp_path, records, accounting, says):
+    with pytest.raises(RecordingError, match=says):
+        replayed(recorded.write(tmp_path / "r.arrows", records, accounting))
+
+
+def test_a_recording_that_is_cut_short_is_refused(recording):
+    recording.write_bytes(recording.read_bytes()[:-600])
+    with pytest.raises(RecordingError, match="is cut short after"):
+        replayed(recording)
 
 
 class Web:
