@@ -58,7 +58,7 @@ install_packages() {
     fi
     update_lists
     # shellcheck disable=SC2086 # a list of words
-    cost=$(apt_get install --print-uris $missing | awk '/^\047/ { n++; bytes += $3 }
+    cost=$(apt_get install --print-uris $missing 2>>"$log" | awk '/^\047/ { n++; bytes += $3 }
         END { printf "%d Debian packages (%d MB to download)", n, bytes / 1e6 }')
     say "installing $cost: $missing"
     # shellcheck disable=SC2086
