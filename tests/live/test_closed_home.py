@@ -20,11 +20,11 @@ def _home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     checkout = home / "checkout"
     checkout.mkdir()
-    subprocess.run(["mount", "--bind", ROOT, checkout], check=True)
+    subprocess.run(["mount", "--rbind", ROOT, checkout], check=True)
     os.chown(home, NOBODY, NOBODY)
     home.chmod(0o700)
     yield checkout
-    subprocess.run(["umount", checkout], check=True)
+    subprocess.run(["umount", "--recursive", checkout], check=True)
 
 
 def run(home, *argv):
