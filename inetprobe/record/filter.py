@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from inetprobe.base import text
 from inetprobe.base.errors import UsageError
-from inetprobe.base.uapi import parse
+from inetprobe.base.uapi import AF_INET, AF_INET6, parse
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_RETURNED,
@@ -37,7 +37,6 @@ _NETNS = re.compile(r"net:\[(\d+)\]")
 NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
 #: What is not known of a sock that no create made: no value of such a filter matches it.
 UNKNOWN_OF_BARE = ("type", "protocol", "errno")
-AF_INET, AF_INET6 = 2, 10
 
 
 @dataclass(frozen=True, slots=True)

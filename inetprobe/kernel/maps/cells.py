@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from inetprobe.base.uapi import AF_INET, AF_INET6
 from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
@@ -18,7 +19,7 @@ _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
 CPU_CELLS = parse_structs(_HEADER, _DEFINES)["cpu_cells"]
 # The address family of each create, by its place in cpu_cells.create.
-_FAMILIES = {define("FUNCTION_INET_CREATE"): 2, define("FUNCTION_INET6_CREATE"): 10}
+_FAMILIES = {define("FUNCTION_INET_CREATE"): AF_INET, define("FUNCTION_INET6_CREATE"): AF_INET6}
 
 
 @dataclass(frozen=True, slots=True)

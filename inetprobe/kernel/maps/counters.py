@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from inetprobe.base.uapi import AF_INET, AF_INET6
 from inetprobe.base.uapi import FAMILIES as FAMILY_NAMES
 from inetprobe.kernel.host.syscall import create_value
 from inetprobe.record.batch import Loss
@@ -23,7 +24,7 @@ _OUTSIDE = _OTHER + _FAMILIES
 _WORDS = _OUTSIDE + _FAMILIES
 # The head of struct slot, likewise: all the counts that threads keep where they meet.
 _PROGRAMS = define("PROGRAMS")
-_INET_FAMILIES = (2, 10)
+_INET_FAMILIES = (AF_INET, AF_INET6)
 _ALLOCATED, _CLONED = _PROGRAMS, _PROGRAMS + len(_INET_FAMILIES)
 # How many slots there are: 2 to this.
 _SLOT_BITS = 10
