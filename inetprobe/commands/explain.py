@@ -1,4 +1,4 @@
-"""``inetprobe explain``: what the model says a socket() would do, why, and what would change it."""
+"""``inetprobe explain``: the outcome that the model predicts for a socket(), why, and what would change it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ import click
 
 from inetprobe.base.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name, parse
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES, errno_name, parse
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
-from inetprobe.model import question as request
 from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
-from inetprobe.model.question import REQUEST, SocketQuestion
+from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
 
 _CAP_NET_RAW = 13
 _CHUNK = 1 << 16
@@ -38,16 +37,33 @@ _CHUNK = 1 << 16
     metavar="V",
     help=f"A kernel ({', '.join(BUILT_IN_PROFILES)}) or a recording.  [default: the running kernel]",
 )
-@click.option("--cap-net-raw/--no-cap-net-raw", default=None, help="Does the caller hold it?  [default: as you do]")
-@click.option("--ping-group-allowed/--no-ping-group-allowed", default=None, help="Is a group in ping_group_range?")
-@click.option("--mptcp-enabled/--no-mptcp-enabled", default=None, help="net.mptcp.enabled.")
-@click.option("--initial-netns/--no-initial-netns", default=True, help="Is it the initial net namespace?")
-@click.option("--kern", is_flag=True, help="A socket of the kernel's own.")
-@click.option("--loaded", metavar="MODULE[,…]", help="Modules that are in already.")
-@click.option("--loadable", metavar="MODULE[,…]", help="Modules that modprobe would find.")
-@click.option("--fail", multiple=True, metavar="WHAT=WHY", help="alloc=memory|security|module, hash|init|cgroup=ERRNO.")
+@click.option(
+    "--cap-net-raw/--no-cap-net-raw", default=None, help="Whether the caller has CAP_NET_RAW.  [default: as you do]"
+)
+@click.option(
+    "--ping-group-allowed/--no-ping-group-allowed",
+    default=None,
+    help="Whether net.ipv4.ping_group_range has one of the caller's groups.",
+)
+@click.option("--mptcp-enabled/--no-mptcp-enabled", default=None, help="Whether the sysctl net.mptcp.enabled is on.")
+@click.option(
+    "--initial-netns/--no-initial-netns", default=True, help="Whether the caller is in the initial net namespace."
+)
+@click.option("--kern", is_flag=True, help="A socket created by the kernel itself.")
+@click.option("--loaded", metavar="MODULE[,…]", help="Modules already loaded.")
+@click.option("--loadable", metavar="MODULE[,…]", help="Modules that modprobe would find and load.")
+@click.option(
+    "--fail",
+    multiple=True,
+    metavar="STEP=CAUSE",
+    help="Make a step fail: alloc=memory|security|module, hash|init|cgroup=ERRNO.",
+)
 @click.option("--format", "form", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
-@click.option("--batch", is_flag=True, help=f"JSON lines in, JSON lines out; a request: {REQUEST}.")
+@click.option(
+    "--batch",
+    is_flag=True,
+    help=f"Read requests as JSON lines from stdin, such as {REQUEST}; write answers as JSON lines.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No notes.")
 def explain_command(
     call: str | None,
@@ -60,7 +76,7 @@ def explain_command(
     quiet: bool,
     **inputs: Any,
 ) -> None:
-    """Say what socket() would do: the calls, the errno, why, and what would change it.
+    """Predict a socket() call: the kernel's calls, the errno, why, and what would change it.
 
     \b
     Examples:
@@ -70,33 +86,32 @@ def explain_command(
     tell = say(quiet)
     if batch:
         if call is not None:
-            raise UsageError("--batch takes its requests from stdin, and no call beside them")
+            raise UsageError("--batch takes its requests from stdin, not from the command line")
         sys.exit(_batch(None if profile is None else _profile(profile, tell)))
-    result = None
+    result = None  # of a pasted call
     if call is not None:
         if (family, type_, protocol) != (None, None, None):
             raise UsageError("give a call or --family, --type and --protocol, not both")
-        numbers = request.parse_call(call)
-        asked, result = numbers[:3], numbers[3]
+        call_family, call_type, call_protocol, result = parse_call(call)
+        numbers = call_family, call_type, call_protocol
     elif type_ is None:
         raise UsageError("give a call such as 'socket(AF_INET, SOCK_STREAM, 0)', or --type")
     else:
-        asked = parse("family", family or "inet"), request.parse_type(type_), parse("protocol", protocol or "0")
-    known = _profile(profile, tell)
-    question = _question(asked, known, own=profile is None, **inputs)
-    outcome = question.answer()
-    changes = list(_changes(question, outcome))
+        numbers = parse("family", family or "inet"), parse_type(type_), parse("protocol", protocol or "0")
+    asked = _question(numbers, _profile(profile, tell), for_self=profile is None, **inputs)
+    outcome = asked.answer()
+    changes = list(_changes(asked, outcome))
     if form == "json":
-        click.echo(_object(question, outcome)[:-1] + f', "would_change": {json.dumps(dict(changes))}}}')
+        click.echo(_object(asked, outcome)[:-1] + f', "would_change": {json.dumps(dict(changes))}}}')
     else:
-        click.echo("\n".join(_tree(question, outcome, changes, result)))
+        click.echo("\n".join(_tree(asked, outcome, changes, result)))
 
 
 def _question(
-    asked: tuple[int, int, int],
+    numbers: tuple[int, int, int],
     profile: Profile,
     *,
-    own: bool,
+    for_self: bool,
     cap_net_raw: bool | None,
     ping_group_allowed: bool | None,
     mptcp_enabled: bool | None,
@@ -106,19 +121,19 @@ def _question(
     loadable: str | None,
     fail: Sequence[str],
 ) -> SocketQuestion:
-    """``own``: what the caller is stands for this very process where the options do not say."""
+    """``numbers`` are family, type and protocol. ``for_self``: this process is the caller, but for what options say."""
     failures = {}
     for word in fail:
-        kind, _, what = word.partition("=")
-        failures[kind] = request.failure(kind, what)
+        step, _, cause = word.partition("=")
+        failures[step] = failure(step, cause)
     if cap_net_raw is None:
-        cap_net_raw = _holds(_CAP_NET_RAW) if own else True
+        cap_net_raw = _has_capability(_CAP_NET_RAW) if for_self else True
     if ping_group_allowed is None:
         span = profile.ping_group_range
-        ping_group_allowed = own and span is not None and any(span[0] <= g <= span[1] for g in _groups())
+        ping_group_allowed = for_self and span is not None and any(span[0] <= group <= span[1] for group in _groups())
     return SocketQuestion(
         profile,
-        *asked,
+        *numbers,
         kern=kern,
         cap_net_raw=cap_net_raw,
         ping_group_allowed=ping_group_allowed,
@@ -131,15 +146,15 @@ def _question(
 
 
 def _modules(option: str, words: str | None, profile: Profile) -> tuple[str, ...] | None:
-    """Raises UsageError for what would silently change nothing: no module of this kernel that has to do with inetsw."""
+    """The names in an option. Raises UsageError for a module that registers nothing in inetsw on this kernel."""
     if words is None:
         return None
     names = tuple(word.strip() for word in words.split(",") if word.strip())
-    known = (*profile.loaded, *profile.loadable, *profile.blocked)
+    modules = (*profile.loaded, *profile.loadable, *profile.blocked)
     for name in names:
-        if name not in known:
-            there = ", ".join(known) or "no such module"
-            raise UsageError(f"{option}: {name!r} registers nothing in inetsw on {profile.kernel}, which has {there}")
+        if name not in modules:
+            listed = ", ".join(modules) or "no module that does"
+            raise UsageError(f"{option}: {name!r} registers nothing in inetsw on {profile.kernel}, which has {listed}")
     return names
 
 
@@ -147,13 +162,13 @@ def _groups() -> set[int]:
     return {os.getegid(), *os.getgroups()}
 
 
-def _holds(capability: int, status: Path = Path("/proc/self/status")) -> bool:
+def _has_capability(capability: int, status: Path = Path("/proc/self/status")) -> bool:
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
     return effective is not None and bool(int(effective[1], 16) >> capability & 1)
 
 
 def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:
-    """The built-in profile, a recording's, or the running kernel's."""
+    """A built-in profile, that of a recording, or that of the running kernel."""
     if name is None:
         return _running(tell)
     if name in BUILT_IN_PROFILES:
@@ -162,51 +177,51 @@ def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:
         raise UsageError(f"--profile {name!r} is neither a recording nor one of {', '.join(BUILT_IN_PROFILES)}")
     from inetprobe.record.arrow.reader import RecordingReader
 
-    found = RecordingReader(Path(name)).run.profile
-    if found is None:
+    profile = RecordingReader(Path(name)).run.profile
+    if profile is None:
         raise UsageError(f"the recording {name} has no profile: give a kernel instead")
-    return found
+    return profile
 
 
 def _running(tell: Callable[[str], None]) -> Profile:
-    from inetprobe.kernel.host import probed_profile as profile
+    from inetprobe.kernel.host import probed_profile
     from inetprobe.kernel.host.btf import Btf
     from inetprobe.kernel.host.kallsyms import Symbols
 
     try:
-        return profile.probe(Btf.of_kernel(), Symbols.of_kernel())
+        return probed_profile.probe(Btf.of_kernel(), Symbols.of_kernel())
     except HostError as error:
         nearest = _nearest(os.uname().release)
-        tell(f"this kernel cannot be asked ({error}): this is Debian's {nearest}, another is chosen with --profile")
+        tell(f"cannot probe this kernel ({error}): this is Debian's {nearest}, choose another with --profile")
         return BUILT_IN_PROFILES[nearest]
 
 
 def _nearest(release: str) -> str:
     numbers = {name: tuple(map(int, name.split("."))) for name in BUILT_IN_PROFILES if name != "3.x"}
-    own = tuple(map(int, re.findall(r"\d+", release)[:2]))
-    older = [name for name, number in numbers.items() if number <= own]
+    running = tuple(map(int, re.findall(r"\d+", release)[:2]))
+    older = [name for name, number in numbers.items() if number <= running]
     return max(older or numbers, key=lambda name: numbers[name]) if older else "3.x"
 
 
 def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, str | None]]:
-    """Each one thing that, changed alone, would give another errno: (what, the errno then)."""
+    """Each single change that would give another errno: (the change, the errno after it)."""
     profile = question.profile
     loaded = profile.loaded if question.loaded is None else question.loaded
     with_or_without = "without" if question.cap_net_raw else "with"
     out_or_in = "outside ping_group_range" if question.ping_group_allowed else "with a group in ping_group_range"
     enabled = not question.mptcp_enabled
-    others = {
+    changed = {
         f"{with_or_without} CAP_NET_RAW": question._replace(cap_net_raw=not question.cap_net_raw),
         out_or_in: question._replace(ping_group_allowed=not question.ping_group_allowed),
         f"with net.mptcp.enabled={int(enabled)}": question._replace(mptcp_enabled=enabled),
     }
     for module in (*profile.loaded, *profile.loadable, *profile.blocked):
         if module not in loaded:
-            others[f"with {module} loaded"] = question._replace(loaded=(*loaded, module))
-    for what, other in others.items():
+            changed[f"with {module} loaded"] = question._replace(loaded=(*loaded, module))
+    for change, other in changed.items():
         errno = other.answer().errno
         if errno != outcome.errno:
-            yield what, errno
+            yield change, errno
 
 
 def _tree(
@@ -219,16 +234,16 @@ def _tree(
         text = f"{tree_branches(depths, index)}{call.function}({call.module or ''})"
         yield f"{text:<60}  {_result(call)}".rstrip()
     yield f"why: {printable(question.reason(outcome))}"
-    for what, errno in changes:
-        yield f"{what}: {errno or 'ok'}"
+    for change, errno in changes:
+        yield f"{change}: {errno or 'ok'}"
     if result is not None and result != (outcome.errno or "ok"):
         yield f"the call pasted here ended with {result}: not what this machine would do"
 
 
 def _call_text(question: SocketQuestion) -> str:
-    kind = question.type & ~(request.SOCK_CLOEXEC | request.SOCK_NONBLOCK)
-    flags = [name for name in ("SOCK_CLOEXEC", "SOCK_NONBLOCK") if question.type & getattr(request, name)]
-    type_ = "|".join([TYPES.get(kind, str(kind)), *flags])
+    flags = {"SOCK_CLOEXEC": SOCK_CLOEXEC, "SOCK_NONBLOCK": SOCK_NONBLOCK}
+    bare = question.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
+    type_ = "|".join([TYPES.get(bare, str(bare)), *(name for name, flag in flags.items() if question.type & flag)])
     protocol = PROTOCOLS.get(question.protocol, str(question.protocol))
     return f"socket({FAMILIES.get(question.family, question.family)}, {type_}, {protocol})"
 
@@ -240,7 +255,7 @@ def _result(call: PredictedCall) -> str:
 
 
 def _batch(default: Profile | None) -> int:
-    """Answers requests as they come: whatever has arrived is answered before more is waited for."""
+    """Answers requests as they arrive: every complete line is answered before the next read."""
     source, out = cast(io.BufferedReader, sys.stdin.buffer), sys.stdout.buffer
     rest = b""
     status = 0
@@ -256,7 +271,7 @@ def _answer(lines: list[bytes], default: Profile | None, out: Any) -> int:
         if not line.strip():
             continue
         try:
-            question = request.parse_line(line, default)
+            question = parse_line(line, default)
             answers.append(_object(question, question.answer()))
         except UsageError as error:
             failed = 1

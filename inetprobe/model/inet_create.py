@@ -1,8 +1,11 @@
-"""The path itself: ``inet_create`` and ``inet6_create``, and what ``socket(2)`` checks before either is reached.
+"""socket(2) in plain Python, under the kernel's own names: from __sys_socket() to inet_create(), sk_alloc() and init.
 
-Sources: net/socket.c (__sys_socket, __sock_create), net/ipv4/af_inet.c (inet_create), net/ipv6/af_inet6.c
-(inet6_create), net/core/sock.c (sk_alloc, sk_prot_alloc), net/packet/af_packet.c (packet_create), and each protocol's
-init where it decides anything. What differs between kernels is in ``model.features``.
+Each function is the kernel's function of that name, reduced to what decides the errno and to the calls that inetprobe
+traces. The docstring has its C prototype and its file (Linux 6.12 unless said otherwise); the comment above a decision
+is the kernel's condition. What differs between kernels is in ``model.features``; what else decides is asked of a
+``World``.
+
+``socket`` and ``create`` are the way in.
 """
 
 from __future__ import annotations
@@ -11,22 +14,38 @@ import errno
 from functools import lru_cache
 from typing import NamedTuple
 
-from inetprobe.model.inetsw import Protosw, walk
-from inetprobe.model.protocols import AF_INET, AF_INET6, SOCK_MAX, SOCK_PACKET, SOCK_RAW, SOCK_STREAM
+from inetprobe.base.uapi import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_TCP,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_PACKET,
+    SOCK_RAW,
+    SOCK_STREAM,
+)
+from inetprobe.model.inetsw import Protosw, lookup
+from inetprobe.model.rules import Rule
 from inetprobe.model.world import World
 
-# include/linux/net.h: the type's bits, and the flags that may stand beside it.
-_SOCK_TYPE_MASK = 0xF
-_SOCK_FLAGS = 0o2000000 | 0o4000  # SOCK_CLOEXEC, SOCK_NONBLOCK
-_IPPROTO_TCP = 6
-#: AF_MAX of include/linux/socket.h; it grows, and what lies above 45 is nobody's yet where it does not.
-_FAMILIES = 46
+# include/linux/net.h
+SOCK_TYPE_MASK = 0xF
+SOCK_MAX = SOCK_PACKET + 1
+#: AF_MAX of include/linux/socket.h; it grows, and no address family above 45 exists on the kernels where it is larger.
+NPROTO = 46
 
+#: The traced function that each address family's socket() reaches: net_families[family]->create.
 CREATE = {AF_INET: "inet_create", AF_INET6: "inet6_create"}
+#: packet_proto of net/packet/af_packet.c; no list of inetsw has it.
+PACKET_PROTO = Protosw(17, SOCK_PACKET, 0, "PACKET", 0, "none", "packet")
 
 
 class PredictedCall(NamedTuple):
-    """One traced call; ``result`` is an integer, ``pointer`` ``valid`` or ``NULL`` where a pointer came back."""
+    """One call of a traced function.
+
+    ``depth`` counts the traced calls around it. ``result`` is the int that the function returned; if it returns a
+    pointer, ``pointer`` is ``valid`` or ``NULL``. ``module`` is the argument of __request_module(), else None.
+    """
 
     function: str
     depth: int
@@ -35,181 +54,276 @@ class PredictedCall(NamedTuple):
     module: str | None = None
 
 
-class Outcome(NamedTuple):
-    """What the path came to.
+_NOT_RETURNED = PredictedCall("", 0)
 
-    ``rule`` names what decided; ``errno`` is a name, None for success; ``prot`` is the struct proto chosen, ``entry``
-    its protosw, ``protocol`` the protocol after the walk. ``nested`` is the rule that decided in a socket made within
-    this one's init. ``calls`` are in order of entry.
+
+class Outcome(NamedTuple):
+    """How one socket() ended.
+
+    ``rule`` decided it; ``errno`` is a name, None for success. ``entry`` is the protosw that the lookup found (the
+    kernel's ``answer``) and ``protocol`` the protocol after the lookup; both are None before sk_alloc(). ``nested`` is
+    the rule that decided the socket made within this one's init. ``calls`` are in order of entry.
     """
 
-    rule: str
-    errno: str | None
-    calls: tuple[PredictedCall, ...]
+    rule: Rule
+    errno: str | None = None
     entry: Protosw | None = None
     protocol: int | None = None
-    nested: str | None = None
+    nested: Rule | None = None
+    calls: tuple[PredictedCall, ...] = ()
 
     @property
     def prot(self) -> str | None:
-        """The struct proto's name, None when none was reached."""
+        """The name of the struct proto, None if none was reached."""
         return None if self.entry is None else self.entry.prot
 
 
-class _Decided(NamedTuple):
-    rule: str
-    errno: str | None
-    entry: Protosw | None = None
-    protocol: int | None = None
-    nested: str | None = None
+class Walk:
+    """One walk through the functions below: the world that they ask, and the traced calls so far."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.features = world.features
+        self.calls: list[PredictedCall] = []
+        self._stack: list[tuple[int, str, str | None]] = []
+
+    def enter(self, function: str, module: str | None = None) -> None:
+        """A traced function is called."""
+        self._stack.append((len(self.calls), function, module))
+        self.calls.append(_NOT_RETURNED)
+
+    def leave(self, result: int | None = None, pointer: str | None = None) -> None:
+        """The traced function that was entered last returns."""
+        index, function, module = self._stack.pop()
+        self.calls[index] = PredictedCall(function, len(self._stack), result, pointer, module)
 
 
 def socket(world: World, family: int, type_: int, protocol: int) -> Outcome:
-    """``socket(family, type_, protocol)`` as user space calls it; ``type_`` may carry flags.
+    """``socket(family, type_, protocol)`` of a process; ``type_`` may carry flags.
 
-    Only AF_INET and AF_INET6 lead further than the first checks. Raises ValueError for another family that exists.
+    Raises ValueError if the family exists and is neither AF_INET nor AF_INET6.
     """
-    kind = type_ & _SOCK_TYPE_MASK
-    if type_ & ~_SOCK_TYPE_MASK & ~_SOCK_FLAGS:
-        return Outcome("flags", "EINVAL", ())
-    if not 0 <= family < _FAMILIES:
-        return Outcome("family", "EAFNOSUPPORT", ())
-    if kind >= SOCK_MAX:
-        return Outcome("type-range", "EINVAL", ())
-    if family == AF_INET and kind == SOCK_PACKET:
-        return _packet(world)
-    if family not in CREATE:
-        raise ValueError(f"family {family} is neither AF_INET ({AF_INET}) nor AF_INET6 ({AF_INET6})")
-    return create(world, family, kind, protocol)
+    walk = Walk(world)
+    return sys_socket(walk, family, type_, protocol)._replace(calls=tuple(walk.calls))
 
 
 def create(world: World, family: int, type_: int, protocol: int, *, kern: bool = False) -> Outcome:
-    """``inet_create`` or ``inet6_create``; ``type_`` is without flags, ``kern`` is true of the kernel's own sockets."""
-    calls: list[PredictedCall] = []
-    decided = _create(world, family, type_, protocol, kern, calls, 0)
-    return Outcome(decided.rule, decided.errno, tuple(calls), decided.entry, decided.protocol, decided.nested)
+    """inet_create() or inet6_create() alone; ``type_`` is without flags, ``kern`` is true of a kernel socket."""
+    walk = Walk(world)
+    return pf_create(walk, family, type_, protocol, kern)._replace(calls=tuple(walk.calls))
 
 
-def _create(
-    world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[PredictedCall], depth: int
-) -> _Decided:
-    here = len(calls)
-    calls.append(_UNSET)
-    decided = _path(world, family, type_, protocol, kern, calls, depth)
-    calls[here] = PredictedCall(CREATE[family], depth, negative(decided.errno))
-    return decided
+def sys_socket(walk: Walk, family: int, type_: int, protocol: int) -> Outcome:
+    """``int __sys_socket(int family, int type, int protocol)``
+
+    net/socket.c.
+    """
+    # (type & ~SOCK_TYPE_MASK) & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
+    if (type_ & ~SOCK_TYPE_MASK) & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
+        return Outcome(Rule.FLAGS, "EINVAL")
+    return sock_create(walk, family, type_ & SOCK_TYPE_MASK, protocol, kern=False)
 
 
-_UNSET = PredictedCall("", 0)
+def sock_create(walk: Walk, family: int, type_: int, protocol: int, *, kern: bool) -> Outcome:
+    """``int __sock_create(struct net *net, int family, int type, int protocol, struct socket **res, int kern)``
+
+    net/socket.c.
+    """
+    # family < 0 || family >= NPROTO
+    if not 0 <= family < NPROTO:
+        return Outcome(Rule.FAMILY, "EAFNOSUPPORT")
+
+    # type < 0 || type >= SOCK_MAX
+    if not 0 <= type_ < SOCK_MAX:
+        return Outcome(Rule.TYPE_RANGE, "EINVAL")
+
+    # family == PF_INET && type == SOCK_PACKET: the family becomes PF_PACKET
+    if family == AF_INET and type_ == SOCK_PACKET:
+        return packet_create(walk)
+
+    if family not in CREATE:
+        raise ValueError(f"family {family} is neither AF_INET ({AF_INET}) nor AF_INET6 ({AF_INET6})")
+    return pf_create(walk, family, type_, protocol, kern)
+
+
+def pf_create(walk: Walk, family: int, type_: int, protocol: int, kern: bool) -> Outcome:
+    """``pf->create(net, sock, protocol, kern)``
+
+    net/socket.c, __sock_create(). The traced call of inet_create() or inet6_create().
+    """
+    walk.enter(CREATE[family])
+    outcome = inet_create(walk, family, type_, protocol, kern)
+    walk.leave(negative(outcome.errno))
+    return outcome
+
+
+def inet_create(walk: Walk, family: int, type_: int, protocol: int, kern: bool) -> Outcome:
+    """``static int inet_create(struct net *net, struct socket *sock, int protocol, int kern)``
+    ``static int inet6_create(struct net *net, struct socket *sock, int protocol, int kern)``
+
+    net/ipv4/af_inet.c and net/ipv6/af_inet6.c. Both make the same decisions in the same order. ``type_`` is
+    ``sock->type``. ``kern`` is true of a kernel socket, for which neither the capability nor the cgroup's program is
+    asked.
+    """
+    features, world = walk.features, walk.world
+
+    # protocol < 0 || protocol >= IPPROTO_MAX
+    if features.protocol_limit is not None and not 0 <= protocol < features.protocol_limit:
+        return Outcome(Rule.PROTOCOL_RANGE, "EINVAL")
+
+    # lookup_protocol:
+    answer = lookup_protocol(walk, family, type_, protocol)
+    if isinstance(answer, Outcome):
+        return answer
+    # IPPROTO_IP == protocol: protocol = answer->protocol
+    protocol = protocol or answer.protocol
+
+    # sock->type == SOCK_RAW && !kern && !ns_capable(net->user_ns, CAP_NET_RAW)
+    if type_ == SOCK_RAW and not kern and not world.cap_net_raw():
+        return Outcome(Rule.CAP_NET_RAW, "EPERM")
+
+    # !inet_netns_ok(net, protocol)
+    if features.netns_ok and family == AF_INET and not world.netns_ok(protocol):
+        return Outcome(Rule.NETNS, "EAFNOSUPPORT")
+
+    # sk = sk_alloc(net, PF_INET, GFP_KERNEL, answer->prot, kern); !sk
+    failure = sk_alloc(walk, answer)
+    if failure is not None:
+        error = features.alloc_errno if family == AF_INET else features.alloc_errno6
+        return Outcome(failure, error or world.alloc_errno(), answer, protocol)
+
+    # SOCK_RAW == sock->type: inet->inet_num = protocol, which cuts it to a __u16
+    # inet->inet_num: err = sk->sk_prot->hash(sk)
+    if type_ == SOCK_RAW and protocol & 0xFFFF and features.hash_can_fail:
+        error = world.hash_error(answer)
+        if error is not None:
+            return Outcome(Rule.HASH, error, answer, protocol)
+
+    # err = sk->sk_prot->init(sk)
+    refusal = prot_init(walk, family, answer)
+    if refusal is not None:
+        return refusal._replace(entry=answer, protocol=protocol)
+
+    # !kern: err = BPF_CGROUP_RUN_PROG_INET_SOCK(sk)
+    if not kern and features.cgroup_hook:
+        error = world.cgroup_error()
+        if error is not None:
+            return Outcome(Rule.CGROUP, error, answer, protocol)
+
+    return Outcome(Rule.CREATED, None, answer, protocol)
+
+
+def lookup_protocol(walk: Walk, family: int, type_: int, protocol: int) -> Protosw | Outcome:
+    """``lookup_protocol: … goto lookup_protocol;``
+
+    net/ipv4/af_inet.c, inet_create(); net/ipv6/af_inet6.c, inet6_create(). Finds the entry of inetsw that matches. If
+    none does, the kernel requests a module by type and protocol, then one by protocol alone, and looks again after
+    each. The result of request_module() is ignored: only the table counts.
+    """
+    try_loading_module = 0
+    while True:
+        # list_for_each_entry_rcu(answer, &inetsw[sock->type], list)
+        entries = walk.world.entries(family, type_, protocol)
+        answer = lookup(entries, protocol)
+        if answer is not None:
+            return answer
+
+        # err is -ESOCKTNOSUPPORT until the loop has seen an entry
+        if try_loading_module == 2:
+            return Outcome(Rule.PROTOCOL, "EPROTONOSUPPORT") if entries else Outcome(Rule.TYPE, "ESOCKTNOSUPPORT")
+
+        try_loading_module += 1
+        if try_loading_module == 1:
+            request_module(walk, f"net-pf-{family}-proto-{protocol}-type-{type_}")
+        else:
+            request_module(walk, f"net-pf-{family}-proto-{protocol}")
+
+
+def request_module(walk: Walk, name: str) -> None:
+    """``int __request_module(bool wait, const char *fmt, ...)``
+
+    kernel/module/kmod.c (before 5.19 kernel/kmod.c). Without CONFIG_MODULES the macro request_module() calls nothing.
+    """
+    if walk.features.request_module:
+        walk.enter("__request_module", name)
+        walk.leave(walk.world.request_module(name))
+
+
+def sk_alloc(walk: Walk, answer: Protosw) -> Rule | None:
+    """``struct sock *sk_alloc(struct net *net, int family, gfp_t priority, struct proto *prot, int kern)``
+
+    net/core/sock.c. The rule by which it returned NULL, or None.
+    """
+    walk.enter("sk_alloc")
+    failure = sk_prot_alloc(walk, answer)
+    walk.leave(pointer="valid" if failure is None else "NULL")
+    return failure
+
+
+def sk_prot_alloc(walk: Walk, answer: Protosw) -> Rule | None:
+    """``static struct sock *sk_prot_alloc(struct proto *prot, gfp_t priority, int family)``
+
+    net/core/sock.c. The rule by which it returned NULL, or None. It takes memory from the proto's slab,
+    or by kmalloc() if there is none, asks the LSMs (security_sk_alloc) and takes a reference to the proto's module
+    (try_module_get); if any of the three fails, it returns NULL.
+    """
+    walk.enter("sk_prot_alloc")
+    failure = walk.world.allocation_failure(answer)
+    walk.leave(pointer="valid" if failure is None else "NULL")
+    return failure
+
+
+def prot_init(walk: Walk, family: int, answer: Protosw) -> Outcome | None:
+    """``int (*init)(struct sock *sk)``
+
+    include/net/sock.h, struct proto. How it failed, or None.
+    """
+    if answer.init == "ping":
+        return ping_init_sock(walk)
+    if answer.init == "mptcp" and not walk.world.mptcp_enabled():
+        # mptcp_init_sock(), net/mptcp/protocol.c: !mptcp_is_enabled(net)
+        return Outcome(Rule.MPTCP_DISABLED, "ENOPROTOOPT")
+    error = walk.world.init_error(answer)
+    if error is not None:
+        return Outcome(Rule.INIT, error)
+    if answer.init == "smc" or (answer.init == "mptcp" and _mptcp_nests(walk)):
+        # smc_create_clcsk(), net/smc/af_smc.c; mptcp_subflow_create_socket(), net/mptcp/subflow.c:
+        # sock_create_kern(net, family, SOCK_STREAM, IPPROTO_TCP, …)
+        nested = sock_create(walk, family, SOCK_STREAM, IPPROTO_TCP, kern=True)
+        if nested.errno is not None:
+            return Outcome(Rule.NESTED, nested.errno, nested=nested.rule)
+    return None
+
+
+def ping_init_sock(walk: Walk) -> Outcome | None:
+    """``int ping_init_sock(struct sock *sk)``
+
+    net/ipv4/ping.c. Fails unless one of the caller's groups is in net.ipv4.ping_group_range.
+    """
+    return None if walk.world.ping_group_allowed() else Outcome(Rule.PING_GROUP, "EACCES")
+
+
+def _mptcp_nests(walk: Walk) -> bool:
+    nests = walk.features.mptcp_nested
+    return walk.world.mptcp_nests() if nests is None else nests
+
+
+def packet_create(walk: Walk) -> Outcome:
+    """``static int packet_create(struct net *net, struct socket *sock, int protocol, int kern)``
+
+    net/packet/af_packet.c. ``socket(AF_INET, SOCK_PACKET, …)`` has led here since Linux 2.2.
+    """
+    # !ns_capable(net->user_ns, CAP_NET_RAW)
+    if not walk.world.cap_net_raw():
+        return Outcome(Rule.PACKET_CAP_NET_RAW, "EPERM")
+    # sk = sk_alloc(net, PF_PACKET, GFP_KERNEL, &packet_proto, kern); sk == NULL
+    failure = sk_alloc(walk, PACKET_PROTO)
+    if failure is not None:
+        return Outcome(failure, "ENOBUFS", PACKET_PROTO)
+    return Outcome(Rule.PACKET, None, PACKET_PROTO)
 
 
 @lru_cache(maxsize=256)
 def negative(name: str | None) -> int:
-    """The kernel's way to return an errno: its negative number, 0 for success."""
+    """What the kernel returns for an errno: -1 for ``EPERM``, -524 for ``524``, 0 for None."""
     return 0 if name is None else -(int(name) if name.isdigit() else getattr(errno, name))
-
-
-def _path(
-    world: World, family: int, type_: int, protocol: int, kern: bool, calls: list[PredictedCall], depth: int
-) -> _Decided:
-    features = world.features
-    limit = features.protocol_limit
-    if limit is not None and not 0 <= protocol < limit:
-        return _Decided("protocol-range", "EINVAL")
-    found = _lookup(world, family, type_, protocol, calls, depth)
-    if isinstance(found, _Decided):
-        return found
-    number = protocol or found.protocol
-    if type_ == SOCK_RAW and not kern and not world.cap_net_raw():
-        return _Decided("cap-net-raw", "EPERM")
-    if features.netns_ok and family == AF_INET and not world.netns_ok(number):
-        return _Decided("netns", "EAFNOSUPPORT")
-    failure = _allocate(world, found, calls, depth + 1)
-    if failure is not None:
-        name = features.alloc_errno if family == AF_INET else features.alloc_errno6
-        return _Decided(f"alloc-{failure}", name or world.alloc_errno(), found, number)
-    # inet_num is a __u16; a raw socket's is its protocol, and only what has one is hashed.
-    if type_ == SOCK_RAW and number & 0xFFFF and features.hash_can_fail:
-        error = world.hash_error(found)
-        if error is not None:
-            return _Decided("hash", error, found, number)
-    rule, error, nested = _init(world, family, found, calls, depth)
-    if error is not None:
-        return _Decided(rule, error, found, number, nested)
-    if not kern and features.cgroup_hook:
-        error = world.cgroup_error()
-        if error is not None:
-            return _Decided("cgroup", error, found, number)
-    return _Decided("created", None, found, number)
-
-
-def _lookup(
-    world: World, family: int, type_: int, protocol: int, calls: list[PredictedCall], depth: int
-) -> Protosw | _Decided:
-    """The walk, and up to two more after asking for a module: what it returns does not matter, the table does."""
-    attempt = 0
-    while True:
-        entries = world.entries(family, type_, protocol)
-        found = walk(entries, protocol)
-        if found is not None:
-            return found
-        attempt += 1
-        if attempt > 2:
-            return _Decided("protocol", "EPROTONOSUPPORT") if entries else _Decided("type", "ESOCKTNOSUPPORT")
-        if world.features.request_module:
-            name = f"net-pf-{family}-proto-{protocol}"
-            if attempt == 1:
-                name += f"-type-{type_}"
-            calls.append(PredictedCall("__request_module", depth + 1, world.request_module(name), None, name))
-
-
-def _allocate(world: World, entry: Protosw, calls: list[PredictedCall], depth: int) -> str | None:
-    """sk_alloc() and within it sk_prot_alloc(); why the latter failed, or None.
-
-    sk_prot_alloc() takes memory from the proto's slab, or by kmalloc() where it has none, asks the LSMs
-    (security_sk_alloc) and holds the proto's module (try_module_get); whichever fails, it returns NULL.
-    """
-    failure = world.allocation_failure(entry)
-    pointer = "valid" if failure is None else "NULL"
-    calls.append(PredictedCall("sk_alloc", depth, None, pointer))
-    calls.append(PredictedCall("sk_prot_alloc", depth + 1, None, pointer))
-    return failure
-
-
-def _init(
-    world: World, family: int, entry: Protosw, calls: list[PredictedCall], depth: int
-) -> tuple[str, str | None, str | None]:
-    """proto.init(): (rule, errno, rule of a nested socket)."""
-    if entry.init == "ping":
-        # ping_init_sock() of net/ipv4/ping.c.
-        return ("ping-group", None, None) if world.ping_group_allowed() else ("ping-group", "EACCES", None)
-    if entry.init == "mptcp" and not world.mptcp_enabled():
-        # mptcp_init_sock() of net/mptcp/protocol.c.
-        return "mptcp-disabled", "ENOPROTOOPT", None
-    error = world.init_error(entry)
-    if error is not None:
-        return "init", error, None
-    if entry.init == "smc" or (entry.init == "mptcp" and _mptcp_nests(world)):
-        # smc_create_clcsk() of net/smc/af_smc.c, mptcp_subflow_create_socket() of net/mptcp/subflow.c.
-        inner = _create(world, family, SOCK_STREAM, _IPPROTO_TCP, True, calls, depth + 1)
-        return "nested", inner.errno, inner.rule
-    return "init", None, None
-
-
-def _mptcp_nests(world: World) -> bool:
-    known = world.features.mptcp_nested
-    return world.mptcp_nests() if known is None else known
-
-
-def _packet(world: World) -> Outcome:
-    """socket(AF_INET, SOCK_PACKET, …) has meant PF_PACKET since 2.2: packet_create() of net/packet/af_packet.c."""
-    if not world.cap_net_raw():
-        return Outcome("packet-cap-net-raw", "EPERM", ())
-    calls: list[PredictedCall] = []
-    failure = _allocate(world, PACKET, calls, 0)
-    if failure is not None:
-        return Outcome(f"alloc-{failure}", "ENOBUFS", tuple(calls), PACKET)
-    return Outcome("packet", None, tuple(calls), PACKET)
-
-
-PACKET = Protosw(17, SOCK_PACKET, 0, "PACKET", 0, "none", "packet")

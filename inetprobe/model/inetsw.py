@@ -1,6 +1,7 @@
-"""``inetsw`` and ``inetsw6``: the lists of ``struct inet_protosw`` by socket type, and the walk along one of them.
+"""``inetsw`` and ``inetsw6``: the lists of ``struct inet_protosw`` by socket type, and the lookup in one of them.
 
-Source: net/ipv4/af_inet.c, inet_register_protosw() and inet_create(); net/ipv6/af_inet6.c alike (Linux 2.6 to 7.x).
+Sources: net/ipv4/af_inet.c, inet_register_protosw() and inet_create(); the same in net/ipv6/af_inet6.c (Linux 2.6 to
+7.x).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-IPPROTO_IP = 0
+from inetprobe.base.uapi import IPPROTO_IP
 
 # include/net/protocol.h
 INET_PROTOSW_REUSE = 1
@@ -17,10 +18,11 @@ INET_PROTOSW_ICSK = 4
 
 
 class Protosw(NamedTuple):
-    """One ``struct inet_protosw`` and what matters of its ``struct proto``.
+    """One ``struct inet_protosw``, with the name of its ``struct proto`` and how that one's init can fail.
 
-    ``prot`` is the proto's name; ``init`` tells how its init function can fail: ``none`` (or only for want of
-    memory), ``ping``, ``mptcp``, ``smc``. ``unit`` is what registers it: a module, or a part of the kernel's image.
+    ``prot`` is the proto's name. ``init`` is ``ping``, ``mptcp`` or ``smc`` if the proto's init function has a check of
+    its own, else ``none`` (it can only run out of memory). ``unit`` names the module, or the part of the
+    kernel's image, that registers the entry.
     """
 
     family: int
@@ -33,28 +35,29 @@ class Protosw(NamedTuple):
 
 
 class Inetsw:
-    """The lists of one address family. Lists are replaced, not changed, so that a copy is cheap."""
+    """The lists of one address family. A list is replaced, never changed in place."""
 
     def __init__(self, entries: Iterable[Protosw] = ()) -> None:
-        """Registers ``entries`` one after the other."""
+        """Registers ``entries`` in their order."""
         self._lists: dict[int, tuple[Protosw, ...]] = {}
         for entry in entries:
             self.register(entry)
 
     def register(self, entry: Protosw) -> bool:
-        """Puts ``entry`` behind the last permanent one of its type, before older ones that are not.
+        """``void inet_register_protosw(struct inet_protosw *p)``
 
-        False, and nothing happens, where a permanent entry has its protocol already: those cannot be overridden.
+        Inserts ``entry`` after the permanent entries of its type and before the others. Returns False and changes
+        nothing if a permanent entry has the same protocol: it cannot be overridden.
         """
         entries = self._lists.get(entry.type, ())
-        place = 0
-        for present in entries:
-            if not present.flags & INET_PROTOSW_PERMANENT:
+        index = 0
+        for answer in entries:
+            if not answer.flags & INET_PROTOSW_PERMANENT:
                 break
-            if present.protocol == entry.protocol:
+            if answer.protocol == entry.protocol:
                 return False
-            place += 1
-        self._lists[entry.type] = (*entries[:place], entry, *entries[place:])
+            index += 1
+        self._lists[entry.type] = (*entries[:index], entry, *entries[index:])
         return True
 
     def entries(self, type_: int) -> tuple[Protosw, ...]:
@@ -62,16 +65,16 @@ class Inetsw:
         return self._lists.get(type_, ())
 
 
-def walk(entries: Sequence[Protosw], protocol: int) -> Protosw | None:
-    """The first entry that matches ``protocol``, or None.
+def lookup(entries: Sequence[Protosw], protocol: int) -> Protosw | None:
+    """``list_for_each_entry_rcu(answer, &inetsw[sock->type], list)`` of inet_create(): the first match, or None.
 
-    An entry matches its own protocol unless that is 0; protocol 0 takes the first entry that has one; an entry with
-    protocol 0 takes any protocol but 0.
+    An entry matches its own protocol, unless that is 0. Protocol 0 matches the first entry whose protocol is not 0. An
+    entry with protocol 0 matches any protocol but 0.
     """
-    for entry in entries:
-        if protocol == entry.protocol:
+    for answer in entries:
+        if protocol == answer.protocol:
             if protocol != IPPROTO_IP:
-                return entry
-        elif IPPROTO_IP in (protocol, entry.protocol):
-            return entry
+                return answer
+        elif IPPROTO_IP in (protocol, answer.protocol):
+            return answer
     return None

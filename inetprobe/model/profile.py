@@ -1,6 +1,6 @@
-"""A profile: what the model must know of a machine, in a form that a recording can carry.
+"""A profile: the facts about a machine that decide what inet_create() does, in a form that a recording can carry.
 
-Built in are those of Debian's kernels and of the classic path; ``kernel.host.probed_profile`` probes a live one.
+The profiles of Debian's kernels and of Linux 3.x are built in; ``kernel.host.probed_profile`` probes a live machine.
 """
 
 from __future__ import annotations
@@ -11,24 +11,27 @@ from functools import lru_cache
 from typing import Any
 
 from inetprobe.base.text import encodable
+from inetprobe.base.uapi import AF_INET, AF_INET6
 from inetprobe.model.features import OF_KERNEL, Features
 from inetprobe.model.inetsw import Inetsw
-from inetprobe.model.protocols import BUILT_IN, FAMILIES, NEEDS, UNITS
+from inetprobe.model.protocols import BUILT_IN, NEEDS, UNITS
 
 
-# Compared and hashed as the one object it is: a key of caches, once a trace.
+# Compared and hashed by identity: a profile is a key of caches that are read once per trace.
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """One machine, as far as it decides what inet_create() does.
 
-    ``built_in`` and ``loaded`` are units (of ``model.protocols``) in the order they registered; ``loadable`` those
-    modules that modprobe would find and load, ``blocked`` those on disk that it would not, with what stops it; what
-    helps then is ``modprobe MODULE``, or stands in ``remedies``. Those of ``left_alone`` are blacklisted, or have a
-    command in their place that does nothing: modprobe's exit status is 0 all the same (insmod() of kmod's
-    tools/modprobe.c, version 30). ``aliases`` maps a name the kernel may ask for to the module that answers to it.
-    ``mptcp_enabled`` and ``ip_no_pmtu_disc`` are the sysctls of the tracer's net namespace, ``ping_group_range``
-    likewise; any of the three None where it is not known. ``modprobe`` is the program that request_module() starts,
-    empty where autoloading is switched off.
+    - ``built_in``, ``loaded``: units of ``model.protocols``, in the order in which they registered.
+    - ``loadable``: the modules that modprobe would find and load.
+    - ``blocked``: the modules on disk that modprobe would not load, each with the obstacle. The remedy is in
+      ``remedies``, or else ``modprobe MODULE``.
+    - ``left_alone``: the blocked modules that are blacklisted, or have an install command that does nothing. modprobe's
+      exit status is 0 for them all the same (insmod() of kmod's tools/modprobe.c, version 30).
+    - ``aliases``: a name that the kernel may ask for → the module that modprobe finds for it.
+    - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
+      known.
+    - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off.
     """
 
     kernel: str
@@ -46,12 +49,15 @@ class Profile:
     modprobe: str | None = "/sbin/modprobe"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, in a recording's metadata."""
+        """The profile as a JSON object, for a recording's metadata."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """The inverse; keys of a newer 1.x are left out. Raises ValueError, TypeError or KeyError for no profile."""
+        """The inverse of ``to_dict``. Ignores keys and units of a newer 1.x.
+
+        Raises ValueError, TypeError, KeyError or IndexError if ``data`` is not a profile.
+        """
         data = _mapping(data)
         span = data.get("ping_group_range")
         modprobe = data.get("modprobe")
@@ -87,7 +93,7 @@ def _features(data: Mapping[str, Any]) -> Features:
 
 def _units(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise TypeError("a list of units is none")
+        raise TypeError(f"units are a list of names, not {type(value).__name__}")
     return tuple(dict.fromkeys(name for name in map(_text, value) if name in UNITS))
 
 
@@ -97,32 +103,32 @@ def _of_units(value: Any) -> Mapping[str, str]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"a mapping is {type(value).__name__}")
+        raise TypeError(f"expected a mapping, not {type(value).__name__}")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a text is {type(value).__name__}")
-    # A reason may quote it, once a trace. No path, release or alias of a real machine comes near.
+        raise TypeError(f"expected a string, not {type(value).__name__}")
+    # A reason may quote it, once per trace. No path, release or alias of a real machine is nearly this long.
     if len(value) > 4096:
-        raise ValueError(f"a text of {len(value):,} characters")
+        raise ValueError(f"a string of {len(value):,} characters")
     if not encodable(value):
-        raise ValueError("a text cannot be written")
+        raise ValueError("a string that cannot be encoded")
     return value
 
 
 def _number(value: Any) -> int:
     if type(value) is not int:
-        raise TypeError(f"a number is {type(value).__name__}")
+        raise TypeError(f"expected an integer, not {type(value).__name__}")
     if not 0 <= value < 1 << 32:
-        raise ValueError("a number is none that a kernel has")
+        raise ValueError(f"{value} is not a 32-bit unsigned integer")
     return value
 
 
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"a truth is {type(value).__name__}")
+        raise TypeError(f"expected true or false, not {type(value).__name__}")
     return value
 
 
@@ -141,8 +147,8 @@ _FEATURE_TYPES: Mapping[Any, Callable[[Any], Any]] = {
 
 @lru_cache(maxsize=256)
 def tables(registered: tuple[str, ...]) -> Mapping[int, Inetsw]:
-    """inetsw and inetsw6, by family, after these units registered one after the other."""
-    both = {family: Inetsw() for family in FAMILIES}
+    """inetsw and inetsw6, by family, after these units have registered in their order."""
+    both = {family: Inetsw() for family in (AF_INET, AF_INET6)}
     for name in registered:
         for entry in UNITS[name].entries:
             both[entry.family].register(entry)
@@ -151,7 +157,7 @@ def tables(registered: tuple[str, ...]) -> Mapping[int, Inetsw]:
 
 @lru_cache(maxsize=256)
 def with_needs(names: tuple[str, ...]) -> tuple[str, ...]:
-    """``names`` with what each needs before it, each once."""
+    """``names`` without duplicates, each after the modules that it depends on."""
     ordered: dict[str, None] = {}
     for name in names:
         ordered.update(dict.fromkeys((*NEEDS.get(name, ()), name)))
@@ -163,15 +169,15 @@ def _upstream(names: Iterable[str]) -> dict[str, str]:
 
 
 _WITHOUT_MPTCP = tuple(name for name in BUILT_IN if name != "mptcp")
-# L2TP's first alias had protocol and type the wrong way round, so that nothing ever asked for it; the second, which
-# helps, came later, and both are right since 154e07c16485 (Linux 6.4, and stable kernels before).
+# L2TP's first alias had protocol and type the wrong way round, so that the kernel never asked for it. The second came
+# later and works; both are right since 154e07c16485 (Linux 6.4, and older stable kernels).
 _L2TP_SWAPPED = {"net-pf-2-proto-2-type-115": "l2tp_ip", "net-pf-10-proto-2-type-115": "l2tp_ip6"}
 _L2TP_GENERIC = {"net-pf-2-proto-115": "l2tp_ip", "net-pf-10-proto-115": "l2tp_ip6"}
 _L2TP, _SCTP, _SMC = _upstream(["l2tp_ip", "l2tp_ip6"]), _upstream(["sctp"]), _upstream(["smc"])
 _DCCP = _upstream(["dccp_ipv4", "dccp_ipv6"])
 
-# What each kernel has on disk, and the aliases of its modules.alias. Debian's build of DCCP has none: "net: dccp:
-# Disable auto-loading as mitigation against local exploits", a patch of its own.
+# By kernel: what is built in, which modules are on disk, and the aliases of modules.alias. Debian's build of DCCP has
+# no alias, by a patch of Debian's: "net: dccp: Disable auto-loading as mitigation against local exploits".
 _MODULES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Mapping[str, str]]] = {
     "3.x": (
         _WITHOUT_MPTCP,
@@ -185,7 +191,7 @@ _MODULES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Mapping[str, str]
     ),
     "6.1": (BUILT_IN, ("sctp", "dccp_ipv4", "dccp_ipv6", "l2tp_ip", "l2tp_ip6"), {**_SCTP, **_L2TP}),
     "6.12": (BUILT_IN, ("sctp", "dccp_ipv4", "dccp_ipv6", "l2tp_ip", "l2tp_ip6", "smc"), {**_SCTP, **_L2TP, **_SMC}),
-    # UDP-Lite, DCCP and Debian's SMC are gone.
+    # Without UDP-Lite and DCCP, and in Debian without SMC.
     "7.2": (
         tuple(name for name in BUILT_IN if name != "udplite"),
         ("sctp", "l2tp_ip", "l2tp_ip6"),
@@ -204,4 +210,4 @@ BUILT_IN_PROFILES: Mapping[str, Profile] = {
     )
     for kernel, (built_in, modules, aliases) in _MODULES.items()
 }
-"""By the name of the kernel: Debian's, with nothing loaded, and the classic 3.x."""
+"""The profiles of Debian's kernels and of Linux 3.x, by the kernel's name, with no module loaded."""

@@ -1,4 +1,4 @@
-"""Requests as people and programs write them: a call pasted from strace, and a line of ``explain --batch``."""
+"""The requests of ``explain``: a socket() call pasted from strace, or a JSON line of ``--batch``; and their answers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from inetprobe.base.errors import UsageError
-from inetprobe.base.uapi import errno_name, parse
+from inetprobe.base.uapi import SOCK_CLOEXEC, SOCK_NONBLOCK, errno_name, parse
 from inetprobe.model import inet_create
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.model.reasons import Request, reason
 from inetprobe.model.world import ALLOCATION_FAILURES, Machine, known_modules
 
-SOCK_NONBLOCK, SOCK_CLOEXEC = 0o4000, 0o2000000
-#: What one line of ``--batch`` may be.
+#: An example of a line of ``--batch``.
 REQUEST = '{"family": "inet", "type": "stream", "protocol": 0}'
 _FLAGS = {"SOCK_NONBLOCK": SOCK_NONBLOCK, "SOCK_CLOEXEC": SOCK_CLOEXEC}
 _CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*=\s*-1\s+(E[A-Z0-9]+)|\s*=\s*(\d+))?")
@@ -27,9 +26,10 @@ _COMMENT = re.compile(r"/\*.*?\*/")
 
 
 class SocketQuestion(NamedTuple):
-    """One request and all the model must know to answer it.
+    """One request, and the machine and the caller that it is asked of.
 
-    ``loaded`` and ``loadable`` are None where the profile's hold. ``failures`` is as for ``Machine``.
+    ``type`` may carry flags. ``loaded`` and ``loadable`` are None for those of the profile. ``failures`` is as for
+    ``Machine``.
     """
 
     profile: Profile
@@ -46,7 +46,7 @@ class SocketQuestion(NamedTuple):
     failures: Mapping[str, str] = MappingProxyType({})
 
     def answer(self) -> inet_create.Outcome:
-        """What the path comes to. Raises UsageError for a family the model does not know."""
+        """The outcome. Raises UsageError if the model does not cover the family."""
         machine = Machine(
             _with_aliases(self.profile, self.loadable or ()),
             loaded=self.loaded,
@@ -62,32 +62,34 @@ class SocketQuestion(NamedTuple):
                 return inet_create.create(machine, self.family, self.type, self.protocol, kern=True)
             return inet_create.socket(machine, self.family, self.type, self.protocol)
         except ValueError as error:
-            raise UsageError(f"{error}: inetprobe explains those two") from None
+            raise UsageError(f"{error}: inetprobe explains only these two") from None
 
     def reason(self, outcome: inet_create.Outcome) -> str:
-        """Why, in one sentence."""
-        kind = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-        return reason(Request(self.family, kind, self.protocol, self.profile), outcome)
+        """Why, in one sentence without a full stop."""
+        type_ = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
+        return reason(Request(self.family, type_, self.protocol, self.profile), outcome)
 
 
 @lru_cache(maxsize=256)
 def _with_aliases(profile: Profile, loadable: tuple[str, ...]) -> Profile:
-    """A module that is said to be loadable is found under upstream's names where this build's leave it none."""
-    missing = [name for name in known_modules(profile, loadable) if name not in profile.aliases.values()]
-    if not missing:
+    """``profile`` with upstream's aliases for the ``loadable`` modules that have none on this kernel."""
+    without = [name for name in known_modules(profile, loadable) if name not in profile.aliases.values()]
+    if not without:
         return profile
-    more = {alias: name for name in missing for alias in UNITS[name].aliases}
-    return replace(profile, aliases={**more, **profile.aliases})
+    upstream = {alias: name for name in without for alias in UNITS[name].aliases}
+    return replace(profile, aliases={**upstream, **profile.aliases})
 
 
 def parse_call(text: str) -> tuple[int, int, int, str | None]:
     """(family, type with its flags, protocol, result) of ``socket(AF_INET, SOCK_STREAM, 0) = -1 EPERM …``.
 
-    The result is an errno's name, ``"ok"``, or None where the text has none. Raises UsageError.
+    The result is an errno's name, ``"ok"``, or None if the text has none. Raises UsageError.
     """
     match = _CALL.search(_COMMENT.sub("", text))
     if match is None:
-        raise UsageError(f"{text!r} is no call of socket(): give one such as 'socket(AF_INET, SOCK_STREAM, 0)'")
+        raise UsageError(
+            f"cannot parse {text!r} as a socket() call: give one such as 'socket(AF_INET, SOCK_STREAM, 0)'"
+        )
     family, type_, protocol, failed, descriptor = match.groups()
     result = failed or ("ok" if descriptor is not None else None)
     return parse("family", family), parse_type(type_), parse("protocol", protocol), result
@@ -103,7 +105,7 @@ def parse_type(text: str) -> int:
 
 
 def parse_line(line: str | bytes, default: Profile | None) -> SocketQuestion:
-    """One line of ``--batch``; ``default`` is the profile where it names no kernel. Raises UsageError."""
+    """One line of ``--batch``; ``default`` is the profile for a line without a kernel. Raises UsageError."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -132,15 +134,18 @@ def kernel(name: str) -> Profile:
     return profile
 
 
-def failure(kind: str, value: str) -> str:
-    """A failure's value, checked: ``alloc`` takes why, the others an errno. Raises UsageError."""
-    if kind == "alloc":
-        if value in ALLOCATION_FAILURES:
-            return value
-        raise UsageError(f"alloc fails for want of {', '.join(ALLOCATION_FAILURES)}, not {value!r}")
-    if kind not in ("hash", "init", "cgroup"):
-        raise UsageError(f"unknown failure {kind!r}: one of alloc, hash, init, cgroup")
-    return errno_name(parse("errno", value))
+def failure(step: str, cause: str) -> str:
+    """The cause of a failure, checked: a key of ALLOCATION_FAILURES for ``alloc``, an errno for the other steps.
+
+    Raises UsageError.
+    """
+    if step == "alloc":
+        if cause in ALLOCATION_FAILURES:
+            return cause
+        raise UsageError(f"unknown cause {cause!r} of alloc: one of {', '.join(ALLOCATION_FAILURES)}")
+    if step not in ("hash", "init", "cgroup"):
+        raise UsageError(f"unknown failure {step!r}: one of alloc, hash, init, cgroup")
+    return errno_name(parse("errno", cause))
 
 
 def _integer(key: str, value: Any) -> int:
@@ -159,19 +164,19 @@ def _truth(key: str, value: Any) -> bool:
 
 def _modules(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise UsageError(f"{key} {value!r} is no list of modules' names")
+        raise UsageError(f"{key} {value!r} is not a list of module names")
     return tuple(value)
 
 
 def _failures(key: str, value: Any) -> Mapping[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(what, str) for what in value.values()):
-        raise UsageError(f'{key} {value!r} is no object such as {{"alloc": "memory"}}')
-    return {kind: failure(kind, what) for kind, what in value.items()}
+    if not isinstance(value, dict) or not all(isinstance(cause, str) for cause in value.values()):
+        raise UsageError(f'{key} {value!r} is not an object such as {{"alloc": "memory"}}')
+    return {step: failure(step, cause) for step, cause in value.items()}
 
 
 def _profile(key: str, value: Any) -> Profile:
     if not isinstance(value, str):
-        raise UsageError(f"{key} {value!r} is no name of a kernel")
+        raise UsageError(f"{key} {value!r} is not a kernel's name")
     return kernel(value)
 
 

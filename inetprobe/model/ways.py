@@ -1,7 +1,7 @@
-"""Every way the path can go: the same ``create``, with each of its questions answered in every possible way.
+"""Every way that inet_create() can go: the same ``inet_create.create``, with every answer to each of its questions.
 
-``Explorer`` is a world whose answers are choices; ``outcomes`` runs the path once for each sequence of choices, depth
-first, the likeliest answer of each question first.
+``Explorer`` is a world whose answers are choices. ``outcomes`` runs ``create`` once per sequence of choices, depth
+first, with the likeliest answer to each question first.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from inetprobe.model import inet_create
 from inetprobe.model.inetsw import Protosw
 from inetprobe.model.profile import Profile, tables
 from inetprobe.model.protocols import NEEDS, UNITS
+from inetprobe.model.rules import Rule
 from inetprobe.model.world import ALLOCATION_FAILURES, LOADED, NOT_FOUND
 
 T = TypeVar("T")
 
-#: What init functions fail with for want of memory, each protocol in its own way.
+#: The errnos of init functions that found no memory; they differ by protocol.
 INIT_ERRORS = ("ENOMEM", "ENOBUFS")
 
 
 class Explorer:
-    """A world in which what ``profile`` leaves open is a choice; to be asked by one run of the path after the other.
+    """A world in which everything that ``profile`` leaves open is a choice. It serves one run of ``create`` at a time.
 
-    ``cap_net_raw`` is None where it is not known. ``errno`` is the one that was seen, which a cgroup's program may have
-    chosen where the kernel lets it.
+    ``cap_net_raw`` is None if not known. ``errno`` is the one that was seen: a cgroup's program may have chosen it, if
+    the kernel lets it choose.
     """
 
     def __init__(self, profile: Profile, cap_net_raw: bool | None = None, errno: str | None = None) -> None:
@@ -34,49 +35,49 @@ class Explorer:
         self._profile = profile
         self._cap_net_raw = cap_net_raw
         self._errno = errno
-        # Each once, though a recording's profile may name it thrice: every one more doubles the ways to go.
+        # Without duplicates, which a recording's profile may have: each module doubles the number of ways.
         modules = dict.fromkeys((*profile.loaded, *profile.loadable, *profile.blocked))
         self._modules = tuple(name for name in modules if name not in profile.built_in)
-        self._path: list[int] = []
+        self._choices: list[int] = []
         self._widths: list[int] = []
         self._asked = 0
         self._registered: frozenset[str] = frozenset()
 
     def begin(self) -> None:
-        """Another run of the path begins, along the choices that ``advance`` has come to."""
+        """Starts another run of ``create``, along the current sequence of choices."""
         self._asked = 0
         self._registered = frozenset()
 
     def advance(self) -> bool:
-        """Moves on to the next sequence of choices; False when all have been tried."""
-        del self._path[self._asked :], self._widths[self._asked :]
-        while self._path:
-            self._path[-1] += 1
-            if self._path[-1] < self._widths[-1]:
+        """Moves to the next sequence of choices; False once all have been tried."""
+        del self._choices[self._asked :], self._widths[self._asked :]
+        while self._choices:
+            self._choices[-1] += 1
+            if self._choices[-1] < self._widths[-1]:
                 return True
-            self._path.pop()
+            self._choices.pop()
             self._widths.pop()
         return False
 
     def _choose(self, options: Sequence[T]) -> T:
-        if self._asked == len(self._path):
-            self._path.append(0)
+        if self._asked == len(self._choices):
+            self._choices.append(0)
             self._widths.append(len(options))
-        choice = options[self._path[self._asked]]
+        choice = options[self._choices[self._asked]]
         self._asked += 1
         return choice
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
-        """See World: a module may have come before any walk, loaded by whomever."""
-        matter = [name for name in self._modules if _matters(name, family, type_) and name not in self._registered]
-        more = [subset for size in range(len(matter) + 1) for subset in combinations(matter, size)]
-        if len(more) > 1:
-            self._registered |= frozenset(self._choose(more))
+        """See World. Any process may have loaded a module before any lookup."""
+        absent = [name for name in self._modules if _matters(name, family, type_) and name not in self._registered]
+        subsets = [subset for size in range(len(absent) + 1) for subset in combinations(absent, size)]
+        if len(subsets) > 1:
+            self._registered |= frozenset(self._choose(subsets))
         modules = tuple(name for name in self._modules if name in self._registered)
         return tables((*self._profile.built_in, *modules))[family].entries(type_)
 
     def request_module(self, name: str) -> int:
-        """See World: what comes of it shows at the next walk."""
+        """See World. The effect is a choice of ``entries``, at the next lookup."""
         return NOT_FOUND if name not in self._profile.aliases else LOADED
 
     def cap_net_raw(self) -> bool:
@@ -87,16 +88,16 @@ class Explorer:
         """See World."""
         return self._choose((True, False))
 
-    def allocation_failure(self, entry: Protosw) -> str | None:
+    def allocation_failure(self, entry: Protosw) -> Rule | None:
         """See World."""
-        return self._choose((None, *ALLOCATION_FAILURES))
+        return self._choose((None, *ALLOCATION_FAILURES.values()))
 
     def alloc_errno(self) -> str:
         """See World."""
         return self._choose(("ENOMEM", "ENOBUFS"))
 
     def hash_error(self, entry: Protosw) -> str | None:
-        """See World: no hash function of a raw protocol fails, but the path allows for it."""
+        """See World. No raw protocol's hash function fails today, but inet_create() checks."""
         return self._choose((None, "EINVAL"))
 
     def init_error(self, entry: Protosw) -> str | None:
@@ -104,11 +105,11 @@ class Explorer:
         return self._choose((None, *INIT_ERRORS))
 
     def ping_group_allowed(self) -> bool:
-        """See World: the sysctl and the caller's groups may have changed since the profile was made."""
+        """See World. The sysctl and the caller's groups may have changed since the profile was made."""
         return self._choose((True, False))
 
     def mptcp_enabled(self) -> bool:
-        """See World: likewise, and it is each net namespace's own."""
+        """See World. The sysctl may have changed, and each net namespace has its own."""
         return self._choose((True, False))
 
     def mptcp_nests(self) -> bool:
@@ -117,8 +118,8 @@ class Explorer:
 
     def cgroup_error(self) -> str | None:
         """See World."""
-        own = self._errno if self.features.cgroup_any_errno else None
-        return self._choose((None, "EPERM") if own in (None, "EPERM") else (None, "EPERM", own))
+        chosen = self._errno if self.features.cgroup_any_errno else None
+        return self._choose((None, "EPERM") if chosen in (None, "EPERM") else (None, "EPERM", chosen))
 
 
 def _matters(module: str, family: int, type_: int) -> bool:
@@ -129,7 +130,7 @@ def _matters(module: str, family: int, type_: int) -> bool:
 def outcomes(
     explorer: Explorer, family: int, type_: int, protocol: int, *, kern: bool
 ) -> Iterator[inet_create.Outcome]:
-    """What inet_create can come to, likeliest first; the same outcome may come more than once."""
+    """Every outcome of inet_create() or inet6_create(), likeliest first; the same one may come more than once."""
     while True:
         explorer.begin()
         yield inet_create.create(explorer, family, type_, protocol, kern=kern)

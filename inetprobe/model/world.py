@@ -1,6 +1,6 @@
-"""Everything beside the request that decides the path, as the questions that ``model.inet_create`` asks.
+"""Everything besides the request that decides the outcome, as the questions that ``model.inet_create`` asks.
 
-``Machine`` has one answer to each, ``model.ways`` tries them all.
+``Machine`` has one answer to each question; ``model.ways`` tries every answer.
 """
 
 from __future__ import annotations
@@ -9,71 +9,74 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Protocol
 
+from inetprobe.base.uapi import IPPROTO_SCTP
 from inetprobe.model.features import Features
 from inetprobe.model.inetsw import Protosw
 from inetprobe.model.profile import Profile, tables, with_needs
+from inetprobe.model.rules import Rule
 
-#: What request_module() gives: modprobe's exit status as wait(2) has it, or a negative errno.
+#: Results of __request_module(): modprobe's exit status as wait(2) encodes it, or a negative errno.
 LOADED, NOT_FOUND, NO_MODPROBE = 0, 256, -2
 
-#: How sk_prot_alloc() can fail (net/core/sock.c): no memory, an LSM's sk_alloc hook, the protocol's module going away.
-ALLOCATION_FAILURES = ("memory", "security", "module")
-
-_IPPROTO_SCTP = 132
+#: How sk_prot_alloc() can fail: no memory, an LSM's sk_alloc hook, the protocol's module being removed.
+ALLOCATION_FAILURES: Mapping[str, Rule] = {
+    "memory": Rule.ALLOC_MEMORY,
+    "security": Rule.ALLOC_SECURITY,
+    "module": Rule.ALLOC_MODULE,
+}
 
 
 class World(Protocol):
-    """What the path asks. Errors are names of errnos, None for success."""
+    """The questions. An error is an errno's name, None for success."""
 
     features: Features
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
-        """The list of the table now; asked anew at each walk."""
+        """``inetsw[sock->type]`` as it is now, of this family; asked before each lookup."""
 
     def request_module(self, name: str) -> int:
-        """The result of request_module(name), after its effect on the table."""
+        """The result of __request_module(name), which may have changed the table."""
 
     def cap_net_raw(self) -> bool:
         """Does the caller hold CAP_NET_RAW in the net namespace's user namespace?"""
 
     def netns_ok(self, protocol: int) -> bool:
-        """Does what receives this protocol work in this net namespace?"""
+        """inet_netns_ok(): may this protocol be used in the caller's net namespace?"""
 
-    def allocation_failure(self, entry: Protosw) -> str | None:
-        """One of ALLOCATION_FAILURES, or None."""
+    def allocation_failure(self, entry: Protosw) -> Rule | None:
+        """Why sk_prot_alloc() returns NULL, one of ALLOCATION_FAILURES, or None."""
 
     def alloc_errno(self) -> str:
-        """What a failed sk_alloc() becomes where the kernel's features do not say: ENOMEM or ENOBUFS."""
+        """The errno of a failed sk_alloc() if the kernel's features leave it open: ENOMEM or ENOBUFS."""
 
     def hash_error(self, entry: Protosw) -> str | None:
-        """From proto.hash()."""
+        """The error of proto.hash()."""
 
     def init_error(self, entry: Protosw) -> str | None:
-        """From proto.init(), but for what the questions below decide."""
+        """The error of proto.init() for any other reason than those of the next three questions."""
 
     def ping_group_allowed(self) -> bool:
-        """Is a group of the caller's in net.ipv4.ping_group_range?"""
+        """Is one of the caller's groups in net.ipv4.ping_group_range?"""
 
     def mptcp_enabled(self) -> bool:
-        """net.mptcp.enabled of the net namespace."""
+        """Is net.mptcp.enabled on in the net namespace?"""
 
     def mptcp_nests(self) -> bool:
-        """Does MPTCP make a socket in its init, where the kernel's features do not say?"""
+        """Does mptcp_init_sock() make a socket? Asked if the kernel's features leave it open."""
 
     def cgroup_error(self) -> str | None:
-        """From the cgroup's BPF program at sock_create."""
+        """The error of the BPF program that the caller's cgroup has at sock_create."""
 
 
 @lru_cache(maxsize=256)
 def known_modules(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``names``, each after what it needs, that register anything on this kernel: no SMC before 6.11, no DCCP
-    after 6.15."""
+    """Those of ``names`` that this kernel has, each after its dependencies: no SMC before 6.11, no DCCP after 6.15."""
     modules = {*profile.loaded, *profile.loadable, *profile.blocked}
     return with_needs(tuple(name for name in names if name in modules))
 
 
 class Machine:
-    """A world of which everything is known."""
+    """A world in which every answer is known. What a request loads stays loaded for the next."""
 
     def __init__(
         self,
@@ -87,9 +90,9 @@ class Machine:
         initial_netns: bool = True,
         failures: Mapping[str, str] | None = None,
     ) -> None:
-        """``loaded`` and ``loadable`` stand in for the profile's; a module that this kernel does not have is left out.
+        """``loaded`` and ``loadable`` replace the profile's; modules that this kernel does not have are ignored.
 
-        ``failures``: ``alloc`` → one of ALLOCATION_FAILURES; ``hash``, ``init``, ``cgroup`` → an errno's name.
+        ``failures``: ``alloc`` → a key of ALLOCATION_FAILURES; ``hash``, ``init``, ``cgroup`` → an errno's name.
         """
         self.features = profile.features
         self._built_in = profile.built_in
@@ -110,7 +113,7 @@ class Machine:
         return self._tables[family].entries(type_)
 
     def request_module(self, name: str) -> int:
-        """See World: a module that modprobe finds, and does not leave alone, is in the table from now on."""
+        """See World. A module that modprobe finds and loads is in the table from now on."""
         if not self._autoloads:
             return NO_MODPROBE
         module = self._aliases.get(name)
@@ -126,12 +129,12 @@ class Machine:
         return self._cap_net_raw
 
     def netns_ok(self, protocol: int) -> bool:
-        """See World: of the protocols here, SCTP alone was not ready for other namespaces (until 3.7)."""
-        return self._initial_netns or protocol != _IPPROTO_SCTP or "sctp" not in self._loaded
+        """See World. SCTP alone was not ready for other namespaces (until 3.7)."""
+        return self._initial_netns or protocol != IPPROTO_SCTP or "sctp" not in self._loaded
 
-    def allocation_failure(self, entry: Protosw) -> str | None:
+    def allocation_failure(self, entry: Protosw) -> Rule | None:
         """See World."""
-        return self._failures.get("alloc")
+        return ALLOCATION_FAILURES[self._failures["alloc"]] if "alloc" in self._failures else None
 
     def alloc_errno(self) -> str:
         """See World."""
@@ -154,7 +157,7 @@ class Machine:
         return self._mptcp_enabled
 
     def mptcp_nests(self) -> bool:
-        """See World: of the kernels with BTF only some early ones do."""
+        """See World. Of the kernels with BTF, only some early ones do."""
         return False
 
     def cgroup_error(self) -> str | None:

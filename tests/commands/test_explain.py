@@ -105,7 +105,7 @@ def test_without_a_profile_it_is_the_running_kernel_s_or_says_whose():
         ((), "give a call"),
         (("socket(AF_INET, SOCK_STREAM, 0)", "--type", "raw"), "not both"),
         (("--type", "stream", "--profile", "nowhere"), "neither a recording nor one of"),
-        (("--type", "stream", "--fail", "alloc"), "alloc fails for want of"),
+        (("--type", "stream", "--fail", "alloc"), "unknown cause '' of alloc: one of memory, security, module"),
         (("--type", "stream", "--profile", "6.1", "--loaded", "sctpp"), "'sctpp' registers nothing in inetsw on 6.1"),
         (("--type", "stream", "--profile", "6.1", "--loadable", "smc"), "'smc' registers nothing in inetsw on 6.1"),
         (("--batch", "socket(AF_INET, SOCK_STREAM, 0)"), "--batch takes its requests from stdin"),

@@ -2,52 +2,70 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.model.inetsw import INET_PROTOSW_PERMANENT, Inetsw, Protosw, walk
+from inetprobe.base.uapi import (
+    AF_INET,
+    IPPROTO_SCTP,
+    IPPROTO_SMC,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOCK_STREAM,
+)
+from inetprobe.model.inetsw import INET_PROTOSW_PERMANENT, Inetsw, Protosw, lookup
 
 PERMANENT = INET_PROTOSW_PERMANENT
 
 
-def entry(protocol, flags=0, *, name="", type_=1):
-    return Protosw(2, type_, protocol, name or f"P{protocol}", flags, "none", "unit")
+def entry(protocol, flags=0, *, prot="", type_=SOCK_STREAM):
+    return Protosw(AF_INET, type_, protocol, prot or f"P{protocol}", flags, "none", "unit")
 
 
-def protocols(table, type_=1):
-    return [found.protocol for found in table.entries(type_)]
+def protocols(inetsw, type_=SOCK_STREAM):
+    return [entry.protocol for entry in inetsw.entries(type_)]
 
 
-def test_a_later_entry_stands_behind_the_permanent_ones_and_before_the_others():
-    table = Inetsw([entry(6, PERMANENT), entry(132), entry(17, PERMANENT), entry(256)])
-    assert protocols(table) == [6, 17, 256, 132]
+def prots(inetsw):
+    return [entry.prot for entry in inetsw.entries(SOCK_STREAM)]
 
 
-def test_a_permanent_entry_s_protocol_cannot_be_taken():
-    table = Inetsw([entry(6, PERMANENT, name="first")])
-    assert not table.register(entry(6, name="second"))
-    assert not table.register(entry(6, PERMANENT, name="third"))
-    assert [found.prot for found in table.entries(1)] == ["first"]
+def test_new_entry_comes_after_the_permanent_ones_and_before_the_others():
+    inetsw = Inetsw(
+        [entry(IPPROTO_TCP, PERMANENT), entry(IPPROTO_SCTP), entry(IPPROTO_UDP, PERMANENT), entry(IPPROTO_SMC)]
+    )
+    assert protocols(inetsw) == [IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SMC, IPPROTO_SCTP]
 
 
-def test_another_entry_s_protocol_can_be_taken():
-    table = Inetsw([entry(132, name="first")])
-    assert table.register(entry(132, name="second"))
-    assert [found.prot for found in table.entries(1)] == ["second", "first"]
+@pytest.mark.parametrize("flags", [0, PERMANENT])
+def test_permanent_entry_cannot_be_overridden(flags):
+    inetsw = Inetsw([entry(IPPROTO_TCP, PERMANENT, prot="first")])
+    assert not inetsw.register(entry(IPPROTO_TCP, flags, prot="second"))
+    assert prots(inetsw) == ["first"]
 
 
-def test_a_permanent_entry_behind_one_that_is_not_is_not_looked_at():
+def test_other_entries_can_be_overridden():
+    inetsw = Inetsw([entry(IPPROTO_SCTP, prot="first")])
+    assert inetsw.register(entry(IPPROTO_SCTP, prot="second"))
+    assert prots(inetsw) == ["second", "first"]
+
+
+def test_permanent_entry_after_another_can_be_overridden():
     # inet_register_protosw() stops at the first entry that is not permanent.
-    table = Inetsw()
-    table._lists[1] = (entry(1), entry(6, PERMANENT))
-    assert table.register(entry(6, name="new"))
-    assert [found.prot for found in table.entries(1)] == ["new", "P1", "P6"]
+    inetsw = Inetsw()
+    inetsw._lists[SOCK_STREAM] = (entry(1), entry(IPPROTO_TCP, PERMANENT))
+    assert inetsw.register(entry(IPPROTO_TCP, prot="new"))
+    assert prots(inetsw) == ["new", "P1", "P6"]
 
 
-def test_types_have_lists_of_their_own():
-    table = Inetsw([entry(6), entry(17, type_=2)])
-    assert (protocols(table, 1), protocols(table, 2), protocols(table, 3)) == ([6], [17], [])
+def test_each_type_has_its_list():
+    inetsw = Inetsw([entry(IPPROTO_TCP), entry(IPPROTO_UDP, type_=SOCK_DGRAM)])
+    assert protocols(inetsw, SOCK_STREAM) == [IPPROTO_TCP]
+    assert protocols(inetsw, SOCK_DGRAM) == [IPPROTO_UDP]
+    assert protocols(inetsw, SOCK_RAW) == []
 
 
 @pytest.mark.parametrize(
-    ("listed", "protocol", "found"),
+    ("listed", "protocol", "expected"),
     [
         ([], 0, None),
         ([], 6, None),
@@ -66,24 +84,25 @@ def test_types_have_lists_of_their_own():
         ([6, 0], 0, 6),
     ],
 )
-def test_walk(listed, protocol, found):
-    answer = walk([entry(number) for number in listed], protocol)
-    assert (None if answer is None else answer.protocol) == found
+def test_lookup(listed, protocol, expected):
+    answer = lookup([entry(number) for number in listed], protocol)
+    assert (None if answer is None else answer.protocol) == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=8), st.integers(-1, 6))
-def test_walk_finds_the_first_that_matches(listed, protocol):
-    """Against the rule as a sentence has it, over tables of any shape."""
-    table = Inetsw(entry(number, PERMANENT * permanent) for number, permanent in listed)
-    entries = table.entries(1)
+def test_lookup_finds_the_first_match(listed, protocol):
+    """Compared with the rule in one expression, over tables of any shape."""
+    inetsw = Inetsw(entry(number, PERMANENT * permanent) for number, permanent in listed)
+    entries = inetsw.entries(SOCK_STREAM)
     matching = [e for e in entries if (protocol != 0 and e.protocol in (protocol, 0)) or (protocol == 0 < e.protocol)]
-    assert walk(entries, protocol) == (matching[0] if matching else None)
+    assert lookup(entries, protocol) == (matching[0] if matching else None)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=8))
-def test_permanent_entries_come_first_and_once(listed):
-    table = Inetsw(entry(number, PERMANENT * permanent) for number, permanent in listed)
-    flags = [bool(found.flags & PERMANENT) for found in table.entries(1)]
+def test_permanent_entries_come_first_without_duplicates(listed):
+    inetsw = Inetsw(entry(number, PERMANENT * permanent) for number, permanent in listed)
+    entries = inetsw.entries(SOCK_STREAM)
+    flags = [bool(entry.flags & PERMANENT) for entry in entries]
     assert flags == sorted(flags, reverse=True)
-    permanent = [found.protocol for found in table.entries(1) if found.flags & PERMANENT]
+    permanent = [entry.protocol for entry in entries if entry.flags & PERMANENT]
     assert len(permanent) == len(set(permanent))

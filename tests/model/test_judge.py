@@ -1,4 +1,4 @@
-"""Every way the path can go is judged as what it is; anything else is a deviation."""
+"""Every way that inet_create() can go is judged ok, by the rule that decided; any other trace is a deviation."""
 
 from dataclasses import replace
 
@@ -7,10 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inetprobe.base.uapi import (
+    AF_INET,
+    IPPROTO_ICMP,
+    IPPROTO_MPTCP,
+    IPPROTO_SCTP,
+    IPPROTO_SMC,
+    IPPROTO_TCP,
+    IPPROTO_UDPLITE,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+)
 from inetprobe.model import inet_create
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES
-from inetprobe.model.reasons import RULES
+from inetprobe.model.rules import Rule
 from inetprobe.model.ways import Explorer, outcomes
 from inetprobe.model.world import Machine
 from inetprobe.record.batch import Batch
@@ -21,10 +34,18 @@ from inetprobe.trace.verdict import judge as judge_trace
 from tests.support.model_source import EVERY_PATH, ModelSource, record
 
 P61, P510 = BUILT_IN_PROFILES["6.1"], BUILT_IN_PROFILES["5.10"]
-KERNELS = pytest.mark.parametrize("kernel", BUILT_IN_PROFILES)
+EACH_KERNEL = pytest.mark.parametrize("kernel", BUILT_IN_PROFILES)
+
+TCP = (AF_INET, SOCK_STREAM, 0)
+SCTP = (AF_INET, SOCK_STREAM, IPPROTO_SCTP)
+MPTCP = (AF_INET, SOCK_STREAM, IPPROTO_MPTCP)
+UNREGISTERED = (AF_INET, SOCK_STREAM, 200)
+UDP = (AF_INET, SOCK_DGRAM, 0)
+PING = (AF_INET, SOCK_DGRAM, IPPROTO_ICMP)
+RAW = (AF_INET, SOCK_RAW, IPPROTO_ICMP)
 
 
-def seen_of(outcome, request=(2, 1, 0), *, kern=False, cap=None):
+def seen_of(outcome, request=TCP, *, kern=False, cap=None):
     return Seen(*request, kern, cap, outcome.errno, outcome.prot, outcome.calls)
 
 
@@ -35,33 +56,33 @@ def traces(profile, requests=EVERY_PATH):
         yield from call_traces(batch, source.run)
 
 
-@KERNELS
-def test_every_path_of_the_model_is_judged_ok(kernel):
+@EACH_KERNEL
+def test_every_way_is_judged_ok(kernel):
     profile = BUILT_IN_PROFILES[kernel]
     verdicts = [judge_trace(trace, profile) for trace in traces(profile)]
     assert len(verdicts) > 500
     assert {verdict.verdict for verdict in verdicts} == {"ok"}
 
 
-def test_the_paths_reach_every_rule():
-    """Those of inet_create(): what socket() itself refuses reaches no probe."""
+def test_the_ways_reach_every_rule_of_inet_create():
+    """A socket() that is refused before inet_create() reaches no probe."""
     rules = {
         outcome.rule
         for profile in BUILT_IN_PROFILES.values()
         for family, type_, protocol, kern in EVERY_PATH
         for outcome in outcomes(Explorer(profile), family, type_, protocol, kern=kern)
     }
-    outside = {"flags", "family", "type-range", "packet", "packet-cap-net-raw", "cap-net-raw-denied"}
-    assert rules == set(RULES) - outside
+    before = {Rule.FLAGS, Rule.FAMILY, Rule.TYPE_RANGE, Rule.PACKET, Rule.PACKET_CAP_NET_RAW}
+    assert rules == set(Rule) - before - {Rule.CAP_NET_RAW_DENIED}
 
 
-@KERNELS
-def test_a_record_holds_what_the_model_said(kernel):
+@EACH_KERNEL
+def test_record_holds_the_outcome(kernel):
     profile = BUILT_IN_PROFILES[kernel]
     for request in EVERY_PATH:
         family, type_, protocol, kern = request
         for outcome in dict.fromkeys(outcomes(Explorer(profile, True), family, type_, protocol, kern=kern)):
-            made = record(request, True if type_ == 3 else None, outcome)
+            made = record(request, True if type_ == SOCK_RAW else None, outcome)
             source = ModelSource(profile, ())
             assert not problems(Batch(made), source.run).any()
             (trace,) = call_traces(Batch(made), source.run)
@@ -69,18 +90,18 @@ def test_a_record_holds_what_the_model_said(kernel):
             calls = tuple((c.function, c.depth, c.result, c.pointer, c.module) for c in trace.calls)
             assert calls == tuple(map(tuple, outcome.calls))
             assert trace.duration_ns > 0
-            assert trace.cap_net_raw is (True if type_ == 3 else None)
+            assert trace.cap_net_raw is (True if type_ == SOCK_RAW else None)
 
 
 @given(st.data())
-def test_a_call_too_few_is_a_deviation(data):
-    request = data.draw(st.sampled_from([(2, 1, 200), (2, 1, 0), (2, 3, 1), (2, 1, 262), (2, 2, 136)]))
+def test_missing_call_is_a_deviation(data):
+    request = data.draw(st.sampled_from([UNREGISTERED, TCP, RAW, MPTCP, (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)]))
     outcome = inet_create.socket(Machine(P61, mptcp_enabled=True), *request)
     drop = data.draw(st.integers(1, len(outcome.calls) - 1))
     calls = outcome.calls[:drop] + outcome.calls[drop + 1 :]
     verdict = judge(seen_of(outcome._replace(calls=calls), request), P61)
     assert verdict.verdict == "deviation"
-    # What was dropped, or, where that cannot be told, what stands in its place.
+    # It names the missing call, or the one that took its place.
     assert verdict.reason.startswith("call ")
 
 
@@ -96,111 +117,132 @@ def test_a_call_too_few_is_a_deviation(data):
         (lambda o: o._replace(calls=(*o.calls[:2], o.calls[2]._replace(depth=1))), "at depth 2, saw sk_prot_alloc()"),
     ],
 )  # fmt: skip
-def test_what_differs_is_named(change, reason):
-    outcome = change(inet_create.socket(Machine(P510), 2, 1, 0))
+def test_reason_names_the_difference(change, reason):
+    outcome = change(inet_create.socket(Machine(P510), *TCP))
     verdict = judge(seen_of(outcome), P510)
     assert verdict.verdict == "deviation"
     assert verdict.rule is None
     assert reason in verdict.reason
 
 
-def test_the_wrong_module_is_a_deviation():
-    outcome = inet_create.socket(Machine(P61), 2, 1, 200)
+def test_wrong_module_is_a_deviation():
+    outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
     calls = (*outcome.calls[:2], outcome.calls[2]._replace(module="net-pf-10-proto-200"))
-    verdict = judge(seen_of(outcome._replace(calls=calls), (2, 1, 200)), P61)
+    verdict = judge(seen_of(outcome._replace(calls=calls), UNREGISTERED), P61)
     assert "expected __request_module(net-pf-2-proto-200)" in verdict.reason
 
 
 @pytest.mark.parametrize("result", [0, 256, -2, -512, 65280])
-def test_what_modprobe_said_decides_nothing(result):
-    outcome = inet_create.socket(Machine(P61), 2, 1, 200)
+def test_result_of_modprobe_decides_nothing(result):
+    outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
     calls = tuple(call if call.module is None else call._replace(result=result) for call in outcome.calls)
-    verdict = judge(seen_of(outcome._replace(calls=calls), (2, 1, 200)), P61)
-    assert (verdict.verdict, verdict.rule) == ("ok", "protocol")
+    verdict = judge(seen_of(outcome._replace(calls=calls), UNREGISTERED), P61)
+    assert (verdict.verdict, verdict.rule) == ("ok", Rule.PROTOCOL)
 
 
-def test_raw_without_the_capability_must_fail():
-    made = inet_create.socket(Machine(P61), 2, 3, 1)
-    refused = inet_create.socket(Machine(P61, cap_net_raw=False), 2, 3, 1)
-    assert judge(seen_of(made, (2, 3, 1), cap=False), P61).verdict == "deviation"
-    assert judge(seen_of(made, (2, 3, 1), cap=True), P61).rule == "created"
-    assert judge(seen_of(made, (2, 3, 1)), P61).rule == "created"
-    assert judge(seen_of(refused, (2, 3, 1), cap=False), P61).rule == "cap-net-raw"
-    assert judge(seen_of(refused, (2, 3, 1)), P61).rule == "cap-net-raw"
-    denied = judge(seen_of(refused, (2, 3, 1), cap=True), P61)
-    assert (denied.verdict, denied.rule) == ("ok", "cap-net-raw-denied")
-    # Not for a datagram, whatever its caller holds.
-    datagram = refused._replace(errno="EPERM")
-    assert judge(seen_of(datagram, (2, 2, 0), cap=True), P61).verdict == "deviation"
+@pytest.mark.parametrize(
+    ("held", "recorded", "verdict", "rule"),
+    [
+        pytest.param(True, True, "ok", Rule.CREATED, id="created with it"),
+        pytest.param(True, None, "ok", Rule.CREATED, id="created, not recorded"),
+        pytest.param(True, False, "deviation", None, id="created without it"),
+        pytest.param(False, False, "ok", Rule.CAP_NET_RAW, id="refused without it"),
+        pytest.param(False, None, "ok", Rule.CAP_NET_RAW, id="refused, not recorded"),
+        pytest.param(False, True, "ok", Rule.CAP_NET_RAW_DENIED, id="refused with it"),
+    ],
+)
+def test_capability_of_a_raw_socket(held, recorded, verdict, rule):
+    outcome = inet_create.socket(Machine(P61, cap_net_raw=held), *RAW)
+    judged = judge(seen_of(outcome, RAW, cap=recorded), P61)
+    assert (judged.verdict, judged.rule) == (verdict, rule)
+
+
+def test_datagram_socket_is_never_denied_for_the_capability():
+    refused = inet_create.socket(Machine(P61, cap_net_raw=False), *RAW)
+    assert judge(seen_of(refused, UDP, cap=True), P61).verdict == "deviation"
 
 
 @pytest.mark.parametrize(
     ("kernel", "request_", "errno", "rule"),
     [
-        ("6.1", (2, 2, 1), "EACCES", "ping-group"),
-        ("6.1", (2, 1, 0), "EPERM", "cgroup"),
-        ("6.1", (2, 1, 0), "EACCES", "cgroup"),
-        ("6.1", (2, 1, 0), "ENOMEM", "init"),
-        ("6.1", (2, 1, 262), "ENOPROTOOPT", "mptcp-disabled"),
-        ("5.10", (2, 1, 0), "EPERM", "cgroup"),
-        ("5.10", (2, 2, 1), "EACCES", "ping-group"),
-        ("5.10", (2, 1, 0), "EACCES", None),
-        ("3.x", (2, 1, 0), "EPERM", None),
+        ("6.1", PING, "EACCES", Rule.PING_GROUP),
+        ("6.1", TCP, "EPERM", Rule.CGROUP),
+        ("6.1", TCP, "EACCES", Rule.CGROUP),
+        ("6.1", TCP, "ENOMEM", Rule.INIT),
+        ("6.1", MPTCP, "ENOPROTOOPT", Rule.MPTCP_DISABLED),
+        ("5.10", TCP, "EPERM", Rule.CGROUP),
+        ("5.10", PING, "EACCES", Rule.PING_GROUP),
+        ("5.10", TCP, "EACCES", None),
+        ("3.x", TCP, "EPERM", None),
     ],
 )
-def test_an_errno_after_sk_alloc(kernel, request_, errno, rule):
+def test_errno_after_sk_alloc(kernel, request_, errno, rule):
     profile = BUILT_IN_PROFILES[kernel]
     made = inet_create.socket(Machine(profile, ping_group_allowed=True, mptcp_enabled=False), *request_)
-    calls = (made.calls[0]._replace(result=inet_create.negative(errno)), *made.calls[1:])
-    assert judge(seen_of(made._replace(errno=errno, calls=calls), request_), profile).rule == rule
+    assert judge(seen_of(with_errno(made, errno), request_), profile).rule == rule
 
 
-def test_a_kernel_that_does_not_tell_may_return_either():
-    profile = replace(P61, features=replace(P61.features, alloc_errno=None, mptcp_nested=None))
-    for errno in ("ENOMEM", "ENOBUFS"):
-        outcome = inet_create.socket(Machine(P61, failures={"alloc": "memory"}), 2, 1, 0)
-        calls = (outcome.calls[0]._replace(result=inet_create.negative(errno)), *outcome.calls[1:])
-        seen = seen_of(outcome._replace(errno=errno, calls=calls))
-        assert judge(seen, profile).rule == "alloc-memory"
-        assert judge(seen, P61).verdict == ("ok" if errno == "ENOMEM" else "deviation")
-    for nested in (False, True):
-        either = replace(profile, features=replace(P61.features, mptcp_nested=nested))
-        outcome = inet_create.socket(Machine(either, mptcp_enabled=True), 2, 1, 262)
-        assert judge(seen_of(outcome, (2, 1, 262)), profile).verdict == "ok"
+OPEN = replace(P61, features=replace(P61.features, alloc_errno=None, mptcp_nested=None))
 
 
-def test_a_module_may_have_come_at_any_time():
-    """Loaded by somebody else before, between or after this caller's own requests."""
-    full = inet_create.socket(Machine(P61), 2, 1, 132)
-    for calls in (full.calls, (full.calls[0], *full.calls[2:]), (full.calls[0], *full.calls[3:])):
-        own = tuple(c._replace(module="net-pf-2-proto-132-type-1") if c.module else c for c in calls[:2]) + calls[2:]
-        assert judge(seen_of(full._replace(calls=own), (2, 1, 132)), P61).verdict == "ok"
-    # And a type that has only modules may be empty or not.
-    for errno in ("ESOCKTNOSUPPORT", "EPROTONOSUPPORT"):
-        missed = inet_create.socket(Machine(P61), 2, 5, 1)
-        calls = (missed.calls[0]._replace(result=inet_create.negative(errno)), *missed.calls[1:])
-        assert judge(seen_of(missed._replace(errno=errno, calls=calls), (2, 5, 1)), P61).verdict == "ok"
+def with_errno(outcome, errno):
+    result = inet_create.negative(errno)
+    return outcome._replace(errno=errno, calls=(outcome.calls[0]._replace(result=result), *outcome.calls[1:]))
+
+
+@pytest.mark.parametrize(("errno", "verdict"), [("ENOMEM", "ok"), ("ENOBUFS", "deviation")])
+def test_either_errno_of_sk_alloc_is_ok_if_the_features_leave_it_open(errno, verdict):
+    failed = inet_create.socket(Machine(P61, failures={"alloc": "memory"}), *TCP)
+    seen = seen_of(with_errno(failed, errno))
+    assert judge(seen, OPEN).rule is Rule.ALLOC_MEMORY
+    assert judge(seen, P61).verdict == verdict
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_subflow_or_none_is_ok_if_the_features_leave_it_open(nested):
+    profile = replace(OPEN, features=replace(P61.features, mptcp_nested=nested))
+    outcome = inet_create.socket(Machine(profile, mptcp_enabled=True), *MPTCP)
+    assert judge(seen_of(outcome, MPTCP), OPEN).verdict == "ok"
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2])
+def test_another_process_may_load_the_module_before_any_lookup(requests):
+    """``requests``: how many this socket made before the module was there."""
+    outcome = inet_create.socket(Machine(P61), *SCTP)
+    calls = (outcome.calls[0], *outcome.calls[1 : 1 + requests], *outcome.calls[3:])
+    assert judge(seen_of(outcome._replace(calls=calls), SCTP), P61).verdict == "ok"
+
+
+@pytest.mark.parametrize("errno", ["ESOCKTNOSUPPORT", "EPROTONOSUPPORT"])
+def test_a_type_with_modules_only_may_have_entries_or_none(errno):
+    request = (AF_INET, SOCK_SEQPACKET, IPPROTO_ICMP)
+    missed = with_errno(inet_create.socket(Machine(P61), *request), errno)
+    assert judge(seen_of(missed, request), P61).verdict == "ok"
+
+
+def unknown(**changes):
+    return Seen(*TCP, False, None, None, None, ())._replace(**changes)
 
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        (Seen(1, 1, 0, False, None, None, None, ()), "family 1"),
-        (Seen(2, 11, 0, False, None, None, None, ()), "socket type 11"),
-        (Seen(2, -1, 0, False, None, None, None, ()), "socket type -1"),
-        (Seen(2, 1, 0, False, None, None, "HOMA", ()), "no rule for the struct proto 'HOMA'"),
-        (Seen(2, 1, 256, False, None, None, "INET_SMC", ()), "INET_SMC came from smc"),
+        (unknown(family=1), "family 1"),
+        (unknown(type=11), "socket type 11"),
+        (unknown(type=-1), "socket type -1"),
+        (unknown(prot="HOMA"), "no rule for the struct proto 'HOMA'"),
+        (unknown(protocol=IPPROTO_SMC, prot="INET_SMC"), "INET_SMC came from smc"),
     ],
 )
-def test_what_the_model_does_not_know(seen, reason):
+def test_unmodelled(seen, reason):
     verdict = judge(seen, P61)
     assert verdict.verdict == "unmodelled"
     assert reason in verdict.reason
 
 
-def test_calls_of_other_functions_do_not_matter():
-    """--also puts calls in between, which take what they call one deeper."""
-    trace = next(traces(P510, [(2, 1, 6, False)]))
+def test_calls_of_other_functions_are_left_out():
+    """--also adds calls in between; the calls within those are one deeper."""
+    trace = next(traces(P510, [(AF_INET, SOCK_STREAM, IPPROTO_TCP, False)]))
     call = trace.calls[1]
     inner = [c._replace(depth=c.depth + 1) for c in trace.calls[1:]]
     other = call._replace(function="sock_create_lite", depth=1, result=0, pointer=None)
@@ -210,22 +252,29 @@ def test_calls_of_other_functions_do_not_matter():
     assert judge_trace(more, P510).verdict == "ok"
 
 
-def test_an_incomplete_trace_is_not_judged():
-    trace = next(traces(P61, [(2, 1, 0, False)]))
+def test_incomplete_trace_is_not_judged():
+    trace = next(traces(P61, [(*TCP, False)]))
     assert judge_trace(trace._replace(incomplete="return_missed"), P61).verdict == "incomplete"
+
+
+def test_bare_sock_is_not_judged():
+    trace = next(traces(P61, [(*TCP, False)]))
     assert judge_trace(trace._replace(bare=True), P61).verdict == "unmodelled"
+
+
+def test_trace_without_a_profile_is_not_judged():
+    trace = next(traces(P61, [(*TCP, False)]))
     assert "no profile" in judge_trace(trace, None).reason
 
 
-def test_the_capability_is_in_the_record():
-    held = [t.cap_net_raw for t in traces(P61, [(2, 3, 1, False)])]
-    assert set(held) == {True, False}
-    assert {t.cap_net_raw for t in traces(P61, [(2, 1, 0, False)])} == {None}
-    made = record((2, 3, 1, False), True, inet_create.socket(Machine(P61), 2, 3, 1))
+def test_record_has_the_capability_of_a_raw_socket():
+    assert {trace.cap_net_raw for trace in traces(P61, [(*RAW, False)])} == {True, False}
+    assert {trace.cap_net_raw for trace in traces(P61, [(*TCP, False)])} == {None}
+    made = record((*RAW, False), True, inet_create.socket(Machine(P61), *RAW))
     assert np.all(made["flags"] & RECORD_CAP_NET_RAW)
 
 
-def test_a_source_can_be_stopped():
+def test_source_can_be_stopped():
     source = ModelSource(P61, EVERY_PATH)
     batches = source.batches()
     first = next(batches)

@@ -95,7 +95,7 @@ def test_a_profile_of_the_wrong_type(facts, key):
 @pytest.mark.parametrize("key", ["kernel", "modprobe"])
 def test_a_profile_with_a_text_for_every_trace_to_quote(tmp_path, facts, key):
     long = {**facts["profile"], key: "x" * 100_000}
-    refused(tmp_path, stream({**facts, "profile": long}, (columns(), BOOKS)), "a text of 100,000 characters")
+    refused(tmp_path, stream({**facts, "profile": long}, (columns(), BOOKS)), "a string of 100,000 characters")
 
 
 def test_a_profile_whose_numbers_python_cannot_print(facts):

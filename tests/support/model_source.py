@@ -1,7 +1,7 @@
-"""The model as a source: records of every way a socket can come to be, in ``bpf/record.h``'s layout, with no kernel.
+"""The model as a source: records of every way that inet_create() can go, in ``bpf/record.h``'s layout, with no kernel.
 
-Every question that the path asks is answered in every possible way, so that what is hard to provoke is here too: no
-memory, a security module's denial, a protocol's module on its way out, a failing hash or init, a cgroup's refusal.
+Every question of the model has every answer, including those that are hard to provoke: no memory, a security module's
+denial, a protocol's module being removed, a failing hash or init, a cgroup's refusal.
 """
 
 from __future__ import annotations
@@ -11,9 +11,28 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from inetprobe.base.uapi import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_DCCP,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_L2TP,
+    IPPROTO_MPTCP,
+    IPPROTO_RAW,
+    IPPROTO_SCTP,
+    IPPROTO_SMC,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
+    SOCK_DCCP,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+)
 from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import Profile
-from inetprobe.model.protocols import SOCK_RAW
 from inetprobe.model.ways import Explorer, outcomes
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
@@ -32,25 +51,25 @@ from inetprobe.record.layout import (
 )
 from inetprobe.record.run import Run
 
-# What one call takes by itself; a module request takes as long as modprobe.
-_OWN_NS, _MODPROBE_NS = 1000, 5_000_000
-_NUMBERS = {name: number for number, name in FUNCTIONS.items()}
+# The self time of a call, and of a module request.
+_CALL_NS, _MODPROBE_NS = 1000, 5_000_000
+_FUNCTION_NUMBERS = {name: number for number, name in FUNCTIONS.items()}
 
-#: (family, type, protocol, kern): together they reach every rule of every profile.
-Wanted = tuple[int, int, int, bool]
+#: (family, type, protocol, kern).
+ModelRequest = tuple[int, int, int, bool]
 
 
 class ModelSource:
-    """One record for each way that each request can go on a machine with this profile. See Source."""
+    """One record per way that each request can go on a machine with this profile. See Source."""
 
-    def __init__(self, profile: Profile, requests: Iterable[Wanted]) -> None:
+    def __init__(self, profile: Profile, requests: Iterable[ModelRequest]) -> None:
         self.run = Run(kernel=profile.kernel, clock_offset_ns=0, mechanism="model", profile=profile)
         self._requests = tuple(requests)
         self._made = 0
         self._stopping = False
 
     def batches(self) -> Iterator[Batch]:
-        """A batch a request."""
+        """One batch per request."""
         for request in self._requests:
             if self._stopping:
                 return
@@ -63,25 +82,25 @@ class ModelSource:
         self._stopping = True
 
     def accounting(self) -> Accounting:
-        """See Source: nothing is lost on paper."""
+        """See Source. Nothing is lost."""
         return Accounting(entries=self._made, complete=self._made)
 
-    def _records(self, request: Wanted) -> Records:
+    def _records(self, request: ModelRequest) -> Records:
         assert self.run.profile is not None
         family, type_, protocol, kern = request
         made = []
         for cap_net_raw in (True, False) if type_ == SOCK_RAW and not kern else (None,):
             explorer = Explorer(self.run.profile, cap_net_raw)
-            found = dict.fromkeys(outcomes(explorer, family, type_, protocol, kern=kern))
-            made += [record(request, cap_net_raw, outcome) for outcome in found]
+            distinct = dict.fromkeys(outcomes(explorer, family, type_, protocol, kern=kern))
+            made += [record(request, cap_net_raw, outcome) for outcome in distinct]
         records = np.concatenate(made)
         records["seq"] = np.arange(self._made, self._made + len(records))
         records["start_ns"] = 10**9 + 10**8 * records["seq"]
         return records
 
 
-def record(request: Wanted, cap_net_raw: bool | None, outcome: Outcome) -> Records:
-    """One record of ``outcome``. Raises ValueError if it has more calls than a record holds."""
+def record(request: ModelRequest, cap_net_raw: bool | None, outcome: Outcome) -> Records:
+    """``outcome`` as an array of one record. Raises ValueError if it has more calls than a record holds."""
     family, type_, protocol, kern = request
     made = np.zeros(1, RECORD)
     made["family"], made["type"], made["protocol"] = family, type_, protocol
@@ -101,8 +120,8 @@ def record(request: Wanted, cap_net_raw: bool | None, outcome: Outcome) -> Recor
     return made
 
 
-def _fill(slot: Records, call: PredictedCall, start: int, duration: int, request: Wanted) -> None:
-    slot["function"], slot["depth"] = _NUMBERS[call.function], call.depth
+def _fill(slot: Records, call: PredictedCall, start: int, duration: int, request: ModelRequest) -> None:
+    slot["function"], slot["depth"] = _FUNCTION_NUMBERS[call.function], call.depth
     slot["start_ns"], slot["duration_ns"] = start, duration
     flags = CALL_RETURNED
     if call.pointer is not None:
@@ -118,29 +137,35 @@ def _fill(slot: Records, call: PredictedCall, start: int, duration: int, request
 
 
 def _times(calls: tuple[PredictedCall, ...]) -> list[tuple[int, int]]:
-    """When each call begins and ends: one after the other, a child within its parent."""
+    """(start, end) of each call in ns: one after the other, a child within its parent."""
     now = 0
     starts: list[int] = []
     ends = [0] * len(calls)
-    opened: list[int] = []
+    stack: list[int] = []
     for index, call in enumerate(itertools.chain(calls, [None])):
-        while opened and (call is None or calls[opened[-1]].depth >= call.depth):
-            now += _OWN_NS if calls[opened[-1]].module is None else _MODPROBE_NS
-            ends[opened.pop()] = now
+        while stack and (call is None or calls[stack[-1]].depth >= call.depth):
+            now += _CALL_NS if calls[stack[-1]].module is None else _MODPROBE_NS
+            ends[stack.pop()] = now
         if call is not None:
-            now += _OWN_NS if index else 0
+            now += _CALL_NS if index else 0
             starts.append(now)
-            opened.append(index)
+            stack.append(index)
     return list(zip(starts, ends, strict=True))
 
 
-EVERY_PATH: tuple[Wanted, ...] = tuple(
+EVERY_PATH: tuple[ModelRequest, ...] = tuple(
     (family, type_, protocol, kern)
-    for family in (2, 10)
-    for type_, protocol in (
-        (1, 0), (1, 6), (1, 132), (1, 256), (1, 262), (1, 17), (1, -1), (1, 263), (2, 0), (2, 1), (2, 58), (2, 115),
-        (2, 136), (2, 33), (3, 0), (3, 1), (3, 255), (4, 0), (5, 0), (5, 132), (6, 0), (6, 33), (0, 0),
+    for family in (AF_INET, AF_INET6)
+    for type_, protocols in (
+        (SOCK_STREAM, (0, IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_SMC, IPPROTO_MPTCP, IPPROTO_UDP, -1, 263)),
+        (SOCK_DGRAM, (0, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_L2TP, IPPROTO_UDPLITE, IPPROTO_DCCP)),
+        (SOCK_RAW, (0, IPPROTO_ICMP, IPPROTO_RAW)),
+        (4, (0,)),  # SOCK_RDM
+        (SOCK_SEQPACKET, (0, IPPROTO_SCTP)),
+        (SOCK_DCCP, (0, IPPROTO_DCCP)),
+        (0, (0,)),
     )
+    for protocol in protocols
     for kern in (False, True)
-)  # fmt: skip
+)
 """Requests that together reach every rule and every protocol of every profile."""
