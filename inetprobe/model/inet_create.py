@@ -182,7 +182,7 @@ def inet_create(walk: Walk, family: int, type_: int, protocol: int, kern: bool) 
     if type_ == SOCK_RAW and not kern and not world.cap_net_raw():
         return Outcome(Rule.CAP_NET_RAW, "EPERM")
 
-    # !inet_netns_ok(net, protocol)
+    # !inet_netns_ok(net, protocol), only in older kernels
     if features.netns_ok and family == AF_INET and not world.netns_ok(protocol):
         return Outcome(Rule.NETNS, "EAFNOSUPPORT")
 
@@ -192,7 +192,7 @@ def inet_create(walk: Walk, family: int, type_: int, protocol: int, kern: bool) 
         error = features.alloc_errno if family == AF_INET else features.alloc_errno6
         return Outcome(failure, error or world.alloc_errno(), answer, protocol)
 
-    # SOCK_RAW == sock->type: inet->inet_num = protocol, which cuts it to a __u16
+    # SOCK_RAW == sock->type: inet->inet_num = protocol, a __u16
     # inet->inet_num: err = sk->sk_prot->hash(sk)
     if type_ == SOCK_RAW and protocol & 0xFFFF and features.hash_can_fail:
         error = world.hash_error(answer)
@@ -263,9 +263,9 @@ def sk_alloc(walk: Walk, answer: Protosw) -> Rule | None:
 def sk_prot_alloc(walk: Walk, answer: Protosw) -> Rule | None:
     """``static struct sock *sk_prot_alloc(struct proto *prot, gfp_t priority, int family)``
 
-    net/core/sock.c. The rule by which it returned NULL, or None. It takes memory from the proto's slab,
-    or by kmalloc() if there is none, asks the LSMs (security_sk_alloc) and takes a reference to the proto's module
-    (try_module_get); if any of the three fails, it returns NULL.
+    net/core/sock.c. The rule by which it returned NULL, or None. It takes memory from the proto's slab, or by kmalloc()
+    if there is none, asks the LSMs (security_sk_alloc) and takes a reference to the proto's module (try_module_get); if
+    any of the three fails, it returns NULL.
     """
     walk.enter("sk_prot_alloc")
     failure = walk.world.allocation_failure(answer)
@@ -280,19 +280,11 @@ def prot_init(walk: Walk, family: int, answer: Protosw) -> Outcome | None:
     """
     if answer.init == "ping":
         return ping_init_sock(walk)
-    if answer.init == "mptcp" and not walk.world.mptcp_enabled():
-        # mptcp_init_sock(), net/mptcp/protocol.c: !mptcp_is_enabled(net)
-        return Outcome(Rule.MPTCP_DISABLED, "ENOPROTOOPT")
-    error = walk.world.init_error(answer)
-    if error is not None:
-        return Outcome(Rule.INIT, error)
-    if answer.init == "smc" or (answer.init == "mptcp" and _mptcp_nests(walk)):
-        # smc_create_clcsk(), net/smc/af_smc.c; mptcp_subflow_create_socket(), net/mptcp/subflow.c:
-        # sock_create_kern(net, family, SOCK_STREAM, IPPROTO_TCP, …)
-        nested = sock_create(walk, family, SOCK_STREAM, IPPROTO_TCP, kern=True)
-        if nested.errno is not None:
-            return Outcome(Rule.NESTED, nested.errno, nested=nested.rule)
-    return None
+    if answer.init == "mptcp":
+        return mptcp_init_sock(walk, family, answer)
+    if answer.init == "smc":
+        return smc_inet_init_sock(walk, family, answer)
+    return other_init_error(walk, answer)
 
 
 def ping_init_sock(walk: Walk) -> Outcome | None:
@@ -303,9 +295,45 @@ def ping_init_sock(walk: Walk) -> Outcome | None:
     return None if walk.world.ping_group_allowed() else Outcome(Rule.PING_GROUP, "EACCES")
 
 
-def _mptcp_nests(walk: Walk) -> bool:
+def mptcp_init_sock(walk: Walk, family: int, answer: Protosw) -> Outcome | None:
+    """``static int mptcp_init_sock(struct sock *sk)``
+
+    net/mptcp/protocol.c. From 5.6 to 6.5 it makes the socket of the first subflow, mptcp_subflow_create_socket() of
+    net/mptcp/subflow.c.
+    """
+    # !mptcp_is_enabled(net)
+    if not walk.world.mptcp_enabled():
+        return Outcome(Rule.MPTCP_DISABLED, "ENOPROTOOPT")
+    failure = other_init_error(walk, answer)
+    if failure is not None:
+        return failure
     nests = walk.features.mptcp_nested
-    return walk.world.mptcp_nests() if nests is None else nests
+    if walk.world.mptcp_nests() if nests is None else nests:
+        return sock_create_kern(walk, family, SOCK_STREAM, IPPROTO_TCP)
+    return None
+
+
+def smc_inet_init_sock(walk: Walk, family: int, answer: Protosw) -> Outcome | None:
+    """``static int smc_inet_init_sock(struct sock *sk)``
+
+    net/smc/smc_inet.c. It makes a TCP socket to fall back to, smc_create_clcsk() of net/smc/af_smc.c.
+    """
+    return other_init_error(walk, answer) or sock_create_kern(walk, family, SOCK_STREAM, IPPROTO_TCP)
+
+
+def other_init_error(walk: Walk, answer: Protosw) -> Outcome | None:
+    """The failures of an init function that have no rule of their own: no memory."""
+    error = walk.world.init_error(answer)
+    return None if error is None else Outcome(Rule.INIT, error)
+
+
+def sock_create_kern(walk: Walk, family: int, type_: int, protocol: int) -> Outcome | None:
+    """``int sock_create_kern(struct net *net, int family, int type, int protocol, struct socket **res)``
+
+    net/socket.c. How it failed, or None.
+    """
+    nested = sock_create(walk, family, type_, protocol, kern=True)
+    return None if nested.errno is None else Outcome(Rule.NESTED, nested.errno, nested=nested.rule)
 
 
 def packet_create(walk: Walk) -> Outcome:

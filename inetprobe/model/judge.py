@@ -66,7 +66,7 @@ def judge(seen: Seen, profile: Profile) -> Verdict:
 def _unmodelled(seen: Seen, profile: Profile) -> str | None:
     """Why the model does not cover the trace, or None."""
     if seen.family not in CREATE or not 0 <= seen.type < SOCK_MAX:
-        return f"the model knows neither family {seen.family} nor socket type {seen.type}"
+        return f"the model does not cover family {seen.family} with socket type {seen.type}"
     if seen.prot is None:
         return None
     entry = PROTS.get(seen.prot)

@@ -21,7 +21,7 @@ def batch(*requests, status=0):
     return [json.loads(line) for line in explain("--batch", stdin=lines, status=status).stdout.splitlines()]
 
 
-def test_the_contract_s_example():
+def test_example_of_the_contract():
     (answer,) = batch(EXAMPLE)
     assert answer["errno"] is None
     assert answer["calls"] == [
@@ -37,7 +37,7 @@ def test_the_contract_s_example():
     assert "install or unblacklist sctp" in answer["reason"]
 
 
-def test_a_bad_request_is_one_sentence_and_the_others_are_answered():
+def test_bad_request_is_one_sentence_and_the_others_are_answered():
     *bad, good = batch("{", {**EXAMPLE, "family": "martian"}, {**EXAMPLE, "family": 1}, EXAMPLE, status=2)
     assert [list(answer) for answer in bad] == [["error"]] * 3
     assert good["errno"] is None
@@ -57,7 +57,7 @@ def test_answers_come_before_the_input_ends():
     assert process.wait(10) == 0
 
 
-def test_the_tree():
+def test_tree():
     said = explain("--type", "stream", "--protocol", "sctp", "--profile", "6.1", "--loadable", "").stdout
     assert said.splitlines() == [
         "socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP) = -1 EPROTONOSUPPORT  (6.1)",
@@ -79,21 +79,25 @@ def test_what_would_change_it():
     assert raw["would_change"] == {"without CAP_NET_RAW": "EPERM"}
 
 
-def test_every_input_is_an_option():
-    def errno(*options):
-        return json.loads(explain("--profile", "6.1", "--format", "json", "--type", *options).stdout)["errno"]
+@pytest.mark.parametrize(
+    ("options", "errno"),
+    [
+        ("raw --protocol icmp --no-cap-net-raw", "EPERM"),
+        ("raw --protocol icmp --no-cap-net-raw --kern", None),
+        ("dgram --protocol icmp --ping-group-allowed", None),
+        ("stream --protocol 262 --no-mptcp-enabled", "ENOPROTOOPT"),
+        ("seqpacket --loaded sctp", None),
+        ("stream --fail cgroup=EACCES", "EACCES"),
+        ("stream --fail alloc=module", "ENOMEM"),
+        ("stream --family inet6 --fail alloc=memory", "ENOBUFS"),
+    ],
+)
+def test_every_input_is_an_option(options, errno):
+    answer = explain("--profile", "6.1", "--format", "json", "--type", *options.split()).stdout
+    assert json.loads(answer)["errno"] == errno
 
-    assert errno("raw", "--protocol", "icmp", "--no-cap-net-raw") == "EPERM"
-    assert errno("raw", "--protocol", "icmp", "--no-cap-net-raw", "--kern") is None
-    assert errno("dgram", "--protocol", "icmp", "--ping-group-allowed") is None
-    assert errno("stream", "--protocol", "262", "--no-mptcp-enabled") == "ENOPROTOOPT"
-    assert errno("seqpacket", "--loaded", "sctp") is None
-    assert errno("stream", "--fail", "cgroup=EACCES") == "EACCES"
-    assert errno("stream", "--fail", "alloc=module") == "ENOMEM"
-    assert errno("stream", "--family", "inet6", "--fail", "alloc=memory") == "ENOBUFS"
 
-
-def test_without_a_profile_it_is_the_running_kernel_s_or_says_whose():
+def test_default_profile_is_the_running_kernel_s_or_is_named():
     done = explain("--type", "stream")
     assert done.stdout.startswith("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok")
     assert os.uname().release in done.stdout or "this is Debian's" in done.stderr
@@ -118,5 +122,5 @@ def test_bad_usage_is_one_sentence(argv, says):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_kernels_are_those_of_the_contract():
+def test_kernels_of_the_contract():
     assert list(BUILT_IN_PROFILES) == ["3.x", "5.10", "6.1", "6.12", "7.2"]

@@ -1,7 +1,10 @@
-"""--sock from the record to what is shown, and the model of it; how the kernel's side reads is a live test."""
+"""--sock from the record to the output, and the model's prediction; reading the fields in the kernel is a live test."""
 
 import io
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.files import OutputFile
+from inetprobe.base.uapi import SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, TYPES
 from inetprobe.commands.check.judged import Judged
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.profile import BUILT_IN_PROFILES
@@ -47,33 +51,33 @@ def shown(form, *socks, **style):
     return out.getvalue()
 
 
-def test_json_has_the_fields_in_their_order_and_null_where_no_sock_was_made():
-    some, none = map(json.loads, shown("json", TCP._replace(nodefrag=None), None).splitlines())
-    assert list(some)[-1] == list(none)[-1] == "sock"
-    assert list(some["sock"]) == [name for name in Sock._fields if name != "nodefrag"]
-    assert some["sock"]["uc_ttl"] == -1
-    assert none["sock"] is None
+def test_json_has_the_fields_in_order_and_null_without_a_sock():
+    made, missing = map(json.loads, shown("json", TCP._replace(nodefrag=None), None).splitlines())
+    assert list(made)[-1] == list(missing)[-1] == "sock"
+    assert list(made["sock"]) == [name for name in Sock._fields if name != "nodefrag"]
+    assert made["sock"]["uc_ttl"] == -1
+    assert missing["sock"] is None
     assert "sock" not in to_dict(next(call_traces(Batch(builders.created()), builders.run())), builders.run())
 
 
 @pytest.mark.parametrize("stable", [False, True])
-def test_json_by_hand_is_json_by_the_library(stable):
+def test_json_lines_are_those_of_the_json_module(stable):
     traces = list(call_traces(Batch(records(TCP, None)), run()))
     lines = [json.loads(line) for line in shown("json", TCP, None, stable=stable).splitlines()]
-    wanted = [to_dict(trace, run()) for trace in traces]
-    assert [line["sock"] for line in lines] == [one["sock"] for one in wanted] == [TCP._asdict(), None]
+    expected = [to_dict(trace, run()) for trace in traces]
+    assert [line["sock"] for line in lines] == [line["sock"] for line in expected] == [TCP._asdict(), None]
     if not stable:
-        assert shown("json", TCP, None).splitlines() == [json.dumps(one) for one in wanted]
+        assert shown("json", TCP, None).splitlines() == [json.dumps(line) for line in expected]
 
 
-def test_the_tree_has_a_line_of_it_and_the_line_format_nothing():
+def test_tree_has_a_line_of_fields_and_the_line_format_none():
     assert "\n  sock: sk_type=1 sk_protocol=6 sk_reuse=0 " in shown("tree", TCP)
     assert "sock:" not in shown("tree", None)
     assert "sk_type" not in shown("line", TCP)
 
 
 @given(st.lists(st.none() | SOCKS, max_size=5))
-def test_columns_and_back(socks):
+def test_columns_roundtrip(socks):
     made = builders.with_sock(np.repeat(builders.created(), len(socks)), *socks)
     batch = to_arrow(made, run())
     assert batch.schema == schema(sock=True)
@@ -81,65 +85,82 @@ def test_columns_and_back(socks):
     assert from_arrow(batch, run()).records.tobytes() == made.tobytes()
 
 
-def test_a_reader_that_does_not_know_the_column_reads_the_rest():
+def test_reader_without_the_column_reads_the_rest():
     batch = to_arrow(records(TCP, None), run())
     check(batch, batch.nbytes + 4096)
     assert np.array_equal(from_arrow(batch, builders.run()).records, np.repeat(builders.created(prot=b"TCP"), 2))
 
 
-def test_a_recording_replays_to_the_same_bytes(tmp_path):
-    live, again = io.StringIO(), io.StringIO()
-    books = Accounting(entries=2, complete=2)
+def test_recording_replays_to_the_same_bytes(tmp_path):
+    live, replayed = io.StringIO(), io.StringIO()
+    accounting = Accounting(entries=2, complete=2)
     path = tmp_path / "r.arrows"
     for sink in (RecordingWriter(OutputFile.create(path), run()), open_format("json", live, Style())):
         sink.batch(Batch(records(TCP, None)), run())
-        sink.summary(books)
-    pump(RecordingReader(path), Filters(), [open_format("json", again, Style())])
-    assert again.getvalue() == live.getvalue()
+        sink.summary(accounting)
+    pump(RecordingReader(path), Filters(), [open_format("json", replayed, Style())])
+    assert replayed.getvalue() == live.getvalue()
     assert RecordingReader(path).run.sock
 
 
-def test_an_empty_run_with_it_is_a_recording_too(tmp_path):
+def test_empty_run_is_a_recording(tmp_path):
     sink = RecordingWriter(OutputFile.create(tmp_path / "r.arrows"), run())
     sink.summary(Accounting())
     assert sum(map(len, RecordingReader(tmp_path / "r.arrows").batches())) == 0
 
 
-def test_a_recording_that_promises_the_column_and_lacks_it_is_damaged():
+def test_recording_without_the_announced_column_is_damaged():
     batch = to_arrow(builders.created(), builders.run())
     with pytest.raises(RecordingError, match="no column sock"):
         check(batch, batch.nbytes + 4096, sock=True)
 
 
+class Case(NamedTuple):
+    """The sock of a struct proto, type and protocol: that of TCP but for ``changes``."""
+
+    prot: str
+    type: int
+    protocol: int
+    changes: Mapping[str, int | None] = MappingProxyType({})
+    kernel: str = "6.1"
+
+
 @pytest.mark.parametrize(
-    ("kernel", "prot", "kind", "protocol", "changed"),
+    "case",
     [
-        ("6.1", "TCP", 1, 6, {}),
-        ("6.1", "TCPv6", 1, 6, {"mc_all": 0}),
-        ("6.1", "UDP", 2, 17, {"is_icsk": 0}),
-        ("6.1", "PING", 2, 1, {"is_icsk": 0, "sk_reuse": 1}),
-        ("6.1", "RAW", 3, 1, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 1, "inet_sport": 1}),
-        ("6.1", "RAW", 3, 255, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 255, "inet_sport": 255, "hdrincl": 1}),
-        ("6.1", "RAWv6", 3, 58, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 58, "inet_sport": 58, "mc_all": 0}),
-        ("6.1", "SCTP", 1, 132, {"is_icsk": 0}),
-        ("6.1", "SCTP", 5, 132, {"is_icsk": 0}),
-        ("6.1", "L2TP/IP", 2, 115, {"is_icsk": 0, "inet_num": 115}),
-        ("6.1", "MPTCP", 1, 262, {}),
-        ("6.12", "INET_SMC", 1, 256, {"is_icsk": None}),
-        ("3.x", "RAW", 3, 256 + 6, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 262, "inet_sport": 262, "sk_protocol": 6}),
+        Case("TCP", SOCK_STREAM, 6),
+        Case("TCPv6", SOCK_STREAM, 6, {"mc_all": 0}),
+        Case("UDP", SOCK_DGRAM, 17, {"is_icsk": 0}),
+        Case("PING", SOCK_DGRAM, 1, {"is_icsk": 0, "sk_reuse": 1}),
+        Case("RAW", SOCK_RAW, 1, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 1, "inet_sport": 1}),
+        Case("RAW", SOCK_RAW, 255, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 255, "inet_sport": 255, "hdrincl": 1}),
+        Case("RAWv6", SOCK_RAW, 58, {"is_icsk": 0, "sk_reuse": 1, "inet_num": 58, "inet_sport": 58, "mc_all": 0}),
+        Case("SCTP", SOCK_STREAM, 132, {"is_icsk": 0}),
+        Case("SCTP", SOCK_SEQPACKET, 132, {"is_icsk": 0}),
+        Case("L2TP/IP", SOCK_DGRAM, 115, {"is_icsk": 0, "inet_num": 115}),
+        Case("MPTCP", SOCK_STREAM, 262),
+        Case("INET_SMC", SOCK_STREAM, 256, {"is_icsk": None}, kernel="6.12"),
+        Case(  # sk_protocol has eight bits
+            "RAW",
+            SOCK_RAW,
+            256 + 6,
+            {"is_icsk": 0, "sk_reuse": 1, "inet_num": 262, "inet_sport": 262, "sk_protocol": 6},
+            kernel="3.x",
+        ),
     ],
+    ids=lambda case: f"{case.prot} {TYPES[case.type]} {case.protocol} {case.kernel}",
 )
-def test_what_the_model_expects(kernel, prot, kind, protocol, changed):
-    wanted = TCP._replace(**({"sk_type": kind, "sk_protocol": protocol} | changed))
-    assert expected(entry_of(prot, kind), protocol, BUILT_IN_PROFILES[kernel]) == wanted
+def test_predicted_sock(case):
+    sock = TCP._replace(**{"sk_type": case.type, "sk_protocol": case.protocol, **case.changes})
+    assert expected(entry_of(case.prot, case.type), case.protocol, BUILT_IN_PROFILES[case.kernel]) == sock
 
 
-def test_every_proto_the_model_knows_has_an_expectation():
+def test_every_proto_has_a_prediction():
     for prot, entry in PROTS.items():
         assert expected(entry_of(prot, entry.type), entry.protocol, BUILT_IN_PROFILES["7.2"]).sk_type == entry.type
 
 
-def test_a_difference_is_a_deviation_that_names_the_field():
+def test_deviation_names_the_fields():
     as_expected, other, unknown = call_traces(
         Batch(records(TCP, TCP._replace(uc_ttl=64, mc_loop=0), TCP._replace(mc_index=None))), run()
     )
@@ -150,14 +171,12 @@ def test_a_difference_is_a_deviation_that_names_the_field():
     assert judge(unknown, run().profile).verdict == "ok"
 
 
-def test_another_net_namespace_may_discover_path_mtus_otherwise():
+def test_path_mtu_discovery_may_differ_by_net_namespace():
     assert not differences(TCP._replace(pmtudisc=0), TCP)
-    (found,) = differences(TCP._replace(pmtudisc=3), TCP)
-    assert found == ("pmtudisc", 1, 3)
+    assert differences(TCP._replace(pmtudisc=3), TCP) == [("pmtudisc", 1, 3)]
 
 
-def test_check_does_not_take_two_socks_for_one():
-    """Traces that differ in their sock alone have verdicts of their own."""
+def test_check_judges_traces_that_differ_only_in_their_sock():
     judged = Judged()
     judged.batch(Batch(records(TCP, TCP._replace(uc_ttl=64), TCP)), run())
     assert judged.verdicts == {"ok": 2, "deviation": 1}
