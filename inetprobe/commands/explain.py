@@ -200,7 +200,7 @@ def _nearest(release: str) -> str:
     numbers = {name: tuple(map(int, name.split("."))) for name in BUILT_IN_PROFILES if name != "3.x"}
     running = tuple(map(int, re.findall(r"\d+", release)[:2]))
     older = [name for name, number in numbers.items() if number <= running]
-    return max(older or numbers, key=lambda name: numbers[name]) if older else "3.x"
+    return max(older, key=lambda name: numbers[name]) if older else "3.x"
 
 
 def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, str | None]]:
@@ -237,7 +237,7 @@ def _tree(
     for change, errno in changes:
         yield f"{change}: {errno or 'ok'}"
     if result is not None and result != (outcome.errno or "ok"):
-        yield f"the call pasted here ended with {result}: not what this machine would do"
+        yield f"the pasted call ended with {result}: this machine would not return that"
 
 
 def _call_text(question: SocketQuestion) -> str:

@@ -41,7 +41,7 @@ class Features:
     wide_protocol: bool = True
 
 
-CLASSIC = Features(
+LINUX_3 = Features(
     protocol_limit=None,
     alloc_errno="ENOBUFS",
     netns_ok=True,
@@ -54,7 +54,7 @@ CLASSIC = Features(
 """Linux 3.x."""
 
 OF_KERNEL: Mapping[str, Features] = {
-    "3.x": CLASSIC,
+    "3.x": LINUX_3,
     "5.10": Features(alloc_errno="ENOBUFS", cgroup_any_errno=False, mptcp_nested=True),
     "6.1": Features(mptcp_nested=True),
     "6.12": Features(),

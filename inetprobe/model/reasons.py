@@ -113,7 +113,7 @@ def _not_registered(request: Request, outcome: Outcome) -> str:
 
 
 def _autoload(profile: Profile, calls: Sequence[PredictedCall]) -> str:
-    """Which modules the kernel asked for, and what modprobe did."""
+    """The modules that the kernel asked for, and whether modprobe loaded them."""
     requested = _module_requests(calls)
     if not requested:
         return ""
@@ -126,7 +126,7 @@ _ORDINALS = ("first", "second")
 
 
 def _modprobe(results: Sequence[int | None], blocked: Sequence[bool]) -> str:
-    """What modprobe did; ``blocked`` says for each request whether it leads to a module that modprobe must not load."""
+    """The work of modprobe; ``blocked`` says for each request whether it leads to a module that must not be loaded."""
     error = next((result for result in results if result is not None and result < 0), None)
     if error is not None:
         name = ERRNOS.get(-error, str(-error))
@@ -141,7 +141,7 @@ def _modprobe(results: Sequence[int | None], blocked: Sequence[bool]) -> str:
         return "modprobe loaded both and neither registered it"
     if LOADED in results:
         which = "the first" if results[0] == LOADED else "the second"
-        return f"modprobe loaded what answers to {which}, and that did not register it"
+        return f"modprobe loaded a module for {which}, which did not register it"
     return "modprobe found neither" if len(results) == 2 else "modprobe did not find it"
 
 

@@ -74,7 +74,7 @@ def test_what_would_change_it():
     call = "socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) = 3"
     said = explain(call, "--profile", "6.1").stdout
     assert "with a group in ping_group_range: ok" in said
-    assert "ended with ok: not what this machine would do" in said
+    assert "the pasted call ended with ok: this machine would not return that" in said
     raw = json.loads(explain("socket(AF_INET, SOCK_RAW, 1)", "--profile", "6.1", "--format", "json").stdout)
     assert raw["would_change"] == {"without CAP_NET_RAW": "EPERM"}
 

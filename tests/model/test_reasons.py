@@ -64,8 +64,8 @@ INSTEAD = ": SOCK_STREAM has IPPROTO_TCP and IPPROTO_MPTCP"
     [
         ((256, 256), "modprobe found neither"),
         ((0, 0), "modprobe loaded both and neither registered it"),
-        ((0, 256), "modprobe loaded what answers to the first, and that did not register it"),
-        ((256, 0), "modprobe loaded what answers to the second, and that did not register it"),
+        ((0, 256), "modprobe loaded a module for the first, which did not register it"),
+        ((256, 0), "modprobe loaded a module for the second, which did not register it"),
         ((-2, -2), "but could not run modprobe: there is no such program, or autoloading is off "
                    "(/proc/sys/kernel/modprobe)"),
         ((-512, 256), "but could not run modprobe: 512"),
@@ -139,7 +139,7 @@ BLOCKED = replace(P61, loadable=(), blocked={"sctp": OBSTACLE}, remedies={"sctp"
         ((256, 0), "modprobe loaded neither, though its exit status was 0 for the second"),
         ((None, 0), "modprobe loaded neither, though its exit status was 0 for the second"),
         ((0, 0), "modprobe loaded both and neither registered it"),
-        ((0, 256), "modprobe loaded what answers to the first, and that did not register it"),
+        ((0, 256), "modprobe loaded a module for the first, which did not register it"),
     ],
 )
 def test_module_requests_for_a_blocked_module(results, modprobe):
