@@ -76,7 +76,7 @@ def explain_command(
     quiet: bool,
     **inputs: Any,
 ) -> None:
-    """Predict a socket() call: the kernel's calls, the errno, why, and what would change it.
+    """Say what socket() would do: the calls, the errno, why, and what would change it.
 
     \b
     Examples:
