@@ -127,7 +127,7 @@ def _question(
         step, _, cause = word.partition("=")
         failures[step] = failure(step, cause)
     if cap_net_raw is None:
-        cap_net_raw = _has_capability(_CAP_NET_RAW) if for_self else True
+        cap_net_raw = _holds(_CAP_NET_RAW) if for_self else True
     if ping_group_allowed is None:
         span = profile.ping_group_range
         ping_group_allowed = for_self and span is not None and any(span[0] <= group <= span[1] for group in _groups())
@@ -162,7 +162,7 @@ def _groups() -> set[int]:
     return {os.getegid(), *os.getgroups()}
 
 
-def _has_capability(capability: int, status: Path = Path("/proc/self/status")) -> bool:
+def _holds(capability: int, status: Path = Path("/proc/self/status")) -> bool:
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
     return effective is not None and bool(int(effective[1], 16) >> capability & 1)
 
