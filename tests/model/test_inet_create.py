@@ -29,6 +29,7 @@ from inetprobe.base.uapi import (
     SOCK_NONBLOCK,
     SOCK_PACKET,
     SOCK_RAW,
+    SOCK_RDM,
     SOCK_SEQPACKET,
     SOCK_STREAM,
     TYPES,
@@ -42,7 +43,6 @@ from inetprobe.model.world import Machine
 from tests.support.paths import GOLDENS
 
 P61, P612, P3X = (BUILT_IN_PROFILES[kernel] for kernel in ("6.1", "6.12", "3.x"))
-SOCK_RDM = 4
 
 
 class Call(NamedTuple):
@@ -54,14 +54,16 @@ class Call(NamedTuple):
 
 
 def socket(family: int, type_: int, protocol: int = 0) -> Call:
-    """As C has it."""
+    """``socket(family, type, protocol)`` as in C."""
     return Call(family, type_, protocol)
 
 
 class Case(NamedTuple):
-    """``call``, on a machine with the 6.1 profile and these settings, is decided by ``rule``.
+    """One decision of Linux 6.1: ``rule`` decides ``call``; on success ``errno`` is None.
 
-    ``calls`` are the traced calls in order of entry: (function, depth), or the name of a requested module.
+    ``prot`` is the struct proto, if sk_alloc() was reached. ``calls`` are the traced calls in order of entry:
+    (function, depth), or the name of a requested module. ``machine`` has the settings of ``Machine`` that differ from
+    its defaults.
     """
 
     call: Call
@@ -75,7 +77,7 @@ class Case(NamedTuple):
 INET_CREATE, INET6_CREATE = ("inet_create", 0), ("inet6_create", 0)
 SK_ALLOC = (("sk_alloc", 1), ("sk_prot_alloc", 2))
 NESTED = (("inet_create", 1), ("sk_alloc", 2), ("sk_prot_alloc", 3))
-NOBODY = {"cap_net_raw": False}
+UNPRIVILEGED = {"cap_net_raw": False}
 
 
 def requests(family: int, type_: int, protocol: int) -> tuple[str, str]:
@@ -98,7 +100,7 @@ CASES = {
         calls=[("sk_alloc", 0), ("sk_prot_alloc", 1)],
     ),
     "packet without CAP_NET_RAW": Case(
-        socket(AF_INET, SOCK_PACKET, 3), Rule.PACKET_CAP_NET_RAW, "EPERM", machine=NOBODY,
+        socket(AF_INET, SOCK_PACKET, 3), Rule.PACKET_CAP_NET_RAW, "EPERM", machine=UNPRIVILEGED,
     ),
     "packet without memory": Case(
         socket(AF_INET, SOCK_PACKET, 3), Rule.ALLOC_MEMORY, "ENOBUFS", "PACKET",
@@ -169,14 +171,14 @@ CASES = {
     "raw by 0, looked up before the capability": Case(
         socket(AF_INET, SOCK_RAW), Rule.PROTOCOL, "EPROTONOSUPPORT",
         calls=[INET_CREATE, *requests(AF_INET, SOCK_RAW, 0)],
-        machine=NOBODY,
+        machine=UNPRIVILEGED,
     ),
     # ns_capable(net->user_ns, CAP_NET_RAW)
     "raw without CAP_NET_RAW": Case(
-        socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), Rule.CAP_NET_RAW, "EPERM", calls=[INET_CREATE], machine=NOBODY,
+        socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), Rule.CAP_NET_RAW, "EPERM", calls=[INET_CREATE], machine=UNPRIVILEGED,
     ),
     "datagram without CAP_NET_RAW": Case(
-        socket(AF_INET, SOCK_DGRAM), Rule.CREATED, prot="UDP", calls=[INET_CREATE, *SK_ALLOC], machine=NOBODY,
+        socket(AF_INET, SOCK_DGRAM), Rule.CREATED, prot="UDP", calls=[INET_CREATE, *SK_ALLOC], machine=UNPRIVILEGED,
     ),
     # sk_alloc()
     "no memory": Case(

@@ -24,6 +24,7 @@ from inetprobe.base.uapi import (
     SOCK_DGRAM,
     SOCK_PACKET,
     SOCK_RAW,
+    SOCK_RDM,
     SOCK_SEQPACKET,
     SOCK_STREAM,
 )
@@ -35,7 +36,6 @@ from inetprobe.model.rules import Rule
 from inetprobe.model.world import Machine
 
 P61, P510, P72, P3X = (BUILT_IN_PROFILES[kernel] for kernel in ("6.1", "5.10", "7.2", "3.x"))
-SOCK_RDM = 4
 
 TCP = (AF_INET, SOCK_STREAM, 0)
 SCTP = (AF_INET, SOCK_STREAM, IPPROTO_SCTP)

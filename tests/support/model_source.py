@@ -28,6 +28,7 @@ from inetprobe.base.uapi import (
     SOCK_DCCP,
     SOCK_DGRAM,
     SOCK_RAW,
+    SOCK_RDM,
     SOCK_SEQPACKET,
     SOCK_STREAM,
 )
@@ -160,7 +161,7 @@ EVERY_PATH: tuple[ModelRequest, ...] = tuple(
         (SOCK_STREAM, (0, IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_SMC, IPPROTO_MPTCP, IPPROTO_UDP, -1, 263)),
         (SOCK_DGRAM, (0, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_L2TP, IPPROTO_UDPLITE, IPPROTO_DCCP)),
         (SOCK_RAW, (0, IPPROTO_ICMP, IPPROTO_RAW)),
-        (4, (0,)),  # SOCK_RDM
+        (SOCK_RDM, (0,)),
         (SOCK_SEQPACKET, (0, IPPROTO_SCTP)),
         (SOCK_DCCP, (0, IPPROTO_DCCP)),
         (0, (0,)),
