@@ -70,11 +70,9 @@ class WholeFile:
         except BrokenPipeError:
             raise
         except OSError as error:
-            if self._name == "-":
-                raise InetprobeError(
-                    f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere"
-                ) from None
-            raise cannot_write("export", self._name, error) from None
+            raise (
+                cannot_write_stdout(error) if self._name == "-" else cannot_write("export", self._name, error)
+            ) from None
 
 
 def _umask() -> int:
@@ -99,13 +97,19 @@ class OutputFile:
             raise cannot_write("recording", path, error) from None
 
 
-def cannot_write(what: str, path: Path | str, error: OSError) -> InetprobeError:
-    """The one sentence for what cannot be written."""
+def cannot_write(noun: str, path: Path | str, error: OSError) -> InetprobeError:
+    """The error for a file that cannot be written; ``noun`` says what it holds, such as ``recording``."""
     return InetprobeError(
-        f"the {what} {path} cannot be written: {error.strerror or error}: name another file or make room"
+        f"the {noun} {path} cannot be written: {error.strerror or error}: name another file or make room"
     )
 
 
-def same_file(one: Path, other: Path) -> bool:
-    """Do both paths lead to one file that is there?"""
-    return one.exists() and other.exists() and one.samefile(other)
+def cannot_write_stdout(error: OSError) -> InetprobeError:
+    """The same for stdout."""
+    return InetprobeError(f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere")
+
+
+def same_file(path: Path | str, *others: Path | str) -> bool:
+    """Does ``path`` lead to the same existing file as one of ``others``?"""
+    path = Path(path)
+    return path.exists() and any(other.exists() and path.samefile(other) for other in map(Path, others))

@@ -11,6 +11,7 @@ import errno as _errno
 from collections.abc import Mapping
 
 from inetprobe.base.errors import UsageError
+from inetprobe.base.words import did_you_mean
 
 _FAMILY_ORDER = (
     "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
@@ -51,6 +52,7 @@ _ALIASES = {
     "IPPROTO_ICMP6": 58,
 }
 _PREFIXES = {"family": ("AF_", "PF_"), "type": ("SOCK_",), "protocol": ("IPPROTO_",), "errno": ("",)}
+_EXAMPLES = {"family": "AF_INET", "type": "SOCK_STREAM", "protocol": "IPPROTO_TCP", "errno": "EPERM"}
 _TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ERRNOS}
 
 
@@ -83,11 +85,7 @@ def parse(kind: str, text: str) -> int:
 
 
 def _nearest(kind: str, word: str) -> str:
-    import difflib
-
     prefix = _PREFIXES[kind][0]
-    short = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
-    close = difflib.get_close_matches(word.lower().removeprefix(prefix.lower()), short, n=3)
-    if not close:
-        return f": give a name such as {next(iter(_TABLES[kind].values()))}, or a number"
-    return ": did you mean " + " or ".join(short[name] for name in close) + "?"
+    names = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
+    otherwise = f"give a name such as {_EXAMPLES[kind]}, or a number"
+    return f": {did_you_mean(word.lower().removeprefix(prefix.lower()), names, otherwise, most=3)}"

@@ -1,8 +1,8 @@
-"""What the two text sinks share: times, durations and requests as people read them."""
+"""Times, durations, counts and corrections as people read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -49,13 +49,25 @@ def tree_branches(depths: Sequence[int], index: int) -> str:
     return "".join(parts)
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
     """``1 socket``, ``1,234 sockets``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
-    """``ring_full 12, no_state 3``: the most first."""
+    """``ring_full 12, no_state 3``: the largest count first."""
     return ", ".join(
         f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
+
+
+def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], otherwise: str, most: int = 1) -> str:
+    """``did you mean udp?``, or with ``most`` above 1 ``did you mean udp or icmp?``; ``otherwise`` if nothing is close.
+
+    A mapping is from each known word to how the user should read it.
+    """
+    import difflib  # only once a user has mistyped
+
+    spellings = known if isinstance(known, Mapping) else {name: name for name in known}
+    close = difflib.get_close_matches(word, spellings, n=most)
+    return f"did you mean {' or '.join(spellings[name] for name in close)}?" if close else otherwise

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from inetprobe import __version__
 from inetprobe.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, FULL, InetprobeError
+from inetprobe.base.files import cannot_write_stdout
 from inetprobe.base.text import printable
 from inetprobe.cli.terminal import _forget_stdout, _leave_quietly, _open_what_is_closed, _say, no_library_threads
 
@@ -94,6 +95,6 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL or error.filename is not None:
             raise
-        _say(f"inetprobe: stdout cannot be written: {error.strerror}: make room, or write it elsewhere")
+        _say(f"inetprobe: {cannot_write_stdout(error)}")
         _forget_stdout()
         sys.exit(EXIT_FAILED)

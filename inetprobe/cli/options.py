@@ -39,6 +39,17 @@ _REPEATED = {
 }
 
 
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator made of several options, which --help lists in this order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
 _PAGE = 4096
 _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30}
 _SIZE = re.compile(r"(\d{1,10})\s*(?:([kmg]?)(?:i?b)?)", re.IGNORECASE | re.ASCII)
@@ -122,34 +133,35 @@ def filter_options(function: F) -> F:
         )
         return function(filters=filters, **values)
 
-    decorate: Any = wrapped
     option = functools.partial(click.option, cls=FilterOption)
-    decorate = option("--min-duration", metavar="TIME", help="Only those that took as long: 5ms, 10us, 1s.")(decorate)
-    decorate = option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
-    decorate = option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
-    for name, (flags, text) in reversed(_REPEATED.items()):
-        decorate = option(
-            *flags,
-            f"filter_{name}",
-            multiple=True,
-            metavar="VALUE[,…]",
-            help=f"Only: {text}" if text.endswith("…") else f"Only: {text}.",
-            shell_complete=complete.value,
-        )(decorate)
-    result: F = decorate
+    decorated: Any = wrapped
+    result: F = options(
+        *(
+            option(
+                *flags,
+                f"filter_{name}",
+                multiple=True,
+                metavar="VALUE[,…]",
+                help=f"Only: {text}" if text.endswith("…") else f"Only: {text}.",
+                shell_complete=complete.value,
+            )
+            for name, (flags, text) in _REPEATED.items()
+        ),
+        option("-x", "--failed", is_flag=True, help="Only those that failed."),
+        option("--module-requests", is_flag=True, help="Only those that asked for a module."),
+        option("--min-duration", metavar="TIME", help="Only those that took as long: 5ms, 10us, 1s."),
+    )(decorated)
     return result
 
 
 def output_options(function: F) -> F:
     """--format and --color."""
-    decorate: Any = click.option(
-        "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True
+    return options(
+        click.option(
+            "--format", "form", type=click.Choice(["tree", "line", "json"]), default="tree", show_default=True
+        ),
+        click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
     )(function)
-    decorate = click.option(
-        "--format", "form", type=click.Choice(["tree", "line", "json"]), default="tree", show_default=True
-    )(decorate)
-    result: F = decorate
-    return result
 
 
 def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, stable: bool = False) -> list[Sink]:

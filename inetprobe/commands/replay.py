@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import RecordingError, UsageError
-from inetprobe.base.files import OutputFile
+from inetprobe.base.files import OutputFile, same_file
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, open_sinks, output_options
 from inetprobe.cli.progress import reading
@@ -44,7 +44,7 @@ def replay_command(
       inetprobe replay traces.arrows --failed
       inetprobe replay traces.arrows --format json --stable > golden.json
     """
-    if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
+    if output is not None and same_file(output, recording):
         raise UsageError("-o names the recording that is being replayed: give another file")
     with reading([Path(recording)], quiet=quiet, printing=True) as advance:
         source = RecordingReader(Path(recording), advance)

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import parse
+from inetprobe.base.words import did_you_mean
 from inetprobe.record.filter import Filters, build, parse_duration
 
 T = TypeVar("T")
@@ -167,8 +167,7 @@ def _known(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
     allowed = tuple(keys)
     for key in table:
         if key not in allowed:
-            close = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(allowed)}"
+            hint = did_you_mean(key, allowed, f"there is {', '.join(allowed)}")
             raise UsageError(f"{where}: unknown key {key!r}: {hint}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
-from inetprobe.base.files import cannot_write
-from inetprobe.base.words import counted
+from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.words import counted, did_you_mean
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, coloured, filter_options
 from inetprobe.cli.progress import reading
@@ -78,7 +77,7 @@ def check_command(
         min_sockets=min_sockets,
     )
     inputs = [name for name in (*recordings, budget, baseline) if name is not None]
-    if output is not None and any(_same(Path(output), Path(name)) for name in inputs):
+    if output is not None and same_file(output, *inputs):
         raise UsageError("-o names a file that is read: give another one")
     paths = [Path(name) for name in recordings]
     with reading([*paths, *([] if plan.baseline is None else [plan.baseline])], quiet=quiet) as advance:
@@ -93,14 +92,9 @@ def check_command(
 def _named(words: tuple[str, ...]) -> frozenset[str]:
     named = frozenset(word.strip() for given in words for word in given.split(",") if word.strip())
     for word in sorted(named - FAILURES.keys()):
-        close = difflib.get_close_matches(word, FAILURES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"give some of {', '.join(FAILURES)}"
+        hint = did_you_mean(word, FAILURES.keys(), f"give some of {', '.join(FAILURES)}")
         raise UsageError(f"--fail-on: unknown {word!r}: {hint}")
     return named
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _write(text: str, output: str | None) -> None:

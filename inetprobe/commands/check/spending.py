@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from inetprobe.base import words
 from inetprobe.base.uapi import errno_name
-from inetprobe.base.words import by_reason, counted
+from inetprobe.base.words import by_reason, counted, did_you_mean
 from inetprobe.commands.check.budget import Budget, Quantile
 from inetprobe.commands.check.result import Case, Status
 from inetprobe.record.accounting import Accounting
@@ -135,9 +134,9 @@ class Spending:
         name = f"p{limit.percent} of {limit.function}"
         facts = {"limit": f"p{limit.percent}", "function": limit.function, "at_most_ns": limit.at_most_ns}
         if limit.function not in run.functions.values():
-            close = difflib.get_close_matches(limit.function, run.functions.values(), n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            message = f"{limit.function} was not traced in this recording{hint}"
+            functions = run.functions.values()
+            hint = did_you_mean(limit.function, functions, f"it has {', '.join(functions)}")
+            message = f"{limit.function} was not traced in this recording: {hint}"
             return _Found(message, None, facts | {"found_ns": None, "calls": 0}, judged=False)
         sample = self._samples.get(limit, Reservoir())
         if not sample.count:

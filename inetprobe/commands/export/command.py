@@ -60,7 +60,7 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
             what = "folder to make" if form == "parquet" else "file to write"
             raise UsageError(f"--to {form} needs -o: the name of the {what}")
         output = "-"
-    if same_file(Path(output), Path(recording)):
+    if same_file(output, recording):
         raise UsageError("-o names the recording that is exported: give another file")
     with reading([Path(recording)], quiet=quiet, printing=output == "-") as advance:
         source = RecordingReader(Path(recording), on_read=advance)

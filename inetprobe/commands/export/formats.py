@@ -1,4 +1,4 @@
-"""Recordings for other people's tools. A format is a small file and a line in ``_FORMATS``."""
+"""Recordings for other people's tools: a module of this package for each format."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 
-#: The module of each, whose ``open_export`` takes the run and the options.
-_FORMATS = {"perfetto": "perfetto", "folded": "folded", "parquet": "parquet"}
-FORMATS = tuple(_FORMATS)
+#: Each is a module of this package, whose ``open_export`` takes the run and the options.
+FORMATS = ("perfetto", "folded", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,6 @@ class Export(Protocol):
 
 def open_export(form: str, run: Run, options: ExportOptions) -> Export:
     """The sink that writes ``form``. Raises UsageError, or InetprobeError where the output cannot be written."""
-    module = importlib.import_module(f"inetprobe.commands.export.{_FORMATS[form]}")
+    module = importlib.import_module(f"inetprobe.commands.export.{form}")
     opened = cast("Callable[[Run, ExportOptions], Export]", module.open_export)
     return opened(run, options)

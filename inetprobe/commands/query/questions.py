@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from inetprobe.base.errors import InetprobeError, UsageError
+from inetprobe.base.words import did_you_mean
 
 _QUESTION = re.compile(r"^### ([a-z-]+)\n\n(.+?)\n\n```sql\n(.+?)```", re.MULTILINE | re.DOTALL)
 
@@ -41,6 +41,5 @@ def question(name: str) -> ReadyQuestion:
     known = questions()
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(known)}"
+    hint = did_you_mean(name, known.keys(), f"give one of {', '.join(known)}")
     raise UsageError(f"--ask: there is no question {name!r}: {hint}")

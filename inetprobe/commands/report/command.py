@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import InetprobeError, RecordingError, UsageError
-from inetprobe.base.files import cannot_write
+from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.words import counted
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
@@ -62,7 +63,7 @@ def report_command(
     sockets = sum(one.stats.view().sockets for one in now.recordings)
     if output is not None:
         megabytes = Path(output).stat().st_size / 1e6
-        say(quiet)(f"{output}: {sockets:,} socket{'s' * (sockets != 1)}, {megabytes:.1f} MB: open it in a browser")
+        say(quiet)(f"{output}: {counted(sockets, 'socket')}, {megabytes:.1f} MB: open it in a browser")
 
 
 def _writable(output: str | None, inputs: list[Path]) -> None:
@@ -72,7 +73,7 @@ def _writable(output: str | None, inputs: list[Path]) -> None:
             raise UsageError("a page is not for a terminal: give -o report.html, or redirect stdout")
         return
     path = Path(output)
-    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
+    if same_file(path, *inputs):
         raise UsageError("-o names a file that is read: give another one")
     if path.is_dir():
         raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")

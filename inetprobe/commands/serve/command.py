@@ -16,8 +16,9 @@ import click
 from click.core import ParameterSource
 
 from inetprobe.base.errors import EXIT_INTERRUPTED, UsageError
+from inetprobe.base.signals import handled
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import Filtering, filter_options, probe_options
+from inetprobe.cli.options import Filtering, filter_options, options, probe_options
 from inetprobe.cli.terminal import say
 from inetprobe.commands.serve.live_counts import RING_SIZE, Say, ServeOptions, ServeSource, open_live
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
@@ -64,7 +65,7 @@ class WebServer(Protocol):
 
 
 def _serve_options(function: F) -> F:
-    options = [
+    return options(
         click.option(
             "--web.listen-address",
             "--listen",
@@ -115,12 +116,7 @@ def _serve_options(function: F) -> F:
         ),
         *probe_options(RING_SIZE),
         click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
-    ]
-    decorated: Any = function
-    for option in reversed(options):
-        decorated = option(decorated)
-    result: F = decorated
-    return result
+    )(function)
 
 
 @click.command("serve", cls=Filtering)
@@ -260,16 +256,9 @@ class _Service:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        words = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
-        before = {number: signal.signal(number, self._on_signal(word)) for number, word in words.items()}
-        try:
+        words: dict[int, str] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
+        with handled(words, lambda number, _frame: self._events.put(words[number])):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, word: str) -> Callable[[int, object], None]:
-        return lambda _number, _frame: self._events.put(word)
 
     def _go_on(self) -> None:
         """Ends the process where it is told to stop before there is anything to serve."""

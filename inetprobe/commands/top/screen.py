@@ -7,7 +7,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -17,6 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Static
 
 from inetprobe.base.errors import InetprobeError, UsageError
+from inetprobe.base.signals import handled
 from inetprobe.base.text import printable
 from inetprobe.commands.top.collect import Collector
 from inetprobe.commands.top.once import head
@@ -292,16 +293,8 @@ def ended_by_signals(app: TopScreen) -> Iterator[None]:
     """SIGTERM, SIGINT and SIGHUP end the application as its keys do, so that the terminal is left as it was; one that
     comes before it runs is not forgotten."""
 
-    def end(_number: int, _frame: Any) -> None:
-        app.end()
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
+    with handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda _number, _frame: app.end()):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def show_until_quit(app: TopScreen) -> None:

@@ -12,17 +12,18 @@ from inetprobe.commands.check.result import Case, CheckResult, FileResult, Statu
 from inetprobe.trace.output import Style
 
 _WIDTH = 79
-_MARKS: dict[Status, tuple[str, int]] = {
-    "passed": ("✓", 32),
-    "warned": ("!", 33),
-    "failed": ("✗", 31),
-    "skipped": ("-", 2),
-    "unjudged": ("✗", 31),
+# By status: colour and text.
+_MARKS: dict[Status, tuple[str, str]] = {
+    "passed": ("green", "✓"),
+    "warned": ("yellow", "!"),
+    "failed": ("red", "✗"),
+    "skipped": ("dim", "-"),
+    "unjudged": ("red", "✗"),
 }
 _OUTCOMES = {
-    EXIT_OK: ("passed", 32),
-    EXIT_CHECK_FAILED: ("FAILED", 31),
-    EXIT_RECORDING: ("NOT JUDGED", 31),
+    EXIT_OK: ("green", "passed"),
+    EXIT_CHECK_FAILED: ("red", "FAILED"),
+    EXIT_RECORDING: ("red", "NOT JUDGED"),
 }
 
 
@@ -66,11 +67,10 @@ def _tally(one: FileResult) -> Iterator[str]:
 
 
 def _case(case: Case, style: Style) -> Iterator[str]:
-    mark, colour = _MARKS[case.status]
     heads = {"recording": "recording", "model": f"{case.name}:"}
     head = heads.get(case.group, f"{case.group} {printable(case.name)}:")
     first, *others = _wrapped("    ", f"{head} {printable(case.message)}")
-    yield f"  {_paint(mark, colour, style)} {first[4:]}"
+    yield f"  {style.paint(*_MARKS[case.status])} {first[4:]}"
     yield from others
     unchanged = case.group == "baseline" and case.status in ("passed", "skipped") and not case.facts.get("change")
     for detail in () if unchanged else case.details:
@@ -85,8 +85,4 @@ def _wrapped(head: str, text: str) -> list[str]:
 
 
 def _outcome(status: int, style: Style) -> str:
-    return _paint(*_OUTCOMES[status], style)
-
-
-def _paint(text: str, colour: int, style: Style) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m" if style.colour else text
+    return style.paint(*_OUTCOMES[status])
