@@ -73,7 +73,7 @@ def parse(kind: str, text: str) -> int:
         pass
     else:
         if not -(1 << 31) <= number < 1 << 31:
-            raise UsageError(f"{kind} {word[:20]}… is beyond a C int")
+            raise UsageError(f"{kind} {word[:20]}… does not fit into a C int")
         return number
     known = {name.upper(): number for number, name in _TABLES[kind].items()} | _ALIASES
     for prefix in _PREFIXES[kind]:

@@ -41,14 +41,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def live_options(function: F) -> F:
     """The options of every live command; they arrive as keywords of ``run_live``."""
     return options(
-        click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
-        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
+        click.option("--duration", metavar="TIME", help="Stop after this time, such as 10s."),
+        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never gets EPERM."),
         *probe_options(RING_SIZE),
-        click.option(
-            "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
-        ),
-        click.option("--sock", is_flag=True, help="Show the fields of each inet_sock that was made, too."),
-        click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
+        click.option("--also", multiple=True, metavar="FUNCTION[,…]", help="Also trace these kernel functions."),
+        click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
         click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
     )(function)
 
@@ -60,13 +58,13 @@ def stack_options(function: F) -> F:
             "--stack",
             multiple=True,
             metavar="user|kernel[,…]",
-            help="Show who called, where a creation failed or was slow.",
+            help="Show the call stack of creations that failed or were slow.",
             shell_complete=complete.side,
         ),
         click.option(
             "--stack-slow",
             metavar="TIME",
-            help=f"What takes as long has a stack, too; 0: all.  [default: {STACK_SLOW}]",
+            help=f"Duration from which --stack takes a creation for slow; 0: all.  [default: {STACK_SLOW}]",
         ),
     )(function)
 

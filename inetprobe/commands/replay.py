@@ -22,10 +22,10 @@ from inetprobe.trace.pump import pump
 @click.command("replay", cls=Filtering)
 @filter_options
 @output_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write what the filters keep as a recording too.")
-@click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write what passes the filters to this recording.")
+@click.option("--stable", is_flag=True, help="Leave out what differs between runs: times, durations, IDs.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
-@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary.")
 @click.argument("recording", type=FILE, metavar="FILE")
 def replay_command(
     filters: Filters,
@@ -37,7 +37,7 @@ def replay_command(
     quiet: bool,
     recording: str,
 ) -> None:
-    """Show a recording again: no kernel, no root, no bcc.
+    """Show a recording; this needs no root, no bcc and no traceable kernel.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def replay_command(
       inetprobe replay traces.arrows --format json --stable > golden.json
     """
     if output is not None and same_file(output, recording):
-        raise UsageError("-o names the recording that is being replayed: give another file")
+        raise UsageError("-o names the recording that is replayed: give another file")
     with reading([Path(recording)], quiet=quiet, printing=True) as advance:
         source = RecordingReader(Path(recording), advance)
         file = None if output is None else OutputFile.create(Path(output))

@@ -75,7 +75,8 @@ def test_help_is_0(command):
 def test_a_command_line_that_is_wrong_is_2(command):
     done = run_command.run(command, *([] if command == "vm" else ["--no-such-option"]))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert done.stderr.startswith("inetprobe: ")
+    assert done.stderr.endswith(f" (see inetprobe {command} --help)\n")
 
 
 @pytest.mark.parametrize("command", _READERS)

@@ -58,6 +58,7 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["replay", __file__, "--family", "inett"], 2, "unknown family"),
         (["replay"], 2, "Missing argument"),
         (["nonesuch"], 2, "No such command"),
+        (["tracee"], 2, "inetprobe: No such command 'tracee': did you mean trace? (see inetprobe --help)\n"),
         (["trace", "--", "no-such-program-here"], 127, "not found"),
         (["trace", "--", "/etc/passwd"], 126, "cannot be run"),
         (["trace", "--user", "nobody"], 2, "--user goes with a COMMAND"),
@@ -68,8 +69,8 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["top", "--once", "--replay", "/no/such/file"], 4, "cannot be read"),
         (["top", "--once", "--replay", "x", "--", "true"], 2, "no COMMAND"),
         (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
-        (["export", "x", "--to", "parquet"], 2, "the name of the folder to make"),
-        (["query", "x"], 2, "--questions lists what can be asked"),
+        (["export", "x", "--to", "parquet"], 2, "needs an output: give -o"),
+        (["query", "x"], 2, "--questions lists the ready questions"),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
@@ -87,7 +88,7 @@ def test_closed_streams_are_as_if_they_led_nowhere(recording, tmp_path):
     assert run("replay", str(copy), "--format", "json").stdout == run("replay", recording, "--format", "json").stdout
     done = run("top", "--replay", recording, preexec_fn=lambda: os.close(0))
     assert done.returncode == 2
-    assert "stdin is none" in done.stderr
+    assert "stdin is not one" in done.stderr
 
 
 def test_a_closed_pipe_ends_it_quietly(recording):

@@ -196,7 +196,7 @@ def test_the_report_goes_where_it_is_told_and_never_over_what_is_read(tmp_path, 
     for mine in (path, budget):
         done = run(path, "--budget", budget, "-o", mine)
         assert done.returncode == 2
-        assert "-o names a file that is read" in done.stderr
+        assert "-o names an input file" in done.stderr
     assert path.read_bytes() == before
     assert run(path, "-o", "/dev/full").returncode == 125
 

@@ -142,7 +142,7 @@ def test_a_cut_recording_gives_what_it_has_and_says_so(form, tmp_path, recording
     out = tmp_path / "out"
     status, _, error = export(cut, "--to", form, "-o", out)
     assert status == EXIT_RECORDING
-    assert f"{out} has what came before" in error
+    assert f"{out} contains the part before that" in error
     if form == "folded":
         assert b"sk_alloc" in out.read_bytes()
     else:

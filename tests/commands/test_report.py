@@ -175,7 +175,7 @@ def test_where_a_page_cannot_be_written(every, tmp_path):
     done = run(every, "-o", "/dev/full")
     assert done.returncode == 125
     assert "/dev/full cannot be written: No space left on device" in done.stderr
-    assert "-o names a file that is read" in run(every, "-o", every).stderr
+    assert "-o names an input file" in run(every, "-o", every).stderr
 
 
 def test_a_baseline_is_shown_beside(tmp_path):

@@ -27,9 +27,12 @@ FORMATS = ("text", "json", "junit", "github")
 
 @click.command("check", cls=Filtering)
 @filter_options
-@click.option("--budget", type=FILE, metavar="FILE", help="Limits in TOML: see the README.")
+@click.option("--budget", type=FILE, metavar="FILE", help="TOML file of limits, in [[budget]] tables.")
 @click.option(
-    "--baseline", type=FILE, metavar="FILE", help="A recording: fail where durations or failures became worse than its."
+    "--baseline",
+    type=FILE,
+    metavar="FILE",
+    help="Recording to compare with: fail where durations or failures got worse.",
 )
 @click.option(
     "--fail-on",
@@ -37,15 +40,19 @@ FORMATS = ("text", "json", "junit", "github")
     metavar="WHAT[,…]",
     default=("deviation",),
     show_default=True,
-    help=f"Fail if any socket is one of these: {', '.join(FAILURES)}. (A lossy recording is status 4 either way.)",
+    help=f"Fail if any socket is one of these: {', '.join(FAILURES)}. (A lossy recording always has status 4.)",
 )
 @click.option(
-    "--min-sockets", type=click.IntRange(1), default=1, show_default=True, help="Do not judge a recording of fewer."
+    "--min-sockets",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Do not judge a recording with fewer sockets.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report there instead of to stdout.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report to this file instead of stdout.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="Only what failed, and no summary.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only what failed, and no summary.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def check_command(
     filters: Filters,
@@ -59,10 +66,10 @@ def check_command(
     quiet: bool,
     recordings: tuple[str, ...],
 ) -> None:
-    """Hold every trace of recordings against the model, and the recordings against budgets and an older one.
+    """Check recordings against the model, against budgets and against an older recording.
 
-    Exit status: 0 all is well; 1 a check failed; 4 a recording is empty, damaged, cut short or lossy, and so was not
-    judged. Of several recordings the worst counts.
+    Exit status: 0 no check failed; 1 a check failed; 4 not judged, because a recording is empty, damaged, cut short or
+    lossy. Of several recordings the highest status counts.
 
     \b
     Examples:
@@ -78,7 +85,7 @@ def check_command(
     )
     inputs = [name for name in (*recordings, budget, baseline) if name is not None]
     if output is not None and same_file(output, *inputs):
-        raise UsageError("-o names a file that is read: give another one")
+        raise UsageError("-o names an input file: give another file")
     paths = [Path(name) for name in recordings]
     with reading([*paths, *([] if plan.baseline is None else [plan.baseline])], quiet=quiet) as advance:
         report = examine(paths, plan, advance)

@@ -120,9 +120,7 @@ class ParquetExport:
 def open_export(run: Run, options: ExportOptions) -> ParquetExport:
     """See inetprobe.commands.export.formats: ``-o FOLDER/``, or a folder that is there, asks for all three tables."""
     if options.output == "-":
-        raise UsageError(
-            "Parquet cannot be written to stdout: give -o a file's name, or a folder's for all three tables"
-        )
+        raise UsageError("Parquet cannot be written to stdout: give -o OUT.parquet, or -o FOLDER/ for all three tables")
     out = Path(options.output)
     if not options.output.endswith("/") and not out.is_dir():
         return ParquetExport({"traces": options.output}, run, options.recording)
@@ -133,7 +131,7 @@ def open_export(run: Run, options: ExportOptions) -> ParquetExport:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InetprobeError(f"the folder {path.parent} cannot be made: {error.strerror or error}") from None
+            raise InetprobeError(f"the folder {path.parent} cannot be created: {error.strerror or error}") from None
     return ParquetExport({table: str(path) for table, path in paths.items()}, run, options.recording)
 
 
@@ -145,6 +143,6 @@ def _refuse_other(path: Path, recording: str) -> None:
         metadata = pq.read_metadata(path).metadata or {}
         known = json.loads(metadata[b"inetprobe"])["recording"]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is there and is not an export of {recording}: give another folder") from None
+        raise UsageError(f"{path} exists and is not an export of {recording}: give another folder") from None
     if known != file_name(recording):
         raise UsageError(f"{path} is the export of another recording, {known}: give another folder")

@@ -183,7 +183,7 @@ def _check_times(records: Records) -> None:
         return
     latest = int(records["start_ns"].max()) + int(records["calls"]["duration_ns"].max())
     if latest + int(records["calls"]["start_ns"].max()) >= 1 << 63:
-        raise RecordingError("a time of the recording is beyond 292 years after boot: Perfetto has no such time")
+        raise RecordingError("the recording has a time more than 292 years after boot, which Perfetto cannot represent")
 
 
 def _as_int32(number: int) -> int:

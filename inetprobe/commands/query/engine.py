@@ -23,7 +23,7 @@ def opened(tables: Mapping[str, Any]) -> Iterator[Any]:
     try:
         import duckdb
     except ImportError:
-        raise InetprobeError("query needs DuckDB, which is not installed: pip install duckdb") from None
+        raise InetprobeError("query needs DuckDB, which is not installed: run pip install duckdb") from None
     with tempfile.TemporaryDirectory(prefix="inetprobe-query-") as spill:
         settings: dict[str, Any] = {
             "temp_directory": spill,  # else a folder .tmp where the user is

@@ -27,7 +27,7 @@ def page() -> Path:
     for place in (here.with_name("queries.md"), here.parents[3] / "docs" / "queries.md"):
         if place.is_file():
             return place
-    raise InetprobeError("queries.md is missing from this installation of inetprobe: install it again")
+    raise InetprobeError("queries.md is missing from this installation of inetprobe: reinstall it")
 
 
 def questions() -> dict[str, ReadyQuestion]:

@@ -19,22 +19,20 @@ from inetprobe.record.filter import Filters
 
 @click.command("report", cls=Filtering)
 @filter_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page to this file instead of stdout.")
+@click.option("--baseline", type=FILE, metavar="FILE", help="Older recording to compare with: what changed since.")
 @click.option(
-    "--baseline", type=FILE, metavar="FILE", help="A recording to put beside: what changed since, before and after."
+    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Number of slowest sockets to show."
 )
-@click.option(
-    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no last line.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def report_command(
     filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
 ) -> None:
-    """Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, and why.
+    """Make one HTML page of recordings: what failed, what was slow, what was autoloaded, and why.
 
-    Several recordings become one page. A recording that is cut short or damaged is shown as far as it goes, and the
-    page says so; the exit status is then 4.
+    The page opens offline. Several recordings become one page. A recording that is cut short or damaged is shown up to
+    there, and the page says so; the exit status is then 4.
 
     \b
     Examples:
@@ -70,15 +68,15 @@ def _writable(output: str | None, inputs: list[Path]) -> None:
     """Whether it makes sense to begin. Raises UsageError or InetprobeError."""
     if output is None:
         if sys.stdout.isatty():
-            raise UsageError("a page is not for a terminal: give -o report.html, or redirect stdout")
+            raise UsageError("a page is not readable on a terminal: give -o report.html, or redirect stdout")
         return
     path = Path(output)
     if same_file(path, *inputs):
-        raise UsageError("-o names a file that is read: give another one")
+        raise UsageError("-o names an input file: give another file")
     if path.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder: give a file in it")
     if not path.parent.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: make it")
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: create it")
 
 
 def _write(page: str, output: str | None) -> None:

@@ -1,4 +1,4 @@
-"""``inetprobe top``: who makes sockets, what fails and what is slow, as tables that live."""
+"""``inetprobe top``: live tables of who creates sockets, what fails and what is slow."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ _SCREEN = (
 
 @click.command("top", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
-@click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Show anew this often.")
-@click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration (or one interval).")
-@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows a table with --once.")
-@click.option("--replay", "recording", type=FILE, metavar="FILE", help="Look at a recording instead of this kernel.")
+@click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Refresh interval.")
+@click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration or else one interval.")
+@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows per table with --once.")
+@click.option("--replay", "recording", type=FILE, metavar="FILE", help="Show a recording instead of this kernel.")
 @live_options
 def top_command(
     filters: Filters, interval: str, once: bool, rows: int, recording: str | None, quiet: bool, **live: Any
 ) -> None:
-    """Who makes sockets, what fails and what is slow: tables that live. With COMMAND, only its own and those of all it
-    starts; its output is not shown (but with --once).
+    """Live tables of who creates sockets, what fails and what is slow.
+
+    With COMMAND, only sockets of COMMAND and its descendants. The output of COMMAND is shown only with --once.
 
     \b
     Examples:
@@ -55,7 +56,7 @@ def top_command(
     """
     seconds = parse_duration(interval) / 1e9
     if seconds < 0.1:
-        raise UsageError(f"--interval: {interval} is too short to be read: give 100ms or more")
+        raise UsageError(f"--interval: {interval} is too short to read: give 100ms or more")
     if not once:
         _demand_terminal()
     # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
@@ -66,7 +67,7 @@ def top_command(
     collector = Collector(seconds, replayed=recording is not None)
     if recording is not None:
         if live["command"]:
-            raise UsageError("--replay looks at a recording: there is no COMMAND to run with it")
+            raise UsageError("--replay shows a recording and runs no COMMAND: give one or the other")
         _replay(Path(recording), filters, collector, rows if once else None, quiet=quiet)
         return
     if once and not live["command"] and live["duration"] is None:
@@ -116,10 +117,10 @@ def _demand_terminal() -> None:
     """Raises UsageError where there is no terminal to draw on (textual draws on stderr)."""
     for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr)):
         if not stream.isatty():
-            raise UsageError(f"top needs a terminal, and {name} is none: use top --once, or inetprobe trace")
+            raise UsageError(f"top needs a terminal, and {name} is not one: use top --once, or inetprobe trace")
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
         raise UsageError(
-            "top needs a terminal that can move its cursor (TERM says dumb): use top --once, or inetprobe trace"
+            "top needs a terminal that can move its cursor (TERM is dumb or unset): use top --once, or inetprobe trace"
         )
 
 
