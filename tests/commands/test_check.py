@@ -259,7 +259,9 @@ def test_other_conditions_are_told(tmp_path):
     old = recorded.write(tmp_path / "old.arrows", builders.created(prot=b"TCP"), run=other)
     found = cases(recorded.fine(tmp_path / "new.arrows"), baseline=old)["baseline conditions"]
     assert found.status == "warned"
-    assert found.message == "kernel 6.12.0 before, 6.1.0-test now; other machines, other mechanisms of the probes"
+    assert (
+        found.message == "kernel 6.12.0 before, 6.1.0-test now; different machines, different mechanisms of the probes"
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=5))

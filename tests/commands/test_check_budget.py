@@ -136,10 +136,10 @@ def test_no_file_and_no_text(tmp_path):
         (
             "p95 = { function = 'inet6_create', at_most = '1us' }\nwhere = { family = 2 }",
             "skipped",
-            "there was no call",
+            "no call was recorded",
         ),
         ("p99 = { function = 'inet_crate', at_most = '8us' }", "unjudged", "was not traced in this recording"),
-        ("max_failures = 0\nwhere = { comm = 'nobody' }", "skipped", "no socket is what its where asks for"),
+        ("max_failures = 0\nwhere = { comm = 'nobody' }", "skipped", "no socket matches its where"),
         ("max_failures = 0\nmax_module_requests = 9", "failed", "3 failures, at most 0 allowed"),
     ],
 )

@@ -200,7 +200,9 @@ def test_of_several_recordings_each_is_held_against_the_baseline(tmp_path):
         assert run(*recordings, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
         text = " ".join("".join(Elements((tmp_path / "r.html").read_text()).text).split())
         assert "not recorded alike: kernel 6.1.0-test before" in text
-        assert "other mechanisms of the probes in 1 of 2 recordings, other filters when recorded in 1 of 2" in text
+        assert (
+            "different mechanisms of the probes in 1 of 2 recordings, different filters when recorded in 1 of 2" in text
+        )
     assert run(after, after, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
     assert "not recorded alike" not in (tmp_path / "r.html").read_text()
 

@@ -62,7 +62,7 @@ def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
     run = replace(builders.run(), profile=profile)
     stopped = recorded.write(tmp_path / "stopped.arrows", records, run=run)
     said = spoken(in_short.summary(gathered(stopped)))
-    assert f"note: net-pf-2-proto-132 (sctp): asked for once by python3; {line}; the wait was 250~ms." in said
+    assert f"note: net-pf-2-proto-132 (sctp): requested once by python3; {line}; the caller waited 250~ms." in said
     fixed = recorded.every_kind(tmp_path / "fixed.arrows")
     assert line not in spoken(in_short.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
 
@@ -70,7 +70,7 @@ def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
 def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):
     said = spoken(in_short.summary(gathered(recorded.fine(tmp_path / "fine.arrows"))))
     assert "Nothing failed." in said
-    assert "No socket asked for a module." in said
+    assert "No socket requested a module." in said
     assert "Nothing was lost: 3 records" in said
     assert "bad" not in said
 
@@ -98,9 +98,7 @@ def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
 def test_deviations_are_said_though_nothing_failed(tmp_path):
     odd = builders.record([builders.call(builders.CREATE, 0, 0, 5000)], prot=b"TCP")
     said = spoken(in_short.summary(gathered(recorded.write(tmp_path / "odd.arrows", odd))))
-    assert (
-        "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: not as the model predicts. Call 2: expected" in said
-    )
+    assert "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: differs from the model. Call 2: expected" in said
 
 
 def test_names():

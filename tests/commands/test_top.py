@@ -50,7 +50,7 @@ def test_every_kind_is_in_the_tables_and_harmless():
     collector = Collector(0.0, replayed=True)
     collector.batch(Batch(builders.every_kind()), builders.run())
     text = printed(collector, rows=1)
-    assert text[0] == "sockets 10  failed 3 30%  modules asked 4, 900ms blocked  other socks 2"
+    assert text[0] == "sockets 10  failed 3 30%  module requests 4, 900ms blocked  other socks 2"
     assert all(line.isprintable() for line in text)
     assert "… 4 more" in text
 

@@ -102,11 +102,11 @@ def test_keys_and_sizes(recording):
         shown.type("6")
         shown.until("net-pf-2-proto-132")
         shown.resize(132, 40)
-        shown.until("ASKED BY", "python3 100")
+        shown.until("REQUESTED BY", "python3 100")
         shown.type("?")
         shown.until("reverse the order")
         shown.type("q")
-        shown.until("ASKED BY", "r reverse", gone="reverse the order")
+        shown.until("REQUESTED BY", "r reverse", gone="reverse the order")
         shown.type("q")
         shown.until("left 0")
 

@@ -101,7 +101,7 @@ def compare(now: Sample, runs: Sequence[Run], baseline: Baseline) -> list[Case]:
             comparisons.append(_latency(name, sample, other))
         elif max(sample.count, other.count):
             calls = f"{other.count:,} calls before, {sample.count:,} now"
-            cases.append(_skipped(name, f"{calls}: a comparison takes {LEAST_CALLS} of each"))
+            cases.append(_skipped(name, f"{calls}: a comparison needs {LEAST_CALLS} of each"))
     if now.ended and before.ended:
         comparisons += _rates(now, before)
     else:
@@ -116,7 +116,7 @@ def _latency(name: str, now: Reservoir, before: Reservoir) -> _Comparison:
     sampled = [one for one in (now, before) if one.sampled]
     basis = f"{before.count:,} calls before, {now.count:,} now"
     if sampled:
-        basis += f"; a sample of {max(len(one.values) for one in sampled):,} where there were more"
+        basis += f"; a random sample of {max(len(one.values) for one in sampled):,} where there were more"
     facts = {
         "calls": now.count,
         "calls_before": before.count,
@@ -161,7 +161,7 @@ def _case(one: _Comparison, p: float) -> Case:
     times = "" if one.ratio == float("inf") else f" (×{one.ratio:.3g})"
     moved = f"{before} → {now}{times}" if one.before or one.now else "none, as before"
     message = f"{change or 'no change beyond noise'}: {'' if one.rate else 'median '}{moved}"
-    effect = "" if one.rate else f", longer than the baseline's with chance {one.facts['superiority']:.2f}"
+    effect = "" if one.rate else f", P(now > before) = {one.facts['superiority']:.2f}"
     details = (f"{one.test}, {_chance(p)} (Holm){effect}", one.basis)
     facts = {
         "test": one.test,
@@ -194,7 +194,7 @@ def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
     for name, of in conditions.items():
         count = sum(of(run) != of(other) for run in runs)
         if count:
-            differ.append(f"other {name}" + (f" in {count} of {len(runs)} recordings" if count < len(runs) else ""))
+            differ.append(f"different {name}" + (f" in {count} of {len(runs)} recordings" if count < len(runs) else ""))
     now = list(dict.fromkeys(run.kernel for run in runs))
     same = "both" if len(runs) == 1 else "all"
     kernels = f"{same} {other.kernel}" if now == [other.kernel] else f"kernel {other.kernel} before, {_few(now)} now"

@@ -19,11 +19,11 @@ from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import Sink, pump
 
-#: What ``--fail-on`` may name, and what each says of a socket.
+#: The values of ``--fail-on``, each with the words that follow a number of sockets.
 FAILURES = {
-    "deviation": "that went as the model does not predict",
-    "incomplete": "not seen whole",
-    "unmodelled": "of which the model has no say",
+    "deviation": "not as the model predicts",
+    "incomplete": "recorded incompletely",
+    "unmodelled": "not covered by the model",
     "lost": "without a trace",
 }
 

@@ -90,7 +90,7 @@ class Spending:
         elif not self._sockets or all(one.over is None for one in found):
             status = "skipped"
         said = [one.message for one in found if one.over or not one.judged or status in ("passed", "skipped")]
-        message = "; ".join(said) if self._sockets or status == "unjudged" else "no socket is what its where asks for"
+        message = "; ".join(said) if self._sockets or status == "unjudged" else "no socket matches its where"
         details = tuple(dict.fromkeys(line for one in found if one.over for line in one.examples))
         facts = {"sockets": self._sockets, "limits": [{**one.facts, "exceeded": one.over} for one in found]}
         return Case("budget", self.budget.name, status, message, details, facts)
@@ -125,7 +125,7 @@ class Spending:
     def _longest(self, most: int) -> _Found:
         facts = {"limit": "max_duration", "at_most_ns": most, "found_ns": self._longest_ns if self._timed else None}
         if not self._timed:
-            return _Found("no socket was seen to its end", None, facts)
+            return _Found("no socket was seen to return", None, facts)
         message = f"the longest took {words.duration(self._longest_ns)}, at most {words.duration(most)} allowed"
         over = self._longest_ns > most
         return _Found(message, over, facts, tuple(self._examples.get("max_duration", ())))
@@ -140,7 +140,7 @@ class Spending:
             return _Found(message, None, facts | {"found_ns": None, "calls": 0}, judged=False)
         sample = self._samples.get(limit, Reservoir())
         if not sample.count:
-            return _Found(f"{name}: there was no call", None, facts | {"found_ns": None, "calls": 0})
+            return _Found(f"{name}: no call was recorded", None, facts | {"found_ns": None, "calls": 0})
         found = quantile(sample.values, limit.percent)
         of = f"{len(sample.values):,} of {sample.count:,} calls, sampled" if sample.sampled else ""
         message = f"{name} is {words.duration(found)}, at most {words.duration(limit.at_most_ns)} allowed"

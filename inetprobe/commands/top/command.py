@@ -25,9 +25,9 @@ from inetprobe.record.filter import Filters, parse_duration
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import Sink, pump
 
-# The source's own grace for what is in flight is half of it.
+# Twice the time that the source itself waits for creations in flight.
 _GRACE_S = 1.0
-# The full screen's modules, and those that textual loads as it goes: once privileges are dropped that may be too late.
+# The modules of the full screen, and those that textual imports late: once privileges are dropped that could fail.
 _SCREEN = (
     *("inetprobe.commands.top.drive", "inetprobe.commands.top.screen", "inetprobe.commands.top.tables"),
     *("textual.drivers.linux_driver", "textual.drivers.headless_driver", "textual.pilot", "textual.scrollbar"),
@@ -59,7 +59,7 @@ def top_command(
         raise UsageError(f"--interval: {interval} is too short to read: give 100ms or more")
     if not once:
         _demand_terminal()
-    # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
+    # Importing takes a while. Nothing must be traced meanwhile, since nobody could see or end it.
     with no_library_threads():
         for name in ("inetprobe.commands.top.once", "inetprobe.commands.top.tables") if once else _SCREEN:
             if importlib.util.find_spec(name):
@@ -97,7 +97,7 @@ class _Print:
         self._collector, self._rows = collector, rows
 
     def batch(self, _batch: object, _run: object) -> None:
-        """See Sink: the collector, which comes first, has it."""
+        """See Sink; the collector, an earlier sink, has counted it."""
 
     def summary(self, _accounting: Accounting) -> None:
         """See Sink."""
@@ -150,7 +150,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
         try:
             accounting = pump(source, filters, [collector])
         except RecordingError as error:
-            collector.failed(str(error))  # what came before the damage is shown
+            collector.failed(str(error))  # the part before the damage is shown
             _print(collector, rows)
             raise
         _print(collector, rows)
@@ -172,7 +172,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
 
 
 def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accounting:
-    """The source in its thread, which keeps the priority of this one; the screen here, with an ordinary one."""
+    """Runs the source in a thread with this thread's priority, and the screen here with an ordinary one."""
     from inetprobe.commands.top.drive import Background
     from inetprobe.commands.top.screen import Feed, TopScreen, ended_by_signals, show_until_quit
     from inetprobe.commands.top.tables import tables
@@ -182,21 +182,19 @@ def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accou
     app = TopScreen(feed, tables(), printable(f"live, {source.run.kernel}"))
     try:
         with ended_by_signals(app):
-            if source.stopping:  # by a signal that came before this one's handlers
+            if source.stopping:  # by a signal before these handlers were in place
                 app.end()
             worker.start()
             os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
             show_until_quit(app)
     finally:
-        # As anything else that ends a live run: a COMMAND that still runs gets it.
+        # Like any other end of a live run: a COMMAND that still runs gets the signal.
         signal.raise_signal(signal.SIGTERM)
-        # Whatever comes next takes the probes away, which nobody may be reading then.
+        # What follows detaches the probes, and no thread may be reading then.
         try:
             if not worker.ended(_GRACE_S):
-                # Not a note, which --quiet would spare: without it the terminal seems to hang.
-                say(False)(
-                    "COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it"
-                )
+                # Not a note that --quiet hides: without it the terminal would seem to hang.
+                say(False)("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends tracing at once")
         finally:  # the terminal may be gone
             worker.ended(None)
     return worker.result()

@@ -1,4 +1,4 @@
-"""The tables of ``top`` as text, printed once: for pipes, logs and terminals that take no full screen."""
+"""The tables of ``top`` as text, printed once: for pipes, logs and terminals without a full screen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from inetprobe.commands.top.tables import TableView
 
 
 def head(frame: Picture) -> tuple[str, str]:
-    """Two lines of totals: what was made, and what is missing, which is said even where it is nothing."""
+    """Two lines of totals: what was created, and what is missing, even if that is nothing."""
     view = frame.view
     made = frame.per_second(view.sockets - frame.before.sockets)
     failed = frame.per_second(view.failed - frame.before.failed)
     share = f" {100 * view.failed / view.sockets:.3g}%" if view.failed else ""
     first = (
         f"sockets {view.sockets:,}{_rate(made)}  failed {view.failed:,}{share}{_rate(failed)}"
-        f"  modules asked {view.requests:,}"
+        f"  module requests {view.requests:,}"
     )
     if view.blocked_ns:
         first += f", {words.duration(view.blocked_ns)} blocked"
@@ -27,7 +27,7 @@ def head(frame: Picture) -> tuple[str, str]:
 
 
 def lines(frame: Picture, tables: Sequence[TableView], rows: int) -> Iterator[str]:
-    """Totals, then each table that has rows, ``rows`` of them at most, and how many more there are."""
+    """Totals, then each table that has rows, at most ``rows`` of them, and how many more there are."""
     yield from head(frame)
     for table in tables:
         found = table.sorted(frame, table.sort)

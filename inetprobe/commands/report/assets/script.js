@@ -25,7 +25,7 @@
     return found.filter((value) => value >= low && value <= high);
   };
 
-  const fates = [["created", "var(--ok)"], ["failed", "var(--failed)"], ["end not seen", "var(--unseen)"], ["lost", "var(--lost)"]];
+  const fates = [["created", "var(--ok)"], ["failed", "var(--failed)"], ["outcome not seen", "var(--unseen)"], ["lost", "var(--lost)"]];
 
   function counts(chart, width) {
     const rows = chart.bins.flatMap(([start, numbers]) => {
