@@ -1,8 +1,8 @@
 """The C headers' names of families, socket types, protocols and errnos, both ways.
 
 Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h and
-include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording
-reads the same everywhere.
+include/uapi/asm-generic/errno*.h (Linux 6.12). The ``socket`` module is not used, so that a
+recording reads the same everywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROTOCOLS: Mapping[int, str] = {
     int(number): f"IPPROTO_{name}" for name, number in (pair.split("=") for pair in _PROTOCOL_NUMBERS.split())
 }
 
-# Python has a number's later alias for some; the kernel's headers have these.
+# For some numbers errno.errorcode has an alias; these are the names of the kernel's headers.
 ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
 
 _ALIASES = {
@@ -57,14 +57,14 @@ _TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ER
 
 
 def errno_name(number: int) -> str:
-    """``"EPERM"`` for 1; a number the C headers have no name for stays a number (``"524"``)."""
+    """``"EPERM"`` for 1; a number without a name in the C headers as a number (``"524"``)."""
     return ERRNOS.get(number, str(number))
 
 
 def parse(kind: str, text: str) -> int:
     """The number of a ``family``, ``type``, ``protocol`` or ``errno`` given by name or number, in any case.
 
-    ``inet``, ``AF_INET``, ``PF_INET`` and ``2`` are one family. Raises UsageError, which names the nearest known names.
+    ``inet``, ``AF_INET``, ``PF_INET`` and ``2`` are the same family. Raises UsageError, which suggests similar names.
     """
     word = text.strip()
     try:

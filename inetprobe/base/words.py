@@ -8,7 +8,7 @@ from functools import lru_cache
 
 
 def duration(ns: int | None) -> str:
-    """Three digits and a unit; ``?`` where the end was not seen."""
+    """Nanoseconds with three digits and a unit, ``1.5µs``; ``?`` for None, where the end was not seen."""
     if ns is None:
         return "?"
     for limit, scale, unit in ((10**3, 1, "ns"), (10**6, 10**3, "µs"), (10**9, 10**6, "ms")):
@@ -18,28 +18,28 @@ def duration(ns: int | None) -> str:
 
 
 def clock(ns: int) -> str:
-    """UTC time of day to the microsecond of nanoseconds since the epoch."""
+    """Nanoseconds since the epoch as UTC time of day with microseconds."""
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%H:%M:%S") + f".{ns % 10**9 // 1000:06}"
 
 
 def name(table: Mapping[int, str], number: int | None) -> str:
-    """The C headers' name, or the number; ``-`` for none."""
+    """The name of ``number`` in the C headers, or the number; ``-`` for None."""
     return "-" if number is None else table.get(number, str(number))
 
 
 def rfc3339(ns: int) -> str:
-    """UTC with nine digits, of nanoseconds since the epoch."""
+    """Nanoseconds since the epoch as RFC 3339 in UTC, with nine digits."""
     return f"{second(ns // 10**9)}.{ns % 10**9:09}Z"
 
 
 @lru_cache(maxsize=1024)
 def second(seconds: int) -> str:
-    """UTC to the second, without a zone, of seconds since the epoch."""
+    """Seconds since the epoch as UTC date and time without a zone."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def tree_branches(depths: Sequence[int], index: int) -> str:
-    """The box drawing before entry ``index`` of a tree told by depths: at each one, does a later entry hang there?"""
+    """The box drawing before entry ``index`` of a tree in preorder, given the depth of each entry."""
     depth = depths[index]
     parts = []
     for level in range(1, depth + 1):

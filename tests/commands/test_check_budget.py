@@ -59,17 +59,17 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("budget = ", "is not TOML"),
-        ("n = " + "1" * 5000, "is not TOML"),
+        ("budget = ", "is not valid TOML"),
+        ("n = " + "1" * 5000, "is not valid TOML"),
         ("", "begin each with a line [[budget]]"),
         ("[budget]\nname = 'b'", "begin each with a line [[budget]]"),
         ("[[budgets]]\nname = 'b'", "unknown key 'budgets': did you mean budget?"),
-        ("[[budget]]\nmax_failures = 1", "budget 1: name is missing: give a text"),
+        ("[[budget]]\nmax_failures = 1", "budget 1: name is missing: give a string"),
         ("[[budget]]\nname = 'b'", "budget 1 (b) limits nothing: give one of max_module_requests"),
         ("[[budget]]\nname = 'b'\nmax_failure = 1", "unknown key 'max_failure': did you mean max_failures?"),
         ("[[budget]]\nname = 'b'\np98 = 1", "unknown key 'p98': did you mean p9"),
         ("[[budget]]\nname = 'b'\nzzz = 1", "unknown key 'zzz': there is name, where, max_module_requests"),
-        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is '-1': give a whole number from 0 on"),
+        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is '-1': give a whole number of at least 0"),
         ("[[budget]]\nname = 'b'\nmax_failures = true", "max_failures is 'True': give a whole number"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1.5", "give a whole number"),
         ("[[budget]]\nname = 'b'\nforbid_errno = 'EPERM'", "forbid_errno is 'EPERM': give a list of names"),
@@ -97,7 +97,7 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
             "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = 'x' }",
             "where.pid: 'x' is not a number below 2^32",
         ),
-        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }", "where.pid is '[]': give a number, a text"),
+        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }", "where.pid is '[]': give a number, a string"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { failed = 1 }", "where.failed is '1': give true or false"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\n" * 2, "two budgets have the name 'b'"),
     ],
@@ -115,7 +115,7 @@ def test_no_file_and_no_text(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match="is not valid TOML"):
         load(tmp_path / "b.toml")
 
 

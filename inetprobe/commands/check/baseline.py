@@ -1,8 +1,8 @@
 """Two recordings compared: which durations and which shares changed by more than noise, and by how much.
 
-A change is told where it is both unlikely to be chance (p < 0.01 after Holm's correction for all tests of the two
-recordings) and large (the median or the share by more than a tenth): with a million sockets any difference is unlikely
-to be chance.
+A change is reported if it is both unlikely to be chance (p < 0.01 after Holm's correction for all tests of the two
+recordings) and large (the median or the share differs by more than a tenth): with a million sockets almost any
+difference is unlikely to be chance.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from inetprobe.stats.significance import MANN_WHITNEY, holm, mann_whitney, propo
 
 SIGNIFICANCE = 0.01
 LEAST_CHANGE = 1.1
-#: Fewer calls than this say too little of a distribution, and the test's normal approximation is poor.
+#: Fewer calls say too little about a distribution, and the test's normal approximation is poor.
 LEAST_CALLS = 20
 _NAMED = 3
 
 
 @dataclass(slots=True)
 class Sample:
-    """A sink that keeps of one recording what is compared: durations by function and counts of outcomes."""
+    """A sink that samples one recording for the comparison: durations by function and counts of outcomes."""
 
     durations: dict[str, Reservoir] = field(default_factory=lambda: {name: Reservoir() for name in FUNCTIONS.values()})
     ended: int = 0
@@ -69,8 +69,8 @@ class Baseline(NamedTuple):
 
 
 class _Comparison(NamedTuple):
-    """One test. ``now`` and ``before`` are a median in nanoseconds, or a share; ``towards`` is on which side of the
-    baseline's the values lie by the test (1 above, -1 below)."""
+    """One test. ``now`` and ``before`` are medians in nanoseconds, or shares; ``towards`` is 1 if the test finds the
+    values above those of the baseline, -1 if below."""
 
     name: str
     rate: bool
@@ -90,8 +90,8 @@ class _Comparison(NamedTuple):
 
 
 def compare(now: Sample, runs: Sequence[Run], baseline: Baseline) -> list[Case]:
-    """A case for the conditions of the recordings, and one for each function and each share; ``runs`` are all that the
-    sample is of."""
+    """A case for the conditions of the recordings, and one for each function and each share; ``runs`` are all runs in
+    the sample ``now``."""
     before = baseline.sample
     comparisons: list[_Comparison] = []
     cases = [_conditions(runs, baseline)]
@@ -130,7 +130,7 @@ def _latency(name: str, now: Reservoir, before: Reservoir) -> _Comparison:
 
 
 def _median(values: Durations) -> float:
-    return float(np.median(values.astype(float)))  # halfway between two that are near 2^64 there is no integer
+    return float(np.median(values.astype(float)))  # floats: the mean of two values near 2^64 overflows an integer
 
 
 def _rates(now: Sample, before: Sample) -> list[_Comparison]:
@@ -182,7 +182,7 @@ def _skipped(name: str, message: str) -> Case:
 
 
 def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
-    """What else differs between the runs and the baseline's, and may be all that a change comes from."""
+    """Other differences between the runs and the baseline's, which could explain a change."""
     other = baseline.run
     conditions: dict[str, Callable[[Run], Any]] = {
         "machines": lambda run: run.machine_id,
@@ -212,7 +212,7 @@ def _share(value: float) -> str:
 
 
 def _digits(value: float) -> float:
-    """Those that do not hang on the order in which a machine adds."""
+    """Six digits: the others depend on the order in which a machine adds."""
     return float(f"{value:.6g}")
 
 

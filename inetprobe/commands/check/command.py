@@ -117,17 +117,19 @@ def _write(text: str, output: str | None) -> None:
 
 
 def _conclusion(report: CheckResult) -> str:
-    """How many recordings came to what, and why those that were not judged were not."""
+    """The number of recordings by outcome, and why the others were not judged."""
     counts = {
         "passed": sum(one.status == EXIT_OK for one in report.files),
         "failed": sum(one.status == EXIT_CHECK_FAILED for one in report.files),
         "not judged": sum(one.status == EXIT_RECORDING for one in report.files),
     }
-    ends = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    why = dict.fromkeys(
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    reasons = dict.fromkeys(
         f"{one.file} {case.message}" if case.group == "recording" else case.message
         for one in report.files
         for case in one.cases
         if case.status == "unjudged"
     )
-    return f"{counted(len(report.files), 'recording')} checked: {ends}" + (f" ({'; '.join(why)})" if why else "")
+    return f"{counted(len(report.files), 'recording')} checked: {outcomes}" + (
+        f" ({'; '.join(reasons)})" if reasons else ""
+    )

@@ -16,10 +16,10 @@ _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
 
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
-    """An annotation for each check that failed or warns, a line of numbers after them unless ``quiet``."""
+    """An annotation for each check that failed or warns; unless ``quiet``, then a line of numbers."""
     lines = [line for one in report.files for line in _annotations(one, quiet)]
     if not quiet:
-        # Nothing that a stranger chose: the runner looks for commands inside such a line, too.
+        # No untrusted text: the runner looks for commands inside this line as well.
         sockets = counted(report.total().judged.sockets, "socket")
         lines.append(f"inetprobe check: {sockets} in {counted(len(report.files), 'recording')}, status {report.status}")
     return "".join(f"{line}\n" for line in lines)
@@ -36,7 +36,7 @@ def _annotations(one: FileResult, quiet: bool) -> Iterator[str]:
 
 
 def _notice(case: Case) -> str | None:
-    """A change for the better is told, and is no warning."""
+    """The level of a change for the better, which is no warning."""
     return "notice" if case.facts.get("change") else None
 
 

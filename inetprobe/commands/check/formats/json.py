@@ -13,7 +13,7 @@
 
 ``status`` is the exit status, the command's or what the one file's would be. ``kernel`` is null where the file could
 not be opened. A check's ``group`` is ``recording``, ``model``, ``budget`` or ``baseline``, its ``status`` ``passed``,
-``warned``, ``failed``, ``skipped`` or ``unjudged``; its ``facts`` are the numbers that its message tells: ``limits`` of
+``warned``, ``failed``, ``skipped`` or ``unjudged``; its ``facts`` are the numbers in its message: ``limits`` of
 a budget; ``test``, ``p``, ``p_holm``, ``value``, ``value_before``, ``ratio`` and ``change`` (``slower``, ``faster``,
 ``more``, ``fewer`` or null) of a comparison.
 """

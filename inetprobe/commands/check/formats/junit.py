@@ -1,4 +1,4 @@
-"""``--format junit``: JUnit's XML as Jenkins and GitLab read it. A testsuite a recording, a testcase a check.
+"""``--format junit``: JUnit's XML as Jenkins and GitLab read it: a testsuite per recording, a testcase per check.
 
 A failed check is a ``<failure>``; an ``<error>`` says that the recording could not be judged.
 """
@@ -23,7 +23,7 @@ def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     for one in report.files:
         _suite(root, one)
     ET.indent(root)
-    # All else as character references: what the declaration says is then true in whatever encoding stdout has.
+    # Other characters become references, so that the declaration is true in any encoding of stdout.
     document: bytes = ET.tostring(root, encoding="us-ascii")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document.decode()}\n'
 

@@ -28,7 +28,7 @@ _OUTCOMES = {
 
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
-    """The report; with ``quiet`` nothing but what keeps a recording from passing."""
+    """The report; with ``quiet`` only what keeps a recording from passing."""
     shown = [one for one in report.files if not quiet or one.status != EXIT_OK]
     lines = [line for one in shown for line in (*_file(one, style, quiet), "")]
     if len(report.files) > 1 and not quiet:
@@ -47,7 +47,7 @@ def _file(one: FileResult, style: Style, quiet: bool) -> Iterator[str]:
 
 
 def _said(case: Case) -> bool:
-    """Does the table above a recording's checks say it?"""
+    """Does the table above the checks of a recording contain this case?"""
     whole = case.group == "recording" and case.name in ("sockets", "judged")
     return (whole or case.group == "model") and case.status in ("passed", "skipped")
 
@@ -78,7 +78,7 @@ def _case(case: Case, style: Style) -> Iterator[str]:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    """``text`` after ``head``, its further lines below it."""
+    """``text`` after ``head``, wrapped and indented to the end of ``head``."""
     return textwrap.wrap(
         text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
     ) or [head.rstrip()]
