@@ -1,4 +1,4 @@
-"""``inetprobe record``: live traces into a recording."""
+"""``inetprobe record``: writes live traces to a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``inetprobe replay``: a recording through the very same pipeline as ``trace``."""
+"""``inetprobe replay``: shows a recording, through the same pipeline as ``trace``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def replay_command(
         try:
             accounting = pump(source, filters, sinks, count)
         except RecordingError:
-            # What came before the damage has been shown; a copy of it must not pass for whole.
+            # The part before the damage has been shown; a copy of it must not look complete.
             sinks[-1].summary(source.accounting())
             for sink in sinks:
                 if isinstance(sink, RecordingWriter):

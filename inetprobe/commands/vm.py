@@ -1,4 +1,4 @@
-"""``inetprobe vm``: any inetprobe command in a throwaway VM."""
+"""``inetprobe vm``: runs an inetprobe command in a throwaway VM."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bo
     and exit status are those of the command. Ctrl-C interrupts the command; a second Ctrl-C ends the VM.
     """
 
-    def say(what: str) -> None:
+    def say(line: str) -> None:
         if not quiet:
-            click.echo(f"inetprobe: {what}", err=True)
+            click.echo(f"inetprobe: {line}", err=True)
 
     image = kernels.resolve(kernel, say)
     # -P: this Python runs as root, and must not import from the current folder, which may be another user's.

@@ -97,7 +97,10 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
             "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = 'x' }",
             "where.pid: 'x' is not a number below 2^32",
         ),
-        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }", "where.pid is '[]': give a number, a string"),
+        (
+            "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }",
+            "where.pid is '[]': give a number, a string",
+        ),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { failed = 1 }", "where.failed is '1': give true or false"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\n" * 2, "two budgets have the name 'b'"),
     ],

@@ -1,4 +1,4 @@
-"""``inetprobe export``: a recording for the tools people already use."""
+"""``inetprobe export``: converts a recording for other tools."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _export(source: RecordingReader, filters: Filters, export: Export, output: s
     try:
         return pump(source, filters, [export])
     except RecordingError as error:
-        # What came before the damage is what there is of it: it is kept, and said not to be the whole.
+        # The part before the damage is kept, and marked as incomplete.
         export.cut_short(source.accounting(), str(error))
         where = "stdout" if output == "-" else output
         raise RecordingError(f"{error}; {where} contains the part before that") from None

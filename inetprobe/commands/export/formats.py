@@ -17,7 +17,7 @@ FORMATS = ("perfetto", "folded", "parquet")
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What a format is opened with: where to (``-`` is stdout), the recording's name, and the root of folded stacks."""
+    """The output (``-`` is stdout), the name of the recording, and the root of folded stacks."""
 
     output: str
     recording: str
@@ -25,23 +25,23 @@ class ExportOptions:
 
 
 class Export(Protocol):
-    """A sink of one run whose output is put into place when it is whole."""
+    """A sink of one run whose output gets its name once it is complete."""
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
 
     def summary(self, accounting: Accounting) -> None:
-        """The run is over and was read to its end."""
+        """The run was read to its end."""
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """The run is over, and ``problem`` says why the recording has no more: the output says so if it can."""
+        """The run ended early; ``problem`` says why, and the output contains it if the format can."""
 
     def discard(self) -> None:
-        """Nothing of the output is left; harmless once it is in place."""
+        """Removes an incomplete output; does nothing once it is complete."""
 
 
 def open_export(form: str, run: Run, options: ExportOptions) -> Export:
-    """The sink that writes ``form``. Raises UsageError, or InetprobeError where the output cannot be written."""
+    """The sink that writes ``form``. Raises UsageError, or InetprobeError if the output cannot be written."""
     module = importlib.import_module(f"inetprobe.commands.export.{form}")
     opened = cast("Callable[[Run, ExportOptions], Export]", module.open_export)
     return opened(run, options)

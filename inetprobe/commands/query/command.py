@@ -44,8 +44,8 @@ def query_command(
       inetprobe query traces.arrows --sql "select comm, errno, count(*) from traces group by all"
     """
     if listed:
-        for one in questions.questions().values():
-            click.echo(f"{one.name:<20} {' '.join(one.words.split())}")
+        for question in questions.questions().values():
+            click.echo(f"{question.name:<20} {' '.join(question.words.split())}")
         return
     if not recordings:
         raise UsageError("there is no recording to query: inetprobe query traces.arrows --ask slowest")
@@ -58,7 +58,7 @@ def query_command(
             with engine.sql_errors():
                 FORMATS[form](answer, sys.stdout)
             sys.stdout.flush()
-    _say_what_is_missing(read, quiet)
+    _say_losses(read, quiet)
 
 
 def _query(sql: str | None, file: str | None, ask: str | None) -> str:
@@ -79,8 +79,8 @@ def _query(sql: str | None, file: str | None, ask: str | None) -> str:
     return sql
 
 
-def _say_what_is_missing(read: Recordings, quiet: bool) -> None:
-    """Losses as a line each; a recording that is not whole as this command's error."""
+def _say_losses(read: Recordings, quiet: bool) -> None:
+    """Prints a line per recording with losses. Raises RecordingError if a recording is not complete."""
     for name, lost in read.lost.items():
         if lost:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
