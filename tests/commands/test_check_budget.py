@@ -1,4 +1,4 @@
-"""budget.toml: what is understood, what is refused and how, and what each limit catches."""
+"""budget.toml: what is accepted, what is refused and how, and the effect of each limit."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def case(tmp_path, limits, records=None):
     return spending.case(builders.run())
 
 
-def test_the_contracts_example_is_understood(tmp_path):
+def test_the_documented_example_is_accepted(tmp_path):
     (budget,) = budgets(
         tmp_path,
         """
@@ -45,7 +45,7 @@ def test_the_contracts_example_is_understood(tmp_path):
     assert budget.quantiles == (Quantile(99, "inet_create", 50_000),)
 
 
-def test_every_filter_of_the_command_line_is_understood(tmp_path):
+def test_every_filter_of_the_command_line_is_accepted(tmp_path):
     where = """{ pid = 7, comm = ["nginx*", "!nginx: old"], uid = "!0", cgroup = "/a", netns = 5, family = "inet",
     type = "stream", protocol = "tcp,udp", errno = "EPERM", failed = true, module_requests = true,
     "min-duration" = "1ms" }""".replace("\n", "")
@@ -114,7 +114,7 @@ def test_a_bad_file_is_one_sentence_with_file_and_key(tmp_path, body, says):
     assert "\n" not in message
 
 
-def test_no_file_and_no_text(tmp_path):
+def test_a_missing_file_and_a_binary_one(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
@@ -152,12 +152,12 @@ def test_what_a_limit_catches(tmp_path, limits, status, says):
     assert says in found.message
 
 
-def test_it_names_the_first_sockets_that_used_it_up(tmp_path):
+def test_a_failed_budget_names_the_first_sockets(tmp_path):
     found = case(tmp_path, "max_failures = 0")
     assert [line.split()[0] for line in found.details] == ["1-3", "1-5", "1-8"]
     assert "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) = -1 EPERM" in found.details[0]
 
 
-def test_a_duration_that_was_not_seen_to_end_is_neither_short_nor_long(tmp_path):
+def test_an_unseen_end_counts_for_no_duration_limit(tmp_path):
     missed = builders.every_kind()[8:9]
     assert case(tmp_path, "max_duration = '0ns'", missed).status == "skipped"

@@ -65,7 +65,7 @@ def report_command(
 
 
 def _writable(output: str | None, inputs: list[Path]) -> None:
-    """Whether it makes sense to begin. Raises UsageError or InetprobeError."""
+    """Raises UsageError or InetprobeError if the page could not be written in the end."""
     if output is None:
         if sys.stdout.isatty():
             raise UsageError("a page is not readable on a terminal: give -o report.html, or redirect stdout")
