@@ -97,7 +97,7 @@ def test_a_typed_filter_is_parsed_like_the_command_line():
             await pilot.press("slash", *"-x", "enter")
             assert collector.filters.describe() == ("failed",)
             await pilot.press("slash", "ctrl+u", *"-p x", "enter")
-            assert "--pid: 'x' is not a number" in app._said
+            assert "--pid: 'x' is not a number" in app._message
             assert collector.filters.describe() == ("failed",)
 
     asyncio.run(typed())

@@ -119,15 +119,15 @@ def _write(text: str, output: str | None) -> None:
 def _conclusion(report: CheckResult) -> str:
     """The number of recordings by outcome, and why the others were not judged."""
     counts = {
-        "passed": sum(one.status == EXIT_OK for one in report.files),
-        "failed": sum(one.status == EXIT_CHECK_FAILED for one in report.files),
-        "not judged": sum(one.status == EXIT_RECORDING for one in report.files),
+        "passed": sum(result.status == EXIT_OK for result in report.files),
+        "failed": sum(result.status == EXIT_CHECK_FAILED for result in report.files),
+        "not judged": sum(result.status == EXIT_RECORDING for result in report.files),
     }
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     reasons = dict.fromkeys(
-        f"{one.file} {case.message}" if case.group == "recording" else case.message
-        for one in report.files
-        for case in one.cases
+        f"{result.file} {case.message}" if case.group == "recording" else case.message
+        for result in report.files
+        for case in result.cases
         if case.status == "unjudged"
     )
     return f"{counted(len(report.files), 'recording')} checked: {outcomes}" + (

@@ -60,15 +60,15 @@ class CheckResult:
     @property
     def status(self) -> int:
         """The exit status: the highest of the recordings."""
-        return max(one.status for one in self.files)
+        return max(result.status for result in self.files)
 
     def total(self) -> FileResult:
         """The sums of all recordings, without cases and examples."""
         judged = Judged()
         lost: Counter[str] = Counter()
-        for one in self.files:
-            judged.sockets += one.judged.sockets
-            judged.verdicts.update(one.judged.verdicts)
-            judged.rules.update(one.judged.rules)
-            lost.update(one.lost)
+        for result in self.files:
+            judged.sockets += result.judged.sockets
+            judged.verdicts.update(result.judged.verdicts)
+            judged.rules.update(result.judged.rules)
+            lost.update(result.lost)
         return FileResult("total", None, judged, lost, ())

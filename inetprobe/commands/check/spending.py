@@ -81,34 +81,36 @@ class Spending:
 
     def case(self, run: Run) -> Case:
         """The result of the budget, once the whole ``run`` has been read."""
-        found = list(self._found(run))
+        results = list(self._found(run))
         status: Status = "passed"
-        if not all(one.judged for one in found):
+        if not all(result.judged for result in results):
             status = "unjudged"
-        elif any(one.over for one in found):
+        elif any(result.over for result in results):
             status = "failed"
-        elif not self._sockets or all(one.over is None for one in found):
+        elif not self._sockets or all(result.over is None for result in results):
             status = "skipped"
-        said = [one.message for one in found if one.over or not one.judged or status in ("passed", "skipped")]
+        said = [
+            result.message for result in results if result.over or not result.judged or status in ("passed", "skipped")
+        ]
         message = "; ".join(said) if self._sockets or status == "unjudged" else "no socket matches its where"
-        details = tuple(dict.fromkeys(line for one in found if one.over for line in one.examples))
-        facts = {"sockets": self._sockets, "limits": [{**one.facts, "exceeded": one.over} for one in found]}
+        details = tuple(dict.fromkeys(line for result in results if result.over for line in result.examples))
+        facts = {"sockets": self._sockets, "limits": [{**result.facts, "exceeded": result.over} for result in results]}
         return Case("budget", self.budget.name, status, message, details, facts)
 
     def _found(self, run: Run) -> list[_LimitResult]:
         budget = self.budget
-        found = []
+        results = []
         if budget.max_module_requests is not None:
-            found.append(
+            results.append(
                 self._limit("max_module_requests", "module request", self._module_requests, budget.max_module_requests)
             )
         if budget.max_failures is not None:
-            found.append(self._limit("max_failures", "failure", self._failures, budget.max_failures))
+            results.append(self._limit("max_failures", "failure", self._failures, budget.max_failures))
         if budget.forbid_errno:
-            found.append(self._errnos())
+            results.append(self._errnos())
         if budget.max_duration_ns is not None:
-            found.append(self._longest(budget.max_duration_ns))
-        return found + [self._quantile(limit, run) for limit in budget.quantiles]
+            results.append(self._longest(budget.max_duration_ns))
+        return results + [self._quantile(limit, run) for limit in budget.quantiles]
 
     def _limit(self, key: str, what: str, count: int, most: int) -> _LimitResult:
         facts = {"limit": key, "at_most": most, "found": count}
@@ -141,17 +143,17 @@ class Spending:
         sample = self._samples.get(limit, Reservoir())
         if not sample.count:
             return _LimitResult(f"{name}: no call was recorded", None, facts | {"found_ns": None, "calls": 0})
-        found = quantile(sample.values, limit.percent)
+        measured_ns = quantile(sample.values, limit.percent)
         of = f"{len(sample.values):,} of {sample.count:,} calls, sampled" if sample.sampled else ""
-        message = f"{name} is {words.duration(found)}, at most {words.duration(limit.at_most_ns)} allowed"
-        facts |= {"found_ns": found, "calls": sample.count, "sampled": sample.sampled}
-        return _LimitResult(message + (f" ({of})" if of else ""), found > limit.at_most_ns, facts)
+        message = f"{name} is {words.duration(measured_ns)}, at most {words.duration(limit.at_most_ns)} allowed"
+        facts |= {"found_ns": measured_ns, "calls": sample.count, "sampled": sample.sampled}
+        return _LimitResult(message + (f" ({of})" if of else ""), measured_ns > limit.at_most_ns, facts)
 
     def _count_errnos(self, records: Records, run: Run) -> None:
         values = errnos(records)
         here = np.isin(values, list(self.budget.forbid_errno))
         for number, count in zip(
-            *(found.tolist() for found in np.unique(values[here], return_counts=True)), strict=True
+            *(column.tolist() for column in np.unique(values[here], return_counts=True)), strict=True
         ):
             self._forbidden[number] = self._forbidden.get(number, 0) + count
         self._remember("forbid_errno", records, here, run)

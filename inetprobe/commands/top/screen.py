@@ -105,13 +105,13 @@ class TopScreen(App[None]):
 
     def __init__(self, feed: Feed, tables: Sequence[TableView], title: str) -> None:
         super().__init__()
-        self._feed, self._tables, self._what = feed, tables, printable(title)
-        self._place = 0
+        self._feed, self._tables, self._source = feed, tables, printable(title)
+        self._index = 0
         self._sorts = {table.name: (table.sort, False) for table in tables}
         self._paused = False
         self._shown = feed.collector.frame
-        self._words = ""
-        self._said = ""
+        self._filter_text = ""
+        self._message = ""
         #: Has ``end`` been called?
         self.ending = False
 
@@ -161,25 +161,25 @@ class TopScreen(App[None]):
         """Ends the application."""
         self.exit()
 
-    def action_table(self, place: int) -> None:
+    def action_table(self, index: int) -> None:
         """Shows another table."""
-        self._place = place % len(self._tables)
+        self._index = index % len(self._tables)
         self._draw(top=True)
 
     def action_turn(self, by: int) -> None:
         """Shows the next table, or the one before."""
-        self.action_table(self._place + by)
+        self.action_table(self._index + by)
 
     def action_sort(self, by: int) -> None:
         """Sorts by a neighbouring column."""
-        table = self._tables[self._place]
+        table = self._tables[self._index]
         column, _ = self._sorts[table.name]
         self._sorts[table.name] = (column + by) % len(table.columns), False
         self._draw()
 
     def action_reverse(self) -> None:
         """Reverses the order."""
-        table = self._tables[self._place]
+        table = self._tables[self._index]
         column, reverse = self._sorts[table.name]
         self._sorts[table.name] = column, not reverse
         self._draw()
@@ -197,13 +197,13 @@ class TopScreen(App[None]):
     def action_ask(self) -> None:
         """Asks for a filter."""
         field = self.query_one(Input)
-        field.value = self._words
+        field.value = self._filter_text
         field.display = True
         self.screen.set_focus(field)  # at once: keys typed ahead are meant for it
 
     def action_forget(self) -> None:
         """Closes the field and keeps the old filter."""
-        self._said = ""
+        self._message = ""
         self.query_one(Input).display = False
         self.screen.set_focus(self.query_one(DataTable))
         self._draw_head()
@@ -217,10 +217,10 @@ class TopScreen(App[None]):
                 words = [argument for word in words for argument in ("--comm", word)]
             filters = self._feed.parse(words)
         except (UsageError, ValueError) as error:
-            self._said = printable(str(error))
+            self._message = printable(str(error))
             self._draw_head()
             return
-        self._words = line.strip()
+        self._filter_text = line.strip()
         self._feed.restart(filters)
         self.action_forget()
 
@@ -238,10 +238,10 @@ class TopScreen(App[None]):
 
     def _draw(self, *, top: bool = False) -> None:
         self._draw_head()
-        table, widget = self._tables[self._place], self.query_one(DataTable)
+        table, widget = self._tables[self._index], self.query_one(DataTable)
         column, reverse = self._sorts[table.name]
         rows = table.sorted(self._shown, column, reverse=reverse)
-        place, scroll = widget.cursor_row, widget.scroll_offset
+        index, scroll = widget.cursor_row, widget.scroll_offset
         with self.batch_update():
             widget.clear(columns=True)
             for number, one in enumerate(table.columns):
@@ -251,7 +251,7 @@ class TopScreen(App[None]):
                 cells = zip(table.texts(row), table.columns, strict=True)
                 widget.add_row(*(Text(text, justify="right" if one.number else "left") for text, one in cells))
             if not top:
-                widget.move_cursor(row=min(place, max(len(rows) - 1, 0)), scroll=False)
+                widget.move_cursor(row=min(index, max(len(rows) - 1, 0)), scroll=False)
                 widget.scroll_to(scroll.x, scroll.y, animate=False, force=True)
         self._draw_foot(table, len(rows))
 
@@ -260,11 +260,11 @@ class TopScreen(App[None]):
         state = f"error: {printable(frame.error)}" if frame.error else "ended" if frame.ended else ""
         marks = [mark for mark in ("PAUSED" if self._paused else "", state) if mark]
         seconds = int(frame.elapsed_s)
-        line = Text(f"inetprobe top  {self._what}  {seconds // 60}:{seconds % 60:02}", style="bold")
+        line = Text(f"inetprobe top  {self._source}  {seconds // 60}:{seconds % 60:02}", style="bold")
         for mark in marks:
             line.append("  ").append(mark, style="bold reverse")
-        if self._words:
-            line.append(f"  filter: {printable(self._words)}")
+        if self._filter_text:
+            line.append(f"  filter: {printable(self._filter_text)}")
         made, missing = head(frame)
         lost = sum(frame.lost.values())
         text = Text("\n").join([line, Text(made), Text(missing, style="bold red" if lost else "")])
@@ -272,15 +272,15 @@ class TopScreen(App[None]):
         self.query_one("#head", Static).update(text)
         tabs = Text(" ", no_wrap=True, overflow="ellipsis")
         for number, table in enumerate(self._tables):
-            style = "reverse bold" if number == self._place else ""
+            style = "reverse bold" if number == self._index else ""
             tabs.append(f"{number + 1} {table.title}", style=style)
             tabs.append(" ")
         self.query_one("#tabs", Static).update(tabs)
-        if self._said:
-            self.query_one("#foot", Static).update(Text(f" {self._said}", no_wrap=True, overflow="ellipsis"))
+        if self._message:
+            self.query_one("#foot", Static).update(Text(f" {self._message}", no_wrap=True, overflow="ellipsis"))
 
     def _draw_foot(self, table: TableView, rows: int) -> None:
-        if self._said:
+        if self._message:
             return
         more = f"  … {rows - _MOST_ROWS:,} more rows" if rows > _MOST_ROWS else ""
         keys = " q quit  ? keys  <> sort  r reverse  p pause  / filter"

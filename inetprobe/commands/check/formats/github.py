@@ -17,7 +17,7 @@ _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """An annotation for each check that failed or warns; unless ``quiet``, then a line of numbers."""
-    lines = [line for one in report.files for line in _annotations(one, quiet)]
+    lines = [line for result in report.files for line in _annotations(result, quiet)]
     if not quiet:
         # No untrusted text: the runner looks for commands inside this line as well.
         sockets = counted(report.total().judged.sockets, "socket")
@@ -25,13 +25,13 @@ def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _annotations(one: FileResult, quiet: bool) -> Iterator[str]:
-    for case in one.cases:
+def _annotations(result: FileResult, quiet: bool) -> Iterator[str]:
+    for case in result.cases:
         level = _LEVELS.get(case.status) or _notice(case)
         if level is not None and (level == "error" or not quiet):
             title = f"inetprobe check: {case.group} {printable(case.name)}"
             joint = " " if case.group == "recording" else ": "
-            data = "\n".join(map(printable, (f"{one.file}{joint}{case.message}", *case.details)))
+            data = "\n".join(map(printable, (f"{result.file}{joint}{case.message}", *case.details)))
             yield f"::{level} title={_escaped(title, _PROPERTY)}::{_escaped(data, _DATA)}"
 
 

@@ -29,19 +29,19 @@ _OUTCOMES = {
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report; with ``quiet`` only what keeps a recording from passing."""
-    shown = [one for one in report.files if not quiet or one.status != EXIT_OK]
-    lines = [line for one in shown for line in (*_file(one, style, quiet), "")]
+    shown = [result for result in report.files if not quiet or result.status != EXIT_OK]
+    lines = [line for result in shown for line in (*_file(result, style, quiet), "")]
     if len(report.files) > 1 and not quiet:
         lines += [*_total(report, style), ""]
     return "".join(f"{line}\n" for line in lines[:-1])
 
 
-def _file(one: FileResult, style: Style, quiet: bool) -> Iterator[str]:
-    yield f"{printable(one.file)}: {_outcome(one.status, style)}"
-    if not quiet and one.kernel is not None:
-        yield f"  {counted(one.judged.sockets, 'socket')} on {printable(one.kernel)}"
-        yield from _tally(one)
-    for case in one.cases:
+def _file(result: FileResult, style: Style, quiet: bool) -> Iterator[str]:
+    yield f"{printable(result.file)}: {_outcome(result.status, style)}"
+    if not quiet and result.kernel is not None:
+        yield f"  {counted(result.judged.sockets, 'socket')} on {printable(result.kernel)}"
+        yield from _tally(result)
+    for case in result.cases:
         if case.status in ("failed", "unjudged") or not (quiet or _said(case)):
             yield from _case(case, style)
 
@@ -58,10 +58,10 @@ def _total(report: CheckResult, style: Style) -> Iterator[str]:
     yield from _tally(report.total())
 
 
-def _tally(one: FileResult) -> Iterator[str]:
-    details = {"ok": by_reason(one.judged.rules), "lost": by_reason(one.lost)}
-    counts = {**dict.fromkeys(("ok", "deviation", "incomplete", "unmodelled"), 0), **one.judged.verdicts}
-    for name, count in {**counts, "lost": sum(one.lost.values())}.items():
+def _tally(result: FileResult) -> Iterator[str]:
+    details = {"ok": by_reason(result.judged.rules), "lost": by_reason(result.lost)}
+    counts = {**dict.fromkeys(("ok", "deviation", "incomplete", "unmodelled"), 0), **result.judged.verdicts}
+    for name, count in {**counts, "lost": sum(result.lost.values())}.items():
         head = f"    {name:<12}{count:>11,}"
         yield from _wrapped(f"{head}  ", details.get(name, ""))
 
