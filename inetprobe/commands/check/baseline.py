@@ -96,27 +96,27 @@ def compare(now: Sample, runs: Sequence[Run], baseline: Baseline) -> list[Case]:
     comparisons: list[_Comparison] = []
     cases = [_conditions(runs, baseline)]
     for name, sample in now.durations.items():
-        other = before.durations[name]
-        if min(sample.count, other.count) >= LEAST_CALLS:
-            comparisons.append(_latency(name, sample, other))
-        elif max(sample.count, other.count):
-            calls = f"{other.count:,} calls before, {sample.count:,} now"
+        old = before.durations[name]
+        if min(sample.count, old.count) >= LEAST_CALLS:
+            comparisons.append(_latency(name, sample, old))
+        elif max(sample.count, old.count):
+            calls = f"{old.count:,} calls before, {sample.count:,} now"
             cases.append(_skipped(name, f"{calls}: a comparison needs {LEAST_CALLS} of each"))
     if now.ended and before.ended:
         comparisons += _rates(now, before)
     else:
         cases.append(_skipped("failures", f"{before.ended:,} sockets before, {now.ended:,} now"))
-    for comparison, p in zip(comparisons, holm([one.p for one in comparisons]), strict=True):
+    for comparison, p in zip(comparisons, holm([comparison.p for comparison in comparisons]), strict=True):
         cases.append(_case(comparison, p))
     return cases
 
 
 def _latency(name: str, now: Reservoir, before: Reservoir) -> _Comparison:
     ranks = mann_whitney(now.values, before.values)
-    sampled = [one for one in (now, before) if one.sampled]
+    sampled = [sample for sample in (now, before) if sample.sampled]
     basis = f"{before.count:,} calls before, {now.count:,} now"
     if sampled:
-        basis += f"; a random sample of {max(len(one.values) for one in sampled):,} where there were more"
+        basis += f"; a random sample of {max(len(sample.values) for sample in sampled):,} where there were more"
     facts = {
         "calls": now.count,
         "calls_before": before.count,
@@ -137,7 +137,10 @@ def _rates(now: Sample, before: Sample) -> list[_Comparison]:
     counts = [
         ("failures", now.failures, before.failures),
         ("module requests", now.requesting, before.requesting),
-        *((errno_name(one), now.errnos[one], before.errnos[one]) for one in sorted({*now.errnos, *before.errnos})),
+        *(
+            (errno_name(errno), now.errnos[errno], before.errnos[errno])
+            for errno in sorted({*now.errnos, *before.errnos})
+        ),
     ]
     rates = []
     for name, hits, other in counts:
@@ -150,31 +153,34 @@ def _rates(now: Sample, before: Sample) -> list[_Comparison]:
     return rates
 
 
-def _case(one: _Comparison, p: float) -> Case:
+def _case(comparison: _Comparison, p: float) -> Case:
     change = None
-    if p < SIGNIFICANCE and one.towards > 0 and one.ratio > LEAST_CHANGE:
-        change = "more" if one.rate else "slower"
-    elif p < SIGNIFICANCE and one.towards < 0 and one.ratio < 1 / LEAST_CHANGE:
-        change = "fewer" if one.rate else "faster"
+    if p < SIGNIFICANCE and comparison.towards > 0 and comparison.ratio > LEAST_CHANGE:
+        change = "more" if comparison.rate else "slower"
+    elif p < SIGNIFICANCE and comparison.towards < 0 and comparison.ratio < 1 / LEAST_CHANGE:
+        change = "fewer" if comparison.rate else "faster"
     status: Status = "failed" if change in ("more", "slower") else "passed"
-    before, now = (_share(value) if one.rate else words.duration(round(value)) for value in (one.before, one.now))
-    times = "" if one.ratio == float("inf") else f" (×{one.ratio:.3g})"
-    moved = f"{before} → {now}{times}" if one.before or one.now else "none, as before"
-    message = f"{change or 'no change beyond noise'}: {'' if one.rate else 'median '}{moved}"
-    effect = "" if one.rate else f", P(now > before) = {one.facts['superiority']:.2f}"
-    details = (f"{one.test}, {_chance(p)} (Holm){effect}", one.basis)
+    before, now = (
+        _share(value) if comparison.rate else words.duration(round(value))
+        for value in (comparison.before, comparison.now)
+    )
+    times = "" if comparison.ratio == float("inf") else f" (×{comparison.ratio:.3g})"
+    moved = f"{before} → {now}{times}" if comparison.before or comparison.now else "none, as before"
+    message = f"{change or 'no change beyond noise'}: {'' if comparison.rate else 'median '}{moved}"
+    effect = "" if comparison.rate else f", P(now > before) = {comparison.facts['superiority']:.2f}"
+    details = (f"{comparison.test}, {_chance(p)} (Holm){effect}", comparison.basis)
     facts = {
-        "test": one.test,
-        "p": _digits(one.p),
+        "test": comparison.test,
+        "p": _digits(comparison.p),
         "p_holm": _digits(p),
         "change": change,
-        "value": one.now,
-        "value_before": one.before,
-        "unit": "share" if one.rate else "ns",
-        "ratio": None if one.ratio == float("inf") else round(one.ratio, 6),
-        **one.facts,
+        "value": comparison.now,
+        "value_before": comparison.before,
+        "unit": "share" if comparison.rate else "ns",
+        "ratio": None if comparison.ratio == float("inf") else round(comparison.ratio, 6),
+        **comparison.facts,
     }
-    return Case("baseline", one.name, status, message, details, facts)
+    return Case("baseline", comparison.name, status, message, details, facts)
 
 
 def _skipped(name: str, message: str) -> Case:

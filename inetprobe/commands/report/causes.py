@@ -102,15 +102,15 @@ class Causes:
         first, groups, each = batch.shapes_by("comm")
         counts = each.tolist()
         traces = list(call_traces(batch.take(first), run))
-        named = [causes[place] for place in first.tolist()]
+        named = [causes[index] for index in first.tolist()]
         keys = [cause for cause in named if cause is not None]
         self._causes.add(keys, [counts])
         self._askers.add([(cause, trace.comm) for cause, trace in zip(keys, traces, strict=True)], [counts])
-        for place, cause in enumerate(keys):
+        for index, cause in enumerate(keys):
             kept = self._kept.setdefault(cause, [])
             room = self.examples - len(kept)
             if room > 0:
-                kept += call_traces(batch.take(np.flatnonzero(groups == place)[:room]), run)
+                kept += call_traces(batch.take(np.flatnonzero(groups == index)[:room]), run)
         if len(self._kept) > 2 * MOST_CAUSES:
             there = {key for key, _ in self._causes.items()}
             self._kept = {cause: kept for cause, kept in self._kept.items() if cause in there}

@@ -85,10 +85,10 @@ def _of_stages(side: Gathered) -> _Found:
 
 def _rows(kind: str, found: _Found, before: _Found) -> list[Row]:
     rows = []
-    for place, name in enumerate(_in_order(found)):
-        what, made_of = (stage(name), STAGES.get(name, ("", ""))[1]) if kind == "stage" else ("", "")
+    for index, name in enumerate(_in_order(found)):
+        title, made_of = (stage(name), STAGES.get(name, ("", ""))[1]) if kind == "stage" else ("", "")
         old = before[name][1] if name in before else None
-        rows.append(Row(f"{kind}-{place}", name, what, made_of, *found[name], old))
+        rows.append(Row(f"{kind}-{index}", name, title, made_of, *found[name], old))
     return rows
 
 
@@ -106,10 +106,10 @@ def _timeline(timeline: Timeline) -> dict[str, Any]:
     bins = [
         [
             start / 1000,
-            [one.asked - one.failed - one.unseen, one.failed, one.unseen, one.lost],
-            one.requests,
-            one.longest_ns,
+            [counts.asked - counts.failed - counts.unseen, counts.failed, counts.unseen, counts.lost],
+            counts.requests,
+            counts.longest_ns,
         ]
-        for start, one in timeline.bins()
+        for start, counts in timeline.bins()
     ]
     return {"kind": "timeline", "width_ms": timeline.width_us / 1000, "bins": bins}

@@ -95,37 +95,37 @@ class _Books:
         )
 
 
-def gather(paths: Sequence[Path], wanted: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
+def gather(paths: Sequence[Path], options: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
     """Reads all files; ``on_read`` gets each number of bytes read.
 
     Raises RecordingError for a file that is not a recording, or of which nothing can be shown. A file that ends too
     early is shown up to there.
     """
-    gathered = Gathered([], OverviewSink(), Stages(), Timeline(), Sample() if wanted.sample else None)
+    gathered = Gathered([], OverviewSink(), Stages(), Timeline(), Sample() if options.sample else None)
     for path in paths:
-        recording = _read(RecordingReader(path, on_read), path, wanted, gathered)
+        recording = _read(RecordingReader(path, on_read), path, options, gathered)
         gathered.recordings.append(recording)
         gathered.stats.merge(recording.stats)
     return gathered
 
 
-def _read(source: RecordingReader, path: Path, wanted: GatherOptions, gathered: Gathered) -> Recording:
+def _read(source: RecordingReader, path: Path, options: GatherOptions, gathered: Gathered) -> Recording:
     books, stats = _Books(), OverviewSink()
-    causes, slowest = Causes(wanted.examples), Slowest(wanted.slowest)
-    together: list[Sink] = [
+    causes, slowest = Causes(options.examples), Slowest(options.slowest)
+    shared: list[Sink] = [
         gathered.stages,
         gathered.timeline,
         *([gathered.sample] if gathered.sample is not None else []),
     ]
     damage = None
     try:
-        accounting = pump(source, wanted.filters, [books, stats, causes, slowest, *together])
+        accounting = pump(source, options.filters, [books, stats, causes, slowest, *shared])
     except RecordingError as error:
         if not books.kept:
             raise
         damage = str(error)
         accounting = books.accounting(source.accounting())
     if not books.kept:
-        which = "no socket in it" if wanted.filters == Filters() else "no socket that passes the filters"
+        which = "no socket in it" if options.filters == Filters() else "no socket that passes the filters"
         raise RecordingError(f"{path} has {which}: there is nothing to report")
     return Recording(path, source.run, accounting, damage, causes, slowest, stats)

@@ -81,16 +81,20 @@ def summary(now: Gathered, changes: Sequence[Case] | None = None) -> list[Chapte
 def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], int]:
     """The causes of all recordings, failures first and the most frequent first; and how many sockets had causes that
     were not kept."""
-    found: dict[Cause, Together] = {}
+    causes_found: dict[Cause, Together] = {}
     rest = 0
     for recording in recordings:
         causes, more = recording.causes.found()
         rest += more
-        for cause, one in causes.items():
-            kept = found.setdefault(cause, Together(0, Counter(), []))
-            examples = [*kept.examples, *((trace, recording) for trace in one.examples)][: recording.causes.examples]
-            found[cause] = Together(kept.count + one.count, kept.comms + one.comms, examples)
-    order = sorted(found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count))
+        for cause, found in causes.items():
+            merged = causes_found.setdefault(cause, Together(0, Counter(), []))
+            examples = [*merged.examples, *((trace, recording) for trace in found.examples)][
+                : recording.causes.examples
+            ]
+            causes_found[cause] = Together(merged.count + found.count, merged.comms + found.comms, examples)
+    order = sorted(
+        causes_found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count)
+    )
     return dict(order), rest
 
 
@@ -180,14 +184,14 @@ class _Reason:
 
 def _by_reason(causes: Iterable[tuple[Cause, Together]]) -> list[_Reason]:
     """Grouped by outcome and reason, the most frequent first."""
-    found: dict[tuple[str, str], _Reason] = {}
-    for cause, one in causes:
+    reasons: dict[tuple[str, str], _Reason] = {}
+    for cause, merged in causes:
         key = cause.outcome, cause.reason
-        kept = found.setdefault(key, _Reason(*key))
-        kept.requests.append(cause.request)
-        kept.count += one.count
-        kept.comms.update(one.comms)
-    return sorted(found.values(), key=lambda one: -one.count)
+        reason = reasons.setdefault(key, _Reason(*key))
+        reason.requests.append(cause.request)
+        reason.count += merged.count
+        reason.comms.update(merged.comms)
+    return sorted(reasons.values(), key=lambda reason: -reason.count)
 
 
 def _what(one: _Reason) -> str:
@@ -279,14 +283,14 @@ def _asker(asker: Asker, facts: Mapping[ProcessKey, object]) -> str:
 
 
 def _changed(changes: Sequence[Case]) -> Iterable[Said]:
-    told = [case for case in changes if case.facts.get("change")]
+    changed = [case for case in changes if case.facts.get("change")]
     for case in changes:
         if case.status in ("warned", "unjudged"):
             yield Said("warn", "The baseline and this page's recordings were not recorded alike:", f"{case.message}.")
-    for case in told:
+    for case in changed:
         mark: Mark = "bad" if case.status == "failed" else "good"
         yield Said(mark, f"{case.name}:", f"{apart(case.message)}.")
-    if not told:
+    if not changed:
         tested = sum("p_holm" in case.facts for case in changes)
         if tested:
             yield Said("good", "Nothing changed beyond noise", f"in {counted(tested, 'comparison')}.")

@@ -77,33 +77,35 @@ def cgroups(gathered: Gathered) -> Listing:
 def modules(gathered: Gathered) -> list[Module]:
     """By requested name, the longest total wait first."""
     runs = [recording.run for recording in gathered.recordings]
-    found = []
+    rows = []
     for alias, asked in gathered.stats.view().modules.items():
         if isinstance(alias, Other):
-            found.append(Module("all others", None, asked))
+            rows.append(Module("all others", None, asked))
         elif alias is None:
-            found.append(Module("a name that inet_create does not request", None, asked))
+            rows.append(Module("a name that inet_create does not request", None, asked))
         else:
-            found.append(Module(alias, module_of(alias, runs), asked))
-    return sorted(found, key=lambda row: -row.asked.blocked_ns)[: 4 * ROWS]
+            rows.append(Module(alias, module_of(alias, runs), asked))
+    return sorted(rows, key=lambda row: -row.asked.blocked_ns)[: 4 * ROWS]
 
 
 def books(recordings: Sequence[Recording]) -> list[tuple[str, list[int]]]:
     """(outcome, sockets of each recording), the terms of the accounting identity that are not 0."""
     accounts = [recording.accounting for recording in recordings]
-    rows = [("entered inet_create or inet6_create", [one.entries for one in accounts])]
-    rows.append(("complete", [one.complete for one in accounts]))
-    rows += _by_reason("incomplete", [one.incomplete for one in accounts])
-    rows += _by_reason("lost", [one.lost for one in accounts])
-    rows.append(("filtered out", [one.filtered for one in accounts]))
-    rows.append(("in flight when it ended", [one.in_flight for one in accounts]))
-    rows.append(("unaccounted for", [one.unaccounted() for one in accounts]))
-    return [(name, counts) for place, (name, counts) in enumerate(rows) if any(counts) or place < 2]
+    rows = [("entered inet_create or inet6_create", [account.entries for account in accounts])]
+    rows.append(("complete", [account.complete for account in accounts]))
+    rows += _by_reason("incomplete", [account.incomplete for account in accounts])
+    rows += _by_reason("lost", [account.lost for account in accounts])
+    rows.append(("filtered out", [account.filtered for account in accounts]))
+    rows.append(("in flight when it ended", [account.in_flight for account in accounts]))
+    rows.append(("unaccounted for", [account.unaccounted() for account in accounts]))
+    return [(name, counts) for index, (name, counts) in enumerate(rows) if any(counts) or index < 2]
 
 
-def _by_reason(what: str, counts: Sequence[Mapping[str, int]]) -> list[tuple[str, list[int]]]:
-    reasons = sorted({reason for one in counts for reason in one})
-    return [(f"{what}: {reason}", [one.get(reason, 0) for one in counts]) for reason in reasons]
+def _by_reason(outcome: str, counts: Sequence[Mapping[str, int]]) -> list[tuple[str, list[int]]]:
+    reasons = sorted({reason for count_by_reason in counts for reason in count_by_reason})
+    return [
+        (f"{outcome}: {reason}", [count_by_reason.get(reason, 0) for count_by_reason in counts]) for reason in reasons
+    ]
 
 
 def _listing(found: Mapping[Any, Counts], row: Callable[[Any, Counts], Share]) -> Listing:

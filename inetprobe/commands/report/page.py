@@ -72,15 +72,15 @@ def render(
     )  # fmt: skip
 
 
-def _cause(cause: Cause, found: in_short.Together) -> dict[str, Any]:
-    traces = [shown(trace, recording) for trace, recording in found.examples]
-    return {"cause": cause, "count": found.count, "by": in_short.names(found.comms, 5), "traces": traces}
+def _cause(cause: Cause, merged: in_short.Together) -> dict[str, Any]:
+    traces = [shown(trace, recording) for trace, recording in merged.examples]
+    return {"cause": cause, "count": merged.count, "by": in_short.names(merged.comms, 5), "traces": traces}
 
 
-def _slowest(now: Gathered, most: int) -> list[ShownTrace]:
-    every = [(trace, one) for one in now.recordings for trace in one.slowest.traces()]
-    every.sort(key=lambda pair: -(pair[0].duration_ns or 0))
-    return [shown(trace, recording) for trace, recording in every[:most]]
+def _slowest(now: Gathered, count: int) -> list[ShownTrace]:
+    traces = [(trace, recording) for recording in now.recordings for trace in recording.slowest.traces()]
+    traces.sort(key=lambda pair: -(pair[0].duration_ns or 0))
+    return [shown(trace, recording) for trace, recording in traces[:count]]
 
 
 def _environment() -> Environment:

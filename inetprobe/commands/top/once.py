@@ -30,14 +30,14 @@ def lines(frame: Picture, tables: Sequence[TableView], rows: int) -> Iterator[st
     """Totals, then each table that has rows, at most ``rows`` of them, and how many more there are."""
     yield from head(frame)
     for table in tables:
-        found = table.sorted(frame, table.sort)
-        if not found:
+        sorted_rows = table.sorted(frame, table.sort)
+        if not sorted_rows:
             continue
         yield ""
         yield f"{table.title}: {table.about}"
-        yield from _table(table, [table.texts(row) for row in found[:rows]])
-        if len(found) > rows:
-            yield f"… {len(found) - rows:,} more"
+        yield from _table(table, [table.texts(row) for row in sorted_rows[:rows]])
+        if len(sorted_rows) > rows:
+            yield f"… {len(sorted_rows) - rows:,} more"
 
 
 def _table(table: TableView, texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _rate(value: float | None) -> str:
     return "" if value is None else f" ({value:,.1f}/s)"
 
 
-def _reasons(what: str, counts: Mapping[str, int]) -> str:
-    some = {reason: count for reason, count in counts.items() if count}
-    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(some.items()))
-    return f"{what} {sum(some.values()):,}" + (f" ({detail})" if detail else "")
+def _reasons(noun: str, counts: Mapping[str, int]) -> str:
+    nonzero = {reason: count for reason, count in counts.items() if count}
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(nonzero.items()))
+    return f"{noun} {sum(nonzero.values()):,}" + (f" ({detail})" if detail else "")

@@ -100,10 +100,10 @@ def _functions(frame: Picture) -> Iterable[Row]:
 
 
 def _kinds(frame: Picture) -> Iterable[Row]:
-    for one, counts in frame.view.kinds.items():
-        latency = frame.view.latencies.get(one)
+    for kind_, counts in frame.view.kinds.items():
+        latency = frame.view.latencies.get(kind_)
         times = (None, None, None) if latency is None else (latency.p50_ns, latency.p99_ns, latency.max_ns)
-        yield one, counts.sockets, frame.rate("kinds", one), counts.failures, *times, counts.blocked_ns
+        yield kind_, counts.sockets, frame.rate("kinds", kind_), counts.failures, *times, counts.blocked_ns
 
 
 def _errnos(frame: Picture) -> Iterable[Row]:
@@ -136,20 +136,20 @@ def _processes(frame: Picture) -> Iterable[Row]:
 
 def _groups(frame: Picture) -> Iterable[Row]:
     """Cgroups by owner: those of one container are one row."""
-    found: dict[Owner | Cgroup | Other, tuple[Counts, float | None]] = {}
+    groups: dict[Owner | Cgroup | Other, tuple[Counts, float | None]] = {}
     names: dict[Owner | Cgroup | Other, str | Other] = {}
     for cgroup, counts in frame.view.cgroups.items():
         # Not by the label, in which ids are cut short.
         owner = owner_of(cgroup).owner if isinstance(cgroup, str) else cgroup
-        one = cgroup if owner == Owner() else owner
-        names[one] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
-        before, rate_before = found.get(one, (Counts(), 0.0))
+        key = cgroup if owner == Owner() else owner
+        names[key] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
+        before, rate_before = groups.get(key, (Counts(), 0.0))
         together = Counts._make([*map(sum, zip(before[:-1], counts[:-1], strict=True)),
                                  max(before.longest_ns, counts.longest_ns)])  # fmt: skip
         now = frame.rate("cgroups", cgroup)
-        found[one] = together, None if now is None or rate_before is None else now + rate_before
-    for one, (counts, a_second) in found.items():
-        yield names[one], counts.sockets, a_second, *_who(counts), counts.longest_ns
+        groups[key] = together, None if now is None or rate_before is None else now + rate_before
+    for key, (counts, per_second) in groups.items():
+        yield names[key], counts.sockets, per_second, *_who(counts), counts.longest_ns
 
 
 def _modules(frame: Picture) -> Iterable[Row]:
