@@ -64,7 +64,7 @@ def stack_options(function: F) -> F:
         click.option(
             "--stack-slow",
             metavar="TIME",
-            help=f"Duration from which --stack takes a creation for slow; 0: all.  [default: {STACK_SLOW}]",
+            help=f"Duration from which a creation counts as slow; 0: all do.  [default: {STACK_SLOW}]",
         ),
     )(function)
 

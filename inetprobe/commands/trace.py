@@ -21,6 +21,8 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
     """Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.
 
+    A socket() that is refused before inet_create (by seccomp, a security module or for bad arguments) leaves no trace.
+
     \b
     Examples:
       inetprobe trace --failed --format line

@@ -21,8 +21,8 @@ Examples:
 @click.option(
     "--kernel",
     metavar="VMLINUZ",
-    help=f"Kernel image with its modules beside it, or a version ({', '.join(kernels.SUITES)}): Debian's kernel of it, "
-    "downloaded into the cache. [default: the kernel of this Debian]",
+    help=f"Kernel image with its modules beside it, or one of {', '.join(kernels.SUITES)}: Debian's kernel of that "
+    "version, downloaded into the cache. [default: the kernel of this Debian]",
 )
 @click.option("--cpus", type=click.IntRange(1, 255), default=2, show_default=True, help="Virtual CPUs.")
 @click.option("--memory", metavar="SIZE", default="3G", show_default=True, help="Memory of the VM, in qemu's notation.")
