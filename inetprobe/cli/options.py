@@ -22,8 +22,8 @@ from inetprobe.trace.pump import Sink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The heading of the filters in --help.
-FILTERS = "Filters (all must match; several values are alternatives; '!VALUE' excludes)"
+#: How filters combine, for the heading of their list.
+FILTERS = "All must match; several values are alternatives; '!VALUE' excludes"
 #: For a command that runs COMMAND: options after COMMAND belong to COMMAND, as with strace.
 COMMAND_LAST = {"allow_interspersed_args": False}
 _REPEATED = {
@@ -115,7 +115,7 @@ class Filtering(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See click.Command."""
-        for title, filters in (("Options", False), (FILTERS, True)):
+        for title, filters in (("Options", False), (f"Filters ({FILTERS[0].lower()}{FILTERS[1:]})", True)):
             section = [
                 param
                 for param in self.get_params(ctx)
