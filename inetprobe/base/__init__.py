@@ -1,1 +1,1 @@
-"""What every room may use and none of them owns: errors, text, words, numbers of the C headers, files."""
+"""Used by every other room: errors, untrusted text, words for people, names of the C headers, files, signals."""

@@ -1,12 +1,13 @@
-"""A cgroup's path → the container, pod and systemd unit it belongs to, from the path alone.
+"""A cgroup's path → the container, pod and systemd unit that it belongs to, from the path alone.
 
-No runtime is asked, so it holds for what is gone, and for a recording of another machine. Names of pods and containers
-are therefore not here: only runtimes know them, behind their sockets, and what a process itself could tell
-(``/proc/PID/environ``) is for its owner's eyes. On cgroup v1 the kernel gives no path that says anything (null).
+No container runtime is asked, so it works for containers that have ended and for recordings of other machines. Names of
+pods and containers are therefore unknown: only the runtimes know them, and the environment of a process
+(``/proc/PID/environ``) is private to its owner. On cgroup v1 records have no usable path (null).
 
-How each builds its paths: systemd.slice(5), systemd.scope(5) and "Control Group APIs and Delegation"; the kubelet's
-cgroup manager (pkg/kubelet/cm, both drivers); runc's and crun's ``systemd`` and ``cgroupfs`` managers with the prefixes
-``docker``, ``cri-containerd``, ``crio``, ``libpod``; lxc.container.conf(5); systemd-nspawn(1), systemd-machined(8).
+Sources for how each runtime builds its paths: systemd.slice(5), systemd.scope(5) and "Control Group APIs and
+Delegation"; the kubelet's cgroup manager (pkg/kubelet/cm, both drivers); runc's and crun's ``systemd`` and ``cgroupfs``
+managers with the prefixes ``docker``, ``cri-containerd``, ``crio``, ``libpod``; lxc.container.conf(5); systemd-
+nspawn(1), systemd-machined(8).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-#: Runtimes by the prefix that their scopes have.
+#: Runtimes by the prefix of their scopes.
 RUNTIMES = {
     "docker": "docker",
     "cri-containerd": "containerd",
@@ -25,12 +26,12 @@ RUNTIMES = {
     "libpod": "podman",
     "libpod-payload": "podman",
 }
-# Runtimes by the folder that their containers stand in, with the cgroupfs driver.
+# Runtimes by the parent folder of their containers, with the cgroupfs driver.
 _FOLDERS = {"docker": "docker", "libpod_parent": "podman", "buildkit": "buildkit", "garden": "garden"}
 
 _ID = r"[0-9a-f]{64}"
 _PREFIXED = re.compile(rf"({'|'.join(sorted(RUNTIMES, key=len, reverse=True))})-({_ID})(?:\.scope)?")
-_BARE = re.compile(rf"(?:{_ID}|[0-9a-f]{{32}}-[0-9]{{8,}})")  # the latter are Amazon ECS's on Fargate
+_BARE = re.compile(rf"(?:{_ID}|[0-9a-f]{{32}}-[0-9]{{8,}})")  # the latter form is that of Amazon ECS on Fargate
 _IN_BUILDKIT = re.compile(r"[a-z0-9]{25}")
 _IN_GARDEN = re.compile(r"[0-9a-f-]{20,}")
 # A static pod's uid is a hash.
@@ -43,18 +44,17 @@ _UNIT = re.compile(r".+\.(?:service|scope|socket|mount|swap)")
 _USER = re.compile(r"user(?:-([0-9]+)\.slice|@([0-9]+)\.service)")
 _THREE = re.compile(r"(.+\.slice):([^:]+):([^:]+)")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
-_SHORT = 8  # characters of an id that are shown: runtimes take a beginning for the whole, too
+_SHORT = 8  # characters of an id that are shown: runtimes accept a prefix of an id
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What a cgroup belongs to; whatever its path does not say is None.
+    """The owner of a cgroup; members that the path does not tell are None.
 
-    ``container`` is the runtime's id, or the name of an LXC container, of a systemd-nspawn or libvirt machine;
-    ``runtime`` who runs it: docker, containerd, podman, cri-o, lxc, systemd-nspawn, libvirt, buildkit or garden.
-    ``pod`` is the Kubernetes pod's uid. ``unit`` is the innermost systemd service or scope, ``slice`` the innermost
-    slice; within a container that has a systemd of its own they are those of the container's. ``user`` is the uid whose
-    session or user manager it is.
+    ``container`` is the runtime's id, or the name of an LXC container or of a systemd-nspawn or libvirt machine.
+    ``runtime`` is docker, containerd, podman, cri-o, lxc, systemd-nspawn, libvirt, buildkit or garden. ``pod`` is the
+    uid of the Kubernetes pod. ``unit`` is the innermost systemd service or scope and ``slice`` the innermost slice; in
+    a container that runs systemd they are those inside. ``user`` is the uid that owns the session or user manager.
     """
 
     container: str | None = None
@@ -66,11 +66,11 @@ class Owner:
 
     @property
     def owner(self) -> Owner:
-        """Without what differs within one container: what to count by."""
+        """The owner without what differs within one container: the key to count by."""
         return Owner(self.container, self.runtime, self.pod) if self.container or self.pod else self
 
     def label(self) -> str | None:
-        """A few words for people, ids cut to 8 characters; None if there are none to say."""
+        """The owner in a few words, ids cut to 8 characters; None if nothing is known."""
         words = []
         if self.pod is not None:
             words.append(f"pod {self.pod[:_SHORT]}")
@@ -86,48 +86,48 @@ class Owner:
         return " ".join(words) or None
 
 
-# A stranger's paths may have 16 kB each.
+# Bounded: each path may have 16 kB, and untrusted recordings choose them.
 @lru_cache(maxsize=1024)
 def owner_of(path: str | None) -> Owner:
-    """Whose cgroup ``path`` is, a path below the cgroup mount as records have it; nobody's for None and ``/``."""
-    found = Owner()
+    """The owner of the cgroup ``path`` below the cgroup mount, as in records; an empty Owner for None and ``/``."""
+    owner = Owner()
     parent = ""
     for folder in (path or "").split("/"):
-        # A kubelet with systemd's driver and a containerd with the other make one folder of three names.
-        three = _THREE.fullmatch(folder)
-        for part in three.groups() if three else (folder,):
+        # A kubelet with the systemd driver and a containerd with the cgroupfs driver name one folder SLICE:PREFIX:NAME.
+        triple = _THREE.fullmatch(folder)
+        for part in triple.groups() if triple else (folder,):
             if part:
-                found = _further(found, parent, part)
+                owner = _descend(owner, parent, part)
                 parent = part
-    return found
+    return owner
 
 
-def _further(found: Owner, parent: str, part: str) -> Owner:
-    """What is known one folder further in."""
+def _descend(outer: Owner, parent: str, part: str) -> Owner:
+    """The owner of the folder ``part`` in ``parent``, a folder of the owner ``outer``."""
     pod = _POD.fullmatch(part)
     if pod:
-        slice_ = part if part.endswith(".slice") else found.slice
-        return replace(found, pod=pod[1].replace("_", "-"), container=None, runtime=None, unit=None, slice=slice_)
-    container = _container(found, parent, part)
+        slice_ = part if part.endswith(".slice") else outer.slice
+        return replace(outer, pod=pod[1].replace("_", "-"), container=None, runtime=None, unit=None, slice=slice_)
+    container = _container(outer, parent, part)
     if container is not None:
         name, runtime = container
-        outside = None if found.container else found.unit
-        return replace(found, container=name, runtime=runtime, unit=outside, user=found.user)
+        outside = None if outer.container else outer.unit
+        return replace(outer, container=name, runtime=runtime, unit=outside, user=outer.user)
     if part.endswith(".slice"):
-        found = replace(found, slice=part)
+        outer = replace(outer, slice=part)
     elif _UNIT.fullmatch(part):
-        found = replace(found, unit=part)
+        outer = replace(outer, unit=part)
     user = _USER.fullmatch(part)
-    return replace(found, user=int((user[1] or user[2])[:10])) if user else found
+    return replace(outer, user=int((user[1] or user[2])[:10])) if user else outer
 
 
-def _container(found: Owner, parent: str, part: str) -> tuple[str, str | None] | None:
-    """(id or name, runtime) if the folder is a container's."""
+def _container(outer: Owner, parent: str, part: str) -> tuple[str, str | None] | None:
+    """(id or name, runtime) if the folder belongs to a container, else None."""
     prefixed = _PREFIXED.fullmatch(part)
     if prefixed:
         return prefixed[2], RUNTIMES[prefixed[1]]
     if _BARE.fullmatch(part):
-        # A pod's folder does not say who runs what is in it.
+        # The folder of a pod does not tell the runtime of its containers.
         return part, RUNTIMES.get(parent) or _FOLDERS.get(parent)
     own = {"buildkit": _IN_BUILDKIT, "garden": _IN_GARDEN}.get(parent)
     if own is not None and own.fullmatch(part):
@@ -136,7 +136,7 @@ def _container(found: Owner, parent: str, part: str) -> tuple[str, str | None] |
         named = pattern.fullmatch(part)
         if named:
             return _unescaped(named[1]), runtime
-    if parent == "lxc" and found == Owner():
+    if parent == "lxc" and outer == Owner():
         return part, "lxc"
     machine = _MACHINE.fullmatch(part)
     if machine:

@@ -1,11 +1,11 @@
-"""Every error inetprobe reports on purpose, and the exit status each one ends a command with.
+"""All deliberate errors of inetprobe, and the exit status with which each ends a command.
 
 ::
 
-    InetprobeError            125  inetprobe itself failed (the base: never raised bare where a child fits)
+    InetprobeError            125  inetprobe itself failed (the base class: raised only if no subclass fits)
     ├── UsageError              2  the command line or a file's option is wrong
     ├── HostError               3  this machine cannot be traced
-    ├── RecordingError          4  a recording is empty, damaged, foreign or lossy
+    ├── RecordingError          4  a recording is empty, damaged, lossy or of another format
     ├── TraceError              4  a record does not describe a well-formed call trace
     ├── VmError               125  the throwaway VM could not be prepared or died
     └── CommandError      126/127  COMMAND cannot be run / was not found
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import errno
 
-#: What writing fails with where the place that is written to is full.
+#: Errnos of a write to a full disk, quota or file size limit.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 EXIT_OK = 0
@@ -38,25 +38,25 @@ class InetprobeError(Exception):
 
 
 class UsageError(InetprobeError):
-    """A command line, a filter or an option in a file that cannot be understood."""
+    """A command line, a filter or an option in a file is wrong."""
 
     exit_code = EXIT_USAGE
 
 
 class HostError(InetprobeError):
-    """This machine cannot be traced: the message says why and what to do."""
+    """This machine cannot be traced; the message says why and what to do."""
 
     exit_code = EXIT_HOST
 
 
 class RecordingError(InetprobeError):
-    """A recording that is empty, damaged, of a foreign format, or lossy."""
+    """A recording is empty, damaged, lossy or of another format."""
 
     exit_code = EXIT_RECORDING
 
 
 class TraceError(RecordingError):
-    """A record whose calls do not nest: it is reported, never shown as a trace."""
+    """The calls of a record do not nest: it is reported, never shown as a trace."""
 
 
 class VmError(InetprobeError):

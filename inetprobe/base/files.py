@@ -1,4 +1,4 @@
-"""A file that is there when it is whole: written under another name beside it, then renamed."""
+"""Files that appear only when they are complete, and errors for files that cannot be written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from inetprobe.base.errors import InetprobeError
 
 
 class WholeFile:
-    """Bytes on their way into ``path``; ``-`` is stdout. What is no regular file (a pipe, ``/dev/null``) gets them as
-    they come.
+    """A file that is written under a temporary name beside ``path`` and renamed by ``finish``.
 
-    Raises InetprobeError, one sentence, wherever it cannot be written.
+    ``-`` is stdout; it and paths that are not regular files (a pipe, ``/dev/null``) are written directly. Raises
+    InetprobeError if it cannot be written.
     """
 
     def __init__(self, path: str) -> None:
@@ -36,8 +36,8 @@ class WholeFile:
         path = Path(self._name)
         if path.exists() and not path.is_file():
             return path.open("wb")
-        path = path.resolve()  # a link stays one, and its target is replaced
-        # What is there decides who may read what replaces it, else the umask does.
+        path = path.resolve()  # of a symbolic link, the target is replaced
+        # An existing file keeps its permissions; a new one gets them from the umask.
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
         number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
         self._temporary, self._final = Path(temporary), path
@@ -45,7 +45,7 @@ class WholeFile:
         return os.fdopen(number, "wb", buffering=1 << 20)
 
     def finish(self) -> None:
-        """The output is whole: it gets its name."""
+        """Completes the output and gives it its name."""
         with self.writing():
             self.file.flush()
             if self._name != "-":
@@ -55,26 +55,24 @@ class WholeFile:
                 self._temporary = None
 
     def discard(self) -> None:
-        """Leaves no file behind; harmless after ``finish``."""
+        """Removes the temporary file; does nothing after ``finish``."""
         if self._temporary is not None:
-            with contextlib.suppress(OSError):  # the disk is full: it is about to be removed
+            with contextlib.suppress(OSError):  # such as a full disk: the file is removed in any case
                 self.file.close()
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """What is written within fails with one sentence of ours; a closed pipe stays a closed pipe."""
+        """Turns any OSError of the block but BrokenPipeError into InetprobeError."""
         try:
             yield
         except BrokenPipeError:
             raise
         except OSError as error:
-            if self._name == "-":
-                raise InetprobeError(
-                    f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere"
-                ) from None
-            raise cannot_write("export", self._name, error) from None
+            raise (
+                cannot_write_stdout(error) if self._name == "-" else cannot_write("export", self._name, error)
+            ) from None
 
 
 def _umask() -> int:
@@ -85,27 +83,33 @@ def _umask() -> int:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A recording's file, open for writing: it is opened with all privileges, and Arrow is loaded without."""
+    """The open file of a recording: opened before privileges are dropped, and long before Arrow is imported."""
 
     path: Path
     file: FileIO
 
     @classmethod
     def create(cls, path: Path) -> OutputFile:
-        """Makes or empties ``path``. Raises InetprobeError."""
+        """Creates or truncates ``path``. Raises InetprobeError."""
         try:
             return cls(path, path.open("wb", buffering=0))
         except OSError as error:
             raise cannot_write("recording", path, error) from None
 
 
-def cannot_write(what: str, path: Path | str, error: OSError) -> InetprobeError:
-    """The one sentence for what cannot be written."""
+def cannot_write(noun: str, path: Path | str, error: OSError) -> InetprobeError:
+    """The error for a file that cannot be written; ``noun`` says what it holds, such as ``recording``."""
     return InetprobeError(
-        f"the {what} {path} cannot be written: {error.strerror or error}: name another file or make room"
+        f"the {noun} {path} cannot be written: {error.strerror or error}: name another file or make room"
     )
 
 
-def same_file(one: Path, other: Path) -> bool:
-    """Do both paths lead to one file that is there?"""
-    return one.exists() and other.exists() and one.samefile(other)
+def cannot_write_stdout(error: OSError) -> InetprobeError:
+    """The same for stdout."""
+    return InetprobeError(f"stdout cannot be written: {error.strerror or error}: make room, or write it elsewhere")
+
+
+def same_file(path: Path | str, *others: Path | str) -> bool:
+    """Does ``path`` lead to the same existing file as one of ``others``?"""
+    path = Path(path)
+    return path.exists() and any(other.exists() and path.samefile(other) for other in map(Path, others))

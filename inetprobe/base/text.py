@@ -1,6 +1,6 @@
-"""Bytes from strangers as text: lossless for data, harmless for a terminal.
+"""Untrusted bytes as text: lossless for data, harmless for a terminal.
 
-A ``comm`` is any 15 bytes its owner liked. ``decode`` keeps valid UTF-8, doubles a backslash and writes every other
+A ``comm`` is any 15 bytes. ``decode`` keeps valid UTF-8, doubles a backslash and writes every other
 byte as ``\\xNN``, so that two different names never look the same; ``encode`` is its exact inverse. ``printable``
 goes further for a terminal: nothing that moves the cursor, changes colour or reorders text survives.
 """

@@ -1,8 +1,8 @@
 """The C headers' names of families, socket types, protocols and errnos, both ways.
 
 Sources: include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h and in6.h and
-include/uapi/asm-generic/errno*.h (Linux 6.12). The tables are ours and not the ``socket`` module's, so that a recording
-reads the same everywhere.
+include/uapi/asm-generic/errno*.h (Linux 6.12). The ``socket`` module is not used, so that a
+recording reads the same everywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno as _errno
 from collections.abc import Mapping
 
 from inetprobe.base.errors import UsageError
+from inetprobe.base.words import did_you_mean
 
 _FAMILY_ORDER = (
     "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
@@ -44,7 +45,7 @@ PROTOCOLS: Mapping[int, str] = {
     int(number): f"IPPROTO_{name}" for name, number in (pair.split("=") for pair in _PROTOCOL_NUMBERS.split())
 }
 
-# Python has a number's later alias for some; the kernel's headers have these.
+# For some numbers errno.errorcode has an alias; these are the names of the kernel's headers.
 ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
 
 _ALIASES = {
@@ -57,18 +58,19 @@ _ALIASES = {
     "IPPROTO_ICMP6": 58,
 }
 _PREFIXES = {"family": ("AF_", "PF_"), "type": ("SOCK_",), "protocol": ("IPPROTO_",), "errno": ("",)}
+_EXAMPLES = {"family": "AF_INET", "type": "SOCK_STREAM", "protocol": "IPPROTO_TCP", "errno": "EPERM"}
 _TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ERRNOS}
 
 
 def errno_name(number: int) -> str:
-    """``"EPERM"`` for 1; a number the C headers have no name for stays a number (``"524"``)."""
+    """``"EPERM"`` for 1; a number without a name in the C headers as a number (``"524"``)."""
     return ERRNOS.get(number, str(number))
 
 
 def parse(kind: str, text: str) -> int:
     """The number of a ``family``, ``type``, ``protocol`` or ``errno`` given by name or number, in any case.
 
-    ``inet``, ``AF_INET``, ``PF_INET`` and ``2`` are one family. Raises UsageError, which names the nearest known names.
+    ``inet``, ``AF_INET``, ``PF_INET`` and ``2`` are the same family. Raises UsageError, which suggests similar names.
     """
     word = text.strip()
     try:
@@ -77,7 +79,7 @@ def parse(kind: str, text: str) -> int:
         pass
     else:
         if not -(1 << 31) <= number < 1 << 31:
-            raise UsageError(f"{kind} {word[:20]}… is beyond a C int")
+            raise UsageError(f"{kind} {word[:20]}… does not fit into a C int")
         return number
     known = {name.upper(): number for number, name in _TABLES[kind].items()} | _ALIASES
     for prefix in _PREFIXES[kind]:
@@ -89,11 +91,7 @@ def parse(kind: str, text: str) -> int:
 
 
 def _nearest(kind: str, word: str) -> str:
-    import difflib
-
     prefix = _PREFIXES[kind][0]
-    short = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
-    close = difflib.get_close_matches(word.lower().removeprefix(prefix.lower()), short, n=3)
-    if not close:
-        return f": give a name such as {next(iter(_TABLES[kind].values()))}, or a number"
-    return ": did you mean " + " or ".join(short[name] for name in close) + "?"
+    names = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
+    otherwise = f"give a name such as {_EXAMPLES[kind]}, or a number"
+    return f": {did_you_mean(word.lower().removeprefix(prefix.lower()), names, otherwise, most=3)}"

@@ -1,14 +1,14 @@
-"""What the two text sinks share: times, durations and requests as people read them."""
+"""Times, durations, counts and corrections as people read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 
 def duration(ns: int | None) -> str:
-    """Three digits and a unit; ``?`` where the end was not seen."""
+    """Nanoseconds with three digits and a unit, ``1.5µs``; ``?`` for None, where the end was not seen."""
     if ns is None:
         return "?"
     for limit, scale, unit in ((10**3, 1, "ns"), (10**6, 10**3, "µs"), (10**9, 10**6, "ms")):
@@ -18,28 +18,28 @@ def duration(ns: int | None) -> str:
 
 
 def clock(ns: int) -> str:
-    """UTC time of day to the microsecond of nanoseconds since the epoch."""
+    """Nanoseconds since the epoch as UTC time of day with microseconds."""
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%H:%M:%S") + f".{ns % 10**9 // 1000:06}"
 
 
 def name(table: Mapping[int, str], number: int | None) -> str:
-    """The C headers' name, or the number; ``-`` for none."""
+    """The name of ``number`` in the C headers, or the number; ``-`` for None."""
     return "-" if number is None else table.get(number, str(number))
 
 
 def rfc3339(ns: int) -> str:
-    """UTC with nine digits, of nanoseconds since the epoch."""
+    """Nanoseconds since the epoch as RFC 3339 in UTC, with nine digits."""
     return f"{second(ns // 10**9)}.{ns % 10**9:09}Z"
 
 
 @lru_cache(maxsize=1024)
 def second(seconds: int) -> str:
-    """UTC to the second, without a zone, of seconds since the epoch."""
+    """Seconds since the epoch as UTC date and time without a zone."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def tree_branches(depths: Sequence[int], index: int) -> str:
-    """The box drawing before entry ``index`` of a tree told by depths: at each one, does a later entry hang there?"""
+    """The box drawing before entry ``index`` of a tree in preorder, given the depth of each entry."""
     depth = depths[index]
     parts = []
     for level in range(1, depth + 1):
@@ -49,13 +49,25 @@ def tree_branches(depths: Sequence[int], index: int) -> str:
     return "".join(parts)
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
     """``1 socket``, ``1,234 sockets``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
-    """``ring_full 12, no_state 3``: the most first."""
+    """``ring_full 12, no_state 3``: the largest count first."""
     return ", ".join(
         f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
+
+
+def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], otherwise: str, most: int = 1) -> str:
+    """``did you mean udp?``, or with ``most`` above 1 ``did you mean udp or icmp?``; ``otherwise`` if nothing is close.
+
+    A mapping is from each known word to how the user should read it.
+    """
+    import difflib  # only once a user has mistyped
+
+    spellings = known if isinstance(known, Mapping) else {name: name for name in known}
+    close = difflib.get_close_matches(word, spellings, n=most)
+    return f"did you mean {' or '.join(spellings[name] for name in close)}?" if close else otherwise

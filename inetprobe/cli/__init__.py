@@ -1,1 +1,1 @@
-"""What the commands share: the click group, options, a live run."""
+"""What the commands share: the click group, options, live runs, progress, completion."""

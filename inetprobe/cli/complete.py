@@ -1,4 +1,4 @@
-"""What a shell completes a filter's value to."""
+"""Completion of filter values in a shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from inetprobe.base.uapi import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 
-#: A file by name, completed as such; whether it can be read is told by whoever reads it.
+#: A file name, completed as such; its reader reports a file that cannot be read.
 FILE = click.Path(readable=False)
 
 _PREFIXES = {"family": "AF_", "type": "SOCK_", "protocol": "IPPROTO_"}
@@ -19,34 +19,34 @@ def _lower(names: list[str]) -> list[str]:
     return sorted(name.partition("_")[2].lower() for name in names)
 
 
-def _known(kind: str) -> list[str]:
-    if kind == "family":
+def _known(filter_name: str) -> list[str]:
+    if filter_name == "family":
         return [*_lower(list(FAMILIES.values())), "all"]
-    if kind == "type":
+    if filter_name == "type":
         return _lower(list(TYPES.values()))
-    if kind == "protocol":
+    if filter_name == "protocol":
         return _lower(list(PROTOCOLS.values()))
-    if kind == "errno":
+    if filter_name == "errno":
         return sorted(ERRNOS.values())
-    return sorted(user.pw_name for user in pwd.getpwall()) if kind == "uid" else []
+    return sorted(user.pw_name for user in pwd.getpwall()) if filter_name == "uid" else []
 
 
 def value(_context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The values of the filter ``parameter`` (``filter_family``) that go on from ``incomplete``, which may have others
-    before a comma, and a ``!``; in any case, and with the C headers' prefix too."""
-    kind = str(parameter.name).removeprefix("filter_")
+    """The values of the filter ``parameter`` (such as ``filter_family``) that begin with ``incomplete``: also after
+    other values and a comma, after ``!``, in any case, and with the C headers' prefix."""
+    filter_name = str(parameter.name).removeprefix("filter_")
     before, comma, word = incomplete.rpartition(",")
     bare = word.removeprefix("!")
     mark = word[: len(word) - len(bare)]
-    names = _known(kind)
-    prefix = _PREFIXES.get(kind, "")
+    names = _known(filter_name)
+    prefix = _PREFIXES.get(filter_name, "")
     if prefix and bare.upper().startswith(prefix):
         names = [prefix + name.upper() for name in names if name != "all"]
-    found = [name for name in names if name.lower().startswith(bare.lower())]
-    return [CompletionItem(f"{before}{comma}{mark}{name}") for name in found]
+    matches = [name for name in names if name.lower().startswith(bare.lower())]
+    return [CompletionItem(f"{before}{comma}{mark}{name}") for name in matches]
 
 
 def side(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """``--stack``'s words, which may have others before a comma."""
+    """The values of ``--stack``, also after another value and a comma."""
     before, comma, word = incomplete.rpartition(",")
     return [CompletionItem(f"{before}{comma}{name}") for name in ("user", "kernel") if name.startswith(word.lower())]

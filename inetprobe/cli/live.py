@@ -16,8 +16,9 @@ import click
 
 from inetprobe.base.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EXIT_NOT_FOUND, CommandError, UsageError
 from inetprobe.base.files import OutputFile
+from inetprobe.base.signals import handled
 from inetprobe.cli import complete
-from inetprobe.cli.options import probe_options
+from inetprobe.cli.options import options, probe_options
 from inetprobe.cli.terminal import say
 from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host import privileges
@@ -39,45 +40,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def live_options(function: F) -> F:
     """The options of every live command; they arrive as keywords of ``run_live``."""
-    options = [
-        click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
-        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
+    return options(
+        click.option("--duration", metavar="TIME", help="Stop after this time, such as 10s."),
+        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never gets EPERM."),
         *probe_options(RING_SIZE),
-        click.option(
-            "--also", multiple=True, metavar="FUNCTION[,…]", help="Show calls of these kernel functions, too."
-        ),
-        click.option("--sock", is_flag=True, help="Show the fields of each inet_sock that was made, too."),
-        click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
+        click.option("--also", multiple=True, metavar="FUNCTION[,…]", help="Also trace these kernel functions."),
+        click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
         click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
-    ]
-    decorated: Any = function
-    for option in reversed(options):
-        decorated = option(decorated)
-    result: F = decorated
-    return result
+    )(function)
 
 
 def stack_options(function: F) -> F:
     """Those of the commands that show a trace; they arrive as keywords of ``run_live``, too."""
-    options = [
+    return options(
         click.option(
             "--stack",
             multiple=True,
             metavar="user|kernel[,…]",
-            help="Show who called, where a creation failed or was slow.",
+            help="Show the call stack of creations that failed or were slow.",
             shell_complete=complete.side,
         ),
         click.option(
             "--stack-slow",
             metavar="TIME",
-            help=f"What takes as long has a stack, too; 0: all.  [default: {STACK_SLOW}]",
+            help=f"Duration from which a creation counts as slow; 0: all do.  [default: {STACK_SLOW}]",
         ),
-    ]
-    decorated: Any = function
-    for option in reversed(options):
-        decorated = option(decorated)
-    result: F = decorated
-    return result
+    )(function)
 
 
 def wanted_stacks(stack: Sequence[str], slow: str | None) -> StackOptions | None:
@@ -124,9 +113,9 @@ def run_live(
     seconds = None if duration is None else parse_duration(duration) / 1e9
     child = _hold(command, user, silent=silent)
     tell = say(quiet)
-    options = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, stacks, verbose=verbose)
+    live = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, stacks, verbose=verbose)
     try:
-        with _interruptible() as stop, LiveSource(options, child, tell, stop.check) as source:
+        with _interruptible() as stop, LiveSource(live, child, tell, stop.check) as source:
             file = None if output is None else OutputFile.create(Path(output))
             sinks = open_sinks(source.run, file)
             importlib.import_module("numpy.ma")  # numpy itself leaves that to the first np.unique()
@@ -172,12 +161,8 @@ class _Stop:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[_Stop]:
     stop = _Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled((signal.SIGINT, signal.SIGTERM), stop):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _kept(user: str | None, stacks: StackOptions | None) -> frozenset[int]:

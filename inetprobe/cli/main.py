@@ -1,4 +1,4 @@
-"""The command line: a click group, a file a command, each imported only when it is run."""
+"""The command line: a click group whose commands are imported only when they run."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from click.shell_completion import CompletionItem
 
 from inetprobe import __version__
 from inetprobe.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, FULL, InetprobeError
+from inetprobe.base.files import cannot_write_stdout
 from inetprobe.base.text import printable
+from inetprobe.base.words import did_you_mean
 from inetprobe.cli.extras import missing_extra
 from inetprobe.cli.terminal import _forget_stdout, _leave_quietly, _open_what_is_closed, _say, no_library_threads
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
 _HELPS = {
-    "trace": "Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.",
-    "top": "Who makes sockets, what fails and what is slow: tables that live.",
-    "record": "Record inet sockets as this kernel makes them, and print nothing but notes.",
-    "replay": "Show a recording again: no kernel, no root, no bcc.",
+    "trace": "Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.",
+    "top": "Live tables of who creates sockets, what fails and what is slow.",
+    "record": "Record the inet sockets that this kernel creates, and print only notes.",
+    "replay": "Show a recording; this needs no root, no bcc and no traceable kernel.",
     "explain": "Say what socket() would do: the calls, the errno, why, and what would change it.",
-    "check": "Hold every trace of recordings against the model, and the recordings against budgets and an older one.",
-    "report": "Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, "
-    "and why.",
-    "export": "Write a recording for other tools.",
-    "query": "Ask recordings in SQL, with DuckDB inside.",
+    "check": "Check recordings against the model, against budgets and against an older recording.",
+    "report": "Make one HTML page of recordings: what failed, what was slow, what was autoloaded, and why.",
+    "export": "Convert a recording for other tools.",
+    "query": "Query recordings in SQL, using DuckDB.",
     "serve": "Serve exact counts of this kernel's inet sockets to Prometheus.",
-    "doctor": "Can this machine be traced?",
+    "doctor": "Check whether this machine can be traced.",
     "vm": "Run 'inetprobe ARGS...' in a throwaway VM.",
-    "completion": "Print what makes a shell complete commands, options and the filters' values.",
+    "completion": "Print a script that makes a shell complete commands, options and filter values.",
 }
 _COMMANDS = tuple(_HELPS)
-#: The shell's script asks through it.
+#: The environment variable through which the shell's completion script asks.
 COMPLETE_VARIABLE = "_INETPROBE_COMPLETE"
 
 
 class _Lazy(click.Group):
-    """``replay`` must not import bcc, nor ``trace`` pyarrow."""
+    """Imports a command when it is looked up: ``replay`` must not import bcc, nor ``trace`` pyarrow."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -51,41 +52,58 @@ class _Lazy(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0].isalpha() and args[0] not in _COMMANDS and not ctx.resilient_parsing:
+            hint = did_you_mean(args[0], _COMMANDS, f"give one of {', '.join(_COMMANDS)}")
+            ctx.fail(f"No such command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_HELPS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [CompletionItem(name, help=text) for name, text in _HELPS.items() if name.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        names = [CompletionItem(name, help=text) for name, text in _HELPS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # here, since click itself would make it exit status 1
+        except BrokenPipeError:  # caught here, since click itself would exit with status 1
             _leave_quietly()
 
 
 def _module_of(name: str) -> str:
-    """``commands/NAME.py``, or ``command.py`` in the package of that name."""
-    found = importlib.util.find_spec(f"inetprobe.commands.{name}")
-    assert found is not None
-    return f"{found.name}.command" if found.submodule_search_locations else found.name
+    """The module of ``commands/NAME.py``, or of ``commands/NAME/command.py``."""
+    spec = importlib.util.find_spec(f"inetprobe.commands.{name}")
+    assert spec is not None
+    return f"{spec.name}.command" if spec.submodule_search_locations else spec.name
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="inetprobe")
 def cli() -> None:
-    """Live call traces of how inet sockets come to be: why socket() failed, and why it was slow."""
+    """Trace how the Linux kernel creates inet sockets: why socket() failed, and why it was slow."""
+
+
+def _say_usage(error: click.ClickException) -> None:
+    """click's error as a sentence like ours, with the command whose --help describes the right usage."""
+    message = error.format_message()
+    if "\n" in message:  # inetprobe without a command: the whole help
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    path = "inetprobe" if context is None else context.command_path
+    _say(f"inetprobe: {printable(message.rstrip('.'))} (see {path} --help)")
 
 
 def main() -> None:
-    """The console script: every error of ours is one sentence and its exit status."""
+    """The console script: each deliberate error becomes one sentence on stderr and its exit status."""
     _open_what_is_closed()
     try:
         sys.exit(cli.main(prog_name="inetprobe", complete_var=COMPLETE_VARIABLE, standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        _say_usage(error)
         sys.exit(error.exit_code)
     except InetprobeError as error:
         _say(f"inetprobe: {printable(str(error))}")
@@ -101,6 +119,6 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL or error.filename is not None:
             raise
-        _say(f"inetprobe: stdout cannot be written: {error.strerror}: make room, or write it elsewhere")
+        _say(f"inetprobe: {cannot_write_stdout(error)}")
         _forget_stdout()
         sys.exit(EXIT_FAILED)

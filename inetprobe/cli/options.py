@@ -22,21 +22,35 @@ from inetprobe.trace.pump import Sink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: What holds of all filters alike, for the head of their list.
-FILTERS = "All must hold; values of one are alternatives, !VALUE negates"
-#: For a command that runs another one: what follows COMMAND is its own, as with strace.
+#: How filters combine, for the heading of their list.
+FILTERS = "All must match; several values are alternatives; '!VALUE' excludes"
+#: For a command that runs COMMAND: options after COMMAND belong to COMMAND, as with strace.
 COMMAND_LAST = {"allow_interspersed_args": False}
 _REPEATED = {
-    "pid": (("--pid", "-p"), "process id"),
-    "comm": (("--comm",), "command name, or a pattern such as 'nginx*'"),
-    "uid": (("--uid",), "user id or name"),
-    "cgroup": (("--cgroup",), "cgroup path, with everything below it"),
-    "netns": (("--netns",), "network namespace: inode, net:[…] or a /proc/PID/ns/net path"),
-    "family": (("--family",), "inet, inet6, unix, …, or all"),
-    "type": (("--type",), "stream, dgram, raw, …"),
-    "protocol": (("--protocol",), "tcp, udp, icmp, sctp, … or a number"),
-    "errno": (("--errno",), "EPERM, EPROTONOSUPPORT, …"),
+    "pid": (("--pid", "-p"), "Only this process ID."),
+    "comm": (("--comm",), "Only this command name, or a pattern such as 'nginx*'."),
+    "uid": (("--uid",), "Only this user ID or name."),
+    "cgroup": (("--cgroup",), "Only this cgroup path and everything below it."),
+    "netns": (("--netns",), "Only this network namespace: inode, net:[…] or a /proc/PID/ns/net path."),
+    "family": (("--family",), "Only this family: inet, inet6, unix, …, or all families."),
+    "type": (("--type",), "Only this socket type: stream, dgram, raw, …"),
+    "protocol": (
+        ("--protocol",),
+        "Only this protocol as passed to socket(), mostly ip (0): tcp, udp, sctp, … or a number.",
+    ),
+    "errno": (("--errno",), "Only this errno, or an unseen outcome: EPERM, EPROTONOSUPPORT, …"),
 }
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator made of several options, which --help lists in this order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
 
 
 _PAGE = 4096
@@ -45,9 +59,9 @@ _SIZE = re.compile(r"(\d{1,10})\s*(?:([kmg]?)(?:i?b)?)", re.IGNORECASE | re.ASCI
 
 
 def parse_size(word: str) -> int:
-    """Bytes of ``8MiB``, ``1M``, ``64k``, ``8388608``: a suffix counts by 1024 with and without its i.
+    """Bytes of ``8MiB``, ``1M``, ``64k`` or ``8388608``: suffixes are powers of 1024, with or without the i.
 
-    Raises UsageError for what is no size of a ring: a power of two from a page to 1 GiB.
+    Raises UsageError unless it is a valid size of a ring buffer: a power of two from one page to 1 GiB.
     """
     match = _SIZE.fullmatch(word.strip())
     if match is None:
@@ -62,23 +76,23 @@ def parse_size(word: str) -> int:
 
 
 def _ring_size(context: click.Context, _option: click.Parameter, value: str) -> int:
-    return 0 if context.resilient_parsing else parse_size(value)  # while it is completed, it may be half a word
+    return 0 if context.resilient_parsing else parse_size(value)  # half-typed during completion
 
 
 def probe_options(ring_size: int) -> list[Callable[[F], F]]:
-    """How the probes are set, for whatever sets some; ``ring_size`` is the default, in bytes."""
+    """The options of every command that attaches probes; ``ring_size`` is the default, in bytes."""
     return [
         click.option(
             "--mechanism",
             type=click.Choice(["auto", "kprobe", "fentry"]),
             default="auto",
             show_default=True,
-            help="How to attach; auto: fentry where the kernel has it.",
+            help="How to attach the probes; auto: fentry where the kernel has it.",
         ),
         click.option(
             "--maxactive",
             type=click.IntRange(1, 4096),
-            help="Threads inside one function before a kretprobe misses returns.  [default: all, up to 4096]",
+            help="Concurrent calls of a function that its kretprobe can follow.  [default: all, up to 4096]",
         ),
         click.option(
             "--ring-size",
@@ -86,32 +100,35 @@ def probe_options(ring_size: int) -> list[Callable[[F], F]]:
             default=f"{ring_size >> 20}MiB",
             show_default=True,
             callback=_ring_size,
-            help="The ring buffer's: a power of two, such as 8MiB or a number of bytes.",
+            help="Size of the ring buffer: a power of two, such as 8MiB or a number of bytes.",
         ),
-        click.option("-v", "--verbose", is_flag=True, help="Show the compiler's and the verifier's whole log."),
+        click.option("-v", "--verbose", is_flag=True, help="Show the complete logs of the compiler and the verifier."),
     ]
 
 
 class FilterOption(click.Option):
-    """One of the filters, which --help lists apart."""
+    """One of the filters, which --help lists in a section of their own."""
 
 
 class Filtering(click.Command):
-    """A command with ``filter_options``: what is its own comes first in --help."""
+    """A command with ``filter_options``: --help lists its other options first."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See click.Command."""
         for title, filters in (("Options", False), (f"Filters ({FILTERS[0].lower()}{FILTERS[1:]})", True)):
-            options = (one for one in self.get_params(ctx) if isinstance(one, click.Option))
-            found = [one for one in options if isinstance(one, FilterOption) == filters]
+            section = [
+                param
+                for param in self.get_params(ctx)
+                if isinstance(param, click.Option) and isinstance(param, FilterOption) == filters
+            ]
             with formatter.section(title):
-                formatter.write_dl([record for one in found if (record := one.get_help_record(ctx)) is not None])
+                formatter.write_dl([record for param in section if (record := param.get_help_record(ctx)) is not None])
 
 
 def filter_options(function: F) -> F:
-    """The contract's filters; the command gets them as one ``filters``."""
+    """All filters; the command gets them as one argument, ``filters`` (a ``Filters``)."""
 
-    @functools.wraps(function)  # what click has hung on it too
+    @functools.wraps(function)  # with the parameters that click has attached to it
     def wrapped(**values: Any) -> Any:
         repeated = {name: values.pop(f"filter_{name}") for name in _REPEATED}
         filters = build(
@@ -122,38 +139,39 @@ def filter_options(function: F) -> F:
         )
         return function(filters=filters, **values)
 
-    decorate: Any = wrapped
     option = functools.partial(click.option, cls=FilterOption)
-    decorate = option("--min-duration", metavar="TIME", help="Only those that took as long: 5ms, 10us, 1s.")(decorate)
-    decorate = option("--module-requests", is_flag=True, help="Only those that asked for a module.")(decorate)
-    decorate = option("-x", "--failed", is_flag=True, help="Only those that failed.")(decorate)
-    for name, (flags, text) in reversed(_REPEATED.items()):
-        decorate = option(
-            *flags,
-            f"filter_{name}",
-            multiple=True,
-            metavar="VALUE[,…]",
-            help=f"Only: {text}" if text.endswith("…") else f"Only: {text}.",
-            shell_complete=complete.value,
-        )(decorate)
-    result: F = decorate
+    decorated: Any = wrapped
+    result: F = options(
+        *(
+            option(
+                *flags,
+                f"filter_{name}",
+                multiple=True,
+                metavar="VALUE[,…]",
+                help=text,
+                shell_complete=complete.value,
+            )
+            for name, (flags, text) in _REPEATED.items()
+        ),
+        option("-x", "--failed", is_flag=True, help="Only sockets that failed, or whose outcome was not seen."),
+        option("--module-requests", is_flag=True, help="Only sockets that requested a kernel module."),
+        option("--min-duration", metavar="TIME", help="Only creations that took at least this long: 5ms, 10us, 1s."),
+    )(decorated)
     return result
 
 
 def output_options(function: F) -> F:
     """--format and --color."""
-    decorate: Any = click.option(
-        "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True
+    return options(
+        click.option(
+            "--format", "form", type=click.Choice(["tree", "line", "json"]), default="tree", show_default=True
+        ),
+        click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
     )(function)
-    decorate = click.option(
-        "--format", "form", type=click.Choice(["tree", "line", "json"]), default="tree", show_default=True
-    )(decorate)
-    result: F = decorate
-    return result
 
 
 def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, stable: bool = False) -> list[Sink]:
-    """The text sink on stdout and, with ``output``, a recording too."""
+    """The text sink on stdout and, with ``output``, one that writes a recording."""
     lenient_stdout()
     sinks: list[Sink] = []
     if output is not None:
@@ -162,7 +180,7 @@ def open_sinks(form: str, color: str, output: OutputFile | None, run: Run, *, st
 
 
 def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozenset()) -> Sink:
-    """A recording, whose library is loaded only now."""
+    """A sink that writes a recording. Arrow is imported only here: it takes long."""
     with no_library_threads():
         from inetprobe.record.arrow.writer import RecordingWriter
 
@@ -170,7 +188,7 @@ def open_recording(output: OutputFile, run: Run, redact: frozenset[str] = frozen
 
 
 def coloured(choice: str) -> bool:
-    """Does --color ask for colour on stdout?"""
+    """Does ``choice`` (auto, always or never) mean colour on stdout?"""
     if choice == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return choice == "always"

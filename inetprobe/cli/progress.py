@@ -1,15 +1,15 @@
-"""Progress of what takes longer than a second: on stderr, where that is a terminal and nobody said -q.
+"""Progress of work that takes longer than a second: on stderr if that is a terminal, and not with -q.
 
 ::
 
     with reading(paths, quiet=quiet) as advance:      # advance(bytes) as they are read
-        pump(ReplaySource(path, on_read=advance), …)
+        pump(RecordingReader(path, advance), …)
 
-    with progress("compiling the BPF program"):       # nobody knows how long: a spinner and the time
+    with progress("compiling the BPF program"):       # of unknown length: a spinner and the time
         …
 
-What is over within a second never shows, and costs a thread that sleeps; rich is loaded only then. Whatever was drawn
-is gone at the end.
+Shorter work shows nothing and costs one sleeping thread; rich is imported only after a second. At the end the line is
+erased.
 """
 
 from __future__ import annotations
@@ -29,41 +29,42 @@ if TYPE_CHECKING:
 
 #: Called with how many more bytes have been read.
 Advance = Callable[[int], None]
-#: In seconds.
+#: How long work may take without showing progress.
 PATIENCE_S = 1.0
 _EVERY_S = 0.1
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None = None, *, quiet: bool = False, printing: bool = False) -> Iterator[Advance]:
-    """Shows ``what`` goes on while the block runs, with ``total`` in bytes a bar; yields what to call with new bytes.
+def progress(task: str, total: int | None = None, *, quiet: bool = False, printing: bool = False) -> Iterator[Advance]:
+    """Shows the progress of ``task`` while the block runs; yields a function to call with each number of bytes done.
 
-    ``printing``: the block writes to stdout as it goes. Where that is a terminal, it is itself the progress.
+    With ``total``, in bytes, it is a bar. ``printing``: the block writes to stdout as it goes; if that is a terminal,
+    the output itself is the progress.
     """
     if quiet or not sys.stderr.isatty() or (printing and sys.stdout.isatty()):
         yield _ignore
         return
-    shown = _Shown(what, total)
+    line = _ProgressLine(task, total)
     try:
-        yield shown.advance
+        yield line.advance
     finally:
-        shown.end()
+        line.end()
 
 
 @contextlib.contextmanager
 def reading(paths: Sequence[Path], *, quiet: bool = False, printing: bool = False) -> Iterator[Advance]:
-    """Shows how much of the files has been read. One that cannot be read is for the reader to complain of."""
-    what = printable(paths[0].name) if len(paths) == 1 else f"{len(paths)} recordings"
-    with progress(f"reading {what}", sum(map(_size, paths)) or None, quiet=quiet, printing=printing) as advance:
+    """Shows how much of the files has been read. The reader reports a file that cannot be read."""
+    names = printable(paths[0].name) if len(paths) == 1 else f"{len(paths)} recordings"
+    with progress(f"reading {names}", sum(map(_size, paths)) or None, quiet=quiet, printing=printing) as advance:
         yield advance
 
 
-class _Shown:
-    """A thread that sleeps first; then, if it still goes on, one that redraws a line."""
+class _ProgressLine:
+    """A thread that sleeps first and then, while the work goes on, redraws a line."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done = what, total, 0
-        # A terminal of its own: while bcc compiles, descriptor 2 is bent aside to catch what clang says.
+    def __init__(self, task: str, total: int | None) -> None:
+        self._task, self._total, self._done = task, total, 0
+        # A descriptor of its own: while bcc compiles, descriptor 2 is redirected to catch the messages of clang.
         self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
@@ -73,7 +74,7 @@ class _Shown:
         self._done += count
 
     def end(self) -> None:
-        """Afterwards no thread is left: one that began with capabilities would keep them."""
+        """Ends the thread: one that was started with capabilities would keep them."""
         self._over.set()
         self._thread.join()
         self._terminal.close()
@@ -86,13 +87,13 @@ class _Shown:
 
         class Terminal(Console):
             def show_cursor(self, show: bool = True) -> bool:
-                return False  # a signal that ends us would leave a terminal without one
+                return False  # a signal that ends this process would leave the cursor hidden
 
-        # Redrawn from here: rich's own thread may outlive the bar.
+        # Redrawn by this thread: rich's own could outlive the bar.
         bar = Progress(*_columns(self._total), console=Terminal(file=self._terminal), transient=True,
                        redirect_stdout=False, redirect_stderr=False, auto_refresh=False)  # fmt: skip
-        task = bar.add_task(self._what, total=self._total)
-        bar.tasks[0].start_time = bar.get_time() - PATIENCE_S  # it goes on for that long already
+        task = bar.add_task(self._task, total=self._total)
+        bar.tasks[0].start_time = bar.get_time() - PATIENCE_S  # the work has been running since then
         with bar:
             while True:
                 bar.update(task, completed=self._done, refresh=True)
@@ -110,10 +111,10 @@ def _columns(total: int | None) -> list[ProgressColumn | str]:
         TimeRemainingColumn,
     )
 
-    what = TextColumn("{task.description}", markup=False)  # a file's name is nobody's markup
+    description = TextColumn("{task.description}", markup=False)  # a file name must not act as markup
     if total is None:
-        return [SpinnerColumn(), what, TimeElapsedColumn()]
-    return [what, BarColumn(None), DownloadColumn(binary_units=True), TimeRemainingColumn()]
+        return [SpinnerColumn(), description, TimeElapsedColumn()]
+    return [description, BarColumn(None), DownloadColumn(binary_units=True), TimeRemainingColumn()]
 
 
 def _ignore(_count: int) -> None:

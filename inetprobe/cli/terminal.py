@@ -1,4 +1,4 @@
-"""The streams of this process: notes on stderr, a closed pipe, colours; and libraries loaded without threads."""
+"""The standard streams of this process, and libraries that are imported without starting threads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from inetprobe.base.text import printable
 
 @contextlib.contextmanager
 def no_library_threads() -> Iterator[None]:
-    """What is imported here begins no threads: one that was there before capabilities are dropped would keep them.
+    """Libraries imported in this block start no threads: a thread from before capabilities are dropped would keep them.
 
-    numpy's BLAS starts one a CPU, and nothing here multiplies matrices; Arrow's allocator one that gives memory back.
+    numpy's BLAS would start one thread per CPU, and inetprobe multiplies no matrices; Arrow's allocator would start one
+    that returns memory.
     """
     switches = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
     before = {name: os.environ.get(name) for name in switches}
@@ -27,21 +28,21 @@ def no_library_threads() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]  # it is not COMMAND's business
+                del os.environ[name]  # COMMAND must not inherit it
             else:
                 os.environ[name] = value
 
 
 def _open_what_is_closed() -> None:
-    """A standard stream that whoever started this has closed (``>&-``) is none to Python, and its number goes to the
-    next file that is opened, which may be a recording."""
+    """Opens /dev/null for each standard stream that the parent has closed (``>&-``): for Python it is None, and its
+    descriptor would go to the next file that is opened, which may be a recording."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, number)
             if nothing != number:
                 os.close(nothing)
-            os.set_inheritable(number, True)  # COMMAND's, too
+            os.set_inheritable(number, True)  # for COMMAND as well
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
@@ -55,17 +56,17 @@ def _leave_quietly() -> NoReturn:
 
 
 def lenient_stdout() -> None:
-    """What stdout's encoding lacks, of a path or a comm, is escaped there instead of ending the command."""
+    """Escapes characters that stdout's encoding lacks, in a path or a comm, instead of ending the command."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:
-    """What Python still has buffered for it must not be tried again at exit."""
+    """Redirects stdout to /dev/null, so that Python does not write its buffer again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(quiet: bool) -> Any:
-    """A function that tells the user one line on stderr, or nobody."""
+    """A function that writes one line for the user to stderr, or with ``quiet`` nothing."""
     return (lambda line: None) if quiet else (lambda line: _say(f"inetprobe: {printable(line)}"))

@@ -1,1 +1,1 @@
-"""One module or package a command, found under the command's name. Imports nothing: each is loaded when it is run."""
+"""The commands: ``inetprobe X`` is the module or package ``X``. Imports nothing: a command is imported when it runs."""

@@ -1,4 +1,4 @@
-"""``inetprobe completion``: what teaches a shell to complete inetprobe's command lines."""
+"""``inetprobe completion``: a script with which a shell completes inetprobe's command lines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from inetprobe.cli.main import COMPLETE_VARIABLE, cli
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print what makes a shell complete commands, options and the filters' values.
+    """Print a script that makes a shell complete commands, options and filter values.
 
-    Open a new shell afterwards.
+    It works in shells that are opened afterwards.
 
     \b
     Examples:
@@ -24,5 +24,5 @@ def completion_command(shell: str) -> None:
     completer = get_completion_class(shell)
     assert completer is not None  # click has all three
     script = completer(cli, {}, "inetprobe", COMPLETE_VARIABLE).source()
-    # A filter's values have commas between them, at each of which click's script for fish would split.
+    # A filter's values are separated by commas, and click's script for fish would split at each of them.
     click.echo(script.replace('string split ","', 'string split -m 1 ","'))

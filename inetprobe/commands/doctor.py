@@ -17,11 +17,11 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", 
 
 @click.command("doctor")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="Print only what stands in the way.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the checks that failed.")
 def doctor_command(form: str, quiet: bool) -> None:
-    """Can this machine be traced? Each check with its finding and its fix.
+    """Check whether this machine can be traced.
 
-    Exit status: 0 yes, 3 no.
+    Each check prints its finding and, if something is missing, the fix. Exit status: 0 it can be traced, 3 it cannot.
 
     \b
     Examples:

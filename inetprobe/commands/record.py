@@ -1,4 +1,4 @@
-"""``inetprobe record``: live traces into a recording."""
+"""``inetprobe record``: writes live traces to a recording."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from inetprobe.trace.pump import Sink
 
 @click.command("record", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The recording to write.")
-@click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave out: {', '.join(REDACTIONS)}.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="Recording to write.")
+@click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave these out: {', '.join(REDACTIONS)}.")
 @stack_options
 @live_options
 def record_command(output: str, redact: str, **live: Any) -> None:
-    """Record inet sockets as this kernel makes them, and print nothing but notes.
+    """Record the inet sockets that this kernel creates, and print only notes.
 
     \b
     Examples:

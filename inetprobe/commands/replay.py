@@ -1,4 +1,4 @@
-"""``inetprobe replay``: a recording through the very same pipeline as ``trace``."""
+"""``inetprobe replay``: shows a recording, through the same pipeline as ``trace``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import RecordingError, UsageError
-from inetprobe.base.files import OutputFile
+from inetprobe.base.files import OutputFile, same_file
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, open_sinks, output_options
 from inetprobe.cli.progress import reading
@@ -22,10 +22,10 @@ from inetprobe.trace.pump import pump
 @click.command("replay", cls=Filtering)
 @filter_options
 @output_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write what the filters keep as a recording too.")
-@click.option("--stable", is_flag=True, help="Leave out what changes from run to run: times, durations, ids.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write what passes the filters to this recording.")
+@click.option("--stable", is_flag=True, help="Leave out what differs between runs: times, durations, IDs.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
-@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary.")
 @click.argument("recording", type=FILE, metavar="FILE")
 def replay_command(
     filters: Filters,
@@ -37,15 +37,15 @@ def replay_command(
     quiet: bool,
     recording: str,
 ) -> None:
-    """Show a recording again: no kernel, no root, no bcc.
+    """Show a recording; this needs no root, no bcc and no traceable kernel.
 
     \b
     Examples:
       inetprobe replay traces.arrows --failed
       inetprobe replay traces.arrows --format json --stable > golden.json
     """
-    if output is not None and Path(output).exists() and Path(recording).exists() and Path(output).samefile(recording):
-        raise UsageError("-o names the recording that is being replayed: give another file")
+    if output is not None and same_file(output, recording):
+        raise UsageError("-o names the recording that is replayed: give another file")
     with reading([Path(recording)], quiet=quiet, printing=True) as advance:
         source = RecordingReader(Path(recording), advance)
         file = None if output is None else OutputFile.create(Path(output))
@@ -53,7 +53,7 @@ def replay_command(
         try:
             accounting = pump(source, filters, sinks, count)
         except RecordingError:
-            # What came before the damage has been shown; a copy of it must not pass for whole.
+            # The part before the damage has been shown; a copy of it must not look complete.
             sinks[-1].summary(source.accounting())
             for sink in sinks:
                 if isinstance(sink, RecordingWriter):

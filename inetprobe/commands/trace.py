@@ -14,12 +14,14 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 @click.command("trace", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @output_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Record what is shown, too.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write what is shown to this recording.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @stack_options
 @live_options
 def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
-    """Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.
+    """Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.
+
+    A socket() that is refused before inet_create (by seccomp, a security module or for bad arguments) leaves no trace.
 
     \b
     Examples:

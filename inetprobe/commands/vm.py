@@ -1,4 +1,4 @@
-"""``inetprobe vm``: any inetprobe command in a throwaway VM."""
+"""``inetprobe vm``: runs an inetprobe command in a throwaway VM."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ Examples:
 @click.option(
     "--kernel",
     metavar="VMLINUZ",
-    help=f"A kernel image with its modules beside it, or one of {', '.join(kernels.SUITES)}: Debian's kernel of that "
-    "version, fetched into the cache. [default: this Debian's own]",
+    help=f"Kernel image with its modules beside it, or one of {', '.join(kernels.SUITES)}: Debian's kernel of that "
+    "version, downloaded into the cache. [default: the kernel of this Debian]",
 )
 @click.option("--cpus", type=click.IntRange(1, 255), default=2, show_default=True, help="Virtual CPUs.")
-@click.option("--memory", metavar="SIZE", default="3G", show_default=True, help="The VM's memory, as qemu takes it.")
+@click.option("--memory", metavar="SIZE", default="3G", show_default=True, help="Memory of the VM, in qemu's notation.")
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
-    help="KVM, software emulation (tcg), or KVM only where it really boots.",
+    help="KVM, software emulation (tcg), or auto: KVM only if a VM really boots with it.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing about the boot.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing about the boot.")
 @click.argument("args", metavar="-- ARGS …", nargs=-1, required=True, type=click.UNPROCESSED)
 def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bool, args: tuple[str, ...]) -> None:
     """Run 'inetprobe ARGS...' in a throwaway VM.
 
-    The VM boots from this machine's root file system, which it cannot change; the current folder is read-write. Output
-    and exit status are the command's own. Ctrl-C reaches the command; a second one ends the VM.
+    The VM boots from this machine's root file system, which it cannot change; the current folder is writable. Output
+    and exit status are those of the command. Ctrl-C interrupts the command; a second Ctrl-C ends the VM.
     """
 
-    def say(what: str) -> None:
+    def say(line: str) -> None:
         if not quiet:
-            click.echo(f"inetprobe: {what}", err=True)
+            click.echo(f"inetprobe: {line}", err=True)
 
     image = kernels.resolve(kernel, say)
-    # -P: the current folder may be a stranger's, and this is root's Python.
+    # -P: this Python runs as root, and must not import from the current folder, which may be another user's.
     argv = [sys.executable, "-P", "-m", "inetprobe", *args]
     sys.exit(run_in_vm(argv, kernel=image, cpus=cpus, memory=memory, accel=accel, quiet=quiet))

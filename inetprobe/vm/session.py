@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inetprobe.base.errors import VmError
+from inetprobe.base.signals import handled
 from inetprobe.vm.guest import protocol
 from inetprobe.vm.qemu import MONITOR
 from inetprobe.vm.streams import CHUNK, Console, StdinFeed, write_all
@@ -50,14 +51,12 @@ def caught_signals() -> Iterator[tuple[int, list[int]]]:
         wanted = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             wanted.append(signal.SIGHUP)
-        before = {number: signal.signal(number, lambda got, _frame: received.append(got)) for number in wanted}
-        wakeup = signal.set_wakeup_fd(writer.fileno())
-        try:
-            yield reader.fileno(), received
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with handled(wanted, lambda number, _frame: received.append(number)):
+            wakeup = signal.set_wakeup_fd(writer.fileno())
+            try:
+                yield reader.fileno(), received
+            finally:
+                signal.set_wakeup_fd(wakeup)
 
 
 class QemuProcess:

@@ -1,4 +1,4 @@
-"""Cgroup paths as they are found in the world, and whose they are."""
+"""Cgroup paths of real systems, and their owners."""
 
 import pytest
 from hypothesis import given
@@ -109,7 +109,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("path", "expected"), PATHS)
-def test_a_path_says_whose_it_is(path, expected):
+def test_a_path_tells_the_owner(path, expected):
     assert owner_of(path) == expected
 
 
@@ -145,7 +145,7 @@ PARTS = st.sampled_from(
 
 
 @given(st.one_of(st.text(), st.lists(PARTS, max_size=8).map("/".join)))
-def test_no_path_is_too_strange(path):
+def test_any_path_is_accepted(path):
     found = owner_of(path)
     assert found.container is None or found.container
     assert found.label() is None or found.label().strip()

@@ -1,4 +1,4 @@
-"""A real Chromium, Debian's, without a screen and without a net."""
+"""Debian's Chromium, headless and offline."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ CHROMIUM = "/usr/bin/chromium"
 
 @dataclass
 class Opened:
-    """A page, with all that it should not have done."""
+    """A page, with everything it did that it should not do."""
 
     page: object
     complaints: list = field(default_factory=list)

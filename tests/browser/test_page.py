@@ -1,4 +1,4 @@
-"""The page of ``report`` in a real browser: it opens from a file, alone, whole, for everybody, and prints."""
+"""The page of ``report`` in a real browser: it opens from a file, offline, is accessible, and prints."""
 
 import itertools
 import subprocess
@@ -23,7 +23,7 @@ def report(out, *argv):
 
 @pytest.fixture(scope="session", name="made")
 def made_pages(tmp_path_factory):
-    """By name: one of a mixed workload, one of it beside a baseline, and one of names that were chosen to hurt."""
+    """Pages by name: of a mixed workload, of it with a baseline, and of hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     after, before, bad, short = (folder / f"{name}.arrows" for name in ("after", "before", "hostile", "short"))
     mixed.make(after, 20_000)
@@ -39,7 +39,7 @@ def made_pages(tmp_path_factory):
 
 
 def seconds(long):
-    """A socket every tenth of a second, for so long."""
+    """A socket every tenth of a second, for this time."""
     records = np.tile(builders.created(), 10 * long)
     records["start_ns"] += np.arange(len(records), dtype=np.uint64) * np.uint64(100_000_000)
     return records
@@ -61,7 +61,7 @@ def make_hostile(path):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["mixed", "compared", "hostile"])
-def test_a_page_opens_alone_and_axe_finds_nothing(made, open_page, name, scheme, width):
+def test_a_page_opens_offline_and_is_accessible(made, open_page, name, scheme, width):
     opened = open_page(made[name], scheme, width)
     assert opened.complaints == []
     assert opened.requests == [made[name].as_uri()]
@@ -69,12 +69,12 @@ def test_a_page_opens_alone_and_axe_finds_nothing(made, open_page, name, scheme,
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     found = Axe().run(page)
     assert found.response["violations"] == [], found.generate_report()
-    # Nothing is wider than the window: what is wide scrolls in a frame of its own.
+    # Nothing is wider than the window: wide tables scroll in a frame of their own.
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_calls_of_a_trace_are_seen_whole(made, open_page, width):
+def test_the_calls_of_a_trace_are_not_cut_off(made, open_page, width):
     page = open_page(made["mixed"], width=width).page
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     cut = page.locator("table.bars").evaluate_all(
@@ -85,7 +85,7 @@ def test_the_calls_of_a_trace_are_seen_whole(made, open_page, width):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_page_takes_the_colours_that_are_asked_for(made, open_page, scheme):
+def test_the_page_follows_the_colour_scheme(made, open_page, scheme):
     page = open_page(made["mixed"], scheme).page
     other = {"light": "dark", "dark": "light"}[scheme]
     assert lightness(page) == scheme
@@ -102,7 +102,7 @@ def test_the_page_takes_the_colours_that_are_asked_for(made, open_page, scheme):
 
 @pytest.mark.parametrize("name", ["mixed", "short"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_times_below_a_chart_do_not_run_into_each_other(made, open_page, name, width):
+def test_axis_labels_do_not_overlap(made, open_page, name, width):
     page = open_page(made[name], width=width).page
     axes = page.locator("#timeline-section svg [aria-label='x-axis tick label']").evaluate_all(
         "(axes) => axes.map((axis) => [...axis.querySelectorAll('text')].map((one) => one.getBoundingClientRect()))"
@@ -134,7 +134,7 @@ def test_a_click_opens_a_trace_to_its_calls(made, open_page):
     assert calls.first.is_hidden()
 
 
-def test_a_key_opens_a_trace_too(made, open_page):
+def test_a_key_opens_a_trace(made, open_page):
     page = open_page(made["mixed"]).page
     second = page.locator("#slowest details.trace").nth(1)
     second.locator("summary").focus()
@@ -151,7 +151,7 @@ def test_open_all_opens_all_and_closes_them(made, open_page):
     assert not traces.evaluate_all("(all) => all.some((one) => one.open)")
 
 
-def test_every_chart_is_drawn_in_the_page_s_own_numbers(made, open_page):
+def test_every_chart_is_drawn_from_the_page_s_numbers(made, open_page):
     page = open_page(made["compared"]).page
     places = page.locator("[data-chart]")
     assert places.count() == 4 + 5 + 5  # two timelines of two charts, five functions, five stages
@@ -164,7 +164,7 @@ def test_every_chart_is_drawn_in_the_page_s_own_numbers(made, open_page):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_chart_says_what_is_under_the_pointer(made, open_page, scheme):
+def test_a_chart_describes_the_bar_under_the_pointer(made, open_page, scheme):
     page = open_page(made["mixed"], scheme).page
     chart = page.locator("[data-chart=timeline]").first
     chart.hover(position={"x": 400, "y": 60})
@@ -187,7 +187,7 @@ def test_without_scripts_everything_but_the_charts_is_there(made, open_page):
 def test_hostile_names_are_text(made, open_page, scheme):
     opened = open_page(made["hostile"], scheme)
     page = opened.page
-    time.sleep(0.2)  # whatever would load or pop up
+    time.sleep(0.2)  # time for anything to load or pop up
     assert opened.complaints == []
     assert opened.requests == [made["hostile"].as_uri()]
     for tag in ("img", "iframe", "b", "object", "svg[onload]"):
@@ -200,8 +200,8 @@ def test_hostile_names_are_text(made, open_page, scheme):
     assert "<iframe src=javascript:alert(1)>" in page.locator("#trust").inner_text()
 
 
-def test_no_script_but_the_page_s_own_would_run(made, open_page, tmp_path):
-    """Were markup to come through one day, the policy is what stops it."""
+def test_the_policy_stops_any_other_script(made, open_page, tmp_path):
+    """If markup ever gets through, the policy must stop it."""
     text = made["mixed"].read_text()
     path = tmp_path / "broken.html"
     path.write_text(text.replace("<main>", "<main><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"))
@@ -210,7 +210,7 @@ def test_no_script_but_the_page_s_own_would_run(made, open_page, tmp_path):
     assert sum("Content Security Policy" in said for said in opened.complaints) >= 2
 
 
-def test_it_prints_light_and_whole(made, open_page, tmp_path):
+def test_the_page_prints_light_and_complete(made, open_page, tmp_path):
     page = open_page(made["mixed"], "dark").page
     page.emulate_media(media="print")
     assert lightness(page) == "light"

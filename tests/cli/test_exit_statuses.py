@@ -1,4 +1,4 @@
-"""One table of exit statuses, walked for every command: the contract of inetprobe.base.errors."""
+"""The exit statuses of inetprobe.base.errors, for every command."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from inetprobe.cli.main import _COMMANDS
 from tests.support import recorded, run_command
 
-#: How each command that reads a recording is given one, and how each that looks at a kernel is told to.
+#: The arguments with which each command reads a recording or traces a kernel.
 _READERS = {
     "replay": ["{file}"],
     "check": ["{file}"],
@@ -52,7 +52,7 @@ def process(*argv, before=(), stdout=subprocess.PIPE):
 
 @pytest.fixture(name="damaged", scope="module")
 def _damaged(tmp_path_factory):
-    """An empty recording, one cut short, one damaged in the middle and a file that is none."""
+    """An empty recording, one cut short, one damaged in the middle, and a file that is not a recording."""
     folder = tmp_path_factory.mktemp("recordings")
     whole = recorded.every_kind(folder / "whole").read_bytes()
     (folder / "empty").touch()
@@ -72,16 +72,17 @@ def test_help_is_0(command):
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
-def test_a_command_line_that_is_wrong_is_2(command):
+def test_a_wrong_command_line_is_2(command):
     done = run_command.run(command, *([] if command == "vm" else ["--no-such-option"]))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert done.stderr.startswith("inetprobe: ")
+    assert done.stderr.endswith(f" (see inetprobe {command} --help)\n")
 
 
 @pytest.mark.parametrize("command", _READERS)
 @pytest.mark.parametrize("file", ["empty", "cut", "damaged", "none"])
-def test_a_recording_that_is_not_whole_is_4(command, file, damaged):
-    # What a process makes of it at its end is seen once a command.
+def test_an_incomplete_recording_is_4(command, file, damaged):
+    # One case per command is run as a process of its own, to see how it exits.
     run = process if file == "cut" else run_command.run
     done = run(command, *given(_READERS[command], damaged, file))
     if (command, file) == ("explain", "cut"):  # the profile stands at the beginning
@@ -92,8 +93,8 @@ def test_a_recording_that_is_not_whole_is_4(command, file, damaged):
 
 
 @pytest.mark.parametrize("command", [*_READERS, "completion", "doctor"])
-def test_a_full_disk_below_stdout_is_125(command, tmp_path):
-    """And not 1, which Python ends with, and which says that a check has failed."""
+def test_a_full_disk_behind_stdout_is_125(command, tmp_path):
+    """Not 1, with which Python exits, and which means that a check failed."""
     recorded.every_kind(tmp_path / "whole")
     argv = _READERS | {"report": ["{file}"], "completion": ["bash"], "doctor": []}
     with Path("/dev/full").open("w") as full:

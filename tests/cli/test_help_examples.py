@@ -1,4 +1,4 @@
-"""Every example of --help that needs no kernel, run as it stands; tests/live has those that do."""
+"""Runs every example of --help that needs no kernel; tests/live runs the others."""
 
 import itertools
 import shlex
@@ -10,19 +10,19 @@ import pytest
 from inetprobe.cli.main import _COMMANDS
 from tests.support import examples
 
-# What an example writes is its point: everything else prints.
+# An example must write or print at least this much.
 _LEAST_BYTES = 20
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
-def test_every_command_has_two(command):
+def test_every_command_has_two_examples(command):
     found = examples.of(command)
     assert len(found) >= 2, found
     assert all(example.split()[1] == command for example in found)
 
 
 @pytest.mark.parametrize("example", examples.collect(lambda example: not examples.needs_kernel(example)))
-def test_it_does_what_it_says(example, tmp_path):
+def test_an_example_works(example, tmp_path):
     environment = examples.prepare(tmp_path, example)
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", example],
@@ -38,7 +38,7 @@ def test_it_does_what_it_says(example, tmp_path):
 
 
 def written(example, folder):
-    """What stands in the file or the folder that the example names after -o or behind >; nothing without one."""
+    """The content of the file or folder that the example names after -o or >; empty without one."""
     words = shlex.split(example)
     for before, word in itertools.pairwise(words):
         if before in ("-o", ">", ">>"):

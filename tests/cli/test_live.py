@@ -1,4 +1,4 @@
-"""From a live source to its summary, with a program that is none: when it traces, says so, and ends."""
+"""A live run from its source to its summary, with a fake program."""
 
 import os
 import signal
@@ -72,17 +72,17 @@ def interrupted(line):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_it_says_that_it_traces_once_it_does(run):
+def test_the_tracing_note_comes_once_tracing_has_begun(run):
     run(duration="1ms")
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_word_ends_it_as_any_other(run):
+def test_ctrl_c_at_the_tracing_note_ends_the_run(run):
     run(told=interrupted)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_word_leaves_a_command_where_it_waits(run, tmp_path):
+def test_ctrl_c_at_the_tracing_note_does_not_start_command(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
         run("touch", str(tmp_path / "ran"), told=interrupted)
     assert ended.value.code == 130
@@ -90,7 +90,7 @@ def test_ctrl_c_at_the_word_leaves_a_command_where_it_waits(run, tmp_path):
     assert run.heard == ["follow", "activate", "tracing", "deactivate", "detach", "close"]
 
 
-def test_a_command_s_status_is_its_own(run, tmp_path):
+def test_the_exit_status_is_that_of_command(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
         run("sh", "-c", f"touch {tmp_path}/ran; exit 3")
     assert ended.value.code == 3
@@ -106,7 +106,7 @@ def test_a_command_s_status_is_its_own(run, tmp_path):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_nothing_is_loaded_after_the_privileges_are_dropped(tmp_path, argv):
+def test_nothing_is_imported_after_privileges_are_dropped(tmp_path, argv):
     late = tmp_path / "late"
     words = [word.format(out=tmp_path / "out.arrows") for word in argv]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The commands as a process: exit statuses, what goes where, bad input."""
+"""The commands as processes: exit statuses, streams, bad input."""
 
 import json
 import os
@@ -58,6 +58,7 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["replay", __file__, "--family", "inett"], 2, "unknown family"),
         (["replay"], 2, "Missing argument"),
         (["nonesuch"], 2, "No such command"),
+        (["tracee"], 2, "inetprobe: No such command 'tracee': did you mean trace? (see inetprobe --help)\n"),
         (["trace", "--", "no-such-program-here"], 127, "not found"),
         (["trace", "--", "/etc/passwd"], 126, "cannot be run"),
         (["trace", "--user", "nobody"], 2, "--user goes with a COMMAND"),
@@ -68,36 +69,36 @@ def test_filters_and_count_and_output_agree(recording, tmp_path):
         (["top", "--once", "--replay", "/no/such/file"], 4, "cannot be read"),
         (["top", "--once", "--replay", "x", "--", "true"], 2, "no COMMAND"),
         (["record", "-o", "/tmp/x", "--redact", "everything"], 2, "--redact"),
-        (["export", "x", "--to", "parquet"], 2, "the name of the folder to make"),
-        (["query", "x"], 2, "--questions lists what can be asked"),
+        (["export", "x", "--to", "parquet"], 2, "needs an output: give -o"),
+        (["query", "x"], 2, "--questions lists the ready questions"),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_status(argv, status, says):
-    # What would start a COMMAND is better a process of its own.
+    # A run that would start COMMAND gets a process of its own.
     done = run(*argv) if "--" in argv else run_command.run(*argv)
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_closed_streams_are_as_if_they_led_nowhere(recording, tmp_path):
+def test_closed_streams_are_like_dev_null(recording, tmp_path):
     copy = tmp_path / "copy.arrows"
     line = f"exec {sys.executable} -m inetprobe replay {recording} -o {copy} <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
     assert run("replay", str(copy), "--format", "json").stdout == run("replay", recording, "--format", "json").stdout
     done = run("top", "--replay", recording, preexec_fn=lambda: os.close(0))
     assert done.returncode == 2
-    assert "stdin is none" in done.stderr
+    assert "stdin is not one" in done.stderr
 
 
-def test_a_closed_pipe_ends_it_quietly(recording):
+def test_a_closed_pipe_ends_the_command_quietly(recording):
     line = f"{sys.executable} -m inetprobe replay {recording} --format json | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_a_damaged_copy_does_not_pass_for_whole(recording, tmp_path):
+def test_a_copy_of_a_damaged_recording_is_incomplete(recording, tmp_path):
     cut, copy = tmp_path / "cut.arrows", tmp_path / "copy.arrows"
     cut.write_bytes(recording.read_bytes()[:-600])
     done = run_command.run("replay", cut, "--format", "json", "-o", copy)
@@ -126,6 +127,6 @@ def test_replay_imports_no_bcc(recording):
     assert done.returncode == 0
 
 
-def test_no_colour_where_it_is_not_wanted(recording):
+def test_no_color_switches_colour_off(recording):
     assert "\x1b" not in run_command.run("replay", recording).stdout
     assert "\x1b[" in run_command.run("replay", recording, "--color", "always").stdout

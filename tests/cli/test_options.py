@@ -1,4 +1,4 @@
-"""Sizes as people write them, what belongs to a COMMAND, and how --help lists options."""
+"""Sizes, options after COMMAND, and the order of options in --help."""
 
 import subprocess
 
@@ -40,14 +40,14 @@ def test_a_size(word, size):
         ("٨", "is not a size"),
     ],
 )
-def test_what_is_none(word, says):
+def test_an_invalid_size(word, says):
     with pytest.raises(UsageError, match=says):
         parse_size(word)
 
 
 @pytest.mark.parametrize("command", [record_command, top_command, trace_command], ids=["record", "top", "trace"])
 @pytest.mark.parametrize("words", [["ping", "-c", "1", "--", "host"], ["--", "ping", "-c", "1", "--", "host"]])
-def test_what_follows_a_command_is_its_own(command, words):
+def test_options_after_command_belong_to_command(command, words):
     context = command.make_context(
         "it", ["-x", "-o", "file", *words] if command is record_command else ["-x", *words], parent=GROUP
     )
@@ -55,7 +55,7 @@ def test_what_follows_a_command_is_its_own(command, words):
     assert context.params["command"] == ("ping", "-c", "1", "--", "host")
 
 
-def test_the_vm_s_own_options_come_before_what_it_runs():
+def test_options_of_vm_come_before_the_command():
     context = vm_command.make_context("vm", ["--cpus", "4", "trace", "-q", "--", "true"], parent=GROUP)
     assert (context.params["cpus"], context.params["quiet"]) == (4, False)
     assert context.params["args"] == ("trace", "-q", "--", "true")
@@ -76,7 +76,7 @@ def test_the_vm_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
     assert done.stdout == f"inetprobe, version {inetprobe.__version__}\n"
 
 
-def test_help_lists_a_command_s_own_options_before_the_filters():
+def test_help_lists_other_options_before_the_filters():
     text = trace_command.get_help(click.Context(trace_command, GROUP, terminal_width=80))
     options, filters = text.partition("\nOptions:\n")[2].split("\nFilters (")
     assert "--format" in options

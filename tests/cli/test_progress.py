@@ -1,4 +1,4 @@
-"""Progress on a real terminal of the test's own: after a second, on stderr, and gone at the end."""
+"""Progress on a real terminal: after a second, on stderr, and erased at the end."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ from inetprobe.record.arrow.reader import RecordingReader
 from tests.support import recorded
 from tests.support.paths import ROOT
 
-# The patience shortened, so that the test has some.
+# With a shorter delay than the second of inetprobe itself.
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -30,7 +30,7 @@ assert threading.active_count() == 1, threading.enumerate()
 
 
 def on_terminal(patience, *, total="10 << 20", quiet=False, printing=False, stdout_too=False):
-    """What the program draws on a terminal that is its stderr, and what goes to its stdout."""
+    """The output of the program on a terminal as its stderr, and on stdout."""
     near, far = pty.openpty()
     program = PROGRAM.format(total=total, quiet=quiet, printing=printing)
     made = subprocess.Popen(
@@ -53,7 +53,7 @@ def on_terminal(patience, *, total="10 << 20", quiet=False, printing=False, stdo
     return drawn.decode(), out
 
 
-def test_a_bar_of_bytes_that_is_gone_at_the_end():
+def test_a_bar_of_bytes_is_erased_at_the_end():
     drawn, out = on_terminal(0.05)
     assert "reading [b]x[/b]" in drawn
     assert "/10.0 MiB" in drawn
@@ -63,20 +63,20 @@ def test_a_bar_of_bytes_that_is_gone_at_the_end():
     assert drawn.rpartition("\x1b[2K")[2].strip() == "the end"
 
 
-def test_a_spinner_where_nobody_knows_how_long():
+def test_a_spinner_for_work_of_unknown_length():
     assert re.search(r"reading \[b\]x\[/b\] \x1b\[33m0:00:0\d", on_terminal(0.05, total="None")[0])
 
 
-def test_nothing_for_what_takes_less_than_a_second():
+def test_nothing_for_less_than_a_second():
     assert on_terminal(30)[0].splitlines() == ["said meanwhile", "the end"]
 
 
 @pytest.mark.parametrize("why", [{"quiet": True}, {"printing": True, "stdout_too": True}])
-def test_nothing_where_it_is_not_wanted(why):
+def test_no_progress_if_quiet_or_printing(why):
     assert on_terminal(0.05, **why)[0].splitlines() == ["said meanwhile", "the end"]
 
 
-def test_a_reader_tells_how_much_it_has_read(tmp_path):
+def test_a_reader_reports_the_bytes_it_has_read(tmp_path):
     path = recorded.fine(tmp_path / "r.arrows", 9000)
     told = []
     list(RecordingReader(path, told.append).batches())

@@ -1,4 +1,4 @@
-"""``check`` as a command: exit statuses, what each format says, and the comparison with a baseline."""
+"""``check`` as a command: exit statuses, formats, and the comparison with a baseline."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def _budget(tmp_path):
     return path
 
 
-def test_all_is_well(tmp_path):
+def test_a_sound_recording_passes(tmp_path):
     command = [sys.executable, "-m", "inetprobe", "check", recorded.fine(tmp_path / "r.arrows")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
@@ -65,7 +65,7 @@ def test_all_is_well(tmp_path):
     assert done.stderr == "inetprobe: 1 recording checked: 1 passed\n"
 
 
-def test_a_deviation_fails_it(tmp_path):
+def test_a_deviation_fails_the_check(tmp_path):
     done = run(recorded.deviating(tmp_path / "r.arrows"))
     assert done.returncode == 1
     assert "1-9 socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = -1 EPROTO: call 2:" in done.stdout
@@ -75,11 +75,11 @@ def test_a_deviation_fails_it(tmp_path):
     ("named", "status"),
     [("", 0), ("deviation", 0), ("incomplete", 1), ("unmodelled", 1), ("deviation,incomplete", 1), ("lost", 0)],
 )
-def test_what_fails_it_is_named(tmp_path, named, status):
+def test_fail_on_names_what_fails_the_check(tmp_path, named, status):
     assert run(recorded.every_kind(tmp_path / "r.arrows"), "--fail-on", named).returncode == status
 
 
-def test_an_unknown_name_is_told_the_nearest(tmp_path):
+def test_an_unknown_name_gets_a_suggestion(tmp_path):
     done = run("r.arrows", "--fail-on", "deviations")
     assert (done.returncode, done.stderr) == (
         2,
@@ -87,7 +87,7 @@ def test_an_unknown_name_is_told_the_nearest(tmp_path):
     )
 
 
-def test_what_cannot_be_judged_is_status_4(tmp_path):
+def test_a_recording_that_cannot_be_judged_is_status_4(tmp_path):
     whole = recorded.every_kind(tmp_path / "whole.arrows").read_bytes()
     cut, damaged = tmp_path / "cut.arrows", tmp_path / "damaged.arrows"
     cut.write_bytes(whole[:-600])
@@ -128,14 +128,14 @@ def test_what_cannot_be_judged_is_status_4(tmp_path):
         assert "NOT JUDGED" in done.stdout
 
 
-def test_lossy_is_4_even_where_lost_is_a_failure(tmp_path):
+def test_lossy_is_4_even_if_lost_is_a_failure(tmp_path):
     books = Accounting(entries=3, complete=1, lost={"ring_full": 2})
     lossy = recorded.write(tmp_path / "r.arrows", builders.created(prot=b"TCP"), books)
     assert run(lossy, "--fail-on", "lost").returncode == 4
     assert cases(lossy, fail_on=frozenset({"lost"}))["model lost"].message == "2 sockets without a trace"
 
 
-def test_what_was_seen_of_a_lossy_recording_can_fail_but_not_pass(tmp_path):
+def test_checks_of_a_lossy_recording_can_fail_but_not_pass(tmp_path):
     books = Accounting(entries=3, complete=2, lost={"ring_full": 1})
     path = recorded.deviating(tmp_path / "whole.arrows")
     lossy = recorded.write(tmp_path / "r.arrows", np.tile(builders.created(prot=b"TCP"), 2), books)
@@ -162,7 +162,7 @@ def test_too_few_sockets(tmp_path):
     assert "has no socket that passes the filters" in run(path, "--family", "inet6").stderr
 
 
-def test_of_several_the_worst_counts(tmp_path):
+def test_the_highest_status_of_several_recordings_counts(tmp_path):
     good, bad = recorded.fine(tmp_path / "good.arrows"), recorded.deviating(tmp_path / "bad.arrows")
     done = run(good, bad)
     assert done.returncode == 1
@@ -187,7 +187,7 @@ def test_a_budget_that_is_exceeded_and_one_that_is_bad(tmp_path, budget):
     assert done.stderr == f"inetprobe: {budget}: budget 1 (b): unknown key 'max_failurs': did you mean max_failures?\n"
 
 
-def test_the_report_goes_where_it_is_told_and_never_over_what_is_read(tmp_path, budget):
+def test_output_never_overwrites_an_input(tmp_path, budget):
     path, out = recorded.fine(tmp_path / "r.arrows"), tmp_path / "out.json"
     done = run(path, "--format", "json", "-o", out)
     assert (done.returncode, done.stdout) == (0, "")
@@ -196,7 +196,7 @@ def test_the_report_goes_where_it_is_told_and_never_over_what_is_read(tmp_path, 
     for mine in (path, budget):
         done = run(path, "--budget", budget, "-o", mine)
         assert done.returncode == 2
-        assert "-o names a file that is read" in done.stderr
+        assert "-o names an input file" in done.stderr
     assert path.read_bytes() == before
     assert run(path, "-o", "/dev/full").returncode == 125
 
@@ -222,7 +222,7 @@ def test_a_baseline_with_fewer_failures(tmp_path):
     assert "two-proportion z" in worse["baseline failures"].details[0]
 
 
-def test_noise_is_no_change(tmp_path):
+def test_noise_is_not_a_change(tmp_path):
     old, new = recorded.timed(tmp_path / "old.arrows"), recorded.timed(tmp_path / "new.arrows", seed=2)
     for one, other in ((old, old), (new, old), (old, new)):
         found = cases(one, baseline=other)
@@ -230,7 +230,7 @@ def test_noise_is_no_change(tmp_path):
         assert not any(case.facts.get("change") for case in found.values())
 
 
-def test_a_difference_of_a_few_percent_is_none_however_sure(tmp_path):
+def test_a_few_percent_are_no_change_however_significant(tmp_path):
     old = recorded.timed(tmp_path / "old.arrows", count=20_000)
     new = recorded.timed(tmp_path / "new.arrows", 1.05, count=20_000, seed=2)
     case = cases(new, baseline=old)["baseline inet_create"]
@@ -238,7 +238,7 @@ def test_a_difference_of_a_few_percent_is_none_however_sure(tmp_path):
     assert case.status == "passed"
 
 
-def test_too_little_to_compare_is_skipped(tmp_path):
+def test_too_few_calls_to_compare_are_skipped(tmp_path):
     old, new = recorded.timed(tmp_path / "old.arrows"), recorded.fine(tmp_path / "new.arrows")
     assert cases(new, baseline=old)["baseline inet_create"].status == "skipped"
 
@@ -253,17 +253,19 @@ def test_a_baseline_that_cannot_be_judged(tmp_path):
     assert "is lossy" in cases(new, baseline=lossy)["baseline conditions"].message
 
 
-def test_other_conditions_are_told(tmp_path):
+def test_different_conditions_are_reported(tmp_path):
     run_ = builders.run()
     other = replace(run_, kernel="6.12.0", mechanism="fentry", machine_id="another")
     old = recorded.write(tmp_path / "old.arrows", builders.created(prot=b"TCP"), run=other)
     found = cases(recorded.fine(tmp_path / "new.arrows"), baseline=old)["baseline conditions"]
     assert found.status == "warned"
-    assert found.message == "kernel 6.12.0 before, 6.1.0-test now; other machines, other mechanisms of the probes"
+    assert (
+        found.message == "kernel 6.12.0 before, 6.1.0-test now; different machines, different mechanisms of the probes"
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=5))
-def test_damage_is_judged_or_told_and_never_a_crash(whole, changes):
+def test_damage_is_judged_or_reported_and_never_a_crash(whole, changes):
     content = bytearray(whole.read_bytes())
     for place, value in changes:
         content[place % len(content)] = value
@@ -283,7 +285,7 @@ def _whole(tmp_path_factory):
 
 @pytest.fixture(name="report")
 def _report(tmp_path, budget, monkeypatch):
-    """One that passes, one that fails in every way, one that cannot be judged; paths without the test's folder."""
+    """Recordings that pass, fail in every way, and cannot be judged; paths without the test's folder."""
     monkeypatch.chdir(tmp_path)
     recorded.timed(Path("old.arrows"))
     recorded.timed(Path("slow.arrows"), 1.5, failing=40, seed=2)
@@ -304,13 +306,13 @@ def test_golden(form, report, update_goldens):
     assert shown == golden.read_text()
 
 
-def test_text_is_under_80_columns_and_coloured_only_where_asked(report):
+def test_text_is_under_80_columns_and_coloured_only_on_request(report):
     assert max(map(len, report_text.render(report, Style()).splitlines())) < 80
     assert "\x1b[31m" in report_text.render(report, Style(colour=True))
     assert "\x1b" not in report_text.render(report, Style())
 
 
-def test_junit_is_read_back_as_it_was_meant(report, tmp_path):
+def test_junit_can_be_parsed_back(report, tmp_path):
     path = tmp_path / "r.xml"
     path.write_text(junit.render(report, Style()), encoding="utf-8")
     suites = junitparser.JUnitXml.fromfile(str(path))
@@ -357,7 +359,7 @@ def test_json_has_the_numbers(report):
     assert example["errno"] == "EPROTO"
 
 
-def test_each_shape_once_is_every_trace_judged():
+def test_judging_each_shape_once_equals_judging_each_trace():
     records = np.tile(builders.every_kind(), 50)
     records["seq"] = np.arange(len(records))
     records["calls"]["start_ns"][:, 1:] += 1
@@ -372,7 +374,7 @@ def test_each_shape_once_is_every_trace_judged():
     assert shapes.counts.sum() == len(records)
 
 
-def test_examples_are_few_however_many_reasons():
+def test_the_number_of_examples_is_bounded():
     odd = [
         builders.record([builders.call(builders.CREATE, 0, 0, 5000, -number)], seq=number) for number in range(60, 90)
     ]

@@ -1,4 +1,4 @@
-"""budget.toml: what is understood, what is refused and how, and what each limit catches."""
+"""budget.toml: what is accepted, what is refused and how, and the effect of each limit."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def case(tmp_path, limits, records=None):
     return spending.case(builders.run())
 
 
-def test_the_contracts_example_is_understood(tmp_path):
+def test_the_documented_example_is_accepted(tmp_path):
     (budget,) = budgets(
         tmp_path,
         """
@@ -45,7 +45,7 @@ def test_the_contracts_example_is_understood(tmp_path):
     assert budget.quantiles == (Quantile(99, "inet_create", 50_000),)
 
 
-def test_every_filter_of_the_command_line_is_understood(tmp_path):
+def test_every_filter_of_the_command_line_is_accepted(tmp_path):
     where = """{ pid = 7, comm = ["nginx*", "!nginx: old"], uid = "!0", cgroup = "/a", netns = 5, family = "inet",
     type = "stream", protocol = "tcp,udp", errno = "EPERM", failed = true, module_requests = true,
     "min-duration" = "1ms" }""".replace("\n", "")
@@ -59,17 +59,17 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("budget = ", "is not TOML"),
-        ("n = " + "1" * 5000, "is not TOML"),
+        ("budget = ", "is not valid TOML"),
+        ("n = " + "1" * 5000, "is not valid TOML"),
         ("", "begin each with a line [[budget]]"),
         ("[budget]\nname = 'b'", "begin each with a line [[budget]]"),
         ("[[budgets]]\nname = 'b'", "unknown key 'budgets': did you mean budget?"),
-        ("[[budget]]\nmax_failures = 1", "budget 1: name is missing: give a text"),
+        ("[[budget]]\nmax_failures = 1", "budget 1: name is missing: give a string"),
         ("[[budget]]\nname = 'b'", "budget 1 (b) limits nothing: give one of max_module_requests"),
         ("[[budget]]\nname = 'b'\nmax_failure = 1", "unknown key 'max_failure': did you mean max_failures?"),
         ("[[budget]]\nname = 'b'\np98 = 1", "unknown key 'p98': did you mean p9"),
         ("[[budget]]\nname = 'b'\nzzz = 1", "unknown key 'zzz': there is name, where, max_module_requests"),
-        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is '-1': give a whole number from 0 on"),
+        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is '-1': give a whole number of at least 0"),
         ("[[budget]]\nname = 'b'\nmax_failures = true", "max_failures is 'True': give a whole number"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1.5", "give a whole number"),
         ("[[budget]]\nname = 'b'\nforbid_errno = 'EPERM'", "forbid_errno is 'EPERM': give a list of names"),
@@ -97,7 +97,10 @@ def test_every_filter_of_the_command_line_is_understood(tmp_path):
             "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = 'x' }",
             "where.pid: 'x' is not a number below 2^32",
         ),
-        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }", "where.pid is '[]': give a number, a text"),
+        (
+            "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }",
+            "where.pid is '[]': give a number, a string",
+        ),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { failed = 1 }", "where.failed is '1': give true or false"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\n" * 2, "two budgets have the name 'b'"),
     ],
@@ -111,11 +114,11 @@ def test_a_bad_file_is_one_sentence_with_file_and_key(tmp_path, body, says):
     assert "\n" not in message
 
 
-def test_no_file_and_no_text(tmp_path):
+def test_a_missing_file_and_a_binary_one(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match="is not valid TOML"):
         load(tmp_path / "b.toml")
 
 
@@ -136,10 +139,10 @@ def test_no_file_and_no_text(tmp_path):
         (
             "p95 = { function = 'inet6_create', at_most = '1us' }\nwhere = { family = 2 }",
             "skipped",
-            "there was no call",
+            "no call was recorded",
         ),
         ("p99 = { function = 'inet_crate', at_most = '8us' }", "unjudged", "was not traced in this recording"),
-        ("max_failures = 0\nwhere = { comm = 'nobody' }", "skipped", "no socket is what its where asks for"),
+        ("max_failures = 0\nwhere = { comm = 'nobody' }", "skipped", "no socket matches its where"),
         ("max_failures = 0\nmax_module_requests = 9", "failed", "3 failures, at most 0 allowed"),
     ],
 )
@@ -149,12 +152,12 @@ def test_what_a_limit_catches(tmp_path, limits, status, says):
     assert says in found.message
 
 
-def test_it_names_the_first_sockets_that_used_it_up(tmp_path):
+def test_a_failed_budget_names_the_first_sockets(tmp_path):
     found = case(tmp_path, "max_failures = 0")
     assert [line.split()[0] for line in found.details] == ["1-3", "1-5", "1-8"]
     assert "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) = -1 EPERM" in found.details[0]
 
 
-def test_a_duration_that_was_not_seen_to_end_is_neither_short_nor_long(tmp_path):
+def test_an_unseen_end_counts_for_no_duration_limit(tmp_path):
     missed = builders.every_kind()[8:9]
     assert case(tmp_path, "max_duration = '0ns'", missed).status == "skipped"

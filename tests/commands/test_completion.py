@@ -1,4 +1,4 @@
-"""Completion as the shells ask for it, and that it costs no import of a command."""
+"""Completion as shells request it, without importing a command."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def script(shell):
 
 
 def in_bash(environment, line):
-    """What bash's own function puts into COMPREPLY for the last word of ``line``."""
+    """The COMPREPLY of bash's own function for the last word of ``line``."""
     words = line.split(" ")
     program = (
         f"{script('bash')}\nCOMP_WORDS=({' '.join(f'{word!r}' for word in words)})\n"
@@ -54,11 +54,11 @@ def in_bash(environment, line):
         ("inetprobe nonesuch x", []),
     ],
 )
-def test_bash_is_given(line, expected, environment):
+def test_bash_completes(line, expected, environment):
     assert in_bash(environment, line) == expected
 
 
-def test_files_are_the_shell_s_own_in_a_real_bash(environment, tmp_path):
+def test_a_real_bash_completes_files_itself(environment, tmp_path):
     (tmp_path / "boot.arrows").touch()
     (tmp_path / "completion.bash").write_text(script("bash"))
     terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], **environment)
@@ -75,13 +75,13 @@ def test_files_are_the_shell_s_own_in_a_real_bash(environment, tmp_path):
         terminal.close()
 
 
-def test_fish_takes_it(environment):
+def test_fish_accepts_the_script(environment):
     program = f"{script('fish')}\ncomplete -C 'inetprobe replay --family unix,ine'"
     done = subprocess.run(["fish", "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["unix,inet", "unix,inet6"]
 
 
-def test_zsh_takes_it(environment, tmp_path):
+def test_zsh_accepts_the_script(environment, tmp_path):
     (tmp_path / ".zshrc").write_text("autoload -U compinit; compinit -u\n" + script("zsh") + "PS1='> '\necho re''ady\n")
     terminal = Terminal([shutil.which("zsh"), "-i"], **environment)
     try:

@@ -1,4 +1,4 @@
-"""Exports, read back by the tools they are for."""
+"""Exports, read back by the tools for which they are made."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def test_folded_times_add_up_to_the_sockets(recording):
     assert total == seen + 4000  # of the one whose return was missed, the call within was seen
 
 
-def test_who_called_stands_before_what_was_called(tmp_path):
+def test_callers_come_before_the_called_function(tmp_path):
     run = builders.run()
     run.stack = True
     users = Side(("__socket+0x7 (libc.so.6)", "a+0x1;(x+0x2 (b"))
@@ -49,7 +49,7 @@ def test_who_called_stands_before_what_was_called(tmp_path):
     ]  # fmt: skip
 
 
-def test_flamegraph_pl_draws_it(recording):
+def test_flamegraph_pl_draws_the_stacks(recording):
     _, out, _ = export(recording, "--to", "folded")
     drawn = subprocess.run(
         ["perl", FLAMEGRAPH, "--minwidth", "0"], input=out, capture_output=True, text=True, check=True
@@ -99,7 +99,7 @@ def test_perfetto_slices_nest_as_the_calls_do(tmp_path):
     assert {clock.clock_id: clock.timestamp for clock in clocks.clocks} == {6: 10**6, 1: 10**6 + 1_700_000_000 * 10**9}
 
 
-def test_perfetto_takes_every_kind(tmp_path, recording):
+def test_perfetto_accepts_every_kind(tmp_path, recording):
     out = tmp_path / "t.pftrace"
     assert export(recording, "--to", "perfetto", "-o", out)[0] == 0
     _, found = slices(out)
@@ -128,7 +128,7 @@ def test_a_folder_takes_two_recordings_but_not_two_of_one_name(tmp_path, recordi
 
 
 @pytest.mark.parametrize("form", ["perfetto", "folded", "parquet"])
-def test_what_cannot_be_written_is_one_sentence_and_no_file(form, tmp_path, recording):
+def test_a_failed_write_is_one_sentence_and_leaves_no_file(form, tmp_path, recording):
     assert export(recording, "--to", form, "-o", tmp_path / "nowhere/x")[0] == EXIT_FAILED
     status, _, error = export(recording, "--to", form, "-o", "/dev/full")
     assert (status, "No space left" in error) == (EXIT_FAILED, True)
@@ -136,13 +136,13 @@ def test_what_cannot_be_written_is_one_sentence_and_no_file(form, tmp_path, reco
 
 
 @pytest.mark.parametrize("form", ["perfetto", "folded", "parquet"])
-def test_a_cut_recording_gives_what_it_has_and_says_so(form, tmp_path, recording):
+def test_a_cut_recording_is_exported_up_to_there_and_reported(form, tmp_path, recording):
     cut = tmp_path / "cut.arrows"
     cut.write_bytes(recording.read_bytes()[:-700])
     out = tmp_path / "out"
     status, _, error = export(cut, "--to", form, "-o", out)
     assert status == EXIT_RECORDING
-    assert f"{out} has what came before" in error
+    assert f"{out} contains the part before that" in error
     if form == "folded":
         assert b"sk_alloc" in out.read_bytes()
     else:

@@ -34,7 +34,7 @@ def test_every_ready_question_has_an_answer(name, recording, tmp_path):
     assert rows(recording, recorded.called(tmp_path / "called.arrows"), "--ask", name)
 
 
-def test_who_called_is_asked_by_the_whole_stack(tmp_path):
+def test_callers_are_grouped_by_the_whole_stack(tmp_path):
     found = rows(recorded.called(tmp_path / "called.arrows"), "--ask", "callers")
     assert [(row["sockets"], row["callers"]) for row in found] == [
         (3, ["socket+0x7 (libc.so.6)", "culprit\u202e+0x18 (a.out)"]),
@@ -47,7 +47,7 @@ def test_a_protocol_without_a_name_is_its_number(name, recording):
     assert {"200", "IPPROTO_ICMP"} <= {row["protocol"] for row in rows(recording, "--ask", name)}
 
 
-def test_the_page_has_questions_and_nothing_it_hides():
+def test_the_page_has_every_question():
     assert len(questions()) == Path("docs/queries.md").read_text().count("```sql")
 
 
@@ -66,7 +66,7 @@ def test_rows_are_what_replay_prints(made, tmp_path):
 
 
 def without_nulls(value):
-    """A column has every key, JSON only those there is something to say of."""
+    """Drops empty keys: a row has all of them, JSON only those with a value."""
     if isinstance(value, dict):
         return {key: without_nulls(one) for key, one in value.items() if one is not None}
     return list(map(without_nulls, value)) if isinstance(value, list) else value
@@ -100,7 +100,7 @@ def test_containers_come_from_the_cgroup(tmp_path):
         ("", "empty"),
     ],
 )
-def test_what_is_wrong_with_a_query_is_one_sentence(sql, word, recording):
+def test_a_wrong_query_is_one_sentence(sql, word, recording):
     status, _, error = run(recording, "--sql", sql)
     assert status == EXIT_USAGE
     assert word in error
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_query_is_one_sentence(sql, word, recording):
         "set enable_external_access = true",
     ],
 )
-def test_a_query_reaches_nothing_but_the_recordings(sql, recording, tmp_path, monkeypatch):
+def test_a_query_can_read_only_the_recordings(sql, recording, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(recording, "--sql", sql)[0] == EXIT_USAGE
     assert list(tmp_path.iterdir()) == [recording]
@@ -131,7 +131,7 @@ def test_hostile_names_do_not_touch_the_terminal(recording):
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
-def test_a_closed_pipe_ends_it_quietly(recording, form):
+def test_a_closed_pipe_ends_the_command_quietly(recording, form):
     many = "select * from traces, range(20000)"
     line = shlex.join([sys.executable, "-m", "inetprobe", "query", str(recording), "--sql", many, "--format", form])
     done = subprocess.run(
@@ -141,7 +141,7 @@ def test_a_closed_pipe_ends_it_quietly(recording, form):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_cut_recording_answers_with_what_it_has_and_is_status_4(tmp_path, recording):
+def test_a_cut_recording_is_answered_up_to_there_with_status_4(tmp_path, recording):
     cut = tmp_path / "cut.arrows"
     cut.write_bytes(recording.read_bytes()[:-700])
     status, out, error = run(cut, "--sql", "select count(*) as n from traces", "--format", "csv")
@@ -151,7 +151,7 @@ def test_a_cut_recording_answers_with_what_it_has_and_is_status_4(tmp_path, reco
     assert "cut short" in row["problem"]
 
 
-def test_losses_are_said(tmp_path):
+def test_losses_are_reported(tmp_path):
     books = Accounting(entries=15, complete=12, lost={"ring_full": 3})
     path = recorded.write(tmp_path / "r.arrows", np.tile(builders.created(prot=b"TCP"), 12), books)
     _, _, error = run(path, "--sql", "select count(*) from traces")

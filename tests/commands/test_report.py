@@ -1,4 +1,4 @@
-"""``report`` as a command, and that nothing in its page is what a stranger wrote."""
+"""``report`` as a command, and untrusted text in its page."""
 
 import base64
 import hashlib
@@ -68,7 +68,7 @@ def hostile(path, comm, cgroup, prot, host="host"):
     st.one_of(st.text(max_size=60), st.just(HOSTILE)).map(lambda text: text.encode("utf-8", "replace").decode()),
     st.one_of(st.binary(min_size=1, max_size=31), st.just(b"<svg onload=alert(1)>")),
 )
-def test_what_strangers_named_is_never_markup(tmp_path_factory, plain, comm, cgroup, prot):
+def test_untrusted_names_are_never_markup(tmp_path_factory, plain, comm, cgroup, prot):
     text = rendered(hostile(tmp_path_factory.mktemp("hostile") / "r.arrows", comm, cgroup, prot, host=cgroup))
     found = Elements(text)
     assert found.risky == []
@@ -77,7 +77,7 @@ def test_what_strangers_named_is_never_markup(tmp_path_factory, plain, comm, cgr
     assert not re.search("[\u2028\u202a-\u202e\u2066-\u2069\x1b\x00]", text)
 
 
-def test_hostile_names_are_there_to_be_read(tmp_path):
+def test_hostile_names_are_readable(tmp_path):
     path = hostile(tmp_path / "r.arrows", b"<b>&\x1b[1m", HOSTILE, b"<i>TCP")
     text = "".join(Elements(rendered(path)).text)
     assert "<b>&\\x1b[1m" in text
@@ -85,7 +85,7 @@ def test_hostile_names_are_there_to_be_read(tmp_path):
     assert "{{7*7}}" in text
 
 
-def test_the_libraries_are_those_that_were_looked_at():
+def test_the_libraries_match_their_digests():
     named = dict(re.findall(r"^([0-9a-f]{64})  (\S+)$", (VENDOR / "SHA256SUMS").read_text(), re.MULTILINE))
     assert {name: digest for digest, name in named.items()} == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.iterdir() if path.suffix == ".js"
@@ -95,7 +95,7 @@ def test_the_libraries_are_those_that_were_looked_at():
 # The command.
 
 
-def test_a_page_is_written_and_said(every, tmp_path):
+def test_a_page_is_written_and_reported(every, tmp_path):
     done = run(every, "-o", tmp_path / "r.html")
     assert done.returncode == 0
     assert done.stdout == ""
@@ -110,7 +110,7 @@ def test_without_an_output_the_page_goes_to_stdout(every):
     assert done.stderr == ""
 
 
-def test_a_page_is_not_for_a_terminal(every):
+def test_a_page_is_refused_on_a_terminal(every):
     leader, follower = os.openpty()
     try:
         done = subprocess.run(
@@ -123,7 +123,7 @@ def test_a_page_is_not_for_a_terminal(every):
     assert b"give -o report.html" in done.stderr
 
 
-def test_a_recording_that_is_cut_short_is_shown_as_far_as_it_goes(every, tmp_path):
+def test_a_cut_recording_is_shown_up_to_there(every, tmp_path):
     mixed.make(tmp_path / "whole.arrows", 48_000, rows=4096)
     data = (tmp_path / "whole.arrows").read_bytes()
     short = tmp_path / "short.arrows"
@@ -138,7 +138,7 @@ def test_a_recording_that_is_cut_short_is_shown_as_far_as_it_goes(every, tmp_pat
     assert "Nothing was lost" not in text
 
 
-def test_what_is_cut_short_before_its_first_socket_makes_no_page(every, tmp_path):
+def test_a_recording_cut_before_its_first_socket_makes_no_page(every, tmp_path):
     short = tmp_path / "short.arrows"
     short.write_bytes(every.read_bytes()[:-8000])
     done = run(short, "-o", tmp_path / "r.html")
@@ -148,7 +148,7 @@ def test_what_is_cut_short_before_its_first_socket_makes_no_page(every, tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b"no recording", None])
-def test_what_is_no_recording_makes_no_page(tmp_path, content):
+def test_a_file_that_is_not_a_recording_makes_no_page(tmp_path, content):
     path = tmp_path / "bad.arrows"
     if content is not None:
         path.write_bytes(content)
@@ -159,14 +159,14 @@ def test_what_is_no_recording_makes_no_page(tmp_path, content):
     assert not (tmp_path / "r.html").exists()
 
 
-def test_nothing_to_report_is_said(every, tmp_path):
+def test_nothing_to_report_is_an_error(every, tmp_path):
     done = run(every, "--comm", "nobody", "-o", tmp_path / "r.html")
     assert done.returncode == 4
     assert "no socket that passes the filters: there is nothing to report" in done.stderr
     assert not (tmp_path / "r.html").exists()
 
 
-def test_where_a_page_cannot_be_written(every, tmp_path):
+def test_a_page_that_cannot_be_written(every, tmp_path):
     for place, why in ((tmp_path, "it is a folder"), (tmp_path / "no" / "r.html", "there is no folder")):
         done = run(every, "-o", place)
         assert done.returncode == 125
@@ -175,10 +175,10 @@ def test_where_a_page_cannot_be_written(every, tmp_path):
     done = run(every, "-o", "/dev/full")
     assert done.returncode == 125
     assert "/dev/full cannot be written: No space left on device" in done.stderr
-    assert "-o names a file that is read" in run(every, "-o", every).stderr
+    assert "-o names an input file" in run(every, "-o", every).stderr
 
 
-def test_a_baseline_is_shown_beside(tmp_path):
+def test_a_baseline_is_compared(tmp_path):
     before, after = recorded.timed(tmp_path / "a.arrows", 1.0), recorded.timed(tmp_path / "b.arrows", 2.0, seed=3)
     done = run(after, "--baseline", before, "-o", tmp_path / "r.html")
     assert done.returncode == 0
@@ -191,7 +191,7 @@ def test_a_baseline_is_shown_beside(tmp_path):
     assert charts["function-0"]["before"]
 
 
-def test_of_several_recordings_each_is_held_against_the_baseline(tmp_path):
+def test_each_of_several_recordings_is_compared_with_the_baseline(tmp_path):
     before = recorded.timed(tmp_path / "before.arrows")
     other = replace(builders.run(), kernel="6.12.0", mechanism="fentry", filters=("failed",))
     odd = recorded.write(tmp_path / "odd.arrows", builders.created(prot=b"TCP"), run=other)
@@ -200,12 +200,14 @@ def test_of_several_recordings_each_is_held_against_the_baseline(tmp_path):
         assert run(*recordings, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
         text = " ".join("".join(Elements((tmp_path / "r.html").read_text()).text).split())
         assert "not recorded alike: kernel 6.1.0-test before" in text
-        assert "other mechanisms of the probes in 1 of 2 recordings, other filters when recorded in 1 of 2" in text
+        assert (
+            "different mechanisms of the probes in 1 of 2 recordings, different filters when recorded in 1 of 2" in text
+        )
     assert run(after, after, "--baseline", before, "-o", tmp_path / "r.html").returncode == 0
     assert "not recorded alike" not in (tmp_path / "r.html").read_text()
 
 
-def test_a_report_imports_no_bcc_and_no_other_command_the_page(every, tmp_path):
+def test_report_imports_no_bcc_and_other_commands_no_page(every, tmp_path):
     program = "import sys; sys.argv = ['inetprobe', *sys.argv[2:]]\nfrom inetprobe.cli.main import main\n" \
         "try: main()\nexcept SystemExit as e: assert not e.code, e.code\n" \
         "found = {'bcc', 'jinja2'} & sys.modules.keys()\nassert str(sorted(found)) == WANTED, found"  # fmt: skip

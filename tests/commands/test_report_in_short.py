@@ -1,4 +1,4 @@
-"""What a page says in words, and how it writes numbers."""
+"""The summary of a page, and how it writes numbers."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_the_summary_of_every_kind(every, update_goldens):
     golden("report-every.txt", spoken(in_short.summary(gathered(every))), update_goldens)
 
 
-def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
+def test_the_summary_of_many_with_a_baseline(tmp_path, update_goldens):
     before, after = tmp_path / "before.arrows", tmp_path / "after.arrows"
     recorded.timed(before, 1.0)
     recorded.timed(after, 1.6, failing=40, seed=2)
@@ -44,7 +44,7 @@ def test_the_summary_of_many_beside_a_baseline(tmp_path, update_goldens):
     golden("report-baseline.txt", spoken(in_short.summary(now, changes)), update_goldens)
 
 
-def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens):
+def test_the_summary_of_every_path_of_the_model(tmp_path, update_goldens):
     source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
     sink = RecordingWriter(OutputFile.create(tmp_path / "model.arrows"), source.run)
     pump(source, Filters(), [sink])
@@ -52,7 +52,7 @@ def test_the_summary_of_every_way_that_the_model_knows(tmp_path, update_goldens)
 
 
 @pytest.mark.parametrize("result", [0, 256])
-def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
+def test_a_blocked_module_is_reported_as_blocked(tmp_path, result):
     line = '"blacklist sctp" (/etc/modprobe.d/a.conf:1) stands in the way'
     profile = replace(
         BUILT_IN_PROFILES["6.1"], loadable=(), blocked={"sctp": line}, remedies={"sctp": "remove that line"}
@@ -62,20 +62,20 @@ def test_a_module_that_must_not_be_loaded_is_said_to_be_so(tmp_path, result):
     run = replace(builders.run(), profile=profile)
     stopped = recorded.write(tmp_path / "stopped.arrows", records, run=run)
     said = spoken(in_short.summary(gathered(stopped)))
-    assert f"note: net-pf-2-proto-132 (sctp): asked for once by python3; {line}; the wait was 250~ms." in said
+    assert f"note: net-pf-2-proto-132 (sctp): requested once by python3; {line}; the caller waited 250~ms." in said
     fixed = recorded.every_kind(tmp_path / "fixed.arrows")
     assert line not in spoken(in_short.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
 
 
-def test_a_quiet_recording_is_told_to_be_quiet(tmp_path):
+def test_a_recording_without_trouble(tmp_path):
     said = spoken(in_short.summary(gathered(recorded.fine(tmp_path / "fine.arrows"))))
     assert "Nothing failed." in said
-    assert "No socket asked for a module." in said
+    assert "No socket requested a module." in said
     assert "Nothing was lost: 3 records" in said
     assert "bad" not in said
 
 
-def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
+def test_lost_missed_and_unaccounted_sockets_are_reported(tmp_path):
     books = Accounting(
         entries=30,
         complete=3,
@@ -95,12 +95,10 @@ def test_what_is_lost_missed_and_unaccounted_for_is_said(tmp_path):
     assert "Nothing was lost" not in said
 
 
-def test_deviations_are_said_though_nothing_failed(tmp_path):
+def test_deviations_are_reported_even_if_nothing_failed(tmp_path):
     odd = builders.record([builders.call(builders.CREATE, 0, 0, 5000)], prot=b"TCP")
     said = spoken(in_short.summary(gathered(recorded.write(tmp_path / "odd.arrows", odd))))
-    assert (
-        "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: not as the model predicts. Call 2: expected" in said
-    )
+    assert "warn: 1 × socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok: differs from the model. Call 2: expected" in said
 
 
 def test_names():
@@ -119,7 +117,7 @@ def test_durations(ns, said):
     assert numbers.took(ns).replace(numbers.NBSP, "~") == said
 
 
-def test_shares_never_say_none_of_some_nor_all_of_most():
+def test_a_share_is_0_or_100_percent_only_if_exact():
     said = [
         numbers.share(*one).replace(numbers.NBSP, " ")
         for one in ((0, 0), (0, 9), (1, 10**6), (10**6 - 1, 10**6), (9, 9))

@@ -1,4 +1,4 @@
-"""What ``report`` keeps of recordings, in what bounds, and what it makes of it."""
+"""What ``report`` keeps of recordings, within which bounds, and what it computes from that."""
 
 from collections import Counter
 
@@ -36,7 +36,7 @@ def every_kind(tmp_path):
 
 
 @given(st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20), min_size=1, max_size=8))
-def test_a_timeline_has_few_bins_and_forgets_no_socket(batches):
+def test_a_timeline_has_few_bins_and_counts_every_socket(batches):
     timeline = Timeline()
     for starts in batches:
         records = np.tile(builders.created(), len(starts))
@@ -61,7 +61,7 @@ def test_a_timeline_puts_each_socket_where_it_was():
     ]  # fmt: skip
 
 
-def test_own_times_are_one_and_the_same_in_both_ways():
+def test_self_times_agree_between_both_implementations():
     source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
     for batch in source.batches():
         own = own_times(batch.records)
@@ -70,7 +70,7 @@ def test_own_times_are_one_and_the_same_in_both_ways():
             assert sum(own_of(trace.calls)) == trace.duration_ns
 
 
-def test_calls_side_by_side_that_take_more_than_all_make_no_negative_time():
+def test_siblings_longer_than_their_parent_make_no_negative_time():
     calls = [builders.call(builders.CREATE, 0, 0, 2**63)]
     calls += [builders.call(builders.SK_ALLOC, 1, 0, 2**63, pointer=True)] * 3
     records = builders.record(calls)
@@ -82,7 +82,7 @@ def test_calls_side_by_side_that_take_more_than_all_make_no_negative_time():
     assert stages.latencies()["sk_alloc"].max_ns == 3 * 2**58
 
 
-def test_stages_leave_out_what_was_not_seen_whole():
+def test_stages_leave_out_incomplete_creations():
     stages = Stages()
     stages.batch(Batch(builders.every_kind()), builders.run())
     found = stages.latencies()
@@ -96,7 +96,7 @@ def test_stages_leave_out_what_was_not_seen_whole():
     )
 
 
-def test_stages_count_no_trace_that_is_not_whole():
+def test_stages_count_no_incomplete_trace():
     stages = Stages()
     stages.batch(Batch(builders.created(flags=RECORD_TRUNCATED)), builders.run())
     stages.batch(Batch(builders.created(flags=RECORD_BARE)), builders.run())
@@ -127,7 +127,7 @@ def test_quantiles_are_the_nearest_rank_to_a_64th(values, per_mille):
     assert all(any(low <= value < high for low, high, _ in times.bins()) for value in values[:5])
 
 
-def test_the_last_of_a_thousand_is_only_in_the_whole():
+def test_the_largest_of_a_thousand_is_only_the_last_quantile():
     times = Distribution(((1, 1, 999), (2, 2, 1)), 1, 2)
     assert [times.quantile(per_mille) for per_mille in (1, 999, 1000)] == [1, 1, 2]
 
@@ -148,7 +148,7 @@ def test_causes_count_every_socket_and_keep_few():
     assert found.bare == 10
 
 
-def test_causes_that_a_stranger_makes_up_are_bounded(monkeypatch):
+def test_crafted_causes_are_bounded(monkeypatch):
     monkeypatch.setattr(causes_module, "MOST_CAUSES", 50)
     found = Causes(3)
     for first in range(0, 3000, 100):
@@ -161,7 +161,7 @@ def test_causes_that_a_stranger_makes_up_are_bounded(monkeypatch):
     assert sum(one.count for one in causes.values()) + rest == 3000
 
 
-def test_who_failed_is_counted_though_there_is_no_room_for_them(monkeypatch):
+def test_commands_without_room_are_counted_as_others(monkeypatch):
     monkeypatch.setattr(causes_module, "MOST_ASKERS", 8)
     found = Causes(1)
     records = np.tile(builders.record([builders.call(builders.CREATE, 0, 0, 5000, -1)], kind=3, protocol=1), 60)
@@ -187,13 +187,13 @@ def test_a_table_shows_few_and_sums_up_the_others(tmp_path):
     assert found.rest.sockets == 51 - listings.ROWS
 
 
-def test_the_books_are_the_recording_s_own(every):
+def test_the_accounting_is_that_of_the_recording(every):
     assert listings.books(gathered(every).recordings) == [
         ("entered inet_create or inet6_create", [12]), ("complete", [11]), ("incomplete: return_missed", [1]),
     ]  # fmt: skip
 
 
-def test_the_books_of_what_is_cut_short_add_up(tmp_path):
+def test_the_accounting_of_a_cut_recording_adds_up(tmp_path):
     run = builders.run()
     path = tmp_path / "r.arrows"
     sink = RecordingWriter(OutputFile.create(path), run)
@@ -208,7 +208,7 @@ def test_the_books_of_what_is_cut_short_add_up(tmp_path):
     assert recording.accounting.unaccounted() == 0
 
 
-def test_bars_lie_where_their_calls_were(every):
+def test_bars_show_when_their_calls_ran(every):
     (recording,) = gathered(every).recordings
     (trace,) = (one for one in recording.slowest.traces() if one.prot == "SCTP")
     one = bars.shown(trace, recording)
@@ -221,7 +221,7 @@ def test_bars_lie_where_their_calls_were(every):
     ]
 
 
-def test_a_bar_whose_end_was_not_seen_goes_on(every):
+def test_a_bar_with_an_unseen_end_extends_to_the_end(every):
     (recording,) = gathered(every).recordings
     found, _ = in_short.together([recording])
     ((trace, _),) = next(one.examples for cause, one in found.items() if cause.outcome == "?")
@@ -230,7 +230,7 @@ def test_a_bar_whose_end_was_not_seen_goes_on(every):
     assert (inner.left, inner.width) == (20, 80)
 
 
-def test_stages_say_what_they_are_made_of(every):
+def test_stages_are_described(every):
     text = "".join(Elements(rendered(every)).text)
     assert "modprobe is started, looks for the alias and loads the module" in text
 
@@ -248,7 +248,7 @@ def test_several_files_are_one_page(tmp_path):
     assert str(other) in text
 
 
-def test_filters_are_a_part_of_the_page(every):
+def test_the_page_shows_its_filters(every):
     only = build({"errno": ["EPERM"]})
     found = gathered(every, filters=only)
     assert found.stats.view().failed == 1

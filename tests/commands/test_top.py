@@ -1,4 +1,4 @@
-"""What ``top`` makes of a recording, printed once."""
+"""``top`` of a recording, printed once."""
 
 import asyncio
 
@@ -46,11 +46,11 @@ def test_rates_are_of_the_last_interval_and_losses_stay():
     assert printed(collector)[1].startswith("lost 4 (ring_full 4)")
 
 
-def test_every_kind_is_in_the_tables_and_harmless():
+def test_every_kind_is_in_the_tables_and_printable():
     collector = Collector(0.0, replayed=True)
     collector.batch(Batch(builders.every_kind()), builders.run())
     text = printed(collector, rows=1)
-    assert text[0] == "sockets 10  failed 3 30%  modules asked 4, 900ms blocked  other socks 2"
+    assert text[0] == "sockets 10  failed 3 30%  module requests 4, 900ms blocked  other socks 2"
     assert all(line.isprintable() for line in text)
     assert "… 4 more" in text
 
@@ -74,7 +74,7 @@ def test_once_of_a_recording(tmp_path, update_goldens):
     assert done.stdout == GOLDEN.read_text()
 
 
-def test_two_containers_whose_ids_begin_alike_are_two():
+def test_containers_with_the_same_id_prefix_stay_apart():
     records, run = owned()
     collector = Collector(0.0, replayed=True)
     collector.batch(Batch(records), run)
@@ -84,7 +84,7 @@ def test_two_containers_whose_ids_begin_alike_are_two():
     assert len(names) == 5
 
 
-def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():
+def test_a_typed_filter_is_parsed_like_the_command_line():
     collector = Collector(0.0, replayed=True)
     comm = np.tile(builders.created(comm=b"[red]x"), 2)
     collector.batch(Batch(comm), builders.run())
@@ -97,7 +97,7 @@ def test_a_filter_is_typed_as_on_the_command_line_and_a_wrong_one_is_said():
             await pilot.press("slash", *"-x", "enter")
             assert collector.filters.describe() == ("failed",)
             await pilot.press("slash", "ctrl+u", *"-p x", "enter")
-            assert "--pid: 'x' is not a number" in app._said
+            assert "--pid: 'x' is not a number" in app._message
             assert collector.filters.describe() == ("failed",)
 
     asyncio.run(typed())

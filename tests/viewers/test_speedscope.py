@@ -1,4 +1,4 @@
-"""Folded stacks in speedscope itself, as npm has it, in headless Chromium."""
+"""Folded stacks in speedscope, from npm, in headless Chromium."""
 
 import functools
 import http.server
@@ -20,12 +20,12 @@ _ROW = re.compile(r"([\d,]+) \([<>\d]\S*%\)\s+([\d,]+) \([<>\d]\S*%\)\s+(.*)")
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture(scope="module", name="speedscope")
 def _speedscope():
-    """The folder of its page, fetched once a machine; npm holds it against the registry's digest."""
+    """The folder of its page, downloaded once per machine; npm checks the registry's digest."""
     folder = cache_folder() / f"speedscope-{VERSION}"
     page = folder / "package/dist/release"
     if not (page / "index.html").exists():
@@ -46,7 +46,7 @@ def _folded(tmp_path):
 
 
 def sandwich(speedscope, folded):
-    """(total, self, symbol) of every row of its table, and what its console said."""
+    """(total, self, symbol) of every row of its table, and the console's messages."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=speedscope)) as pages:
         threading.Thread(target=pages.serve_forever, daemon=True).start()
         with sync_playwright() as playwright:
@@ -67,7 +67,7 @@ def sandwich(speedscope, folded):
     return found, said
 
 
-def test_it_takes_them_for_folded_stacks_with_each_name_and_time(speedscope, folded):
+def test_speedscope_reads_folded_stacks_with_names_and_times(speedscope, folded):
     own, total = Counter(), Counter()
     for line in (folded / "kinds.folded").read_text().splitlines():
         stack, _, time = line.rpartition(" ")

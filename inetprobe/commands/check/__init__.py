@@ -1,5 +1,5 @@
-"""``check``: every trace of a recording held against the model, budgets and an older recording.
+"""``check``: the traces of recordings compared with the model, budgets and an older recording.
 
-``examine`` reads one recording once, into sinks that count (``judged``, ``budget``, ``baseline``); what they found are
-the cases of ``result``, and each module of ``formats`` writes those in one format.
+``examine`` reads a recording once, into sinks that count (``judged``, ``spending``, ``baseline``). Their findings are
+the cases of ``result``, and each module of ``formats`` writes the cases in one format.
 """

@@ -1,8 +1,8 @@
 """Two recordings compared: which durations and which shares changed by more than noise, and by how much.
 
-A change is told where it is both unlikely to be chance (p < 0.01 after Holm's correction for all tests of the two
-recordings) and large (the median or the share by more than a tenth): with a million sockets any difference is unlikely
-to be chance.
+A change is reported if it is both unlikely to be chance (p < 0.01 after Holm's correction for all tests of the two
+recordings) and large (the median or the share differs by more than a tenth): with a million sockets almost any
+difference is unlikely to be chance.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from inetprobe.stats.significance import MANN_WHITNEY, holm, mann_whitney, propo
 
 SIGNIFICANCE = 0.01
 LEAST_CHANGE = 1.1
-#: Fewer calls than this say too little of a distribution, and the test's normal approximation is poor.
+#: Fewer calls say too little about a distribution, and the test's normal approximation is poor.
 LEAST_CALLS = 20
 _NAMED = 3
 
 
 @dataclass(slots=True)
 class Sample:
-    """A sink that keeps of one recording what is compared: durations by function and counts of outcomes."""
+    """A sink that samples one recording for the comparison: durations by function and counts of outcomes."""
 
     durations: dict[str, Reservoir] = field(default_factory=lambda: {name: Reservoir() for name in FUNCTIONS.values()})
     ended: int = 0
@@ -69,8 +69,8 @@ class Baseline(NamedTuple):
 
 
 class _Comparison(NamedTuple):
-    """One test. ``now`` and ``before`` are a median in nanoseconds, or a share; ``towards`` is on which side of the
-    baseline's the values lie by the test (1 above, -1 below)."""
+    """One test. ``now`` and ``before`` are medians in nanoseconds, or shares; ``towards`` is 1 if the test finds the
+    values above those of the baseline, -1 if below."""
 
     name: str
     rate: bool
@@ -90,33 +90,33 @@ class _Comparison(NamedTuple):
 
 
 def compare(now: Sample, runs: Sequence[Run], baseline: Baseline) -> list[Case]:
-    """A case for the conditions of the recordings, and one for each function and each share; ``runs`` are all that the
-    sample is of."""
+    """A case for the conditions of the recordings, and one for each function and each share; ``runs`` are all runs in
+    the sample ``now``."""
     before = baseline.sample
     comparisons: list[_Comparison] = []
     cases = [_conditions(runs, baseline)]
     for name, sample in now.durations.items():
-        other = before.durations[name]
-        if min(sample.count, other.count) >= LEAST_CALLS:
-            comparisons.append(_latency(name, sample, other))
-        elif max(sample.count, other.count):
-            calls = f"{other.count:,} calls before, {sample.count:,} now"
-            cases.append(_skipped(name, f"{calls}: a comparison takes {LEAST_CALLS} of each"))
+        old = before.durations[name]
+        if min(sample.count, old.count) >= LEAST_CALLS:
+            comparisons.append(_latency(name, sample, old))
+        elif max(sample.count, old.count):
+            calls = f"{old.count:,} calls before, {sample.count:,} now"
+            cases.append(_skipped(name, f"{calls}: a comparison needs {LEAST_CALLS} of each"))
     if now.ended and before.ended:
         comparisons += _rates(now, before)
     else:
         cases.append(_skipped("failures", f"{before.ended:,} sockets before, {now.ended:,} now"))
-    for comparison, p in zip(comparisons, holm([one.p for one in comparisons]), strict=True):
+    for comparison, p in zip(comparisons, holm([comparison.p for comparison in comparisons]), strict=True):
         cases.append(_case(comparison, p))
     return cases
 
 
 def _latency(name: str, now: Reservoir, before: Reservoir) -> _Comparison:
     ranks = mann_whitney(now.values, before.values)
-    sampled = [one for one in (now, before) if one.sampled]
+    sampled = [sample for sample in (now, before) if sample.sampled]
     basis = f"{before.count:,} calls before, {now.count:,} now"
     if sampled:
-        basis += f"; a sample of {max(len(one.values) for one in sampled):,} where there were more"
+        basis += f"; a random sample of {max(len(sample.values) for sample in sampled):,} where there were more"
     facts = {
         "calls": now.count,
         "calls_before": before.count,
@@ -130,14 +130,17 @@ def _latency(name: str, now: Reservoir, before: Reservoir) -> _Comparison:
 
 
 def _median(values: Durations) -> float:
-    return float(np.median(values.astype(float)))  # halfway between two that are near 2^64 there is no integer
+    return float(np.median(values.astype(float)))  # floats: the mean of two values near 2^64 overflows an integer
 
 
 def _rates(now: Sample, before: Sample) -> list[_Comparison]:
     counts = [
         ("failures", now.failures, before.failures),
         ("module requests", now.requesting, before.requesting),
-        *((errno_name(one), now.errnos[one], before.errnos[one]) for one in sorted({*now.errnos, *before.errnos})),
+        *(
+            (errno_name(errno), now.errnos[errno], before.errnos[errno])
+            for errno in sorted({*now.errnos, *before.errnos})
+        ),
     ]
     rates = []
     for name, hits, other in counts:
@@ -150,31 +153,34 @@ def _rates(now: Sample, before: Sample) -> list[_Comparison]:
     return rates
 
 
-def _case(one: _Comparison, p: float) -> Case:
+def _case(comparison: _Comparison, p: float) -> Case:
     change = None
-    if p < SIGNIFICANCE and one.towards > 0 and one.ratio > LEAST_CHANGE:
-        change = "more" if one.rate else "slower"
-    elif p < SIGNIFICANCE and one.towards < 0 and one.ratio < 1 / LEAST_CHANGE:
-        change = "fewer" if one.rate else "faster"
+    if p < SIGNIFICANCE and comparison.towards > 0 and comparison.ratio > LEAST_CHANGE:
+        change = "more" if comparison.rate else "slower"
+    elif p < SIGNIFICANCE and comparison.towards < 0 and comparison.ratio < 1 / LEAST_CHANGE:
+        change = "fewer" if comparison.rate else "faster"
     status: Status = "failed" if change in ("more", "slower") else "passed"
-    before, now = (_share(value) if one.rate else words.duration(round(value)) for value in (one.before, one.now))
-    times = "" if one.ratio == float("inf") else f" (×{one.ratio:.3g})"
-    moved = f"{before} → {now}{times}" if one.before or one.now else "none, as before"
-    message = f"{change or 'no change beyond noise'}: {'' if one.rate else 'median '}{moved}"
-    effect = "" if one.rate else f", longer than the baseline's with chance {one.facts['superiority']:.2f}"
-    details = (f"{one.test}, {_chance(p)} (Holm){effect}", one.basis)
+    before, now = (
+        _share(value) if comparison.rate else words.duration(round(value))
+        for value in (comparison.before, comparison.now)
+    )
+    times = "" if comparison.ratio == float("inf") else f" (×{comparison.ratio:.3g})"
+    moved = f"{before} → {now}{times}" if comparison.before or comparison.now else "none, as before"
+    message = f"{change or 'no change beyond noise'}: {'' if comparison.rate else 'median '}{moved}"
+    effect = "" if comparison.rate else f", P(now > before) = {comparison.facts['superiority']:.2f}"
+    details = (f"{comparison.test}, {_chance(p)} (Holm){effect}", comparison.basis)
     facts = {
-        "test": one.test,
-        "p": _digits(one.p),
+        "test": comparison.test,
+        "p": _digits(comparison.p),
         "p_holm": _digits(p),
         "change": change,
-        "value": one.now,
-        "value_before": one.before,
-        "unit": "share" if one.rate else "ns",
-        "ratio": None if one.ratio == float("inf") else round(one.ratio, 6),
-        **one.facts,
+        "value": comparison.now,
+        "value_before": comparison.before,
+        "unit": "share" if comparison.rate else "ns",
+        "ratio": None if comparison.ratio == float("inf") else round(comparison.ratio, 6),
+        **comparison.facts,
     }
-    return Case("baseline", one.name, status, message, details, facts)
+    return Case("baseline", comparison.name, status, message, details, facts)
 
 
 def _skipped(name: str, message: str) -> Case:
@@ -182,7 +188,7 @@ def _skipped(name: str, message: str) -> Case:
 
 
 def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
-    """What else differs between the runs and the baseline's, and may be all that a change comes from."""
+    """Other differences between the runs and the baseline's, which could explain a change."""
     other = baseline.run
     conditions: dict[str, Callable[[Run], Any]] = {
         "machines": lambda run: run.machine_id,
@@ -194,7 +200,7 @@ def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
     for name, of in conditions.items():
         count = sum(of(run) != of(other) for run in runs)
         if count:
-            differ.append(f"other {name}" + (f" in {count} of {len(runs)} recordings" if count < len(runs) else ""))
+            differ.append(f"different {name}" + (f" in {count} of {len(runs)} recordings" if count < len(runs) else ""))
     now = list(dict.fromkeys(run.kernel for run in runs))
     same = "both" if len(runs) == 1 else "all"
     kernels = f"{same} {other.kernel}" if now == [other.kernel] else f"kernel {other.kernel} before, {_few(now)} now"
@@ -212,7 +218,7 @@ def _share(value: float) -> str:
 
 
 def _digits(value: float) -> float:
-    """Those that do not hang on the order in which a machine adds."""
+    """Six digits: the others depend on the order in which a machine adds."""
     return float(f"{value:.6g}")
 
 

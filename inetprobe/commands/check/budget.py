@@ -1,4 +1,4 @@
-"""``budget.toml``: what the sockets of a recording may do, as the contract has it.
+"""``budget.toml``: limits for the sockets of a recording.
 
 ::
 
@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import parse
+from inetprobe.base.words import did_you_mean
 from inetprobe.record.filter import Filters, build, parse_duration
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One ``[[budget]]``: limits for the sockets that ``where`` keeps, None for each that is not given."""
+    """One ``[[budget]]``: limits for the sockets that pass ``where``; a limit that is not given is None or empty."""
 
     name: str
     where: Filters = field(default_factory=Filters)
@@ -55,15 +55,15 @@ class Budget:
 
 
 def load(path: Path) -> tuple[Budget, ...]:
-    """The budgets of a file. Raises UsageError: one sentence with the file, the key and what it may be."""
+    """The budgets of a file. Raises UsageError that names the file, the key and its allowed values."""
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UsageError(f"the budget {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
-    _known(str(path), tables, ("budget",))
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    _demand_known(str(path), tables, ("budget",))
     given = tables.get("budget")
     if not isinstance(given, list) or not given or not all(isinstance(table, dict) for table in given):
         raise UsageError(f"{path} has no budget: begin each with a line [[budget]]")
@@ -71,16 +71,16 @@ def load(path: Path) -> tuple[Budget, ...]:
     names = [budget.name for budget in budgets]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{path}: two budgets have the name {name!r}: give each its own")
+            raise UsageError(f"{path}: two budgets have the name {name!r}: rename one")
     return budgets
 
 
 def _budget(where: str, table: Mapping[str, Any]) -> Budget:
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
-        _refuse(where, "name", name, 'a text, such as name = "no autoload by users"')
+        _refuse(where, "name", name, 'a string, such as name = "no autoload by users"')
     here = f"{where} ({name})"
-    _known(here, table, _KEYS)
+    _demand_known(here, table, _KEYS)
     if not any(limit in table for limit in _LIMITS):
         raise UsageError(f"{here} limits nothing: give one of {', '.join(_LIMITS)}")
     return Budget(
@@ -98,7 +98,7 @@ def _where(here: str, table: object) -> Filters:
     if not isinstance(table, dict):
         _refuse(here, "where", table, 'filters by name, such as { uid = "!0" }')
     given = {str(key).replace("-", "_"): value for key, value in table.items()}
-    _known(f"{here}: where", given, _FILTERS)
+    _demand_known(f"{here}: where", given, _FILTERS)
     words = {name: _filter_words(here, name, given[name]) for name in _WORDS if name in given}
     for name in _FLAGS:
         if not isinstance(given.get(name, False), bool):
@@ -117,7 +117,7 @@ def _where(here: str, table: object) -> Filters:
 def _filter_words(here: str, name: str, value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(one, str) or type(one) is int for one in values):
-        _refuse(here, f"where.{name}", value, "a number, a text as on the command line, or a list of them")
+        _refuse(here, f"where.{name}", value, "a number, a string as on the command line, or a list of them")
     words = [str(one) for one in values]
     _understood(f"{here}: where.{name}", lambda: build({name: words}), f"--{name}: ")
     return words
@@ -126,7 +126,7 @@ def _filter_words(here: str, name: str, value: object) -> list[str]:
 def _number(here: str, table: Mapping[str, Any], key: str) -> int | None:
     value = table.get(key)
     if value is not None and (type(value) is not int or value < 0):
-        _refuse(here, key, value, "a whole number from 0 on")
+        _refuse(here, key, value, "a whole number of at least 0")
     return value
 
 
@@ -148,7 +148,7 @@ def _quantile(here: str, key: str, table: object) -> Quantile:
     keys = ("function", "at_most")
     if not isinstance(table, dict):
         _refuse(here, key, table, '{ function = "inet_create", at_most = "50us" }')
-    _known(f"{here}: {key}", table, keys)
+    _demand_known(f"{here}: {key}", table, keys)
     function = table.get("function")
     if not isinstance(function, str) or not function:
         _refuse(here, f"{key}.function", function, 'a kernel function that is traced, such as "inet_create"')
@@ -156,22 +156,21 @@ def _quantile(here: str, key: str, table: object) -> Quantile:
 
 
 def _understood(where: str, read: Callable[[], T], prefix: str = "") -> T:
-    """What ``read`` gives, its UsageError with the place in the file before it."""
+    """The result of ``read``; its UsageError gets ``where``, the place in the file, in front."""
     try:
         return read()
     except UsageError as error:
         raise UsageError(f"{where}: {str(error).removeprefix(prefix)}") from None
 
 
-def _known(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
+def _demand_known(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
     allowed = tuple(keys)
     for key in table:
         if key not in allowed:
-            close = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(allowed)}"
+            hint = did_you_mean(key, allowed, f"there is {', '.join(allowed)}")
             raise UsageError(f"{where}: unknown key {key!r}: {hint}")
 
 
 def _refuse(where: str, key: str, value: object, allowed: str) -> NoReturn:
-    said = f"{key} is missing" if value is None else f"{key} is {str(value)[:60]!r}"
-    raise UsageError(f"{where}: {said}: give {allowed}")
+    problem = f"{key} is missing" if value is None else f"{key} is {str(value)[:60]!r}"
+    raise UsageError(f"{where}: {problem}: give {allowed}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
-from inetprobe.base.files import cannot_write
-from inetprobe.base.words import counted
+from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.words import counted, did_you_mean
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, coloured, filter_options
 from inetprobe.cli.progress import reading
@@ -28,9 +27,12 @@ FORMATS = ("text", "json", "junit", "github")
 
 @click.command("check", cls=Filtering)
 @filter_options
-@click.option("--budget", type=FILE, metavar="FILE", help="Limits in TOML: see the README.")
+@click.option("--budget", type=FILE, metavar="FILE", help="TOML file of limits, in [[budget]] tables.")
 @click.option(
-    "--baseline", type=FILE, metavar="FILE", help="A recording: fail where durations or failures became worse than its."
+    "--baseline",
+    type=FILE,
+    metavar="FILE",
+    help="Recording to compare with: fail where durations or failures got worse.",
 )
 @click.option(
     "--fail-on",
@@ -38,15 +40,19 @@ FORMATS = ("text", "json", "junit", "github")
     metavar="WHAT[,…]",
     default=("deviation",),
     show_default=True,
-    help=f"Fail if any socket is one of these: {', '.join(FAILURES)}. (A lossy recording is status 4 either way.)",
+    help=f"Fail if any socket is one of these: {', '.join(FAILURES)}. (A lossy recording always has status 4.)",
 )
 @click.option(
-    "--min-sockets", type=click.IntRange(1), default=1, show_default=True, help="Do not judge a recording of fewer."
+    "--min-sockets",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Do not judge a recording with fewer sockets.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report there instead of to stdout.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report to this file instead of stdout.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="Only what failed, and no summary.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only what failed, and no summary.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def check_command(
     filters: Filters,
@@ -60,10 +66,10 @@ def check_command(
     quiet: bool,
     recordings: tuple[str, ...],
 ) -> None:
-    """Hold every trace of recordings against the model, and the recordings against budgets and an older one.
+    """Check recordings against the model, against budgets and against an older recording.
 
-    Exit status: 0 all is well; 1 a check failed; 4 a recording is empty, damaged, cut short or lossy, and so was not
-    judged. Of several recordings the worst counts.
+    Exit status: 0 no check failed; 1 a check failed; 4 not judged, because a recording is empty, damaged, cut short or
+    lossy. Of several recordings the highest status counts.
 
     \b
     Examples:
@@ -78,8 +84,8 @@ def check_command(
         min_sockets=min_sockets,
     )
     inputs = [name for name in (*recordings, budget, baseline) if name is not None]
-    if output is not None and any(_same(Path(output), Path(name)) for name in inputs):
-        raise UsageError("-o names a file that is read: give another one")
+    if output is not None and same_file(output, *inputs):
+        raise UsageError("-o names an input file: give another file")
     paths = [Path(name) for name in recordings]
     with reading([*paths, *([] if plan.baseline is None else [plan.baseline])], quiet=quiet) as advance:
         report = examine(paths, plan, advance)
@@ -93,14 +99,9 @@ def check_command(
 def _named(words: tuple[str, ...]) -> frozenset[str]:
     named = frozenset(word.strip() for given in words for word in given.split(",") if word.strip())
     for word in sorted(named - FAILURES.keys()):
-        close = difflib.get_close_matches(word, FAILURES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"give some of {', '.join(FAILURES)}"
+        hint = did_you_mean(word, FAILURES.keys(), f"give some of {', '.join(FAILURES)}")
         raise UsageError(f"--fail-on: unknown {word!r}: {hint}")
     return named
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _write(text: str, output: str | None) -> None:
@@ -116,17 +117,19 @@ def _write(text: str, output: str | None) -> None:
 
 
 def _conclusion(report: CheckResult) -> str:
-    """How many recordings came to what, and why those that were not judged were not."""
+    """The number of recordings by outcome, and why the others were not judged."""
     counts = {
-        "passed": sum(one.status == EXIT_OK for one in report.files),
-        "failed": sum(one.status == EXIT_CHECK_FAILED for one in report.files),
-        "not judged": sum(one.status == EXIT_RECORDING for one in report.files),
+        "passed": sum(result.status == EXIT_OK for result in report.files),
+        "failed": sum(result.status == EXIT_CHECK_FAILED for result in report.files),
+        "not judged": sum(result.status == EXIT_RECORDING for result in report.files),
     }
-    ends = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    why = dict.fromkeys(
-        f"{one.file} {case.message}" if case.group == "recording" else case.message
-        for one in report.files
-        for case in one.cases
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    reasons = dict.fromkeys(
+        f"{result.file} {case.message}" if case.group == "recording" else case.message
+        for result in report.files
+        for case in result.cases
         if case.status == "unjudged"
     )
-    return f"{counted(len(report.files), 'recording')} checked: {ends}" + (f" ({'; '.join(why)})" if why else "")
+    return f"{counted(len(report.files), 'recording')} checked: {outcomes}" + (
+        f" ({'; '.join(reasons)})" if reasons else ""
+    )

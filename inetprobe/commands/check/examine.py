@@ -1,4 +1,4 @@
-"""One recording through everything that is asked of it, in one reading."""
+"""Examines recordings: each is read once, into all sinks that the checks need."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import Sink, pump
 
-#: What ``--fail-on`` may name, and what each says of a socket.
+#: The values of ``--fail-on``, each with the words that follow a number of sockets.
 FAILURES = {
-    "deviation": "that went as the model does not predict",
-    "incomplete": "not seen whole",
-    "unmodelled": "of which the model has no say",
+    "deviation": "not as the model predicts",
+    "incomplete": "recorded incompletely",
+    "unmodelled": "not covered by the model",
     "lost": "without a trace",
 }
 
@@ -33,7 +33,7 @@ OnRead = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of each recording. ``fail_on`` is of ``FAILURES``; ``min_sockets`` is at least 1."""
+    """The checks of each recording. ``fail_on`` has keys of ``FAILURES``; ``min_sockets`` is at least 1."""
 
     filters: Filters = field(default_factory=Filters)
     budgets: Sequence[Budget] = ()
@@ -43,13 +43,13 @@ class Plan:
 
 
 def examine(paths: Sequence[Path], plan: Plan, on_read: OnRead | None = None) -> CheckResult:
-    """Every recording, the baseline read once before them; ``on_read`` is told how many more bytes were read."""
+    """Examines all recordings, after reading the baseline once; ``on_read`` gets each number of bytes read."""
     baseline = None if plan.baseline is None else _read_baseline(plan.baseline, plan, on_read)
     return CheckResult(tuple(_file(path, plan, baseline, on_read) for path in paths))
 
 
 def _read_baseline(path: Path, plan: Plan, on_read: OnRead | None) -> Baseline | Case:
-    """The baseline, or the case that says why it is none."""
+    """The baseline, or the case that says why it cannot be one."""
     sample, judged = Sample(), Judged()
     try:
         source = RecordingReader(path, on_read)
@@ -82,15 +82,15 @@ def _file(path: Path, plan: Plan, baseline: Baseline | Case | None, on_read: OnR
     else:
         lost = {reason: count for reason, count in accounting.lost.items() if count}
         cases = _soundness(judged, accounting, plan)
-    found = _verdicts(judged, lost, plan) + [spending.case(source.run) for spending in spendings]
+    checks = _verdicts(judged, lost, plan) + [spending.case(source.run) for spending in spendings]
     if isinstance(baseline, Case):
-        found.append(baseline)
+        checks.append(baseline)
     elif baseline is not None:
-        found += compare(sample, [source.run], baseline)
+        checks += compare(sample, [source.run], baseline)
     if any(case.status == "unjudged" for case in cases):
-        # Of what is missing nothing is known: what was seen can fail, and cannot pass.
-        found = [replace(case, status="skipped") if case.status == "passed" else case for case in found]
-    return FileResult(file_name(path), source.run.kernel, judged, lost, (*cases, *found))
+        # Nothing is known about the missing part: a check can fail by what was seen, but cannot pass.
+        checks = [replace(case, status="skipped") if case.status == "passed" else case for case in checks]
+    return FileResult(file_name(path), source.run.kernel, judged, lost, (*cases, *checks))
 
 
 def _broken(path: Path, error: RecordingError) -> Case:
@@ -98,12 +98,12 @@ def _broken(path: Path, error: RecordingError) -> Case:
 
 
 def _predicate(path: Path, error: RecordingError) -> str:
-    """What the error says of the recording, without the path that it begins with."""
+    """The error without the path with which it begins."""
     return str(error).removeprefix(f"{path} ")
 
 
 def _soundness(judged: Judged, accounting: Accounting, plan: Plan) -> list[Case]:
-    """Is there enough in a recording that was read to its end, and all that there was?"""
+    """The cases that decide whether a recording that was read to its end can be judged."""
     return [_whole(judged.sockets, accounting), _lossless(accounting), _enough(judged, plan), _held(judged)]
 
 
@@ -137,25 +137,25 @@ def _held(judged: Judged) -> Case:
     if known or not judged.sockets:
         return Case("recording", "judged", "passed", f"has {counted(known, 'trace')} that the model can judge")
     examples = [example for kept in judged.examples.values() for example in kept.values()]
-    most = max(examples, key=lambda example: example.count)
-    message = f"has no trace that the model can judge: {most.reason}"
+    frequent = max(examples, key=lambda example: example.count)
+    message = f"has no trace that the model can judge: {frequent.reason}"
     return Case("recording", "judged", "unjudged", message)
 
 
 def _verdicts(judged: Judged, lost: Mapping[str, int], plan: Plan) -> list[Case]:
-    """One case for each rule that decided, one for each verdict that is not ok."""
+    """One case for each rule that decided, and one for each verdict but ok."""
     cases = [
         Case("model", rule, "passed", f"{counted(count, 'socket')} as the model predicts", facts={"count": count})
         for rule, count in sorted(judged.rules.items())
     ]
-    for verdict, what in FAILURES.items():
+    for verdict, words in FAILURES.items():
         count = sum(lost.values()) if verdict == "lost" else judged.verdicts[verdict]
         if verdict == "lost" and (verdict not in plan.fail_on or not count):
-            continue  # the recording's own case says it
+            continue  # the case "recording lossless" reports it
         status: Status = "passed" if not count else "failed" if verdict in plan.fail_on else "warned"
         examples = judged.examples.get(verdict, {}).values()
         details = (by_reason(lost),) if verdict == "lost" else tuple(map(_example, examples))
-        message = f"{counted(count, 'socket')} {what}"
+        message = f"{counted(count, 'socket')} {words}"
         cases.append(Case("model", verdict, status, message, details, facts={"count": count}))
     return cases
 

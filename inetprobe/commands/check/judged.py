@@ -1,4 +1,4 @@
-"""The tally of verdicts: every trace of a recording judged, each shape of trace once a batch."""
+"""Counts of verdicts: all traces of a recording are judged, each shape of trace once per batch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.verdict import judge
 
-#: Distinct (request, errno, reason) kept for a verdict: memory must not grow with what a recording makes up.
+#: Distinct (request, errno, reason) kept per verdict: a crafted recording must not fill memory.
 EXAMPLES = 5
 
 
 @dataclass(slots=True)
 class Example:
-    """The first trace of those with this ``request``, ``errno`` and ``reason``, and how many there are."""
+    """The first trace with this ``request``, ``errno`` and ``reason``, and the number of them."""
 
     id: str
     request: str
@@ -28,8 +28,8 @@ class Example:
 
 @dataclass(slots=True)
 class Judged:
-    """A sink that counts. ``verdicts`` is by verdict, ``rules`` by what decided of those that are ``ok``; ``examples``
-    has a few of each other verdict. ``lost`` is by reason, as far as the batches told."""
+    """A sink that counts sockets by verdict, and those that are ``ok`` by the rule that decided; ``examples`` has a few
+    of each other verdict. ``lost`` is by reason, as far as the batches report losses."""
 
     sockets: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Judged:
         verdict = judge(trace, run.profile)
         self.verdicts[verdict.verdict] += count
         if verdict.verdict == "ok":
-            assert verdict.rule is not None  # what is ok went some way that the model knows
+            assert verdict.rule is not None  # an ok trace follows a path of the model, which ends with a rule
             self.rules[verdict.rule] += count
             return
         kept = self.examples.setdefault(verdict.verdict, {})

@@ -1,4 +1,4 @@
-"""What a check found, before any format: cases of a recording, and the recordings of a command."""
+"""The result of a check, before formatting: the cases of a recording, and the recordings of a command."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, Literal
 from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING
 from inetprobe.commands.check.judged import Judged
 
-#: ``warned``: worth a look, and no failure. ``skipped``: it could not be checked, and that is no failure either.
+#: ``warned``: worth a look, but no failure. ``skipped``: could not be checked, which is no failure either.
 #: ``unjudged``: the recording must not pass.
 Status = Literal["passed", "warned", "failed", "skipped", "unjudged"]
-#: What a case is about.
+#: The subject of a case.
 Group = Literal["recording", "model", "budget", "baseline"]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One check. ``message`` is a sentence without its end, ``details`` more lines, ``facts`` the numbers, for JSON.
+    """One check. ``message`` is a sentence without a full stop, ``details`` are more lines, ``facts`` numbers for JSON.
 
-    Names, messages and details may hold what a stranger chose: each report escapes them.
+    Names, messages and details may contain untrusted text: each format escapes it.
     """
 
     group: Group
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One recording. ``kernel`` is None where the file could not even be opened; ``lost`` is by reason."""
+    """One recording. ``kernel`` is None if the file could not be opened; ``lost`` is by reason."""
 
     file: str
     kernel: str | None
@@ -44,7 +44,7 @@ class FileResult:
 
     @property
     def status(self) -> int:
-        """The exit status this recording alone would give."""
+        """The exit status for this recording alone."""
         statuses = {case.status for case in self.cases}
         if "unjudged" in statuses:
             return EXIT_RECORDING
@@ -59,16 +59,16 @@ class CheckResult:
 
     @property
     def status(self) -> int:
-        """The exit status: the worst of the recordings'."""
-        return max(one.status for one in self.files)
+        """The exit status: the highest of the recordings."""
+        return max(result.status for result in self.files)
 
     def total(self) -> FileResult:
-        """All of them as one, without cases and examples."""
+        """The sums of all recordings, without cases and examples."""
         judged = Judged()
         lost: Counter[str] = Counter()
-        for one in self.files:
-            judged.sockets += one.judged.sockets
-            judged.verdicts.update(one.judged.verdicts)
-            judged.rules.update(one.judged.rules)
-            lost.update(one.lost)
+        for result in self.files:
+            judged.sockets += result.judged.sockets
+            judged.verdicts.update(result.judged.verdicts)
+            judged.rules.update(result.judged.rules)
+            lost.update(result.lost)
         return FileResult("total", None, judged, lost, ())

@@ -1,8 +1,7 @@
-"""What the sockets of one recording used of one budget."""
+"""Compares the sockets of one recording with one budget."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from inetprobe.base import words
 from inetprobe.base.uapi import errno_name
-from inetprobe.base.words import by_reason, counted
+from inetprobe.base.words import by_reason, counted, did_you_mean
 from inetprobe.commands.check.budget import Budget, Quantile
 from inetprobe.commands.check.result import Case, Status
 from inetprobe.record.accounting import Accounting
@@ -27,8 +26,8 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """One limit held against a recording: ``over`` it, or None where there was nothing to hold against it."""
+class _LimitResult:
+    """One limit compared with a recording: ``over`` tells whether it is exceeded, None if nothing could be compared."""
 
     message: str
     over: bool | None
@@ -81,78 +80,80 @@ class Spending:
         """See Sink."""
 
     def case(self, run: Run) -> Case:
-        """The budget's outcome, of ``run`` with everything seen."""
-        found = list(self._found(run))
+        """The result of the budget, once the whole ``run`` has been read."""
+        results = list(self._found(run))
         status: Status = "passed"
-        if not all(one.judged for one in found):
+        if not all(result.judged for result in results):
             status = "unjudged"
-        elif any(one.over for one in found):
+        elif any(result.over for result in results):
             status = "failed"
-        elif not self._sockets or all(one.over is None for one in found):
+        elif not self._sockets or all(result.over is None for result in results):
             status = "skipped"
-        said = [one.message for one in found if one.over or not one.judged or status in ("passed", "skipped")]
-        message = "; ".join(said) if self._sockets or status == "unjudged" else "no socket is what its where asks for"
-        details = tuple(dict.fromkeys(line for one in found if one.over for line in one.examples))
-        facts = {"sockets": self._sockets, "limits": [{**one.facts, "exceeded": one.over} for one in found]}
+        said = [
+            result.message for result in results if result.over or not result.judged or status in ("passed", "skipped")
+        ]
+        message = "; ".join(said) if self._sockets or status == "unjudged" else "no socket matches its where"
+        details = tuple(dict.fromkeys(line for result in results if result.over for line in result.examples))
+        facts = {"sockets": self._sockets, "limits": [{**result.facts, "exceeded": result.over} for result in results]}
         return Case("budget", self.budget.name, status, message, details, facts)
 
-    def _found(self, run: Run) -> list[_Found]:
+    def _found(self, run: Run) -> list[_LimitResult]:
         budget = self.budget
-        found = []
+        results = []
         if budget.max_module_requests is not None:
-            found.append(
+            results.append(
                 self._limit("max_module_requests", "module request", self._module_requests, budget.max_module_requests)
             )
         if budget.max_failures is not None:
-            found.append(self._limit("max_failures", "failure", self._failures, budget.max_failures))
+            results.append(self._limit("max_failures", "failure", self._failures, budget.max_failures))
         if budget.forbid_errno:
-            found.append(self._errnos())
+            results.append(self._errnos())
         if budget.max_duration_ns is not None:
-            found.append(self._longest(budget.max_duration_ns))
-        return found + [self._quantile(limit, run) for limit in budget.quantiles]
+            results.append(self._longest(budget.max_duration_ns))
+        return results + [self._quantile(limit, run) for limit in budget.quantiles]
 
-    def _limit(self, key: str, what: str, count: int, most: int) -> _Found:
+    def _limit(self, key: str, what: str, count: int, most: int) -> _LimitResult:
         facts = {"limit": key, "at_most": most, "found": count}
         message = f"{counted(count, what)}, at most {most:,} allowed"
-        return _Found(message, count > most, facts, tuple(self._examples.get(key, ())))
+        return _LimitResult(message, count > most, facts, tuple(self._examples.get(key, ())))
 
-    def _errnos(self) -> _Found:
+    def _errnos(self) -> _LimitResult:
         names = sorted(errno_name(number) for number in self.budget.forbid_errno)
         counts = {errno_name(number): count for number, count in self._forbidden.items()}
         facts = {"limit": "forbid_errno", "forbidden": names, "found": counts}
         message = f"forbidden: {by_reason(counts)}" if counts else f"no {' or '.join(names)}"
-        return _Found(message, bool(counts), facts, tuple(self._examples.get("forbid_errno", ())))
+        return _LimitResult(message, bool(counts), facts, tuple(self._examples.get("forbid_errno", ())))
 
-    def _longest(self, most: int) -> _Found:
+    def _longest(self, most: int) -> _LimitResult:
         facts = {"limit": "max_duration", "at_most_ns": most, "found_ns": self._longest_ns if self._timed else None}
         if not self._timed:
-            return _Found("no socket was seen to its end", None, facts)
+            return _LimitResult("no socket was seen to return", None, facts)
         message = f"the longest took {words.duration(self._longest_ns)}, at most {words.duration(most)} allowed"
         over = self._longest_ns > most
-        return _Found(message, over, facts, tuple(self._examples.get("max_duration", ())))
+        return _LimitResult(message, over, facts, tuple(self._examples.get("max_duration", ())))
 
-    def _quantile(self, limit: Quantile, run: Run) -> _Found:
+    def _quantile(self, limit: Quantile, run: Run) -> _LimitResult:
         name = f"p{limit.percent} of {limit.function}"
         facts = {"limit": f"p{limit.percent}", "function": limit.function, "at_most_ns": limit.at_most_ns}
         if limit.function not in run.functions.values():
-            close = difflib.get_close_matches(limit.function, run.functions.values(), n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            message = f"{limit.function} was not traced in this recording{hint}"
-            return _Found(message, None, facts | {"found_ns": None, "calls": 0}, judged=False)
+            functions = run.functions.values()
+            hint = did_you_mean(limit.function, functions, f"it has {', '.join(functions)}")
+            message = f"{limit.function} was not traced in this recording: {hint}"
+            return _LimitResult(message, None, facts | {"found_ns": None, "calls": 0}, judged=False)
         sample = self._samples.get(limit, Reservoir())
         if not sample.count:
-            return _Found(f"{name}: there was no call", None, facts | {"found_ns": None, "calls": 0})
-        found = quantile(sample.values, limit.percent)
+            return _LimitResult(f"{name}: no call was recorded", None, facts | {"found_ns": None, "calls": 0})
+        measured_ns = quantile(sample.values, limit.percent)
         of = f"{len(sample.values):,} of {sample.count:,} calls, sampled" if sample.sampled else ""
-        message = f"{name} is {words.duration(found)}, at most {words.duration(limit.at_most_ns)} allowed"
-        facts |= {"found_ns": found, "calls": sample.count, "sampled": sample.sampled}
-        return _Found(message + (f" ({of})" if of else ""), found > limit.at_most_ns, facts)
+        message = f"{name} is {words.duration(measured_ns)}, at most {words.duration(limit.at_most_ns)} allowed"
+        facts |= {"found_ns": measured_ns, "calls": sample.count, "sampled": sample.sampled}
+        return _LimitResult(message + (f" ({of})" if of else ""), measured_ns > limit.at_most_ns, facts)
 
     def _count_errnos(self, records: Records, run: Run) -> None:
         values = errnos(records)
         here = np.isin(values, list(self.budget.forbid_errno))
         for number, count in zip(
-            *(found.tolist() for found in np.unique(values[here], return_counts=True)), strict=True
+            *(column.tolist() for column in np.unique(values[here], return_counts=True)), strict=True
         ):
             self._forbidden[number] = self._forbidden.get(number, 0) + count
         self._remember("forbid_errno", records, here, run)
@@ -165,7 +166,7 @@ class Spending:
         self._remember("max_duration", records, took > most, run)
 
     def _remember(self, key: str, records: Records, where: Mask, run: Run) -> None:
-        """The first few sockets of those that used up the limit."""
+        """Keeps the first few sockets that count towards the limit."""
         kept = self._examples.setdefault(key, [])
         if len(kept) == _EXAMPLES:
             return

@@ -1,1 +1,1 @@
-"""What inetprobe export writes."""
+"""``inetprobe export``: one module per format."""

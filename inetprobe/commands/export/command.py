@@ -1,4 +1,4 @@
-"""``inetprobe export``: a recording for the tools people already use."""
+"""``inetprobe export``: converts a recording for other tools."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _STDOUT = ("folded",)
 
 @click.command("export", cls=Filtering)
 @filter_options
-@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="Format to write.")
 @click.option(
     "-o",
     "--output",
     type=FILE,
     metavar="OUT",
-    help="Where to; - is stdout, as it is without -o for folded. FOLDER/: see parquet.",
+    help="Output file; - is stdout, the default of folded. FOLDER/: see parquet.",
 )
 @click.option(
     "--by",
     default="comm",
     show_default=True,
-    help="folded: what stands at the root: comm, pid, cgroup, container, pod or unit.",
+    help="Root of folded stacks: comm, pid, cgroup, container, pod or unit.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No summary and no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress.")
 @click.argument("recording", type=FILE, metavar="FILE")
 def export_command(filters: Filters, form: str, output: str | None, by: str, quiet: bool, recording: str) -> None:
-    """Write a recording for other tools.
+    """Convert a recording for other tools.
 
     \b
-    perfetto  a trace for ui.perfetto.dev and trace_processor: a track per thread
+    perfetto  a trace for ui.perfetto.dev and trace_processor, one track per thread
     folded    stacks by self time in nanoseconds, for flamegraph.pl and speedscope
-    parquet   a row a socket; into FOLDER/ a folder each of traces, calls and
-              recordings, the tables of `inetprobe query`, for Spark and others
+    parquet   one row per socket; with -o FOLDER/ a folder for each table that
+              `inetprobe query` has: traces, calls, recordings; for Spark and others
 
     \b
     Examples:
@@ -57,10 +57,10 @@ def export_command(filters: Filters, form: str, output: str | None, by: str, qui
     """
     if output is None:
         if form not in _STDOUT:
-            what = "folder to make" if form == "parquet" else "file to write"
-            raise UsageError(f"--to {form} needs -o: the name of the {what}")
+            target = "OUT.parquet or FOLDER/" if form == "parquet" else "FILE"
+            raise UsageError(f"--to {form} needs an output: give -o {target}")
         output = "-"
-    if same_file(Path(output), Path(recording)):
+    if same_file(output, recording):
         raise UsageError("-o names the recording that is exported: give another file")
     with reading([Path(recording)], quiet=quiet, printing=output == "-") as advance:
         source = RecordingReader(Path(recording), on_read=advance)
@@ -74,9 +74,9 @@ def _export(source: RecordingReader, filters: Filters, export: Export, output: s
     try:
         return pump(source, filters, [export])
     except RecordingError as error:
-        # What came before the damage is what there is of it: it is kept, and said not to be the whole.
+        # The part before the damage is kept, and marked as incomplete.
         export.cut_short(source.accounting(), str(error))
         where = "stdout" if output == "-" else output
-        raise RecordingError(f"{error}; {where} has what came before") from None
+        raise RecordingError(f"{error}; {where} contains the part before that") from None
     finally:
         export.discard()

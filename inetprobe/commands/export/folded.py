@@ -1,7 +1,7 @@
-"""Folded stacks by time, for flamegraph.pl, speedscope, inferno and whatever else reads them.
+"""Folded stacks by time, for flamegraph.pl, speedscope, inferno and others.
 
-A line a distinct stack, outermost first: ``python3;inet_create;sk_alloc 12345``, the number its self time in
-nanoseconds; who called inet_create stands before it where a recording of --stack knows. Memory grows with the number of
+One line per distinct stack, the outermost frame first: ``python3;inet_create;sk_alloc 12345``, where the number is the
+self time in nanoseconds. With --stack, the callers of inet_create come before it. Memory grows with the number of
 distinct stacks, not with the recording.
 """
 
@@ -20,7 +20,7 @@ from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces
 
-#: What can stand at the root of a stack: the field of the record, and its name for people.
+#: The possible roots of a stack: the record field that determines it, and its text.
 ROOTS: dict[str, tuple[str, Callable[[CallTrace], str | None]]] = {
     "comm": ("comm", lambda trace: trace.comm),
     "pid": ("pid", lambda trace: f"{trace.comm} {trace.pid}"),
@@ -32,7 +32,7 @@ ROOTS: dict[str, tuple[str, Callable[[CallTrace], str | None]]] = {
 
 
 class FoldedExport:
-    """The stacks of a run."""
+    """A sink that sums the self times of a run by stack."""
 
     def __init__(self, output: WholeFile, by: str) -> None:
         self._output = output
@@ -44,15 +44,15 @@ class FoldedExport:
         """See Sink."""
         if not len(batch):
             return
-        first, of, _ = batch.shapes_by(*self._also)
+        first, groups, _ = batch.shapes_by(*self._also)
         own = self_times(batch.records)
-        own[own < 0] = 0  # whose end was not seen has no time
+        own[own < 0] = 0  # a call whose end was not seen has no self time
         if int(own.max()) * len(own) >= 1 << 63:
-            own = own.astype(object)  # somebody made it up; the sum is what it is all the same
-        order = of.argsort(kind="stable")
-        bounds = [*of[order].searchsorted(range(len(first))), len(order)]
-        for place, trace in enumerate(call_traces(batch.take(first), run)):
-            times = own[order[bounds[place] : bounds[place + 1]]].sum(axis=0).tolist()
+            own = own.astype(object)  # a crafted recording: exact sums need Python integers
+        order = groups.argsort(kind="stable")
+        bounds = [*groups[order].searchsorted(range(len(first))), len(order)]
+        for group, trace in enumerate(call_traces(batch.take(first), run)):
+            times = own[order[bounds[group] : bounds[group + 1]]].sum(axis=0).tolist()
             self._add(trace, times)
 
     def summary(self, accounting: Accounting) -> None:
@@ -63,7 +63,7 @@ class FoldedExport:
         self._output.finish()
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export; folded stacks have no place for a remark."""
+        """See Export. The format cannot contain a remark."""
         self.summary(accounting)
 
     def discard(self) -> None:
@@ -86,12 +86,12 @@ def _called(call: Call) -> str:
 
 
 def _frame(name: str) -> str:
-    """A name that neither ends its frame nor its line."""
+    """``name`` without characters that would end its frame or its line."""
     return printable(name).replace(";", r"\x3b").strip() or "(none)"
 
 
 def open_export(run: Run, options: ExportOptions) -> FoldedExport:
-    """See inetprobe.commands.export.formats. Raises UsageError for a root that is none."""
+    """See inetprobe.commands.export.formats. Raises UsageError for an unknown root."""
     if options.by not in ROOTS:
         raise UsageError(f"--by {options.by}: give one of {', '.join(ROOTS)}")
     return FoldedExport(WholeFile(options.output), options.by)

@@ -1,4 +1,4 @@
-"""Recordings for other people's tools. A format is a small file and a line in ``_FORMATS``."""
+"""Recordings for other people's tools: a module of this package for each format."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 
-#: The module of each, whose ``open_export`` takes the run and the options.
-_FORMATS = {"perfetto": "perfetto", "folded": "folded", "parquet": "parquet"}
-FORMATS = tuple(_FORMATS)
+#: Each is a module of this package, whose ``open_export`` takes the run and the options.
+FORMATS = ("perfetto", "folded", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What a format is opened with: where to (``-`` is stdout), the recording's name, and the root of folded stacks."""
+    """The output (``-`` is stdout), the name of the recording, and the root of folded stacks."""
 
     output: str
     recording: str
@@ -26,23 +25,23 @@ class ExportOptions:
 
 
 class Export(Protocol):
-    """A sink of one run whose output is put into place when it is whole."""
+    """A sink of one run whose output gets its name once it is complete."""
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
 
     def summary(self, accounting: Accounting) -> None:
-        """The run is over and was read to its end."""
+        """The run was read to its end."""
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """The run is over, and ``problem`` says why the recording has no more: the output says so if it can."""
+        """The run ended early; ``problem`` says why, and the output contains it if the format can."""
 
     def discard(self) -> None:
-        """Nothing of the output is left; harmless once it is in place."""
+        """Removes an incomplete output; does nothing once it is complete."""
 
 
 def open_export(form: str, run: Run, options: ExportOptions) -> Export:
-    """The sink that writes ``form``. Raises UsageError, or InetprobeError where the output cannot be written."""
-    module = importlib.import_module(f"inetprobe.commands.export.{_FORMATS[form]}")
+    """The sink that writes ``form``. Raises UsageError, or InetprobeError if the output cannot be written."""
+    module = importlib.import_module(f"inetprobe.commands.export.{form}")
     opened = cast("Callable[[Run, ExportOptions], Export]", module.open_export)
     return opened(run, options)

@@ -1,8 +1,8 @@
-"""Perfetto's packets, streamed: whatever repeats is encoded once by the protobuf library and then copied.
+"""Writes Perfetto's packets as a stream: the repeated parts are encoded once by the protobuf library and then copied.
 
-A track event is its repeated part (name, arguments) and its own (time, track, id): fields of a protobuf message may
-stand in any order, so the two are put one after the other. What refers to an interned string is forgotten together
-with all interned strings, once there are too many.
+A track event consists of a part that repeats (name, arguments) and a part of its own (time, track, id). Fields of a
+protobuf message may come in any order, so the two are concatenated. Once there are too many interned strings, all of
+them are dropped together with the encoded parts that refer to them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-#: Any number will do for a trace with one writer.
+#: Arbitrary: the trace has only one writer.
 _SEQUENCE = 0x696E6574
 _MOST_STRINGS = 1 << 16
 _VARINT, _BYTES = 0, 2
@@ -28,7 +28,7 @@ INSTANT = pb.TrackEvent.TYPE_INSTANT
 
 
 class Packets:
-    """Writes packets to ``file``, which raises OSError as it likes. Clock: CLOCK_BOOTTIME, in nanoseconds."""
+    """Writes packets to ``file``, whose OSErrors pass through. Times are CLOCK_BOOTTIME in nanoseconds."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -44,17 +44,17 @@ class Packets:
         self._packet_tag = _field(pb.Trace, "packet", _BYTES)
 
     def packet(self, **fields: Any) -> None:
-        """A packet that stands on its own, such as a clock snapshot or the description of a track."""
+        """Writes a packet of its own, such as a clock snapshot or the description of a track."""
         packet = pb.TracePacket(trusted_packet_sequence_id=_SEQUENCE, **fields)
         self._write(packet.SerializeToString())
 
     def event(self, time: int, track: bytes, event: bytes, own: bytes = b"") -> None:
-        """A track event at ``time`` of an encoded ``track`` (see ``on_track``), ``event`` and ``own`` arguments."""
+        """Writes a track event at ``time``: encoded ``track`` (see ``on_track``), ``event`` and ``own`` arguments."""
         size = varint(len(track) + len(event) + len(own))
         self._write(b"".join((self._time_tag, varint(time), self._head, self._event_tag, size, track, event, own)))
 
     def repeated(self, kind: int, name: str | None, arguments: tuple[tuple[str, Any], ...] = ()) -> bytes:
-        """The part of an event that others have too, kept for the next one."""
+        """The encoded part of an event that repeats; it is kept for the next event."""
         key = kind, name, arguments
         if key not in self._events:
             if len(self._strings) + len(self._events) > _MOST_STRINGS:
@@ -64,7 +64,7 @@ class Packets:
         return self._events[key]
 
     def argument(self, name: str, value: str) -> bytes:
-        """One argument of an event that no other event has."""
+        """An encoded argument that only one event has."""
         note = pb.TrackEvent(debug_annotations=[pb.DebugAnnotation(name=name, string_value=value)])
         return bytes(note.SerializeToString())
 
@@ -79,7 +79,7 @@ class Packets:
                 note.bool_value = value
             elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
                 note.int_value = value
-            else:  # a count that somebody made up may be larger than any number there is
+            else:  # a crafted recording may have counts beyond 64 bits
                 note.string_value_iid = self._intern("value", str(value))
         return bytes(event.SerializeToString())
 
@@ -95,7 +95,7 @@ class Packets:
         return self._strings[key]
 
     def _describe(self) -> None:
-        """Writes the strings that are new, before whatever refers to them."""
+        """Writes the new strings, which must come before any packet that refers to them."""
         if not self._new.ByteSize() and not self._fresh:
             return
         flags = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
@@ -122,7 +122,7 @@ def on_track(uuid: int) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """A number of at least 0 as protobuf has it: seven bits a byte, the lowest first."""
+    """A number of at least 0 as a protobuf varint: seven bits per byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Parquet: one file with a row a socket, or, into a folder, the three tables that ``query`` has as well.
+"""Parquet: one file with one row per socket, or a folder with the three tables of ``query``.
 
 A folder takes any number of recordings: ``OUT/traces/NAME.parquet`` and so on, NAME the recording's. Spark, DuckDB,
 polars or pandas read ``OUT/traces`` as one table.
@@ -27,26 +27,26 @@ _ROWS = 1 << 16
 
 
 class ParquetTable:
-    """One Parquet file, written a row group at a time: memory does not grow with it."""
+    """One Parquet file, written in row groups, so that memory does not grow with it."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self._output = WholeFile(path)
         self._schema = plain(schema)
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
-        # Microseconds as they are: version 1.0's INT96 is what Spark itself is leaving.
+        # Timestamps in microseconds: Spark itself is abandoning INT96 of version 1.0.
         with self._output.writing():
             self._writer = pq.ParquetWriter(self._output.file, self._schema, compression="zstd")
 
     def add(self, rows: pa.RecordBatch) -> None:
-        """Takes rows in."""
+        """Adds rows."""
         self._pending.append(rows)
         self._rows += rows.num_rows
         if self._rows >= _ROWS:
             self._flush()
 
     def finish(self, metadata: dict[str, str]) -> None:
-        """Writes what is left and the metadata, and puts the file into place."""
+        """Writes the remaining rows and the metadata, and gives the file its name."""
         self._flush()
         with self._output.writing():
             self._writer.add_key_value_metadata(metadata)
@@ -54,8 +54,8 @@ class ParquetTable:
         self._output.finish()
 
     def discard(self) -> None:
-        """Leaves no file behind."""
-        # Else pyarrow would end the file when it forgets the writer, and tell the user how that failed.
+        """Removes the temporary file."""
+        # Else pyarrow would try to complete the file when the writer is freed, and print how that failed.
         self._writer.is_open = False
         self._output.discard()
 
@@ -69,7 +69,7 @@ class ParquetTable:
 
 
 class ParquetExport:
-    """The tables of a run: traces and, where they are wanted, calls and recordings."""
+    """A sink that writes the tables of a run: traces and, into a folder, calls and recordings."""
 
     def __init__(self, paths: dict[str, str], run: Run, recording: str) -> None:
         self._run = run
@@ -118,11 +118,9 @@ class ParquetExport:
 
 
 def open_export(run: Run, options: ExportOptions) -> ParquetExport:
-    """See inetprobe.commands.export.formats: ``-o FOLDER/``, or a folder that is there, asks for all three tables."""
+    """See inetprobe.commands.export.formats: ``-o FOLDER/``, or an existing folder, asks for all three tables."""
     if options.output == "-":
-        raise UsageError(
-            "Parquet cannot be written to stdout: give -o a file's name, or a folder's for all three tables"
-        )
+        raise UsageError("Parquet cannot be written to stdout: give -o OUT.parquet, or -o FOLDER/ for all three tables")
     out = Path(options.output)
     if not options.output.endswith("/") and not out.is_dir():
         return ParquetExport({"traces": options.output}, run, options.recording)
@@ -133,18 +131,18 @@ def open_export(run: Run, options: ExportOptions) -> ParquetExport:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InetprobeError(f"the folder {path.parent} cannot be made: {error.strerror or error}") from None
+            raise InetprobeError(f"the folder {path.parent} cannot be created: {error.strerror or error}") from None
     return ParquetExport({table: str(path) for table, path in paths.items()}, run, options.recording)
 
 
 def _refuse_other(path: Path, recording: str) -> None:
-    """Two recordings of one name must not replace each other in silence."""
+    """Raises UsageError if ``path`` is another recording's export: one must not silently replace the other."""
     if not path.exists():
         return
     try:
         metadata = pq.read_metadata(path).metadata or {}
         known = json.loads(metadata[b"inetprobe"])["recording"]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is there and is not an export of {recording}: give another folder") from None
+        raise UsageError(f"{path} exists and is not an export of {recording}: give another folder") from None
     if known != file_name(recording):
         raise UsageError(f"{path} is the export of another recording, {known}: give another folder")

@@ -1,7 +1,7 @@
-"""A Perfetto trace: a track a thread, a slice a call, and the socket's facts as arguments of the outermost one.
+"""A Perfetto trace: a track per thread, a slice per call; the outermost slice has the socket's facts as arguments.
 
-Times are CLOCK_BOOTTIME, Perfetto's own, so that it lines up with other traces of the same boot. What a softirq did
-stands on a track of its CPU: the thread it interrupted has nothing to do with it.
+Times are CLOCK_BOOTTIME, Perfetto's own clock, so that the trace lines up with others of the same boot. Calls of a
+softirq are on a track of its CPU, since the interrupted thread has nothing to do with them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_TRACK = 0x696E6574 << 32
 
 
 class PerfettoExport:
-    """The slices of a run."""
+    """A sink that writes the slices of a run."""
 
     def __init__(self, output: WholeFile, run: Run) -> None:
         self._output = output
@@ -61,7 +61,7 @@ class PerfettoExport:
         with self._output.writing():
             if self._last is None:
                 self._begin(0)
-            self._remark("the recording is not whole", (("problem", problem),))
+            self._remark("the recording is not complete", (("problem", problem),))
         self.summary(accounting)
 
     def discard(self) -> None:
@@ -69,7 +69,7 @@ class PerfettoExport:
         self._output.discard()
 
     def _begin(self, now: int) -> None:
-        """What is true of the whole trace, at the first thing that is known to have happened."""
+        """Writes the packets about the whole trace, at the time of the first event."""
         self._last = now
         run = self._run
         clocks = [pb.ClockSnapshot.Clock(clock_id=pb.BUILTIN_CLOCK_BOOTTIME, timestamp=now)]
@@ -115,8 +115,8 @@ class PerfettoExport:
         thread = pb.ThreadDescriptor(pid=pid, tid=tid, thread_name=trace.comm)
         return self._track("thread", pid, tid, lambda uuid: pb.TrackDescriptor(uuid=uuid, thread=thread))
 
-    def _track(self, kind: str, one: int, other: int, describe: Any) -> bytes:
-        key = kind, one, other
+    def _track(self, kind: str, number: int, thread: int, describe: Any) -> bytes:
+        key = kind, number, thread
         if key not in self._tracks:
             uuid = _FIRST_TRACK + len(self._tracks)
             self._tracks[key] = on_track(uuid)
@@ -125,28 +125,28 @@ class PerfettoExport:
 
 
 def _ends(calls: tuple[Call, ...]) -> list[int]:
-    """When each call ended; one that was not seen to end goes as far as what is known to have been within it."""
+    """The end of each call, from the start of the trace; an unseen end is that of the last call seen within it."""
     ends = [call.start_ns + (call.duration_ns or 0) for call in calls]
-    for place in range(len(calls) - 1, -1, -1):
-        if calls[place].duration_ns is None:
-            for inner in range(place + 1, len(calls)):
-                if calls[inner].depth <= calls[place].depth:
+    for outer in range(len(calls) - 1, -1, -1):
+        if calls[outer].duration_ns is None:
+            for inner in range(outer + 1, len(calls)):
+                if calls[inner].depth <= calls[outer].depth:
                     break
-                ends[place] = max(ends[place], ends[inner])
+                ends[outer] = max(ends[outer], ends[inner])
     return ends
 
 
 def _of_call(call: Call) -> tuple[tuple[str, Any], ...]:
-    found = {"result": call.result, "pointer": call.pointer, "module": call.module}
+    arguments = {"result": call.result, "pointer": call.pointer, "module": call.module}
     if call.duration_ns is None:
-        found["return"] = "not seen"
-    return tuple((name, value) for name, value in found.items() if value is not None)
+        arguments["return"] = "not seen"
+    return tuple((name, value) for name, value in arguments.items() if value is not None)
 
 
 def _of_socket(trace: CallTrace, run: Run) -> tuple[tuple[str, Any], ...]:
     verdict = judge(trace, run.profile)
     owner = owner_of(trace.cgroup)
-    found: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "family": FAMILIES.get(trace.family, trace.family),
         "type": None if trace.type is None else TYPES.get(trace.type, trace.type),
         "protocol": None if trace.protocol is None else PROTOCOLS.get(trace.protocol, trace.protocol),
@@ -167,11 +167,11 @@ def _of_socket(trace: CallTrace, run: Run) -> tuple[tuple[str, Any], ...]:
         "cpu": trace.cpu,
         **({} if trace.sock is None else {f"sock.{name}": value for name, value in trace.sock.known().items()}),
     }
-    return tuple((name, value) for name, value in found.items() if value is not None)
+    return tuple((name, value) for name, value in arguments.items() if value is not None)
 
 
 def _flat(prefix: str, counts: dict[str, Any]) -> list[tuple[str, int]]:
-    """Nested counts as arguments with a dot, which the UI shows as a tree."""
+    """Nested counts as arguments with dots in their names, which the UI shows as a tree."""
     flat: list[tuple[str, int]] = []
     for name, value in counts.items():
         flat += _flat(f"{prefix}{name}.", value) if isinstance(value, dict) else [(prefix + name, value)]
@@ -183,7 +183,7 @@ def _check_times(records: Records) -> None:
         return
     latest = int(records["start_ns"].max()) + int(records["calls"]["duration_ns"].max())
     if latest + int(records["calls"]["start_ns"].max()) >= 1 << 63:
-        raise RecordingError("a time of the recording is beyond 292 years after boot: Perfetto has no such time")
+        raise RecordingError("the recording has a time more than 292 years after boot, which Perfetto cannot represent")
 
 
 def _as_int32(number: int) -> int:

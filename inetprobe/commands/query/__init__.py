@@ -1,1 +1,1 @@
-"""SQL over recordings with DuckDB, embedded."""
+"""SQL over recordings, in an embedded DuckDB."""

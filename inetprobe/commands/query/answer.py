@@ -1,4 +1,4 @@
-"""Answers as a table for people, as JSON lines, and as CSV."""
+"""Answers as a table for people, as JSON lines or as CSV."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pyarrow as pa
 
 from inetprobe.base.text import printable
 
-_LOOKED_AT = 1000
+_WIDTH_ROWS = 1000
 
 
 def table(answer: pa.RecordBatchReader, out: TextIO) -> None:
-    """Aligned columns, numbers to the right; their widths are those of the first thousand rows."""
+    """Aligned columns, numbers to the right; the widths are those of the first thousand rows."""
     names = [printable(name) for name in answer.schema.names]
     right = [_is_number(field.type) for field in answer.schema]
     rows = _rows(answer)
-    first = [_cells(row) for row, _ in zip(rows, range(_LOOKED_AT), strict=False)]
+    first = [_cells(row) for row, _ in zip(rows, range(_WIDTH_ROWS), strict=False)]
     widths = [max(len(cell) for cell in column) for column in zip(names, *first, strict=True)]
 
     def line(cells: list[str]) -> str:
@@ -39,7 +39,7 @@ def table(answer: pa.RecordBatchReader, out: TextIO) -> None:
 
 
 def json_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
-    """An object a row."""
+    """One object per row."""
     names = answer.schema.names
     out.writelines(
         json.dumps(dict(zip(names, map(_json, row), strict=True)), allow_nan=False) + "\n" for row in _rows(answer)
@@ -47,7 +47,7 @@ def json_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
 
 
 def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
-    """RFC 4180 with a line of names; null is empty, a list or struct is JSON. On a terminal names are escaped."""
+    """RFC 4180 with a header line; null is empty, a list or struct is JSON. On a terminal text is escaped."""
     escape: Callable[[str], str] = printable if out.isatty() else str
     writer = csv.writer(_Lines(out), lineterminator=_Lines.END)
     writer.writerow([escape(name) for name in answer.schema.names])
@@ -56,7 +56,8 @@ def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
 
 
 class _Lines:
-    """Ends a row by \\n: the writer quotes only what its own end of a row is made of, and a field may hold \\r."""
+    """Ends rows with \\n, although csv.writer is told \\r\\n: it quotes only the characters of its line end, and a
+    field may contain \\r."""
 
     END = "\r\n"
 
@@ -67,7 +68,7 @@ class _Lines:
         return self._out.write(row.removesuffix(self.END) + "\n")
 
 
-#: By the name that --format has.
+#: By the values of --format.
 FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], None]] = {
     "table": table,
     "json": json_lines,
@@ -93,7 +94,7 @@ def _word(value: Any) -> str:
 
 
 def _json(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON can represent it."""
     if isinstance(value, dict):
         return {str(name): _json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -17,12 +17,12 @@ from inetprobe.commands.query.scan import Recordings
 
 
 @click.command("query")
-@click.option("--sql", metavar="SQL", help="The query, over the tables traces, calls and recordings.")
-@click.option("-f", "--file", "file", type=FILE, metavar="FILE", help="Read the query from there; - is stdin.")
-@click.option("--ask", metavar="NAME", help="A ready question; --questions lists them.")
-@click.option("--questions", "listed", is_flag=True, help="List the ready questions and end.")
+@click.option("--sql", metavar="SQL", help="Query over the tables traces, calls and recordings.")
+@click.option("-f", "--file", "file", type=FILE, metavar="FILE", help="Read the query from this file; - is stdin.")
+@click.option("--ask", metavar="NAME", help="Ask a ready question; --questions lists them.")
+@click.option("--questions", "listed", is_flag=True, help="List the ready questions and exit.")
 @click.option("--format", "form", type=click.Choice(tuple(FORMATS)), default="table", show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress, and nothing about losses.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress, and no notes about losses.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1)
 def query_command(
     sql: str | None,
@@ -33,10 +33,10 @@ def query_command(
     quiet: bool,
     recordings: tuple[str, ...],
 ) -> None:
-    """Ask recordings in SQL, with DuckDB inside.
+    """Query recordings in SQL, using DuckDB.
 
-    The tables: traces (a row a socket), calls (a row a call), recordings (a row a file, with what it lost). The query
-    reaches nothing else: no file, no network. docs/queries.md has the columns.
+    The tables: traces (one row per socket), calls (one row per call), recordings (one row per file, with its losses). A
+    query can read nothing else: no file, no network. docs/queries.md lists the columns.
 
     \b
     Examples:
@@ -44,11 +44,11 @@ def query_command(
       inetprobe query traces.arrows --sql "select comm, errno, count(*) from traces group by all"
     """
     if listed:
-        for one in questions.questions().values():
-            click.echo(f"{one.name:<20} {' '.join(one.words.split())}")
+        for question in questions.questions().values():
+            click.echo(f"{question.name:<20} {' '.join(question.words.split())}")
         return
     if not recordings:
-        raise UsageError("give the recordings to ask: inetprobe query traces.arrows --ask slowest")
+        raise UsageError("there is no recording to query: inetprobe query traces.arrows --ask slowest")
     text = _query(sql, file, ask)
     lenient_stdout()
     with reading([Path(name) for name in recordings], quiet=quiet, printing=True) as advance:
@@ -58,13 +58,13 @@ def query_command(
             with engine.sql_errors():
                 FORMATS[form](answer, sys.stdout)
             sys.stdout.flush()
-    _say_what_is_missing(read, quiet)
+    _say_losses(read, quiet)
 
 
 def _query(sql: str | None, file: str | None, ask: str | None) -> str:
     given = [option for option, value in (("--sql", sql), ("--file", file), ("--ask", ask)) if value is not None]
     if len(given) != 1:
-        instead = f", not {' and '.join(given)}" if given else "; --questions lists what can be asked"
+        instead = f", not {' and '.join(given)}" if given else "; --questions lists the ready questions"
         raise UsageError(f"give one of --sql, --file and --ask{instead}")
     if ask is not None:
         return questions.question(ask).sql
@@ -75,15 +75,15 @@ def _query(sql: str | None, file: str | None, ask: str | None) -> str:
             raise UsageError(f"the query {file} cannot be read: {error}") from None
     assert sql is not None
     if not sql.strip():
-        raise UsageError("the query is empty")
+        raise UsageError("the query is empty: give a select over traces, calls or recordings")
     return sql
 
 
-def _say_what_is_missing(read: Recordings, quiet: bool) -> None:
-    """Losses as a line each; a recording that is not whole as this command's error."""
+def _say_losses(read: Recordings, quiet: bool) -> None:
+    """Prints a line per recording with losses. Raises RecordingError if a recording is not complete."""
     for name, lost in read.lost.items():
         if lost:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
-            say(quiet)(f"{name} lost {sum(lost.values()):,} sockets ({reasons}): the answer is without them")
+            say(quiet)(f"{name} lost {sum(lost.values()):,} sockets ({reasons}): the answer does not include them")
     if read.problems:
-        raise RecordingError("; ".join(read.problems.values()) + "; the answer is of what came before")
+        raise RecordingError("; ".join(read.problems.values()) + "; the answer covers only the part before that")

@@ -1,4 +1,4 @@
-"""DuckDB with everything shut that a query over strangers' recordings does not need: files, network, extensions."""
+"""DuckDB without what a query over untrusted recordings does not need: files, network, extensions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _ROWS = 2048
 
 @contextmanager
 def opened(tables: Mapping[str, Any]) -> Iterator[Any]:
-    """A connection that knows ``tables`` (name → Arrow stream) and can reach nothing else."""
+    """A connection that can read ``tables`` (name → Arrow stream) and nothing else."""
     import duckdb  # the extra ``query`` brings it
 
     with tempfile.TemporaryDirectory(prefix="inetprobe-query-") as spill:
         settings: dict[str, Any] = {
-            "temp_directory": spill,  # else a folder .tmp where the user is
+            "temp_directory": spill,  # else .tmp in the current folder
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "python_enable_replacements": "false",  # a query's FROM must not find variables of this program
+            "python_enable_replacements": "false",  # FROM must not find variables of this program
         }
         connection = duckdb.connect(":memory:", config=settings)
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            # Cannot be taken back, and comes last: with it the folder to spill to could not be chosen.
+            # Last, since it cannot be undone, and the temporary folder cannot be chosen after it.
             connection.execute("SET enable_external_access = false")
             for name, stream in tables.items():
                 connection.register(name, stream)
@@ -39,10 +39,10 @@ def opened(tables: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def ask(connection: Any, sql: str) -> pa.RecordBatchReader:
-    """The answer, as it comes: reading it runs the query. Raises UsageError with DuckDB's word on what is wrong."""
+    """The answer as a stream: reading it runs the query. Raises UsageError with DuckDB's message."""
     with sql_errors():
         relation = connection.sql(sql)
-        if relation is None:  # a statement that answers nothing, such as SET
+        if relation is None:  # a statement without an answer, such as SET
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         reader: pa.RecordBatchReader = relation.to_arrow_reader(_ROWS)
         return reader
@@ -50,19 +50,19 @@ def ask(connection: Any, sql: str) -> pa.RecordBatchReader:
 
 @contextmanager
 def sql_errors() -> Iterator[None]:
-    """DuckDB's errors, while it plans and while it runs, as one sentence."""
+    """Turns DuckDB's errors, in planning and in running a query, into UsageError with one sentence."""
     import duckdb
 
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in FULL):
-            raise  # the answer's reader has gone, or its disk is full, which is no fault of the query
+            raise  # the reader of the answer has gone, or its disk is full: not an error of the query
         raise UsageError(f"the query failed: {_sentence(str(error))}") from None
 
 
 def _sentence(message: str) -> str:
-    """The message without the picture of the place it adds below, but with the hint."""
+    """The message without the quoted line of SQL below it, but with the hint."""
     lines = [line.strip() for line in message.splitlines()]
-    picture = next((place for place, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
-    return " ".join(line for line in lines[:picture] if line)[:1000] or "DuckDB does not say why"
+    quoted = next((index for index, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    return " ".join(line for line in lines[:quoted] if line)[:1000] or "DuckDB does not say why"

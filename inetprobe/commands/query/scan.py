@@ -1,7 +1,7 @@
 """Recordings as Arrow streams that DuckDB can scan as often as a query needs, each time from the files.
 
-Nothing is kept in memory but the batch at hand. What stands in the way of a whole recording is remembered, not raised:
-a query shows what there is, and the command says afterwards what there is not.
+Only the current batch is in memory. Damage is remembered and not raised: a query answers from the readable part, and
+the command then reports the damage.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Rows = Callable[[Batch, Run, str], pa.RecordBatch]
 class Recordings:
     """The recordings of a query, by the names they were given.
 
-    ``problems`` and ``lost`` are by name, as far as has been read: why a recording is not whole, and how many sockets
-    it lost by reason. Raises RecordingError for a file that is no recording at all.
+    ``problems`` and ``lost`` are by name, for what has been read so far: why a recording is not complete, and how many
+    sockets it lost, by reason. Raises RecordingError for a file that is not a recording.
     """
 
     def __init__(self, names: Sequence[str], on_read: Callable[[int], None] | None = None) -> None:
@@ -41,7 +41,7 @@ class Recordings:
             RecordingReader(Path(name))
 
     def tables(self) -> dict[str, RowStream]:
-        """What a query can name."""
+        """The tables of a query, by name."""
         return {
             "traces": RowStream(trace_rows.SCHEMA, lambda: self._rows(trace_rows.to_arrow)),
             "calls": RowStream(call_rows.SCHEMA, lambda: self._rows(call_rows.to_arrow)),
@@ -76,7 +76,7 @@ class Recordings:
             yield row
 
     def _batches(self, name: str, source: RecordingReader, malformed: dict[str, int]) -> Iterator[Batch]:
-        """The batches that are not empty, without records whose calls do not nest: those count as lost."""
+        """The batches that are not empty, without records whose calls do not nest: they count as lost."""
         try:
             for batch in source.batches():
                 if not len(batch):
@@ -96,7 +96,7 @@ class Recordings:
 
 
 class RowStream:
-    """An Arrow stream (the PyCapsule interface) that begins anew each time it is asked for."""
+    """An Arrow stream (the PyCapsule interface) that restarts each time it is requested."""
 
     def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
         self._schema = schema
@@ -111,7 +111,7 @@ class RowStream:
 
 
 def _set_aside(accounting: Accounting, malformed: dict[str, int]) -> None:
-    """What arrived and is not shown moves from complete to lost."""
+    """Moves malformed records from complete to lost."""
     for reason, count in malformed.items():
         accounting.lost[reason] = accounting.lost.get(reason, 0) + count
         accounting.complete -= count

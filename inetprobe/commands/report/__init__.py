@@ -1,1 +1,1 @@
-"""A recording as one page for people: what is kept of it, what that says in words and charts, and the page itself."""
+"""``inetprobe report``: gathers what a page needs from recordings, sums it up in words and charts, and renders it."""

@@ -1,4 +1,4 @@
-"""One trace as nested bars: where in the socket's time each call lies, and how much of it."""
+"""One trace as nested bars: when each call ran within the socket's time, and for how long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inetprobe.trace.verdict import judge
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One call. ``left`` and ``width`` are per cent of the trace; ``own_ns`` is without the calls below it."""
+    """One call. ``left`` and ``width`` are per cent of the trace's time; ``own_ns`` is the self time."""
 
     call: Call
     left: float
@@ -26,7 +26,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class ShownTrace:
-    """A trace with all that the page says of it."""
+    """A trace with all that the page shows of it."""
 
     trace: CallTrace
     request: str
@@ -41,7 +41,7 @@ class ShownTrace:
 
 
 def shown(trace: CallTrace, recording: Recording) -> ShownTrace:
-    """``trace`` as the page has it."""
+    """``trace`` as the page shows it."""
     verdict = judge(trace, recording.run.profile)
     bad = trace.errno is not None or trace.calls[0].pointer == "NULL"
     outcome = trace.errno or ("NULL" if bad else "ok" if trace.duration_ns is not None else "return not seen")
@@ -60,7 +60,7 @@ def shown(trace: CallTrace, recording: Recording) -> ShownTrace:
 
 
 def _bars(trace: CallTrace) -> list[Bar]:
-    # Without a return of the outermost call, as far as anything was seen to happen.
+    # If the return of the outermost call was not seen, up to the last event that was.
     whole = trace.duration_ns or max(call.start_ns + (call.duration_ns or 0) for call in trace.calls) or 1
     bars = []
     for call, own in zip(trace.calls, own_of(trace.calls), strict=True):

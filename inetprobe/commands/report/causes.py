@@ -1,4 +1,4 @@
-"""Why sockets failed, or were not what the model expects: by cause, how many, whose, and a few of each kept whole."""
+"""Why sockets failed or deviated from the model: by cause, the number, the commands, and a few traces of each."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from inetprobe.stats.top_keys import OTHER, Other, TopKeys
 from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.verdict import judge
 
-#: Causes, and pairs of a cause and a comm, that are told apart; the rest is counted together.
+#: Causes, and pairs of a cause and a comm, that are counted separately; the rest is counted together.
 MOST_CAUSES, MOST_ASKERS = 1024, 4096
 
 
 class Cause(NamedTuple):
-    """What was asked for, what became of it and why.
+    """The request, its outcome and the reason.
 
-    ``verdict`` is the model's; ``outcome`` the errno, ``"NULL"``, ``"ok"`` or ``"?"`` where it was not seen.
+    ``verdict`` is the model's; ``outcome`` is the errno, ``"NULL"``, ``"ok"``, or ``"?"`` if it was not seen.
     """
 
     verdict: str
@@ -35,7 +35,7 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CauseFound:
-    """How many sockets had one cause, by comm (``OTHER`` for the rest), and the first few of them."""
+    """The number of sockets with one cause, also by comm (``OTHER`` for the rest), and the first few of them."""
 
     count: int
     comms: Counter[str | Other]
@@ -44,9 +44,9 @@ class CauseFound:
 
 @dataclass(slots=True)
 class Causes:
-    """A sink of one run. It judges every socket, and tells the causes of those that failed, deviated from the model or
-    were not seen whole; ``verdicts`` counts them all, ``bare`` those of the unmodelled that no create made, and
-    ``beyond`` says why the model has no say on the first of the others."""
+    """A sink of one run that judges all sockets and counts the causes of those that failed, deviated from the model or
+    are incomplete. ``verdicts`` counts all sockets, ``bare`` the unmodelled socks that inet_create did not create;
+    ``beyond`` is the reason why the first of the other unmodelled sockets is not covered by the model."""
 
     examples: int
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -81,7 +81,7 @@ class Causes:
         """See Sink."""
 
     def found(self) -> tuple[dict[Cause, CauseFound], int]:
-        """What was found by cause, the most frequent first, and how many sockets had causes beyond ``MOST_CAUSES``."""
+        """The causes, the most frequent first, and the number of sockets with causes beyond ``MOST_CAUSES``."""
         comms: dict[Cause, Counter[str | Other]] = {}
         for key, (count, _) in self._askers.items():
             if not isinstance(key, Other):
@@ -102,15 +102,15 @@ class Causes:
         first, groups, each = batch.shapes_by("comm")
         counts = each.tolist()
         traces = list(call_traces(batch.take(first), run))
-        named = [causes[place] for place in first.tolist()]
+        named = [causes[index] for index in first.tolist()]
         keys = [cause for cause in named if cause is not None]
         self._causes.add(keys, [counts])
         self._askers.add([(cause, trace.comm) for cause, trace in zip(keys, traces, strict=True)], [counts])
-        for place, cause in enumerate(keys):
+        for index, cause in enumerate(keys):
             kept = self._kept.setdefault(cause, [])
             room = self.examples - len(kept)
             if room > 0:
-                kept += call_traces(batch.take(np.flatnonzero(groups == place)[:room]), run)
+                kept += call_traces(batch.take(np.flatnonzero(groups == index)[:room]), run)
         if len(self._kept) > 2 * MOST_CAUSES:
             there = {key for key, _ in self._causes.items()}
             self._kept = {cause: kept for cause, kept in self._kept.items() if cause in there}

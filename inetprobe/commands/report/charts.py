@@ -1,4 +1,4 @@
-"""The numbers that the page's script draws; every one of them stands in a table of the page, too."""
+"""The numbers that the page's script draws; tables of the page contain all of them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from inetprobe.stats.top_keys import Other
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One distribution: of a function's calls, or of the sockets in a stage, which then is ``what`` and ``made_of``.
-    ``before`` is the baseline's."""
+    """One distribution: of a function's calls, or of the self times of sockets in a stage, described by ``what`` and
+    ``made_of``. ``before`` is the baseline's."""
 
     chart: str
     name: str
@@ -31,26 +31,26 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The chart in words, for those who do not see it."""
-        half, most = took(self.times.quantile(500)), took(self.times.quantile(990))
-        said = f"{self.what or self.name}: {self.latency.calls:,}, half at most {half}, 99 % at most {most}"
+        """The chart in words, for screen readers."""
+        median, p99 = took(self.times.quantile(500)), took(self.times.quantile(990))
+        text = f"{self.what or self.name}: {self.latency.calls:,}, half at most {median}, 99 % at most {p99}"
         if self.before is not None:
-            said += f"; before, half at most {took(self.before.quantile(500))}"
-        return f"{said}; the longest {took(self.latency.max_ns)}"
+            text += f"; before, half at most {took(self.before.quantile(500))}"
+        return f"{text}; the longest {took(self.latency.max_ns)}"
 
 
 def functions(now: Gathered, before: Gathered | None) -> list[Row]:
-    """Each function's calls, with all that they called."""
+    """Each function's calls, including the calls they made."""
     return _rows("function", _of_functions(now), {} if before is None else _of_functions(before))
 
 
 def stages(now: Gathered, before: Gathered | None) -> list[Row]:
-    """What each socket spent in each function alone."""
+    """The self time that each socket spent in each function."""
     return _rows("stage", _of_stages(now), {} if before is None else _of_stages(before))
 
 
 def data(now: Gathered, before: Gathered | None, rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything there is to draw, by the id of its place in the page."""
+    """All data to draw, by the id of its element in the page."""
     drawn: dict[str, Any] = {"timeline": _timeline(now.timeline)}
     if before is not None:
         drawn["timeline-before"] = _timeline(before.timeline)
@@ -85,15 +85,15 @@ def _of_stages(side: Gathered) -> _Found:
 
 def _rows(kind: str, found: _Found, before: _Found) -> list[Row]:
     rows = []
-    for place, name in enumerate(_in_order(found)):
-        what, made_of = (stage(name), STAGES.get(name, ("", ""))[1]) if kind == "stage" else ("", "")
+    for index, name in enumerate(_in_order(found)):
+        title, made_of = (stage(name), STAGES.get(name, ("", ""))[1]) if kind == "stage" else ("", "")
         old = before[name][1] if name in before else None
-        rows.append(Row(f"{kind}-{place}", name, what, made_of, *found[name], old))
+        rows.append(Row(f"{kind}-{index}", name, title, made_of, *found[name], old))
     return rows
 
 
 def _in_order(found: Iterable[str]) -> list[str]:
-    """The functions always traced as the path comes to them, then what --also added."""
+    """The functions that are always traced, in the order of the path; then those of --also."""
     known = ["inet_create", "inet6_create", "__request_module", *FUNCTIONS.values()]
     return sorted(found, key=lambda name: (known.index(name) if name in known else len(known), name))
 
@@ -106,10 +106,10 @@ def _timeline(timeline: Timeline) -> dict[str, Any]:
     bins = [
         [
             start / 1000,
-            [one.asked - one.failed - one.unseen, one.failed, one.unseen, one.lost],
-            one.requests,
-            one.longest_ns,
+            [counts.asked - counts.failed - counts.unseen, counts.failed, counts.unseen, counts.lost],
+            counts.requests,
+            counts.longest_ns,
         ]
-        for start, one in timeline.bins()
+        for start, counts in timeline.bins()
     ]
     return {"kind": "timeline", "width_ms": timeline.width_us / 1000, "bins": bins}

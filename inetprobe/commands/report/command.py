@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import InetprobeError, RecordingError, UsageError
-from inetprobe.base.files import cannot_write
+from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.words import counted
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options
 from inetprobe.cli.progress import reading
@@ -18,22 +19,20 @@ from inetprobe.record.filter import Filters
 
 @click.command("report", cls=Filtering)
 @filter_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page there instead of to stdout.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page to this file instead of stdout.")
+@click.option("--baseline", type=FILE, metavar="FILE", help="Older recording to compare with: what changed since.")
 @click.option(
-    "--baseline", type=FILE, metavar="FILE", help="A recording to put beside: what changed since, before and after."
+    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Number of slowest sockets to show."
 )
-@click.option(
-    "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Show this many of the slowest."
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no last line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no last line.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)
 def report_command(
     filters: Filters, output: str | None, baseline: str | None, slowest: int, quiet: bool, recordings: tuple[str, ...]
 ) -> None:
-    """Make one HTML page of recordings that opens offline: what failed, what was slow, what was autoloaded, and why.
+    """Make one HTML page of recordings: what failed, what was slow, what was autoloaded, and why.
 
-    Several recordings become one page. A recording that is cut short or damaged is shown as far as it goes, and the
-    page says so; the exit status is then 4.
+    The page opens offline. Several recordings become one page. A recording that is cut short or damaged is shown up to
+    there, and the page says so; the exit status is then 4.
 
     \b
     Examples:
@@ -62,22 +61,22 @@ def report_command(
     sockets = sum(one.stats.view().sockets for one in now.recordings)
     if output is not None:
         megabytes = Path(output).stat().st_size / 1e6
-        say(quiet)(f"{output}: {sockets:,} socket{'s' * (sockets != 1)}, {megabytes:.1f} MB: open it in a browser")
+        say(quiet)(f"{output}: {counted(sockets, 'socket')}, {megabytes:.1f} MB: open it in a browser")
 
 
 def _writable(output: str | None, inputs: list[Path]) -> None:
-    """Whether it makes sense to begin. Raises UsageError or InetprobeError."""
+    """Raises UsageError or InetprobeError if the page could not be written in the end."""
     if output is None:
         if sys.stdout.isatty():
-            raise UsageError("a page is not for a terminal: give -o report.html, or redirect stdout")
+            raise UsageError("a page is not readable on a terminal: give -o report.html, or redirect stdout")
         return
     path = Path(output)
-    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
-        raise UsageError("-o names a file that is read: give another one")
+    if same_file(path, *inputs):
+        raise UsageError("-o names an input file: give another file")
     if path.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: it is a folder: name a file in it")
+        raise InetprobeError(f"the page {output} cannot be written: it is a folder: give a file in it")
     if not path.parent.is_dir():
-        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: make it")
+        raise InetprobeError(f"the page {output} cannot be written: there is no folder {path.parent}: create it")
 
 
 def _write(page: str, output: str | None) -> None:

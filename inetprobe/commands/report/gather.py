@@ -1,4 +1,4 @@
-"""Recordings read once each, a batch at a time: what a page needs of them, in memory that does not grow with them."""
+"""Reads recordings once each, batch by batch, and keeps what a page needs, in memory that does not grow with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from inetprobe.trace.pump import Sink, pump
 
 @dataclass(frozen=True, slots=True)
 class GatherOptions:
-    """What to keep: ``slowest`` sockets of all, ``examples`` of each cause, and whether to sample for a comparison."""
+    """What to keep: the ``slowest`` sockets, ``examples`` per cause, and whether to sample for a comparison."""
 
     filters: Filters
     slowest: int = 20
@@ -38,7 +38,7 @@ class GatherOptions:
 
 @dataclass(slots=True)
 class Recording:
-    """One file, read. ``damage`` is the sentence that says where it ends too early, None for one that is whole."""
+    """One file, read. ``damage`` is the sentence that says where it ends too early, None for a complete file."""
 
     path: Path
     run: Run
@@ -56,7 +56,7 @@ class Recording:
 
 @dataclass(slots=True)
 class Gathered:
-    """All files of one side of a page together; ``stats`` has no accounting, each of ``recordings`` has its own."""
+    """All files of one side of a page together. Accounting is not in ``stats`` but in each of ``recordings``."""
 
     recordings: list[Recording]
     stats: OverviewSink
@@ -66,7 +66,7 @@ class Gathered:
 
 
 class _Books:
-    """A sink that counts what arrived, for a recording that does not say so itself because its end is missing."""
+    """A sink that counts the records that arrived, for a recording whose end, with the accounting, is missing."""
 
     def __init__(self) -> None:
         self.kept: Counter[str | None] = Counter()
@@ -82,12 +82,12 @@ class _Books:
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
 
-    def accounting(self, told: Accounting) -> Accounting:
-        """As far as what was read says; ``told`` is the source's own, before any filter."""
-        arrived = told.complete + sum(told.incomplete.values())
-        lost = {**told.lost, **({"malformed": self.malformed} if self.malformed else {})}
+    def accounting(self, source: Accounting) -> Accounting:
+        """The accounting of what was read; ``source`` is that of the source, before any filter."""
+        arrived = source.complete + sum(source.incomplete.values())
+        lost = {**source.lost, **({"malformed": self.malformed} if self.malformed else {})}
         return Accounting(
-            entries=told.entries,
+            entries=source.entries,
             complete=self.kept[None],
             incomplete={reason: count for reason, count in self.kept.items() if reason is not None},
             lost=lost,
@@ -95,37 +95,37 @@ class _Books:
         )
 
 
-def gather(paths: Sequence[Path], wanted: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
-    """Reads every file; ``on_read`` is told how many more bytes were read.
+def gather(paths: Sequence[Path], options: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
+    """Reads all files; ``on_read`` gets each number of bytes read.
 
-    Raises RecordingError for a file that is no recording, or of which nothing can be shown. One that ends too early is
-    shown as far as it goes.
+    Raises RecordingError for a file that is not a recording, or of which nothing can be shown. A file that ends too
+    early is shown up to there.
     """
-    gathered = Gathered([], OverviewSink(), Stages(), Timeline(), Sample() if wanted.sample else None)
+    gathered = Gathered([], OverviewSink(), Stages(), Timeline(), Sample() if options.sample else None)
     for path in paths:
-        recording = _read(RecordingReader(path, on_read), path, wanted, gathered)
+        recording = _read(RecordingReader(path, on_read), path, options, gathered)
         gathered.recordings.append(recording)
         gathered.stats.merge(recording.stats)
     return gathered
 
 
-def _read(source: RecordingReader, path: Path, wanted: GatherOptions, gathered: Gathered) -> Recording:
+def _read(source: RecordingReader, path: Path, options: GatherOptions, gathered: Gathered) -> Recording:
     books, stats = _Books(), OverviewSink()
-    causes, slowest = Causes(wanted.examples), Slowest(wanted.slowest)
-    together: list[Sink] = [
+    causes, slowest = Causes(options.examples), Slowest(options.slowest)
+    shared: list[Sink] = [
         gathered.stages,
         gathered.timeline,
         *([gathered.sample] if gathered.sample is not None else []),
     ]
     damage = None
     try:
-        accounting = pump(source, wanted.filters, [books, stats, causes, slowest, *together])
+        accounting = pump(source, options.filters, [books, stats, causes, slowest, *shared])
     except RecordingError as error:
         if not books.kept:
             raise
         damage = str(error)
         accounting = books.accounting(source.accounting())
     if not books.kept:
-        which = "no socket in it" if wanted.filters == Filters() else "no socket that passes the filters"
+        which = "no socket in it" if options.filters == Filters() else "no socket that passes the filters"
         raise RecordingError(f"{path} has {which}: there is nothing to report")
     return Recording(path, source.run, accounting, damage, causes, slowest, stats)

@@ -1,4 +1,4 @@
-"""What a page says in plain words: what failed and why, what was slow and why, what was autoloaded and by whom."""
+"""The page's summary in words: what failed, what was slow, what was autoloaded, and how far to trust the page."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from inetprobe.trace.call_trace import CallTrace, own_of
 Mark = Literal["bad", "warn", "good", "note"]
 _SAID, _NAMED = 5, 3
 
-#: What a socket does in a function's own time: in a few words, and what that is made of.
+#: By function: what a socket does in its self time, and what that consists of.
 STAGES: Mapping[str, tuple[str, str]] = {
     "__request_module": ("waiting for modprobe", "modprobe is started, looks for the alias and loads the module"),
-    "sk_prot_alloc": ("getting memory for the sock", "slab or kmalloc, the security blob, the protocol's module"),
+    "sk_prot_alloc": ("allocating the sock", "slab or kmalloc, the security blob, the protocol's module"),
     "sk_alloc": ("in sk_alloc itself", "the net namespace and the cgroup of the sock"),
     "inet_create": ("in inet_create itself", "the walk through inetsw, sock_init_data, the protocol's init"),
     "inet6_create": ("in inet6_create itself", "the walk through inetsw6, sock_init_data, the protocol's init"),
 }
 _LOST = {
     "ring_full": "the reader was slower than the sockets: record with a larger --ring-size",
-    "return_missed": "an outermost return was missed",
-    "thread_died": "a thread ended with its trace open",
+    "return_missed": "the return of an outermost call was missed",
+    "thread_died": "a thread ended during a traced call",
     "no_state": "the kernel had no memory for the thread's state",
-    "malformed": "records whose calls do not nest",
+    "malformed": "the calls of these records do not nest",
 }
 
 
 class Said(NamedTuple):
-    """One thing to say; ``head`` is what the eye should catch. Both may quote what a stranger chose."""
+    """One statement; ``head`` is printed bold. Both may quote untrusted text."""
 
     mark: Mark
     head: str
@@ -50,7 +50,7 @@ class Said(NamedTuple):
 
 
 class Chapter(NamedTuple):
-    """What is said of one subject."""
+    """The statements on one subject."""
 
     title: str
     said: tuple[Said, ...]
@@ -58,7 +58,7 @@ class Chapter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Of one cause in all recordings: how many sockets, by comm, and a few of them with where they are from."""
+    """One cause over all recordings: how many sockets, by comm, and a few of them with their recordings."""
 
     count: int
     comms: Counter[str | Other]
@@ -66,7 +66,7 @@ class Together:
 
 
 def summary(now: Gathered, changes: Sequence[Case] | None = None) -> list[Chapter]:
-    """The whole summary; ``changes`` are of a comparison with a baseline, where there is one."""
+    """The whole summary; ``changes`` are the cases of the comparison with a baseline, None without one."""
     chapters = [
         Chapter("What failed, and why", tuple(_failed(now))),
         Chapter("What was slow, and why", tuple(_slow(now))),
@@ -79,23 +79,27 @@ def summary(now: Gathered, changes: Sequence[Case] | None = None) -> list[Chapte
 
 
 def together(recordings: Iterable[Recording]) -> tuple[dict[Cause, Together], int]:
-    """The causes of all recordings, failures first and of these the most frequent; and how many sockets had causes
-    beyond what is kept."""
-    found: dict[Cause, Together] = {}
+    """The causes of all recordings, failures first and the most frequent first; and how many sockets had causes that
+    were not kept."""
+    causes_found: dict[Cause, Together] = {}
     rest = 0
     for recording in recordings:
         causes, more = recording.causes.found()
         rest += more
-        for cause, one in causes.items():
-            kept = found.setdefault(cause, Together(0, Counter(), []))
-            examples = [*kept.examples, *((trace, recording) for trace in one.examples)][: recording.causes.examples]
-            found[cause] = Together(kept.count + one.count, kept.comms + one.comms, examples)
-    order = sorted(found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count))
+        for cause, found in causes.items():
+            merged = causes_found.setdefault(cause, Together(0, Counter(), []))
+            examples = [*merged.examples, *((trace, recording) for trace in found.examples)][
+                : recording.causes.examples
+            ]
+            causes_found[cause] = Together(merged.count + found.count, merged.comms + found.comms, examples)
+    order = sorted(
+        causes_found.items(), key=lambda item: (not item[0].failed, item[0].verdict != "deviation", -item[1].count)
+    )
     return dict(order), rest
 
 
 def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
-    """``nginx (112), curl (36) and 5 others``: the most first."""
+    """``nginx (112), curl (36) and 5 others``: the largest count first, at most ``most`` names."""
     known = [(name, count) for name, count in Counter(counts).most_common() if name is not OTHER]
     if len(counts) == 1 and known:
         return str(known[0][0] or "(no name)")
@@ -109,7 +113,7 @@ def names(counts: Mapping[Any, int], most: int = _NAMED) -> str:
 
 
 def overall(gathered: Gathered) -> Distribution:
-    """How long the sockets took, of every kind together."""
+    """How long the sockets of all kinds took."""
     latencies = gathered.stats.view().latencies
     return Distribution.of((gathered.stats.buckets(key) for key in latencies), latencies.values())
 
@@ -125,12 +129,12 @@ def mostly(trace: CallTrace) -> str | None:
 
 
 def stage(function: str) -> str:
-    """What a socket does while in this function alone."""
+    """What a socket does in the self time of this function."""
     return STAGES[function][0] if function in STAGES else f"in {function} itself"
 
 
 def module_of(alias: str, runs: Iterable[Run]) -> str | None:
-    """The module that answers to an alias, on the machine of a recording or else in Linux."""
+    """The module that has an alias, on the machine of a recording or else in Linux; None if none is known."""
     for run in runs:
         if run.profile is not None and alias in run.profile.aliases:
             return run.profile.aliases[alias]
@@ -138,7 +142,7 @@ def module_of(alias: str, runs: Iterable[Run]) -> str | None:
 
 
 def _stopped(module: str | None, runs: Iterable[Run]) -> str | None:
-    """The line of modprobe's configuration that keeps a module out, where every recording's machine has one."""
+    """The line of modprobe's configuration that blocks a module, if every recording's machine has one."""
     profiles = [run.profile for run in runs if run.profile is not None]
     if module is None or not profiles or any(module not in profile.remedies for profile in profiles):
         return None
@@ -152,24 +156,24 @@ def _failed(now: Gathered) -> Iterable[Said]:
     if view.failed:
         yield Said("bad", f"{view.failed:,} of {counted(ended, 'socket')} failed ({share(view.failed, ended)}).")
     elif ended:
-        yield Said("good", "Nothing failed.", f"All {counted(ended, 'socket')} whose end was seen were created.")
+        yield Said("good", "Nothing failed.", f"All {counted(ended, 'socket')} whose outcome was seen were created.")
     else:
-        yield Said("note", "No socket was seen to its end.")
+        yield Said("note", "No outcome of a socket was seen.")
     reasons = _by_reason(item for item in causes.items() if item[0].failed)
     for one in reasons[:_SAID]:
-        yield Said("bad", _what(one), f"{sentence(one.reason)} Asked for by {names(one.comms)}.")
+        yield Said("bad", _what(one), f"{sentence(one.reason)} Requested by {names(one.comms)}.")
     left = sum(one.count for one in reasons[_SAID:]) + rest
     if left:
-        yield Said("bad", f"{left:,} more", "failed in other ways: see the failures below.")
-    # What failed so has been said.
+        yield Said("bad", f"{left:,} more", "failed for other reasons: see the failures below.")
+    # Deviations that failed are listed above.
     odd = [item for item in causes.items() if item[0].verdict == "deviation" and not item[0].failed]
     for one in _by_reason(odd)[:_SAID]:
-        yield Said("warn", _what(one), f"not as the model predicts. {sentence(one.reason)}")
+        yield Said("warn", _what(one), f"differs from the model. {sentence(one.reason)}")
 
 
 @dataclass(slots=True)
 class _Reason:
-    """Causes that differ in the request alone."""
+    """Causes that differ only in the request."""
 
     outcome: str
     reason: str
@@ -179,27 +183,27 @@ class _Reason:
 
 
 def _by_reason(causes: Iterable[tuple[Cause, Together]]) -> list[_Reason]:
-    """The most frequent first."""
-    found: dict[tuple[str, str], _Reason] = {}
-    for cause, one in causes:
+    """Grouped by outcome and reason, the most frequent first."""
+    reasons: dict[tuple[str, str], _Reason] = {}
+    for cause, merged in causes:
         key = cause.outcome, cause.reason
-        kept = found.setdefault(key, _Reason(*key))
-        kept.requests.append(cause.request)
-        kept.count += one.count
-        kept.comms.update(one.comms)
-    return sorted(found.values(), key=lambda one: -one.count)
+        reason = reasons.setdefault(key, _Reason(*key))
+        reason.requests.append(cause.request)
+        reason.count += merged.count
+        reason.comms.update(merged.comms)
+    return sorted(reasons.values(), key=lambda reason: -reason.count)
 
 
 def _what(one: _Reason) -> str:
     if len(one.requests) == 1:
         return f"{one.count:,} × {one.requests[0]} = {one.outcome}:"
-    return f"{one.count:,} × {one.outcome} of {len(one.requests):,} kinds of socket, such as {one.requests[0]}:"
+    return f"{one.count:,} × {one.outcome} for {len(one.requests):,} kinds of socket, such as {one.requests[0]}:"
 
 
 def _slow(now: Gathered) -> Iterable[Said]:
     times = overall(now)
     if not times.count:
-        yield Said("note", "No socket was seen to its end,", "so none has a duration.")
+        yield Said("note", "No socket was seen to return,", "so none has a duration.")
         return
     slowest = sorted(
         (trace for recording in now.recordings for trace in recording.slowest.traces()),
@@ -215,8 +219,10 @@ def _slow(now: Gathered) -> Iterable[Said]:
         function, latency = max(stages.items(), key=lambda item: item[1].sum_ns)
         mark: Mark = "warn" if function == "__request_module" else "note"
         head = f"{share(latency.sum_ns, total)} of all their time was spent {stage(function)}:"
-        yield Said(mark, head, f"{took(latency.sum_ns)} of {took(total)}, by {counted(latency.calls, 'socket')}.")
-    # Those of its own magnitude: of few sockets the twentieth slowest is not slow.
+        yield Said(
+            mark, head, f"{took(latency.sum_ns)} of {took(total)}, summed over {counted(latency.calls, 'socket')}."
+        )
+    # Only those at least a tenth as slow as the slowest: among few sockets the twentieth slowest is not slow.
     slow = [trace for trace in slowest if 10 * (trace.duration_ns or 0) >= (longest or 0)]
     where = Counter(function for function in map(mostly, slow) if function is not None)
     for function, count in where.most_common(_NAMED):
@@ -235,10 +241,10 @@ def _autoloaded(now: Gathered) -> Iterable[Said]:
         counts = by.setdefault(key.module, Counter())
         counts[_asker(key, view.facts)] += asked.requests
     known = [(alias, asked) for alias, asked in view.modules.items() if not isinstance(alias, Other)]
-    # What was loaded comes first, then what held sockets up the longest.
+    # Loaded modules first, then by the time that callers waited.
     known.sort(key=lambda item: (item[1].failures == item[1].requests, -item[1].blocked_ns))
     if not view.modules:
-        yield Said("good", "No socket asked for a module.")
+        yield Said("good", "No socket requested a module.")
     for alias, asked in known[:_SAID]:
         counts = by.get(alias, Counter())
         if counts.total() < asked.requests:
@@ -246,24 +252,24 @@ def _autoloaded(now: Gathered) -> Iterable[Said]:
         yield _module(alias, asked, counts, runs)
     left = len(view.modules) - len(known[:_SAID])
     if left:
-        yield Said("note", f"{counted(left, 'more name')}", "was asked for." if left == 1 else "were asked for.")
+        yield Said("note", f"{counted(left, 'more module name')}", "was requested." if left == 1 else "were requested.")
 
 
 def _module(alias: str | None, asked: Requests, by: Mapping[Hashable, int], runs: Sequence[Run]) -> Said:
     module = None if alias is None else module_of(alias, runs)
-    name = alias or "a name that is not of inet_create's"
+    name = alias or "a name that inet_create does not request"
     head = f"{name} ({module})" if module else name
     found = asked.requests - asked.failures
     fate = "modprobe did not find it"
     if found:
         each = f" {found:,} times of {asked.requests:,}" if asked.failures else " each time"
         fate = "modprobe found it" + (each if asked.requests > 1 else "")
-    # modprobe's exit status says nothing then: 0 for what is blacklisted, a failure for what is there.
+    # modprobe's exit status means nothing then: 0 for a blacklisted module, a failure for "install … /bin/false".
     stopped = _stopped(module, runs)
-    times = f"asked for {asked.requests:,} times" if asked.requests > 1 else "asked for once"
-    waited = f"the wait was {took(asked.blocked_ns)}"
+    times = f"requested {asked.requests:,} times" if asked.requests > 1 else "requested once"
+    waited = f"the caller waited {took(asked.blocked_ns)}"
     if asked.requests > 1:
-        waited += f" in all, {took(asked.longest_ns)} at the longest"
+        waited = f"callers waited {took(asked.blocked_ns)} in total, at most {took(asked.longest_ns)} each"
     return Said(
         "warn" if found and not stopped else "note", f"{head}:", f"{times} by {names(by)}; {stopped or fate}; {waited}."
     )
@@ -277,19 +283,19 @@ def _asker(asker: Asker, facts: Mapping[ProcessKey, object]) -> str:
 
 
 def _changed(changes: Sequence[Case]) -> Iterable[Said]:
-    told = [case for case in changes if case.facts.get("change")]
+    changed = [case for case in changes if case.facts.get("change")]
     for case in changes:
         if case.status in ("warned", "unjudged"):
-            yield Said("warn", "Before and now were not recorded alike:", f"{case.message}.")
-    for case in told:
+            yield Said("warn", "The baseline and this page's recordings were not recorded alike:", f"{case.message}.")
+    for case in changed:
         mark: Mark = "bad" if case.status == "failed" else "good"
         yield Said(mark, f"{case.name}:", f"{apart(case.message)}.")
-    if not told:
+    if not changed:
         tested = sum("p_holm" in case.facts for case in changes)
         if tested:
             yield Said("good", "Nothing changed beyond noise", f"in {counted(tested, 'comparison')}.")
         else:
-            yield Said("note", "There is too little in the two", "to compare them.")
+            yield Said("note", "There are too few sockets", "to compare with the baseline.")
 
 
 def _trust(recordings: Sequence[Recording]) -> Iterable[Said]:
@@ -302,12 +308,10 @@ def _trust(recordings: Sequence[Recording]) -> Iterable[Said]:
     if whole:
         shown = sum(r.accounting.complete + sum(r.accounting.incomplete.values()) for r in recordings)
         kept = " that passed the filters" if any(r.accounting.filtered for r in recordings) else ""
-        yield Said(
-            "good", "Nothing was lost:", f"{counted(shown, 'record')}{kept}, all of them in this page's numbers."
-        )
+        yield Said("good", "Nothing was lost:", f"{counted(shown, 'record')}{kept}, all counted on this page.")
 
 
-_FILTERED = "what the filters leave out and, where a COMMAND was recorded, what others made"
+_FILTERED = "excluded by the filters or, where a COMMAND was recorded, created by other processes"
 
 
 def _problems(recording: Recording, of: str) -> Iterable[Said]:
@@ -323,23 +327,23 @@ def _problems(recording: Recording, of: str) -> Iterable[Said]:
         yield Said("bad", f"{odd:+,} sockets are unaccounted for{of}:", "the recording's numbers do not add up.")
     for reason, count in sorted(books.incomplete.items(), key=lambda item: -item[1]):
         if count:
-            yield Said("warn", f"{counted(count, 'trace')} not seen whole{of}:", f"{reason}.")
+            yield Said("warn", f"{counted(count, 'trace')} incomplete{of}:", f"{reason}.")
     for what, counts in (("missed", books.probe_misses), ("skipped", books.program_skipped)):
         total = sum(counts.values())
         if total:
-            # Of those at the very beginning nothing else tells.
+            # A missed entry of an outermost function leaves no other sign.
             mark: Mark = "bad" if any(counts.get(probe) for probe in CREATES) else "warn"
             yield Said(mark, f"{counted(total, 'probe hit')} {what}{of}:", f"{names(Counter(counts))}.")
     if books.unfollowed:
-        yield Said("warn", f"{counted(books.unfollowed, 'child')} of COMMAND not followed{of}.")
+        yield Said("warn", f"{counted(books.unfollowed, 'descendant')} of COMMAND not followed{of}.")
     unknown = recording.causes.verdicts["unmodelled"] - recording.causes.bare
     if unknown:
         why = f"{sentence(recording.causes.beyond)}"
-        yield Said("note", f"On {counted(unknown, 'socket')} the model has no say{of}.", why)
+        yield Said("note", f"{counted(unknown, 'socket')} not covered by the model{of}.", why)
     bare = recording.stats.view().bare
     if bare:
-        what = "another family's, or of an accepted connection: they count in the latency of functions alone"
-        yield Said("note", f"{counted(bare, 'sock')} came to be without inet_create{of}:", f"{what}.")
+        origin = "of other families or accepted connections, counted only in the latency of functions"
+        yield Said("note", f"{counted(bare, 'sock')} not created by inet_create{of}:", f"{origin}.")
     if books.in_flight:
         yield Said("note", f"{counted(books.in_flight, 'socket')} had not returned{of}", "when the recording ended.")
     if books.filtered:

@@ -1,4 +1,4 @@
-"""The page's tables of who and what: rows in the order in which they matter, few enough to read."""
+"""The page's tables by kind, command, cgroup and module: the rows that matter most, few enough to read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from inetprobe.stats.loglinear import Latency
 from inetprobe.stats.overview import Counts, Kind, Requests
 from inetprobe.stats.top_keys import Other
 
-#: Rows of one table; what is beyond is summed up in one more.
+#: Rows of one table; one more sums up the rest.
 ROWS = 15
 
 
 class Share(NamedTuple):
-    """A row of sockets: whose they are, or what; ``detail`` says more of it, ``latency`` is None for who made them."""
+    """A row of sockets with one name; ``detail`` is shown small beside it, ``latency`` only in the table of kinds."""
 
     name: str
     detail: str
@@ -29,7 +29,7 @@ class Share(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A row of module requests; ``module`` is what answers to the alias, None where nothing is known to."""
+    """A row of module requests; ``module`` is the module that has the alias, None if none is known."""
 
     alias: str
     module: str | None
@@ -38,7 +38,7 @@ class Module(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The first rows, and what the other ``more`` come to together."""
+    """The first rows; ``more`` others are summed up in ``rest``."""
 
     rows: Sequence[Any]
     more: int
@@ -63,11 +63,11 @@ def comms(gathered: Gathered) -> Listing:
 
 
 def cgroups(gathered: Gathered) -> Listing:
-    """By cgroup, with the container, pod or unit that it is."""
+    """By cgroup, named after its container, pod or unit."""
 
     def row(cgroup: str | int, counts: Counts) -> Share:
         if isinstance(cgroup, int):
-            return Share(f"cgroup {cgroup}", "its path was not seen" if cgroup else "cgroup v1, or none", counts)
+            return Share(f"cgroup {cgroup}", "path not seen" if cgroup else "cgroup v1, or none", counts)
         label = owner_of(cgroup).label()
         return Share(label or cgroup, cgroup if label else "", counts)
 
@@ -75,40 +75,42 @@ def cgroups(gathered: Gathered) -> Listing:
 
 
 def modules(gathered: Gathered) -> list[Module]:
-    """By the name that was asked for, what took longest first."""
+    """By requested name, the longest total wait first."""
     runs = [recording.run for recording in gathered.recordings]
-    found = []
+    rows = []
     for alias, asked in gathered.stats.view().modules.items():
         if isinstance(alias, Other):
-            found.append(Module("all others", None, asked))
+            rows.append(Module("all others", None, asked))
         elif alias is None:
-            found.append(Module("a name that is not of inet_create's", None, asked))
+            rows.append(Module("a name that inet_create does not request", None, asked))
         else:
-            found.append(Module(alias, module_of(alias, runs), asked))
-    return sorted(found, key=lambda row: -row.asked.blocked_ns)[: 4 * ROWS]
+            rows.append(Module(alias, module_of(alias, runs), asked))
+    return sorted(rows, key=lambda row: -row.asked.blocked_ns)[: 4 * ROWS]
 
 
 def books(recordings: Sequence[Recording]) -> list[tuple[str, list[int]]]:
-    """(what became of them, sockets of each recording), where there is any, as the identity has them."""
+    """(outcome, sockets of each recording), the terms of the accounting identity that are not 0."""
     accounts = [recording.accounting for recording in recordings]
-    rows = [("entered inet_create or inet6_create", [one.entries for one in accounts])]
-    rows.append(("complete", [one.complete for one in accounts]))
-    rows += _by_reason("incomplete", [one.incomplete for one in accounts])
-    rows += _by_reason("lost", [one.lost for one in accounts])
-    rows.append(("filtered out", [one.filtered for one in accounts]))
-    rows.append(("in flight when it ended", [one.in_flight for one in accounts]))
-    rows.append(("unaccounted for", [one.unaccounted() for one in accounts]))
-    return [(name, counts) for place, (name, counts) in enumerate(rows) if any(counts) or place < 2]
+    rows = [("entered inet_create or inet6_create", [account.entries for account in accounts])]
+    rows.append(("complete", [account.complete for account in accounts]))
+    rows += _by_reason("incomplete", [account.incomplete for account in accounts])
+    rows += _by_reason("lost", [account.lost for account in accounts])
+    rows.append(("filtered out", [account.filtered for account in accounts]))
+    rows.append(("in flight when it ended", [account.in_flight for account in accounts]))
+    rows.append(("unaccounted for", [account.unaccounted() for account in accounts]))
+    return [(name, counts) for index, (name, counts) in enumerate(rows) if any(counts) or index < 2]
 
 
-def _by_reason(what: str, counts: Sequence[Mapping[str, int]]) -> list[tuple[str, list[int]]]:
-    reasons = sorted({reason for one in counts for reason in one})
-    return [(f"{what}: {reason}", [one.get(reason, 0) for one in counts]) for reason in reasons]
+def _by_reason(outcome: str, counts: Sequence[Mapping[str, int]]) -> list[tuple[str, list[int]]]:
+    reasons = sorted({reason for count_by_reason in counts for reason in count_by_reason})
+    return [
+        (f"{outcome}: {reason}", [count_by_reason.get(reason, 0) for count_by_reason in counts]) for reason in reasons
+    ]
 
 
 def _listing(found: Mapping[Any, Counts], row: Callable[[Any, Counts], Share]) -> Listing:
     known = [(key, counts) for key, counts in found.items() if not isinstance(key, Other)]
-    # Those who failed or waited matter as much as those who made the most.
+    # Rows with many failures or long waits matter as much as those with many sockets.
     sockets, failures, waited = (
         max((column(counts) for _, counts in known), default=0) or 1 for column in (_sockets, _failures, _waited)
     )

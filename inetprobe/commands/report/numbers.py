@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as the page writes them: those of ``base.words``, with a no-break space before the unit."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 from inetprobe.base import words
 
 _DURATION = re.compile(r"\b([0-9.]+)(ns|µs|ms|s)\b")
-#: Between a number and its unit, so that no line ends there.
+#: No-break space: keeps a number and its unit on one line.
 NBSP = "\u00a0"
 
 
 def apart(text: str) -> str:
-    """``6.3µs → 9.01µs`` as ``6.3 µs → 9.01 µs``."""
+    """Durations in ``text`` with a no-break space: ``6.3µs → 9.01µs`` as ``6.3 µs → 9.01 µs``."""
     return _DURATION.sub(rf"\1{NBSP}\2", text)
 
 
 def sentence(text: str) -> str:
-    """A reason as a sentence: begun with a capital, unless with a name, and ended."""
+    """A reason as a sentence: with a full stop and, unless it begins with a name, a capital."""
     first = text.partition(" ")[0]
     return f"{text[:1].upper() if first.isalpha() and first.islower() else text[:1]}{text[1:]}."
 
 
 def mechanisms(text: str) -> str:
-    """How probes were attached, ``a:fentry, b:fentry, c:kprobe``, in short: ``fentry; kprobe: c``."""
+    """``a:fentry, b:fentry, c:kprobe`` in short, how probes were attached: ``fentry; kprobe: c``."""
     by: dict[str, list[str]] = {}
     for function, _, how in (one.partition(":") for one in text.split(", ")):
         by.setdefault(how, []).append(function)
@@ -32,19 +32,19 @@ def mechanisms(text: str) -> str:
 
 
 def took(ns: int | None) -> str:
-    """``676 ms``, ``2 min 5 s``; ``?`` where the end was not seen."""
+    """Nanoseconds as ``676 ms`` or ``2 min 5 s``; ``?`` for None, where the end was not seen."""
     if ns is None or ns < 60 * 10**9:
         return apart(words.duration(ns))
     minutes, seconds = divmod(round(ns / 10**9), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
-    first = next(place for place, (number, _) in enumerate(parts) if number)
+    first = next(index for index, (number, _) in enumerate(parts) if number)
     return " ".join(f"{number:,}{NBSP}{unit}" for number, unit in parts[first : first + 2] if number)
 
 
 def share(part: int, whole: int) -> str:
-    """``1.4 %``; what is little is never 0, nor what is nearly all 100."""
+    """``1.4 %``; a small share is never shown as 0 %, nor a large one as 100 %."""
     if not whole:
         return f"0{NBSP}%"
     if 0 < part < whole and not 0.0005 <= part / whole <= 0.9995:

@@ -1,7 +1,7 @@
-"""The page: what was gathered and said, put into one HTML file that needs nothing else.
+"""The page: the gathered numbers and the summary, in one HTML file that needs nothing else.
 
-What a stranger chose (comms, cgroups, names of modules and protocols, paths) goes through Jinja's escaping and, before
-it, ``printable``: nothing in it is markup, moves text or hides. Scripts run by their hash alone, and nothing is loaded.
+Untrusted text (comms, cgroups, names of modules and protocols, paths) goes through ``printable`` and then Jinja's
+escaping, so that it cannot be markup, move text or hide. Only scripts with a listed hash run, and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inetprobe.commands.report.causes import Cause
 from inetprobe.commands.report.gather import Gathered
 from inetprobe.commands.report.numbers import NBSP, mechanisms, sentence, share, took
 
-#: Causes that are told one by one; the rest is one line.
+#: Causes that are shown one by one; the rest is one line.
 CAUSES = 40
 _LIBRARIES = (("d3.min.js", "LICENSE.d3"), ("plot.umd.min.js", "LICENSE.plot"))
 
@@ -34,9 +34,9 @@ _LIBRARIES = (("d3.min.js", "LICENSE.d3"), ("plot.umd.min.js", "LICENSE.plot"))
 def render(
     now: Gathered, before: Gathered | None, changes: Sequence[Case] | None, *, slowest: int, filters: Sequence[str] = ()
 ) -> str:
-    """The page of ``now``; ``before`` and ``changes`` where there is a baseline.
+    """The page of ``now``; ``before`` and ``changes`` are None without a baseline.
 
-    ``slowest`` is how many to show, ``filters`` what all of this passed.
+    ``slowest`` is the number of slowest sockets to show, ``filters`` are those that all sockets passed.
     """
     found, rest = in_short.together(now.recordings)
     functions, stages = charts.functions(now, before), charts.stages(now, before)
@@ -72,15 +72,15 @@ def render(
     )  # fmt: skip
 
 
-def _cause(cause: Cause, found: in_short.Together) -> dict[str, Any]:
-    traces = [shown(trace, recording) for trace, recording in found.examples]
-    return {"cause": cause, "count": found.count, "by": in_short.names(found.comms, 5), "traces": traces}
+def _cause(cause: Cause, merged: in_short.Together) -> dict[str, Any]:
+    traces = [shown(trace, recording) for trace, recording in merged.examples]
+    return {"cause": cause, "count": merged.count, "by": in_short.names(merged.comms, 5), "traces": traces}
 
 
-def _slowest(now: Gathered, most: int) -> list[ShownTrace]:
-    every = [(trace, one) for one in now.recordings for trace in one.slowest.traces()]
-    every.sort(key=lambda pair: -(pair[0].duration_ns or 0))
-    return [shown(trace, recording) for trace, recording in every[:most]]
+def _slowest(now: Gathered, count: int) -> list[ShownTrace]:
+    traces = [(trace, recording) for recording in now.recordings for trace in recording.slowest.traces()]
+    traces.sort(key=lambda pair: -(pair[0].duration_ns or 0))
+    return [shown(trace, recording) for trace, recording in traces[:count]]
 
 
 def _environment() -> Environment:
@@ -108,14 +108,14 @@ def _environment() -> Environment:
 
 
 def _harmless(value: Any) -> Any:
-    """Every text that is put into the page, but for markup of ours."""
+    """Makes every text of the page printable, except our own markup."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return NBSP.join(map(printable, value.split(NBSP)))
 
 
 def _day(ns: int) -> str:
-    """UTC to the second of nanoseconds since the epoch."""
+    """Nanoseconds since the epoch as UTC date and time."""
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -124,26 +124,26 @@ def _capital(text: str) -> str:
 
 
 def _clock(us: int) -> str:
-    """UTC to the millisecond of microseconds since the epoch."""
+    """Microseconds since the epoch as UTC date and time with milliseconds."""
     return f"{_day(us * 1000).removesuffix(' UTC')}.{us % 10**6 // 1000:03}"
 
 
 def _measured(value: float, unit: str) -> str:
-    """A share or nanoseconds of a comparison."""
+    """A value of a comparison: nanoseconds, or a share from 0 to 1."""
     return took(round(value)) if unit == "ns" else f"{value * 100:.3g}{NBSP}%"
 
 
 def _scripts() -> list[Markup]:
-    """The libraries, each below its licence, and our own script."""
+    """The libraries, each with its licence in front, and our own script."""
     own = _file("script.js")
     texts = [f"/*! {_file(f'vendor/{licence}')}*/\n{_file(f'vendor/{name}')}" for name, licence in _LIBRARIES]
-    return [Markup(text) for text in (*texts, own)]  # ours and the libraries', not a stranger's
+    return [Markup(text) for text in (*texts, own)]  # our own text and the libraries', nothing untrusted
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Nothing is loaded from anywhere, and no script runs but these."""
+    """A Content-Security-Policy that loads nothing and runs only these scripts."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    # Styles may stand in attributes: the bars' places do. There is nothing that a style could load.
+    # Style attributes are allowed: the bars need them. default-src keeps styles from loading anything.
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 

@@ -1,4 +1,4 @@
-"""The slowest sockets of a run, as many as a page shows."""
+"""The slowest sockets of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inetprobe.trace.call_trace import CallTrace, call_traces
 
 
 class Slowest:
-    """A sink of one run: of the creations whose end was seen it keeps the ``most`` that took longest."""
+    """A sink of one run that keeps the ``most`` slowest creations, of those whose end was seen."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -32,7 +32,7 @@ class Slowest:
         candidates = records[wanted if self._least is None else wanted & (took > np.uint64(self._least))]
         if not len(candidates) or not self._most:
             return
-        # A copy, or the little that is kept would keep the whole batch.
+        # A copy: a view would keep the whole batch in memory.
         together = candidates.copy() if self._kept is None else np.concatenate([self._kept, candidates])
         order = np.argsort(together["calls"]["duration_ns"][:, 0], kind="stable")[::-1][: self._most]
         self._kept = together[order]

@@ -1,4 +1,4 @@
-"""Where the time of a socket goes: what each function took by itself, without the traced functions that it called."""
+"""Where the time of a socket goes: the self time of each function, without the traced functions it called."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from inetprobe.record.self_time import own_times
 from inetprobe.stats.loglinear import Latency
 from inetprobe.stats.top_keys import TopKeys
 
-# One for each function that a run can trace, and some to spare for runs that trace different ones.
+# More than the functions that one run can trace, since runs can trace different functions.
 _MOST = 64
 _STEP = 1 << 15
 _ANY_INCOMPLETE = sum(INCOMPLETE_FLAGS)
 
 
 class Stages:
-    """A sink: for each function a histogram of how long a socket spent in it, that function's own time alone.
+    """A sink: for each function a histogram of the self times that sockets spent in it.
 
-    Of creations that were seen whole. A socket that calls a function twice counts once, with both.
+    Only of complete creations. A socket that calls a function twice counts once, with the sum.
     """
 
     def __init__(self) -> None:
         self._table: TopKeys[str] = TopKeys(_MOST, 1, timed=True)
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink. The calls must nest, as ``pump`` sees to."""
+        """See Sink. The calls must nest, which ``pump`` ensures."""
         whole = (batch.records["flags"] & (RECORD_BARE | _ANY_INCOMPLETE)) == 0
         records = batch.take(np.flatnonzero(whole)).records
         for start in range(0, len(records), _STEP):
@@ -38,12 +38,12 @@ class Stages:
         """See Sink."""
 
     def latencies(self) -> dict[str, Latency]:
-        """By function."""
+        """The latencies by function."""
         found = ((key, self._table.latency(key)) for key, _ in self._table.items() if isinstance(key, str))
         return {key: latency for key, latency in found if latency is not None}
 
     def buckets(self, function: str) -> list[tuple[int, int, int]]:
-        """(least ns, greatest ns, sockets) of the histogram, ascending. Raises KeyError if no socket called it."""
+        """(lowest ns, highest ns, sockets) of each bucket, ascending. Raises KeyError if no socket called it."""
         return list(self._table.buckets(function))
 
     def _add(self, records: Records, run: Run) -> None:

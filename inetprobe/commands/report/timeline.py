@@ -1,4 +1,4 @@
-"""When sockets were made: counts by time, in as many bins as a chart can show whatever the length of the recording."""
+"""Counts of sockets by time, in a bounded number of bins whatever the length of the recording."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from inetprobe.record.run import Run
 
 _MS, _S = 10**3, 10**6
 _MINUTE, _HOUR = 60 * _S, 3600 * _S
-# Each divides the next, so that bins merge without being split, and each is a width that people count in.
+# Each divides the next, so that bins can be merged without splitting; all are widths that people use.
 _WIDTHS_US = (
     100, _MS, 2 * _MS, 10 * _MS, 20 * _MS, 100 * _MS, 200 * _MS, _S, 2 * _S, 10 * _S, 20 * _S,
     _MINUTE, 2 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR,
 )  # fmt: skip
-#: Bins there are at most.
+#: The maximum number of bins.
 MOST_BINS = 240
 
 
 @dataclass(slots=True)
 class Bin:
-    """What happened in one bin. ``asked`` are all sockets that were asked for, ``failed`` those of them that were
-    refused and ``unseen`` those whose end was not seen, ``lost`` the sockets without a trace; ``longest_ns`` is None
-    where no end was seen."""
+    """The counts of one bin. ``asked`` are all requested sockets, among them ``failed`` and ``unseen``, those whose end
+    was not seen. ``lost`` are sockets without a trace. ``longest_ns`` is None if no end was seen."""
 
     asked: int = 0
     failed: int = 0
@@ -39,7 +38,7 @@ class Bin:
     longest_ns: int | None = None
 
     def add(self, other: Bin) -> None:
-        """Takes in what another bin has."""
+        """Adds the counts of another bin."""
         self.asked += other.asked
         self.failed += other.failed
         self.unseen += other.unseen
@@ -50,7 +49,7 @@ class Bin:
 
 
 class Timeline:
-    """A sink of the creations of any number of runs, by wall-clock time in microseconds since the Unix epoch."""
+    """A sink that counts the creations of any number of runs by wall-clock time, in microseconds since the epoch."""
 
     def __init__(self) -> None:
         self._width = _WIDTHS_US[0]
@@ -59,47 +58,47 @@ class Timeline:
 
     @property
     def width_us(self) -> int:
-        """How much time a bin has."""
+        """The width of a bin."""
         return self._width
 
     def bins(self) -> list[tuple[int, Bin]]:
-        """(start in microseconds since the epoch, what happened) of the bins with anything in them, ascending."""
-        return [(place * self._width, self._bins[place]) for place in sorted(self._bins)]
+        """(start in microseconds since the epoch, counts) of the bins that are not empty, ascending."""
+        return [(index * self._width, self._bins[index]) for index in sorted(self._bins)]
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink. Socks that no create made are left out."""
+        """See Sink. Socks that inet_create did not create are left out."""
         records = batch.records[(batch.records["flags"] & RECORD_BARE) == 0]
-        # Nanoseconds since the epoch may be beyond 64 bits in a recording that somebody made up; microseconds are not.
+        # Nanoseconds since the epoch may exceed 64 bits in a crafted recording; microseconds do not.
         times = (records["start_ns"] // np.uint64(1000)).astype(np.int64) + run.clock_offset_ns // 1000
         if len(records):
             self._fit(int(times.min()), int(times.max()))
             self._at = int(times[0])
         if batch.losses and self._at is not None:
-            # They were lost before what follows; those before the first record have no time at all.
+            # They were lost before the next record; those before the first record have no known time.
             lost = sum(max(loss.count, 0) for loss in batch.losses)
             self._bins.setdefault(self._at // self._width, Bin()).lost += lost
         if not len(records):
             return
-        places, groups = np.unique(times // self._width, return_inverse=True)
-        longest = np.zeros(len(places), np.uint64)
+        indices, groups = np.unique(times // self._width, return_inverse=True)
+        longest = np.zeros(len(indices), np.uint64)
         known = seen(records)
         np.maximum.at(longest, groups[known], records["calls"]["duration_ns"][known, 0])
         columns = zip(
-            places.tolist(),
+            indices.tolist(),
             *(_sums(groups, values) for values in (np.ones(len(groups)), failed(records), module_requests(records))),
             _sums(groups, known),
             longest.tolist(),
             strict=True,
         )
-        for place, asked, refused, requests, ended, most in columns:
-            found = Bin(asked, refused, asked - ended, requests, 0, most if ended else None)
-            self._bins.setdefault(place, Bin()).add(found)
+        for index, asked, refused, requests, ended, most in columns:
+            counts = Bin(asked, refused, asked - ended, requests, 0, most if ended else None)
+            self._bins.setdefault(index, Bin()).add(counts)
 
     def summary(self, accounting: Accounting) -> None:
         """See Sink."""
 
     def _fit(self, first: int, last: int) -> None:
-        """Makes the bins so wide that from the first to the last there are few enough."""
+        """Widens the bins until ``MOST_BINS`` cover the time from ``first`` to ``last``."""
         if self._bins:
             first = min(first, min(self._bins) * self._width)
             last = max(last, max(self._bins) * self._width)
@@ -109,8 +108,8 @@ class Timeline:
         if width == self._width:
             return
         merged: dict[int, Bin] = {}
-        for place, found in self._bins.items():
-            merged.setdefault(place * self._width // width, Bin()).add(found)
+        for index, counts in self._bins.items():
+            merged.setdefault(index * self._width // width, Bin()).add(counts)
         self._bins, self._width = merged, width
 
 

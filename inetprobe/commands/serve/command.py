@@ -16,8 +16,9 @@ import click
 from click.core import ParameterSource
 
 from inetprobe.base.errors import EXIT_INTERRUPTED, UsageError
+from inetprobe.base.signals import handled
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import Filtering, filter_options, probe_options
+from inetprobe.cli.options import Filtering, filter_options, options, probe_options
 from inetprobe.cli.terminal import say
 from inetprobe.commands.serve.live_counts import RING_SIZE, Say, ServeOptions, ServeSource, open_live
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
@@ -64,7 +65,7 @@ class WebServer(Protocol):
 
 
 def _serve_options(function: F) -> F:
-    options = [
+    return options(
         click.option(
             "--web.listen-address",
             "--listen",
@@ -126,12 +127,7 @@ def _serve_options(function: F) -> F:
         ),
         *probe_options(RING_SIZE),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
-    ]
-    decorated: Any = function
-    for option in reversed(options):
-        decorated = option(decorated)
-    result: F = decorated
-    return result
+    )(function)
 
 
 @click.command("serve", cls=Filtering)
@@ -277,16 +273,9 @@ class _Service:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        events = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
-        before = {number: signal.signal(number, self._on_signal(event)) for number, event in events.items()}
-        try:
+        events: dict[int, str] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
+        with handled(events, lambda number, _frame: self._events.put(events[number])):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, event: str) -> Callable[[int, object], None]:
-        return lambda _number, _frame: self._events.put(event)
 
     def _exit_if_stopped(self) -> None:
         """Exits with status 130 if a signal to stop came before there is anything to serve."""

@@ -1,4 +1,4 @@
-"""The sink behind ``top``: statistics that start anew when the filter changes, and a picture of them an interval."""
+"""The sink of ``top``: statistics that restart when the filter changes, and a Picture of them per interval."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from inetprobe.stats.overview import Overview, OverviewSink
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The statistics of a moment.
+    """The statistics at one moment.
 
-    ``before`` and ``seconds`` are what rates are made of: the view an interval ago and the time since; once the source
-    has ended an empty view and all of the time, for a recording the time that its records span. ``elapsed_s`` counts
+    Rates are made of ``before``, the view one interval ago, and ``seconds``, the time since. Once the source has ended
+    they are an empty view and the whole time; for a recording, the time that its records span. ``elapsed_s`` counts
     from the start of these statistics. ``lost`` are sockets without a record since the very start, by reason, whatever
-    the filter. ``ended``: nothing more comes; ``error``: and why, where that is an error.
+    the filter. ``ended``: the source has ended; ``error``: its error, None without one.
     """
 
     view: Overview = field(default_factory=Overview)
@@ -36,19 +36,19 @@ class Picture:
     error: str | None = None
 
     def rate(self, table: str, key: Any, column: int | None = 0) -> float | None:
-        """How many a second of a key of the view's ``table``; ``column`` of its counts, None where it has but one."""
+        """The rate per second of a key of the view's ``table``; ``column`` is of its counts, None for a plain count."""
         now, before = getattr(self.view, table)[key], getattr(self.before, table).get(key)
         if column is not None:
             now, before = now[column], before[column] if before else None
         return self.per_second(now - (before or 0))
 
     def per_second(self, count: int) -> float | None:
-        """A count of this interval as a rate; None where no time has passed. A key that came back has begun anew."""
+        """A count of this interval as a rate; None if no time has passed. A key that was dropped restarts from 0."""
         return max(count, 0) / self.seconds if self.seconds > 0 else None
 
 
 class Collector:
-    """A sink (see Sink) for one thread, whose ``frame`` another may look at and whose filter it may change."""
+    """A sink (see Sink) for one thread; another thread may read ``frame`` and change the filter."""
 
     def __init__(self, interval_s: float, *, replayed: bool = False, now: Callable[[], float] = time.monotonic) -> None:
         self.frame = Picture()
@@ -62,11 +62,11 @@ class Collector:
 
     @property
     def filters(self) -> Filters:
-        """What is counted of what comes."""
+        """The filters of what is counted."""
         return self._wanted
 
     def restart(self, filters: Filters) -> None:
-        """Begins anew with the next batch, counting only what ``filters`` keep. From any thread."""
+        """Restarts with the next batch, counting only sockets that pass ``filters``. From any thread."""
         self._wanted = filters
 
     def batch(self, batch: Batch, run: Run) -> None:
@@ -89,12 +89,12 @@ class Collector:
         self._publish(ended=True)
 
     def failed(self, error: str) -> None:
-        """The source ended before its time."""
+        """The source ended early, with ``error``."""
         self._error = error
         self._publish(ended=True)
 
     def again(self) -> None:
-        """The source begins from its start, losses and all."""
+        """The source starts over, so losses do as well."""
         self._lost.clear()
         self._error = None
 

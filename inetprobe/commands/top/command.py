@@ -1,4 +1,4 @@
-"""``inetprobe top``: who makes sockets, what fails and what is slow, as tables that live."""
+"""``inetprobe top``: live tables of who creates sockets, what fails and what is slow."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from inetprobe.record.filter import Filters, parse_duration
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import Sink, pump
 
-# The source's own grace for what is in flight is half of it.
+# Twice the time that the source itself waits for creations in flight.
 _GRACE_S = 1.0
-# The full screen's modules, and those that textual loads as it goes: once privileges are dropped that may be too late.
+# The modules of the full screen, and those that textual imports late: once privileges are dropped that could fail.
 _SCREEN = (
     *("inetprobe.commands.top.drive", "inetprobe.commands.top.screen", "inetprobe.commands.top.tables"),
     *("textual.drivers.linux_driver", "textual.drivers.headless_driver", "textual.pilot", "textual.scrollbar"),
@@ -37,16 +37,17 @@ _SCREEN = (
 
 @click.command("top", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
-@click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Show anew this often.")
-@click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration (or one interval).")
-@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows a table with --once.")
-@click.option("--replay", "recording", type=FILE, metavar="FILE", help="Look at a recording instead of this kernel.")
+@click.option("-d", "--interval", metavar="TIME", default="1s", show_default=True, help="Refresh interval.")
+@click.option("-b", "--once", is_flag=True, help="Print the tables once, after --duration or else one interval.")
+@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows per table with --once.")
+@click.option("--replay", "recording", type=FILE, metavar="FILE", help="Show a recording instead of this kernel.")
 @live_options
 def top_command(
     filters: Filters, interval: str, once: bool, rows: int, recording: str | None, quiet: bool, **live: Any
 ) -> None:
-    """Who makes sockets, what fails and what is slow: tables that live. With COMMAND, only its own and those of all it
-    starts; its output is not shown (but with --once).
+    """Live tables of who creates sockets, what fails and what is slow.
+
+    With COMMAND, only sockets of COMMAND and its descendants. The output of COMMAND is shown only with --once.
 
     \b
     Examples:
@@ -55,10 +56,10 @@ def top_command(
     """
     seconds = parse_duration(interval) / 1e9
     if seconds < 0.1:
-        raise UsageError(f"--interval: {interval} is too short to be read: give 100ms or more")
+        raise UsageError(f"--interval: {interval} is too short to read: give 100ms or more")
     if not once:
         _demand_terminal()
-    # It takes a while: long before anything is traced, which nobody could see or end in the meantime.
+    # Importing takes a while. Nothing must be traced meanwhile, since nobody could see or end it.
     with no_library_threads():
         for name in ("inetprobe.commands.top.once", "inetprobe.commands.top.tables") if once else _SCREEN:
             if importlib.util.find_spec(name):
@@ -66,7 +67,7 @@ def top_command(
     collector = Collector(seconds, replayed=recording is not None)
     if recording is not None:
         if live["command"]:
-            raise UsageError("--replay looks at a recording: there is no COMMAND to run with it")
+            raise UsageError("--replay shows a recording and runs no COMMAND: give one or the other")
         _replay(Path(recording), filters, collector, rows if once else None, quiet=quiet)
         return
     if once and not live["command"] and live["duration"] is None:
@@ -96,7 +97,7 @@ class _Print:
         self._collector, self._rows = collector, rows
 
     def batch(self, _batch: object, _run: object) -> None:
-        """See Sink: the collector, which comes first, has it."""
+        """See Sink; the collector, an earlier sink, has counted it."""
 
     def summary(self, _accounting: Accounting) -> None:
         """See Sink."""
@@ -116,10 +117,10 @@ def _demand_terminal() -> None:
     """Raises UsageError where there is no terminal to draw on (textual draws on stderr)."""
     for name, stream in (("stdin", sys.stdin), ("stdout", sys.stdout), ("stderr", sys.stderr)):
         if not stream.isatty():
-            raise UsageError(f"top needs a terminal, and {name} is none: use top --once, or inetprobe trace")
+            raise UsageError(f"top needs a terminal, and {name} is not one: use top --once, or inetprobe trace")
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
         raise UsageError(
-            "top needs a terminal that can move its cursor (TERM says dumb): use top --once, or inetprobe trace"
+            "top needs a terminal that can move its cursor (TERM is dumb or unset): use top --once, or inetprobe trace"
         )
 
 
@@ -149,7 +150,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
         try:
             accounting = pump(source, filters, [collector])
         except RecordingError as error:
-            collector.failed(str(error))  # what came before the damage is shown
+            collector.failed(str(error))  # the part before the damage is shown
             _print(collector, rows)
             raise
         _print(collector, rows)
@@ -171,7 +172,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
 
 
 def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accounting:
-    """The source in its thread, which keeps the priority of this one; the screen here, with an ordinary one."""
+    """Runs the source in a thread with this thread's priority, and the screen here with an ordinary one."""
     from inetprobe.commands.top.drive import Background
     from inetprobe.commands.top.screen import Feed, TopScreen, ended_by_signals, show_until_quit
     from inetprobe.commands.top.tables import tables
@@ -181,21 +182,19 @@ def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accou
     app = TopScreen(feed, tables(), printable(f"live, {source.run.kernel}"))
     try:
         with ended_by_signals(app):
-            if source.stopping:  # by a signal that came before this one's handlers
+            if source.stopping:  # by a signal before these handlers were in place
                 app.end()
             worker.start()
             os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
             show_until_quit(app)
     finally:
-        # As anything else that ends a live run: a COMMAND that still runs gets it.
+        # Like any other end of a live run: a COMMAND that still runs gets the signal.
         signal.raise_signal(signal.SIGTERM)
-        # Whatever comes next takes the probes away, which nobody may be reading then.
+        # What follows detaches the probes, and no thread may be reading then.
         try:
             if not worker.ended(_GRACE_S):
-                # Not a note, which --quiet would spare: without it the terminal seems to hang.
-                say(False)(
-                    "COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends the tracing without it"
-                )
+                # Not a note that --quiet hides: without it the terminal would seem to hang.
+                say(False)("COMMAND got SIGTERM and has not ended yet: waiting for it; Ctrl-C ends tracing at once")
         finally:  # the terminal may be gone
             worker.ended(None)
     return worker.result()

@@ -1,4 +1,4 @@
-"""The source in a thread of its own, so that it never waits for the screen."""
+"""Runs the source in its own thread, so that it never waits for the screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inetprobe.trace.pump import pump
 
 
 class Background:
-    """Work in a thread, from ``start`` on."""
+    """Runs ``work`` in a thread."""
 
     def __init__(self, work: Callable[[], Accounting]) -> None:
         self._work = work
@@ -24,7 +24,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def start(self) -> None:
-        """To be called once, before what waits for its end."""
+        """Starts the thread; call it once, before ``ended`` and ``result``."""
         self._thread.start()
 
     @property
@@ -33,12 +33,12 @@ class Background:
         return self._error is not None
 
     def ended(self, timeout_s: float | None) -> bool:
-        """Is it over, after waiting so long for that at most? None waits for it."""
+        """Has the thread ended? Waits for it at most ``timeout_s``; None waits without a limit."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def result(self) -> Accounting:
-        """Waits for its end. Raises what it raised."""
+        """Waits for the thread. Raises the error that ``work`` raised."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -48,12 +48,12 @@ class Background:
     def _run(self) -> None:
         try:
             self._accounting = self._work()
-        except BaseException as error:  # noqa: BLE001  # raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001  # raised again by result()
             self._error = error
 
 
 class Replays:
-    """A recording into a collector, again from its start whenever the filter changes."""
+    """Reads a recording into a collector, again from its start whenever the filter changes."""
 
     def __init__(self, path: Path, filters: Filters, collector: Collector) -> None:
         """Reads the metadata. Raises RecordingError."""
@@ -64,7 +64,7 @@ class Replays:
 
     @property
     def kernel(self) -> str:
-        """The recording's."""
+        """The kernel of the recording."""
         return self._source.run.kernel
 
     def restart(self, filters: Filters) -> None:
@@ -83,7 +83,7 @@ class Replays:
             self._changed.notify()
 
     def run(self) -> Accounting:
-        """Until ``quit``. Raises RecordingError then, if the recording is damaged: what came before is shown."""
+        """Runs until ``quit``. Then raises RecordingError if the recording is damaged; the part before is shown."""
         while True:
             damage, accounting = self._once()
             with self._changed:

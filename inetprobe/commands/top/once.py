@@ -1,4 +1,4 @@
-"""The tables of ``top`` as text, printed once: for pipes, logs and terminals that take no full screen."""
+"""The tables of ``top`` as text, printed once: for pipes, logs and terminals without a full screen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from inetprobe.commands.top.tables import TableView
 
 
 def head(frame: Picture) -> tuple[str, str]:
-    """Two lines of totals: what was made, and what is missing, which is said even where it is nothing."""
+    """Two lines of totals: what was created, and what is missing, even if that is nothing."""
     view = frame.view
     made = frame.per_second(view.sockets - frame.before.sockets)
     failed = frame.per_second(view.failed - frame.before.failed)
     share = f" {100 * view.failed / view.sockets:.3g}%" if view.failed else ""
     first = (
         f"sockets {view.sockets:,}{_rate(made)}  failed {view.failed:,}{share}{_rate(failed)}"
-        f"  modules asked {view.requests:,}"
+        f"  module requests {view.requests:,}"
     )
     if view.blocked_ns:
         first += f", {words.duration(view.blocked_ns)} blocked"
@@ -27,17 +27,17 @@ def head(frame: Picture) -> tuple[str, str]:
 
 
 def lines(frame: Picture, tables: Sequence[TableView], rows: int) -> Iterator[str]:
-    """Totals, then each table that has rows, ``rows`` of them at most, and how many more there are."""
+    """Totals, then each table that has rows, at most ``rows`` of them, and how many more there are."""
     yield from head(frame)
     for table in tables:
-        found = table.sorted(frame, table.sort)
-        if not found:
+        sorted_rows = table.sorted(frame, table.sort)
+        if not sorted_rows:
             continue
         yield ""
         yield f"{table.title}: {table.about}"
-        yield from _table(table, [table.texts(row) for row in found[:rows]])
-        if len(found) > rows:
-            yield f"… {len(found) - rows:,} more"
+        yield from _table(table, [table.texts(row) for row in sorted_rows[:rows]])
+        if len(sorted_rows) > rows:
+            yield f"… {len(sorted_rows) - rows:,} more"
 
 
 def _table(table: TableView, texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _rate(value: float | None) -> str:
     return "" if value is None else f" ({value:,.1f}/s)"
 
 
-def _reasons(what: str, counts: Mapping[str, int]) -> str:
-    some = {reason: count for reason, count in counts.items() if count}
-    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(some.items()))
-    return f"{what} {sum(some.values()):,}" + (f" ({detail})" if detail else "")
+def _reasons(noun: str, counts: Mapping[str, int]) -> str:
+    nonzero = {reason: count for reason, count in counts.items() if count}
+    detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(nonzero.items()))
+    return f"{noun} {sum(nonzero.values()):,}" + (f" ({detail})" if detail else "")

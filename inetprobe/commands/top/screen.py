@@ -1,4 +1,4 @@
-"""The full screen of ``top``. Every text from a stranger is a rich Text, in which markup means nothing."""
+"""The full screen of ``top``. Untrusted text is always a rich Text, in which markup has no effect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -17,13 +17,14 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Static
 
 from inetprobe.base.errors import InetprobeError, UsageError
+from inetprobe.base.signals import handled
 from inetprobe.base.text import printable
 from inetprobe.commands.top.collect import Collector
 from inetprobe.commands.top.once import head
 from inetprobe.commands.top.tables import TableView
 from inetprobe.record.filter import Filters
 
-# Rows below these are not looked at, and would make each refresh slow.
+# Nobody reads further down, and more rows would slow down each refresh.
 _MOST_ROWS = 200
 _LOOK_S = 0.1
 
@@ -33,24 +34,24 @@ HELP = """\
  Tab        the next table (Shift-Tab: the one before)
  < >        sort by the column to the left, to the right
  r          reverse the order
- ↑ ↓ ← →    scroll (PgUp, PgDn, Home, End, too)
- p, Space   pause the screen: counting goes on
+ ↑ ↓ ← →    scroll (also PgUp, PgDn, Home, End)
+ p, Space   pause the screen; counting goes on
  /          filter, as on the command line: --comm nginx -x
-            a bare word is a command's name: nginx*
-            counts begin anew; an empty line takes it away
- ? or h     this
+            a word without an option is a command name: nginx*
+            counts restart; an empty line removes the filter
+ ? or h     this help
  q, Ctrl-C  quit; a COMMAND that still runs gets SIGTERM
 
- /S is per second over the last interval; of a recording, or
- once the source has ended, over all of its time.
+ /S is the rate per second over the last interval; for a
+ recording, or once the source has ended, over its whole time.
  P50 and P99 are within 1.6 %, all other numbers are exact.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What the screen looks at: ``collector``; ``restart`` counts anew with other filters; ``parse`` reads a typed
-    filter, and raises UsageError; ``failed``: has the source failed, so that nothing more is to be seen?"""
+    """The source of the screen: the ``collector``; ``restart`` starts counting again with other filters; ``parse``
+    parses a typed filter and raises UsageError; ``failed`` tells whether the source has failed."""
 
     collector: Collector
     restart: Callable[[Filters], None]
@@ -68,13 +69,13 @@ class _Help(ModalScreen[None]):
 
 
 class _Line(Input):
-    """Where a filter is typed. What ends it is the application's, since it has to be done before the next key."""
+    """The field for a filter. Enter is bound to the application, which must handle it before the next key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "app.take")]
 
 
 class TopScreen(App[None]):
-    """The application. ``title`` says what is watched."""
+    """The application. ``title`` names the source."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -104,18 +105,18 @@ class TopScreen(App[None]):
 
     def __init__(self, feed: Feed, tables: Sequence[TableView], title: str) -> None:
         super().__init__()
-        self._feed, self._tables, self._what = feed, tables, printable(title)
-        self._place = 0
+        self._feed, self._tables, self._source = feed, tables, printable(title)
+        self._index = 0
         self._sorts = {table.name: (table.sort, False) for table in tables}
         self._paused = False
         self._shown = feed.collector.frame
-        self._words = ""
-        self._said = ""
+        self._filter_text = ""
+        self._message = ""
         #: Has ``end`` been called?
         self.ending = False
 
     def end(self) -> None:
-        """Asks it to end soon, at any moment: a signal handler may, and before it runs, too."""
+        """Asks it to end soon. May be called at any time, before it runs and from a signal handler."""
         self.ending = True
 
     def compose(self) -> ComposeResult:
@@ -127,21 +128,21 @@ class TopScreen(App[None]):
         yield Static(id="foot")
 
     def on_mount(self) -> None:
-        """Looks for a new frame often, and draws only where there is one."""
+        """Polls for a new picture, and draws only if there is one."""
         self.screen.set_focus(self.query_one(DataTable))
         self._draw()
         self.set_interval(_LOOK_S, self._look)
 
     def on_resize(self) -> None:
-        """The lines are cut to the width."""
+        """Draws again, since lines are cut to the width."""
         self._draw()
 
     async def on_event(self, event: events.Event) -> None:
-        """Keys and what is pasted, one after the other.
+        """Handles keys and pastes one after the other.
 
-        textual puts a key into the queue of the widget that has the focus when it comes: in a burst that is the one
-        from before the burst. And letters are dealt with in that queue, but Enter comes back to this one, so that
-        letters typed after it may come first.
+        textual puts a key into the queue of the widget that has the focus when the key arrives: in a burst, the widget
+        from before the burst. Letters are handled in that queue, but Enter comes back to this one, so that letters
+        typed after it could overtake it.
         """
         if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:
             await self._typed(event)
@@ -157,34 +158,34 @@ class TopScreen(App[None]):
             await self.run_action(found.binding.action, found.node)
 
     async def action_quit(self) -> None:
-        """Ends it."""
+        """Ends the application."""
         self.exit()
 
-    def action_table(self, place: int) -> None:
+    def action_table(self, index: int) -> None:
         """Shows another table."""
-        self._place = place % len(self._tables)
+        self._index = index % len(self._tables)
         self._draw(top=True)
 
     def action_turn(self, by: int) -> None:
         """Shows the next table, or the one before."""
-        self.action_table(self._place + by)
+        self.action_table(self._index + by)
 
     def action_sort(self, by: int) -> None:
         """Sorts by a neighbouring column."""
-        table = self._tables[self._place]
+        table = self._tables[self._index]
         column, _ = self._sorts[table.name]
         self._sorts[table.name] = (column + by) % len(table.columns), False
         self._draw()
 
     def action_reverse(self) -> None:
-        """Turns the order."""
-        table = self._tables[self._place]
+        """Reverses the order."""
+        table = self._tables[self._index]
         column, reverse = self._sorts[table.name]
         self._sorts[table.name] = column, not reverse
         self._draw()
 
     def action_pause(self) -> None:
-        """Freezes the screen, or lets it go on."""
+        """Pauses the screen, or resumes it."""
         self._paused = not self._paused
         self._look()
         self._draw_head()
@@ -196,35 +197,35 @@ class TopScreen(App[None]):
     def action_ask(self) -> None:
         """Asks for a filter."""
         field = self.query_one(Input)
-        field.value = self._words
+        field.value = self._filter_text
         field.display = True
-        self.screen.set_focus(field)  # at once: what is typed ahead is for it
+        self.screen.set_focus(field)  # at once: keys typed ahead are meant for it
 
     def action_forget(self) -> None:
-        """Leaves the filter as it was."""
-        self._said = ""
+        """Closes the field and keeps the old filter."""
+        self._message = ""
         self.query_one(Input).display = False
         self.screen.set_focus(self.query_one(DataTable))
         self._draw_head()
 
     def action_take(self) -> None:
-        """Takes a filter, or says why not."""
+        """Applies the typed filter, or shows its error."""
         line = self.query_one(Input).value
         try:
             words = shlex.split(line)
             if words and not words[0].startswith("-"):
-                words = [one for word in words for one in ("--comm", word)]
+                words = [argument for word in words for argument in ("--comm", word)]
             filters = self._feed.parse(words)
         except (UsageError, ValueError) as error:
-            self._said = printable(str(error))
+            self._message = printable(str(error))
             self._draw_head()
             return
-        self._words = line.strip()
+        self._filter_text = line.strip()
         self._feed.restart(filters)
         self.action_forget()
 
     def _fatal_error(self) -> None:
-        # Instead of a traceback: show_until_quit says it in a sentence.
+        # Instead of a traceback: show_until_quit raises one sentence.
         self._close_messages_no_wait()
 
     def _look(self) -> None:
@@ -237,10 +238,10 @@ class TopScreen(App[None]):
 
     def _draw(self, *, top: bool = False) -> None:
         self._draw_head()
-        table, widget = self._tables[self._place], self.query_one(DataTable)
+        table, widget = self._tables[self._index], self.query_one(DataTable)
         column, reverse = self._sorts[table.name]
         rows = table.sorted(self._shown, column, reverse=reverse)
-        place, scroll = widget.cursor_row, widget.scroll_offset
+        index, scroll = widget.cursor_row, widget.scroll_offset
         with self.batch_update():
             widget.clear(columns=True)
             for number, one in enumerate(table.columns):
@@ -250,7 +251,7 @@ class TopScreen(App[None]):
                 cells = zip(table.texts(row), table.columns, strict=True)
                 widget.add_row(*(Text(text, justify="right" if one.number else "left") for text, one in cells))
             if not top:
-                widget.move_cursor(row=min(place, max(len(rows) - 1, 0)), scroll=False)
+                widget.move_cursor(row=min(index, max(len(rows) - 1, 0)), scroll=False)
                 widget.scroll_to(scroll.x, scroll.y, animate=False, force=True)
         self._draw_foot(table, len(rows))
 
@@ -259,11 +260,11 @@ class TopScreen(App[None]):
         state = f"error: {printable(frame.error)}" if frame.error else "ended" if frame.ended else ""
         marks = [mark for mark in ("PAUSED" if self._paused else "", state) if mark]
         seconds = int(frame.elapsed_s)
-        line = Text(f"inetprobe top  {self._what}  {seconds // 60}:{seconds % 60:02}", style="bold")
+        line = Text(f"inetprobe top  {self._source}  {seconds // 60}:{seconds % 60:02}", style="bold")
         for mark in marks:
             line.append("  ").append(mark, style="bold reverse")
-        if self._words:
-            line.append(f"  filter: {printable(self._words)}")
+        if self._filter_text:
+            line.append(f"  filter: {printable(self._filter_text)}")
         made, missing = head(frame)
         lost = sum(frame.lost.values())
         text = Text("\n").join([line, Text(made), Text(missing, style="bold red" if lost else "")])
@@ -271,15 +272,15 @@ class TopScreen(App[None]):
         self.query_one("#head", Static).update(text)
         tabs = Text(" ", no_wrap=True, overflow="ellipsis")
         for number, table in enumerate(self._tables):
-            style = "reverse bold" if number == self._place else ""
+            style = "reverse bold" if number == self._index else ""
             tabs.append(f"{number + 1} {table.title}", style=style)
             tabs.append(" ")
         self.query_one("#tabs", Static).update(tabs)
-        if self._said:
-            self.query_one("#foot", Static).update(Text(f" {self._said}", no_wrap=True, overflow="ellipsis"))
+        if self._message:
+            self.query_one("#foot", Static).update(Text(f" {self._message}", no_wrap=True, overflow="ellipsis"))
 
     def _draw_foot(self, table: TableView, rows: int) -> None:
-        if self._said:
+        if self._message:
             return
         more = f"  … {rows - _MOST_ROWS:,} more rows" if rows > _MOST_ROWS else ""
         keys = " q quit  ? keys  <> sort  r reverse  p pause  / filter"
@@ -289,23 +290,15 @@ class TopScreen(App[None]):
 
 @contextlib.contextmanager
 def ended_by_signals(app: TopScreen) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP end the application as its keys do, so that the terminal is left as it was; one that
-    comes before it runs is not forgotten."""
+    """SIGTERM, SIGINT and SIGHUP end the application as its keys do, so that the terminal is restored; a signal before
+    it runs counts as well."""
 
-    def end(_number: int, _frame: Any) -> None:
-        app.end()
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
+    with handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda _number, _frame: app.end()):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def show_until_quit(app: TopScreen) -> None:
-    """Runs the application in this, the main thread, within ``ended_by_signals``. Raises InetprobeError if it fails."""
+    """Runs the application in the main thread, within ``ended_by_signals``. Raises InetprobeError if it fails."""
     if not app.ending:
         app.run()
     error = app._exception

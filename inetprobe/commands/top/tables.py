@@ -1,4 +1,4 @@
-"""What ``top`` shows of a Frame: each table's columns and rows, as plain values and as text."""
+"""The tables of ``top``: their columns, and the rows of a Picture as values and as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its ``title``, how a value is shown, and whether it is a number (right-aligned, largest first)."""
+    """A column: its ``title``, how to show a value, and whether it is a number (right-aligned, largest first)."""
 
     title: str
     show: Callable[[Any], str]
@@ -29,8 +29,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """A table: ``rows`` have a value a column; OTHER's row has ``OTHER`` as its first. ``sort`` is the column by which
-    it is sorted at first; ``about`` is one sentence for people."""
+    """A table: ``rows`` have one value per column; the row of the rest has ``OTHER`` as its first value. ``sort`` is
+    the initial sort column; ``about`` describes the table in a phrase."""
 
     name: str
     title: str
@@ -40,10 +40,10 @@ class TableView:
     rows: Callable[[Picture], Iterable[Row]]
 
     def sorted(self, frame: Picture, column: int, *, reverse: bool = False) -> list[Row]:
-        """The rows by a column: numbers from the largest, words from A; what is not known and OTHER at the end."""
+        """The rows sorted by a column: numbers from the largest, words from A; unknown values and OTHER come last."""
         rows = list(self.rows(frame))
         known = [row for row in rows if row[column] is not None and row[0] is not OTHER]
-        # What is equal stands as it does in the table's own order, whichever way it is turned.
+        # Equal rows keep one order, whichever way the column is sorted.
         known.sort(key=lambda row: tuple(map(str, row)))
         known.sort(key=lambda row: row[column], reverse=self.columns[column].number != reverse)
         unknown = [row for row in rows if row[column] is None and row[0] is not OTHER]
@@ -56,19 +56,19 @@ class TableView:
 
 
 def count(value: int | None) -> str:
-    """``1,234``; nothing for 0, so that what there is stands out."""
+    """``1,234``; ``-`` for 0, so that the other counts stand out."""
     return f"{value:,}" if value else "-"
 
 
 def rate(value: float | None) -> str:
-    """A second, with one decimal below 10."""
+    """A rate per second, with one decimal below 10; ``-`` for none."""
     if not value:
         return "-"
     return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
 
 
 def took(value: int | None) -> str:
-    """A duration; nothing for none."""
+    """A duration in nanoseconds as text; ``-`` for none."""
     return words.duration(value) if value else "-"
 
 
@@ -78,7 +78,7 @@ def word(value: Any) -> str:
 
 
 def kind(value: Kind | Other) -> str:
-    """``AF_INET SOCK_STREAM IPPROTO_TCP`` in as many letters as it takes: ``inet stream tcp``."""
+    """``AF_INET SOCK_STREAM IPPROTO_TCP`` in short: ``inet stream tcp``."""
     if isinstance(value, Other):
         return "other"
     names = (words.name(FAMILIES, value.family), words.name(TYPES, value.type), words.name(PROTOCOLS, value.protocol))
@@ -100,10 +100,10 @@ def _functions(frame: Picture) -> Iterable[Row]:
 
 
 def _kinds(frame: Picture) -> Iterable[Row]:
-    for one, counts in frame.view.kinds.items():
-        latency = frame.view.latencies.get(one)
+    for kind_, counts in frame.view.kinds.items():
+        latency = frame.view.latencies.get(kind_)
         times = (None, None, None) if latency is None else (latency.p50_ns, latency.p99_ns, latency.max_ns)
-        yield one, counts.sockets, frame.rate("kinds", one), counts.failures, *times, counts.blocked_ns
+        yield kind_, counts.sockets, frame.rate("kinds", kind_), counts.failures, *times, counts.blocked_ns
 
 
 def _errnos(frame: Picture) -> Iterable[Row]:
@@ -135,21 +135,21 @@ def _processes(frame: Picture) -> Iterable[Row]:
 
 
 def _groups(frame: Picture) -> Iterable[Row]:
-    """Cgroups by whose they are: the folders within one container are one."""
-    found: dict[Owner | Cgroup | Other, tuple[Counts, float | None]] = {}
+    """Cgroups by owner: those of one container are one row."""
+    groups: dict[Owner | Cgroup | Other, tuple[Counts, float | None]] = {}
     names: dict[Owner | Cgroup | Other, str | Other] = {}
     for cgroup, counts in frame.view.cgroups.items():
-        # Not by the name, in which ids are cut.
+        # Not by the label, in which ids are cut short.
         owner = owner_of(cgroup).owner if isinstance(cgroup, str) else cgroup
-        one = cgroup if owner == Owner() else owner
-        names[one] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
-        before, rate_before = found.get(one, (Counts(), 0.0))
+        key = cgroup if owner == Owner() else owner
+        names[key] = cgroup if isinstance(cgroup, Other) else whose(cgroup)
+        before, rate_before = groups.get(key, (Counts(), 0.0))
         together = Counts._make([*map(sum, zip(before[:-1], counts[:-1], strict=True)),
                                  max(before.longest_ns, counts.longest_ns)])  # fmt: skip
         now = frame.rate("cgroups", cgroup)
-        found[one] = together, None if now is None or rate_before is None else now + rate_before
-    for one, (counts, a_second) in found.items():
-        yield names[one], counts.sockets, a_second, *_who(counts), counts.longest_ns
+        groups[key] = together, None if now is None or rate_before is None else now + rate_before
+    for key, (counts, per_second) in groups.items():
+        yield names[key], counts.sockets, per_second, *_who(counts), counts.longest_ns
 
 
 def _modules(frame: Picture) -> Iterable[Row]:
@@ -181,7 +181,7 @@ def _module(name: str | Other | None) -> str | Other:
 
 
 def whose(cgroup: Cgroup | None) -> str:
-    """Who a cgroup belongs to, in a few words; else its path, or its id where that is all there is."""
+    """The owner of a cgroup in a few words; else its path, or its id if only that is known."""
     if not isinstance(cgroup, str):
         return "?" if cgroup is None else f"cgroup {cgroup}"
     return owner_of(cgroup).owner.label() or cgroup
@@ -196,23 +196,23 @@ def tables() -> Sequence[TableView]:
     module = Column("MODULE", word, number=False)
     requests = (Column("REQUESTS", count), failed, blocked, longest)
     return (
-        TableView("functions", "Functions", "how long each call of a traced kernel function took",
+        TableView("functions", "Functions", "duration of each call of a traced kernel function",
               (Column("FUNCTION", word, number=False), Column("CALLS", count), a_second, p50, p99, top,
                Column("TOTAL", took)), 1, _functions),
-        TableView("kinds", "Kinds", "what was asked of socket(), and how long it took",
+        TableView("kinds", "Kinds", "kinds of socket that were requested, and their durations",
               (Column("FAMILY TYPE PROTOCOL", kind, number=False), sockets, a_second, failed, p50, p99, top, blocked),
               1, _kinds),
-        TableView("errors", "Errors", "what socket() failed with",
+        TableView("errors", "Errors", "errnos of failed creations",
               (Column("ERRNO", word, number=False), failed, a_second,
                Column("SHARE", lambda share: f"{share:.3g}%"), Column("MOST OFTEN", _kind_or_none, number=False),
                Column("MEANING", word, number=False)), 1, _errnos),
-        TableView("processes", "Processes", "who made sockets; MODULES it asked for, BLOCKED until modprobe was done",
+        TableView("processes", "Processes", "who created sockets; MODULES requested, time BLOCKED by modprobe",
               (pid, comm, sockets, a_second, failed, asked, blocked, Column("WHO", word, number=False),
                Column("UID", word), Column("PPID", word)), 2, _processes),
-        TableView("groups", "Containers", "containers, pods and systemd units that made sockets",
+        TableView("groups", "Containers", "containers, pods and systemd units that created sockets",
               (Column("WHO", word, number=False), sockets, a_second, failed, asked, blocked, longest), 1, _groups),
-        TableView("modules", "Modules", "kernel modules that were asked for",
-              (module, *requests, Column("ASKED BY", word, number=False)), 3, _modules),
-        TableView("waits", "Waits", "who waited for which module (the process that asked, not modprobe)",
+        TableView("modules", "Modules", "requested kernel modules",
+              (module, *requests, Column("REQUESTED BY", word, number=False)), 3, _modules),
+        TableView("waits", "Waits", "who waited for which module (the requesting process, not modprobe)",
               (pid, comm, module, *requests), 5, _askers),
     )  # fmt: skip

@@ -8,6 +8,9 @@ from typing import TextIO
 
 from inetprobe.trace.pump import Sink
 
+#: ECMA-48's numbers.
+COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -15,6 +18,10 @@ class Style:
 
     colour: bool = False
     stable: bool = False
+
+    def paint(self, colour: str, text: str) -> str:
+        """``text`` in a colour of ``COLOURS``, or as it is without ``colour``."""
+        return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
 
 
 def open_format(name: str, out: TextIO, style: Style) -> Sink:

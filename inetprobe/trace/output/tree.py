@@ -16,8 +16,6 @@ from inetprobe.trace.call_trace import Call, CallTrace, call_traces, request
 from inetprobe.trace.output import Style
 from inetprobe.trace.verdict import judge
 
-_CODES = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
-
 
 class TreeSink:
     """Call traces for people."""
@@ -29,7 +27,7 @@ class TreeSink:
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink."""
         for loss in batch.losses:
-            self._out.write(self._paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
+            self._out.write(self._style.paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
         for trace in call_traces(batch, run):
             self._out.write("\n".join(self._block(trace, run)) + "\n\n")
         self._out.flush()
@@ -43,22 +41,22 @@ class TreeSink:
         if trace.duration_ns is None:
             outcome = "= ?"
         head = f"{request(trace)} "
-        lines = [self._paint("bold", head) + self._paint("red" if failed else "green", outcome)]
+        lines = [self._style.paint("bold", head) + self._style.paint("red" if failed else "green", outcome)]
         comm = printable(trace.comm)
         if self._style.stable:
-            lines.append(self._paint("dim", f"  {comm} uid {trace.uid}"))
+            lines.append(self._style.paint("dim", f"  {comm} uid {trace.uid}"))
         else:
             when = words.clock(trace.start_ns + run.clock_offset_ns)
-            lines.append(self._paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
-        lines[-1] += self._paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
+            lines.append(self._style.paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
+        lines[-1] += self._style.paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
         lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
         if trace.sock is not None:
             fields = " ".join(f"{name}={value}" for name, value in trace.sock.known().items())
-            lines.append(self._paint("dim", f"  sock: {fields}"))
-        lines += [self._paint("dim", line) for line in stack_lines(trace.stack)]
+            lines.append(self._style.paint("dim", f"  sock: {fields}"))
+        lines += [self._style.paint("dim", line) for line in stack_lines(trace.stack)]
         verdict = judge(trace, run.profile)
         if verdict.verdict != "ok":
-            lines.append(self._paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
+            lines.append(self._style.paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
         elif failed:
             lines.append(f"  {printable(verdict.reason)}")
         return lines
@@ -70,10 +68,7 @@ class TreeSink:
         took = "" if self._style.stable else words.duration(call.duration_ns)
         line = f"{text:<62} {took:>7}  {_result(call)}".rstrip()
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
-        return self._paint("yellow", line) if failed else line
-
-    def _paint(self, colour: str, text: str) -> str:
-        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._style.colour else text
+        return self._style.paint("yellow", line) if failed else line
 
 
 def stack_lines(stack: Stack | None) -> list[str]:

@@ -1,1 +1,1 @@
-"""How the result of a check is printed: one module a --format."""
+"""The formats of a check's result: one module per --format."""

@@ -16,27 +16,27 @@ _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
 
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
-    """An annotation for each check that failed or warns, a line of numbers after them unless ``quiet``."""
-    lines = [line for one in report.files for line in _annotations(one, quiet)]
+    """An annotation for each check that failed or warns; unless ``quiet``, then a line of numbers."""
+    lines = [line for result in report.files for line in _annotations(result, quiet)]
     if not quiet:
-        # Nothing that a stranger chose: the runner looks for commands inside such a line, too.
+        # No untrusted text: the runner looks for commands inside this line as well.
         sockets = counted(report.total().judged.sockets, "socket")
         lines.append(f"inetprobe check: {sockets} in {counted(len(report.files), 'recording')}, status {report.status}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _annotations(one: FileResult, quiet: bool) -> Iterator[str]:
-    for case in one.cases:
+def _annotations(result: FileResult, quiet: bool) -> Iterator[str]:
+    for case in result.cases:
         level = _LEVELS.get(case.status) or _notice(case)
         if level is not None and (level == "error" or not quiet):
             title = f"inetprobe check: {case.group} {printable(case.name)}"
             joint = " " if case.group == "recording" else ": "
-            data = "\n".join(map(printable, (f"{one.file}{joint}{case.message}", *case.details)))
+            data = "\n".join(map(printable, (f"{result.file}{joint}{case.message}", *case.details)))
             yield f"::{level} title={_escaped(title, _PROPERTY)}::{_escaped(data, _DATA)}"
 
 
 def _notice(case: Case) -> str | None:
-    """A change for the better is told, and is no warning."""
+    """The level of a change for the better, which is no warning."""
     return "notice" if case.facts.get("change") else None
 
 

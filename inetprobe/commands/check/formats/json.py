@@ -13,7 +13,7 @@
 
 ``status`` is the exit status, the command's or what the one file's would be. ``kernel`` is null where the file could
 not be opened. A check's ``group`` is ``recording``, ``model``, ``budget`` or ``baseline``, its ``status`` ``passed``,
-``warned``, ``failed``, ``skipped`` or ``unjudged``; its ``facts`` are the numbers that its message tells: ``limits`` of
+``warned``, ``failed``, ``skipped`` or ``unjudged``; its ``facts`` are the numbers in its message: ``limits`` of
 a budget; ``test``, ``p``, ``p_holm``, ``value``, ``value_before``, ``ratio`` and ``change`` (``slower``, ``faster``,
 ``more``, ``fewer`` or null) of a comparison.
 """
@@ -31,14 +31,14 @@ from inetprobe.trace.output import Style
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report as one line; ``quiet`` leaves nothing out, since a program reads it."""
     total = {"files": len(report.files), **_counts(report.total())}
-    files = [_file(one) for one in report.files]
+    files = [_file(result) for result in report.files]
     return json.dumps({"v": 1, "kind": "check", "status": report.status, "files": files, "total": total}) + "\n"
 
 
-def _file(one: FileResult) -> dict[str, Any]:
+def _file(result: FileResult) -> dict[str, Any]:
     examples = [
         {"verdict": verdict, **asdict(example)}
-        for verdict, kept in sorted(one.judged.examples.items())
+        for verdict, kept in sorted(result.judged.examples.items())
         for example in kept.values()
     ]
     checks = [
@@ -50,13 +50,13 @@ def _file(one: FileResult) -> dict[str, Any]:
             "details": list(case.details),
             "facts": dict(case.facts),
         }
-        for case in one.cases
+        for case in result.cases
     ]
-    head = {"file": one.file, "status": one.status, "kernel": one.kernel}
-    return {**head, **_counts(one), "examples": examples, "checks": checks}
+    head = {"file": result.file, "status": result.status, "kernel": result.kernel}
+    return {**head, **_counts(result), "examples": examples, "checks": checks}
 
 
-def _counts(one: FileResult) -> dict[str, Any]:
-    judged = one.judged
-    named = {"verdicts": judged.verdicts, "rules": judged.rules, "lost": one.lost}
+def _counts(result: FileResult) -> dict[str, Any]:
+    judged = result.judged
+    named = {"verdicts": judged.verdicts, "rules": judged.rules, "lost": result.lost}
     return {"sockets": judged.sockets, **{name: dict(sorted(counts.items())) for name, counts in named.items()}}

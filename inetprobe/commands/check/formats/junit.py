@@ -1,4 +1,4 @@
-"""``--format junit``: JUnit's XML as Jenkins and GitLab read it. A testsuite a recording, a testcase a check.
+"""``--format junit``: JUnit's XML as Jenkins and GitLab read it: a testsuite per recording, a testcase per check.
 
 A failed check is a ``<failure>``; an ``<error>`` says that the recording could not be judged.
 """
@@ -18,21 +18,21 @@ _TOTALS: dict[str, Status] = {"failures": "failed", "errors": "unjudged"}
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
     """The report as a document; ``quiet`` leaves nothing out, since a program reads it."""
-    cases = [case for one in report.files for case in one.cases]
+    cases = [case for result in report.files for case in result.cases]
     root = ET.Element("testsuites", {"name": "inetprobe check", **_numbers(cases)})
-    for one in report.files:
-        _suite(root, one)
+    for result in report.files:
+        _suite(root, result)
     ET.indent(root)
-    # All else as character references: what the declaration says is then true in whatever encoding stdout has.
+    # Other characters become references, so that the declaration is true in any encoding of stdout.
     document: bytes = ET.tostring(root, encoding="us-ascii")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document.decode()}\n'
 
 
-def _suite(root: ET.Element, one: FileResult) -> None:
-    skipped = sum(case.status == "skipped" for case in one.cases)
-    numbers = {**_numbers(one.cases), "skipped": str(skipped)}
-    suite = ET.SubElement(root, "testsuite", {"name": _xml(one.file), **numbers})
-    for case in one.cases:
+def _suite(root: ET.Element, result: FileResult) -> None:
+    skipped = sum(case.status == "skipped" for case in result.cases)
+    numbers = {**_numbers(result.cases), "skipped": str(skipped)}
+    suite = ET.SubElement(root, "testsuite", {"name": _xml(result.file), **numbers})
+    for case in result.cases:
         _case(suite, case)
 
 

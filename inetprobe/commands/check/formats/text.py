@@ -12,41 +12,42 @@ from inetprobe.commands.check.result import Case, CheckResult, FileResult, Statu
 from inetprobe.trace.output import Style
 
 _WIDTH = 79
-_MARKS: dict[Status, tuple[str, int]] = {
-    "passed": ("✓", 32),
-    "warned": ("!", 33),
-    "failed": ("✗", 31),
-    "skipped": ("-", 2),
-    "unjudged": ("✗", 31),
+# By status: colour and text.
+_MARKS: dict[Status, tuple[str, str]] = {
+    "passed": ("green", "✓"),
+    "warned": ("yellow", "!"),
+    "failed": ("red", "✗"),
+    "skipped": ("dim", "-"),
+    "unjudged": ("red", "✗"),
 }
 _OUTCOMES = {
-    EXIT_OK: ("passed", 32),
-    EXIT_CHECK_FAILED: ("FAILED", 31),
-    EXIT_RECORDING: ("NOT JUDGED", 31),
+    EXIT_OK: ("green", "passed"),
+    EXIT_CHECK_FAILED: ("red", "FAILED"),
+    EXIT_RECORDING: ("red", "NOT JUDGED"),
 }
 
 
 def render(report: CheckResult, style: Style, *, quiet: bool = False) -> str:
-    """The report; with ``quiet`` nothing but what keeps a recording from passing."""
-    shown = [one for one in report.files if not quiet or one.status != EXIT_OK]
-    lines = [line for one in shown for line in (*_file(one, style, quiet), "")]
+    """The report; with ``quiet`` only what keeps a recording from passing."""
+    shown = [result for result in report.files if not quiet or result.status != EXIT_OK]
+    lines = [line for result in shown for line in (*_file(result, style, quiet), "")]
     if len(report.files) > 1 and not quiet:
         lines += [*_total(report, style), ""]
     return "".join(f"{line}\n" for line in lines[:-1])
 
 
-def _file(one: FileResult, style: Style, quiet: bool) -> Iterator[str]:
-    yield f"{printable(one.file)}: {_outcome(one.status, style)}"
-    if not quiet and one.kernel is not None:
-        yield f"  {counted(one.judged.sockets, 'socket')} on {printable(one.kernel)}"
-        yield from _tally(one)
-    for case in one.cases:
+def _file(result: FileResult, style: Style, quiet: bool) -> Iterator[str]:
+    yield f"{printable(result.file)}: {_outcome(result.status, style)}"
+    if not quiet and result.kernel is not None:
+        yield f"  {counted(result.judged.sockets, 'socket')} on {printable(result.kernel)}"
+        yield from _tally(result)
+    for case in result.cases:
         if case.status in ("failed", "unjudged") or not (quiet or _said(case)):
             yield from _case(case, style)
 
 
 def _said(case: Case) -> bool:
-    """Does the table above a recording's checks say it?"""
+    """Does the table above the checks of a recording contain this case?"""
     whole = case.group == "recording" and case.name in ("sockets", "judged")
     return (whole or case.group == "model") and case.status in ("passed", "skipped")
 
@@ -57,20 +58,19 @@ def _total(report: CheckResult, style: Style) -> Iterator[str]:
     yield from _tally(report.total())
 
 
-def _tally(one: FileResult) -> Iterator[str]:
-    details = {"ok": by_reason(one.judged.rules), "lost": by_reason(one.lost)}
-    counts = {**dict.fromkeys(("ok", "deviation", "incomplete", "unmodelled"), 0), **one.judged.verdicts}
-    for name, count in {**counts, "lost": sum(one.lost.values())}.items():
+def _tally(result: FileResult) -> Iterator[str]:
+    details = {"ok": by_reason(result.judged.rules), "lost": by_reason(result.lost)}
+    counts = {**dict.fromkeys(("ok", "deviation", "incomplete", "unmodelled"), 0), **result.judged.verdicts}
+    for name, count in {**counts, "lost": sum(result.lost.values())}.items():
         head = f"    {name:<12}{count:>11,}"
         yield from _wrapped(f"{head}  ", details.get(name, ""))
 
 
 def _case(case: Case, style: Style) -> Iterator[str]:
-    mark, colour = _MARKS[case.status]
     heads = {"recording": "recording", "model": f"{case.name}:"}
     head = heads.get(case.group, f"{case.group} {printable(case.name)}:")
     first, *others = _wrapped("    ", f"{head} {printable(case.message)}")
-    yield f"  {_paint(mark, colour, style)} {first[4:]}"
+    yield f"  {style.paint(*_MARKS[case.status])} {first[4:]}"
     yield from others
     unchanged = case.group == "baseline" and case.status in ("passed", "skipped") and not case.facts.get("change")
     for detail in () if unchanged else case.details:
@@ -78,15 +78,11 @@ def _case(case: Case, style: Style) -> Iterator[str]:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    """``text`` after ``head``, its further lines below it."""
+    """``text`` after ``head``, wrapped and indented to the end of ``head``."""
     return textwrap.wrap(
         text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
     ) or [head.rstrip()]
 
 
 def _outcome(status: int, style: Style) -> str:
-    return _paint(*_OUTCOMES[status], style)
-
-
-def _paint(text: str, colour: int, style: Style) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m" if style.colour else text
+    return style.paint(*_OUTCOMES[status])

@@ -14,7 +14,7 @@
     style: { background: "transparent", color: "inherit", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
   });
 
-  // Powers of ten, or between them where there are few.
+  // Powers of ten, with steps between them if there are few.
   const ticks = (low, high, width) => {
     const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
     const few = last - first <= 2;
@@ -25,7 +25,7 @@
     return found.filter((value) => value >= low && value <= high);
   };
 
-  const fates = [["created", "var(--ok)"], ["failed", "var(--failed)"], ["end not seen", "var(--unseen)"], ["lost", "var(--lost)"]];
+  const fates = [["created", "var(--ok)"], ["failed", "var(--failed)"], ["outcome not seen", "var(--unseen)"], ["lost", "var(--lost)"]];
 
   function counts(chart, width) {
     const rows = chart.bins.flatMap(([start, numbers]) => {
@@ -54,13 +54,13 @@
     });
   }
 
-  // Each tick says when by itself, as far as it differs from the others.
+  // One format for all ticks, precise enough to tell them apart.
   const clock = (ticks, long) =>
     long >= 86400e3 ? "%Y-%m-%d" : ticks.some((tick) => tick % 1000) ? "%H:%M:%S.%L" : "%H:%M:%S";
   const times = (chart, width) => {
     const domain = span(chart);
     const form = (ticks) => clock(ticks, domain[1] - domain[0]);
-    // d3 takes the number for a hint: of what it gives, never so many that they run into each other.
+    // d3 takes the number only as a hint: drop ticks whose labels would overlap.
     let ticks = d3.utcTicks(...domain, Math.max(2, Math.floor(width / 130)));
     while (ticks.length > 2 && ticks.length * 9 * form(ticks).length > width) ticks = ticks.filter((_, place) => place % 2);
     return { type: "utc", label: null, domain, ticks, tickFormat: d3.utcFormat(form(ticks)) };
@@ -93,7 +93,7 @@
     });
   }
 
-  // The upper edge of bars side by side, down to nothing where there is none.
+  // The outline of adjacent bars, which drops to 0 in gaps.
   const outline = (rows) => rows.flatMap((row, place) => {
     const before = rows[place - 1], after = rows[place + 1];
     const points = [[row.low, row.share], [row.high, row.share]];
@@ -107,7 +107,7 @@
     const before = (chart.before || []).map(([low, high, share]) => ({ low: Math.max(low, 1), high: Math.max(high, 2), share }));
     const every = [...rows, ...before];
     let low = Math.min(...every.map((row) => row.low)), high = Math.max(...every.map((row) => row.high));
-    if (high / low < 10) [low, high] = [low / 3, high * 3]; // one value alone would fill it
+    if (high / low < 10) [low, high] = [low / 3, high * 3]; // a single value would fill the chart
     const percent = (share) => `${+(share * 100).toPrecision(2)} %`;
     const most = Math.max(...every.map((row) => row.share));
     return Plot.plot({
@@ -118,7 +118,7 @@
         Plot.rect(rows, { x1: "low", x2: "high", y1: 0, y2: "share", fill: "var(--ok)", insetLeft: 0.2, insetRight: 0.2 }),
         Plot.line(outline(before), { x: (point) => point[0], y: (point) => point[1], stroke: "var(--before)", strokeWidth: 1.4 }),
         Plot.ruleX(chart.marks, { x: (mark) => mark[1], stroke: "var(--ink)", strokeDasharray: "3,2" }),
-        // One to the left of its line and one to the right, so that they never meet.
+        // One label left of its line and one right of it, so that they never overlap.
         ...["end", "start"].map((anchor, place) => Plot.text([chart.marks[place]], {
           x: (mark) => mark[1], y: most * 1.15, text: (mark) => mark[0], dy: -7, fill: "var(--soft)", textAnchor: anchor,
         })),
@@ -135,7 +135,7 @@
     const chart = charts[place.dataset.chart];
     const made = kinds[place.dataset.what || chart.kind](chart, Math.max(220, place.clientWidth));
     if (made === null) return;
-    // Its place is the image, with its words: what it is made of would be read out as loose numbers.
+    // The element around it is the labelled image: screen readers must not read the SVG's numbers.
     made.setAttribute("aria-hidden", "true");
     place.replaceChildren(made);
   }

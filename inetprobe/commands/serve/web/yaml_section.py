@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import printable
+from inetprobe.base.words import did_you_mean
 
 _MAX_BYTES = 1 << 20  # a web configuration has a few paths and hashes: a larger file is something else
 
@@ -69,8 +69,7 @@ class Section:
             if key in (unsupported or {}):
                 raise UsageError(f"{where}: {key} is not supported: {(unsupported or {})[key]}")
             if key not in keys:
-                close = difflib.get_close_matches(str(key), keys, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(keys)}"
+                hint = did_you_mean(str(key), keys, f"the keys are {', '.join(keys)}")
                 raise UsageError(f"{where}: unknown key {str(key)[:60]!r}: {hint}")
 
     def __bool__(self) -> bool:
