@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import click
 
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live, stack_options
+from inetprobe.cli.live import LiveRun, live_options, run_live, stack_options
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_sinks, output_options
 
 
 @click.command("trace", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @output_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Record what is shown, too.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write a recording of the traces shown.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @stack_options
 @live_options
-def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
+def trace_command(form: str, color: str, output: str | None, count: int | None, live: LiveRun) -> None:
     """Trace inet sockets as this kernel makes them; with COMMAND, only its own and those of all it starts.
 
     \b
@@ -26,4 +26,5 @@ def trace_command(form: str, color: str, output: str | None, **live: Any) -> Non
       inetprobe trace --failed --format line
       inetprobe trace --user nobody -- ping -c 1 127.0.0.1
     """
-    run_live(lambda run, file: open_sinks(form, color, file, run), output=output, **live)
+    live = replace(live, output=output, count=count)
+    run_live(live, lambda run, file: open_sinks(form, color, file, run))

@@ -11,7 +11,7 @@ from inetprobe.record.batch import Batch
 #: Records in a batch: what any sink does with so many takes far less time than it takes to fill a ring.
 STEP = 4096
 #: Records that wait, some 50 MB: beyond that the ring fills, and the kernel counts what is lost.
-MOST = 1 << 17
+MAX_WAITING = 1 << 17
 
 
 class Backlog:
@@ -28,7 +28,7 @@ class Backlog:
     @property
     def full(self) -> bool:
         """Is it time to leave the rest in the ring?"""
-        return self._waiting >= MOST
+        return self._waiting >= MAX_WAITING
 
     def put(self, batch: Batch) -> None:
         """What was drained just now."""

@@ -19,7 +19,7 @@ from inetprobe.kernel.host import privileges, syscall
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import OPTIONAL, Symbols
 from inetprobe.kernel.program.compiler import BccError, import_bcc
-from inetprobe.kernel.program.program_options import MACHINES
+from inetprobe.kernel.program.target import MACHINES
 
 Status = Literal["ok", "warning", "failed"]
 

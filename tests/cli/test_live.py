@@ -1,67 +1,31 @@
-"""From a live source to its summary, with a program that is none: when it traces, says so, and ends."""
+"""A live run over a source without a kernel: when it traces, what it says, and how it ends."""
 
 import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from inetprobe.cli import live
-from inetprobe.kernel.source import RING_SIZE, LiveSource
-from inetprobe.record.filter import build
+from inetprobe.cli.live import LiveHost, LiveRun, run_live
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import record_dtype
-from tests.support import builders
+from tests.support.attached import open_source
 
 
 @pytest.fixture(name="run")
-def _run(monkeypatch):
-    """Runs COMMAND, or nothing; what happened in its order. ``told`` is called with all that is said."""
+def _run():
+    """Runs COMMAND, or nothing; ``run.heard`` has what happened, in its order. ``told`` is called with each note."""
     heard = []
+    host = LiveHost(open_source(lambda: np.zeros(0, record_dtype()), heard.append), lambda capabilities, say: None)
 
-    def hear(what):
-        return lambda *_: heard.append(what)
-
-    class Source(LiveSource):
-        def _build(self, say):
-            return SimpleNamespace(
-                activate=hear("activate"),
-                deactivate=hear("deactivate"),
-                detach=hear("detach"),
-                close=hear("close"),
-                follow=hear("follow"),
-                probe_counts=dict,
-                counters=SimpleNamespace(
-                    read=lambda name: 0, lost=dict, new_losses=tuple, other_families=dict, accepted=dict
-                ),
-                ring=SimpleNamespace(
-                    much=False,
-                    wait=lambda timeout_s: None,
-                    wake=lambda: None,
-                    drain=lambda: np.zeros(0, record_dtype()),
-                ),
-            )
-
-        def _describe(self):
-            return builders.run()
-
-    monkeypatch.setattr(live, "LiveSource", Source)
-    monkeypatch.setattr(live, "_go_first", lambda tell: None)
-    monkeypatch.setattr(live.privileges, "drop", lambda kept: None)
-
-    def run(*command, told=lambda line: None, duration=None):
-        def tell(line):
+    def run(*command, told=lambda line: None, duration_s=None):
+        def say(line):
             heard.append(line.partition(" ")[0])
             told(line)
 
-        monkeypatch.setattr(live, "say", lambda quiet: tell)
-        live.run_live(
-            lambda run, file: [], output=None, filters=build({}), command=command, user=None, duration=duration,
-            count=None, mechanism="auto", maxactive=None, ring_size=RING_SIZE, also=(), sock=False, verbose=False,
-            quiet=False,
-        )  # fmt: skip
+        run_live(LiveRun(TraceOptions(duration_s=duration_s), say, command, host=host), lambda run, file: [])
 
     run.heard = heard
     return run
@@ -73,7 +37,7 @@ def interrupted(line):
 
 
 def test_it_says_that_it_traces_once_it_does(run):
-    run(duration="1ms")
+    run(duration_s=0.001)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.kernel.backlog import MOST, STEP, Backlog
+from inetprobe.kernel.backlog import MAX_WAITING, STEP, Backlog
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.layout import RECORD
 
@@ -49,7 +49,7 @@ def test_nothing_waiting_is_an_empty_batch_of_the_run_s_own_type():
 
 def test_it_is_full_until_enough_is_taken():
     backlog = Backlog(RECORD)
-    piece = batch(0, MOST // 4)
+    piece = batch(0, MAX_WAITING // 4)
     for _ in range(4):
         assert not backlog.full
         backlog.put(piece)

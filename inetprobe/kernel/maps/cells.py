@@ -12,6 +12,7 @@ from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 from inetprobe.record.layout import FUNCTIONS, Records, define
+from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
@@ -25,13 +26,15 @@ _FAMILIES = {define("FUNCTION_INET_CREATE"): 2, define("FUNCTION_INET6_CREATE"):
 class Counting:
     """How the kernel counts and what it sends.
 
-    ``bounds_ns`` are the histograms' upper bounds, ascending, at most ``buckets.MAX_BOUNDS``. Successes slower than
-    ``slow_ns`` are sent as failures are, at most ``rate_limit`` records a second from each CPU.
+    ``bounds_ns``: the histograms' upper bounds, ascending, at most ``bounds.MAX_BOUNDS``. Failures are sent, and
+    successes of at least ``slow_ns``: at most ``rate_limit`` records per second and CPU. Above ``max_rate`` creations
+    per second the probes are detached; None: never.
     """
 
-    bounds_ns: tuple[int, ...]
-    slow_ns: int
-    rate_limit: int
+    bounds_ns: tuple[int, ...] = DEFAULT_BOUNDS_NS
+    slow_ns: int = 10_000_000
+    rate_limit: int = 1000
+    max_rate: int | None = None
 
     def constants(self) -> dict[str, str]:
         """As -D constants of bpf/inetprobe.bpf.c."""

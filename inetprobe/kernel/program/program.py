@@ -9,15 +9,15 @@ import contextlib
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from inetprobe.base.errors import HostError, InetprobeError
+from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.host import pidns, syscall, tracefs
-from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.maps import counters, ring
 from inetprobe.kernel.maps.cells import Cells
@@ -25,7 +25,8 @@ from inetprobe.kernel.program import memory
 from inetprobe.kernel.program.code import Loaded, LoadError
 from inetprobe.kernel.program.compiler import compiled, import_bcc
 from inetprobe.kernel.program.log import captured_stderr, telling
-from inetprobe.kernel.program.program_options import ProgramOptions
+from inetprobe.kernel.program.target import Target, default_maxactive
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import FUNCTIONS, SLOTS, SLOTS_ALSO, record_dtype
 from inetprobe.stats.snapshot import ProgramCost
 
@@ -40,37 +41,32 @@ _WAKEUP_RECORDS = 64
 class Program:
     """The compiled, loaded and attached program with its maps. Not thread-safe."""
 
-    def __init__(
-        self,
-        options: ProgramOptions,
-        symbols: Symbols,
-        say: Callable[[str], None],
-        go_on: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user;
-        ``go_on`` is called between the steps, which take seconds, and may raise to give up.
+    def __init__(self, options: TraceOptions, target: Target, say: Say, check_stop: CheckStop = never_stop) -> None:
+        """Compiles, loads and attaches; no trace begins before ``activate``.
 
-        Raises HostError and what ``go_on`` raises, with nothing left attached.
+        ``target`` is made from the same ``options``. Raises HostError and what ``check_stop`` raises, with nothing left
+        attached.
         """
         self._bcc = import_bcc()
         self._say = say
-        self._go_on = go_on
+        self._check_stop = check_stop
         self._options = options
+        self._target = target
         self._whole_log = say if options.verbose else None
-        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
-        self._functions = (*symbols.present(), *(function.name for function in options.also))
-        self._image = symbols.image
-        self._task_storage = _TASK_STORAGE_HELPER in symbols
+        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in target.also}
+        self._functions = target.functions
+        self._maxactive = options.maxactive or default_maxactive()
+        self._task_storage = _TASK_STORAGE_HELPER in target.symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
         self._told = False
-        self.mechanisms = options.mechanisms(self._functions)
+        self.mechanisms = target.mechanisms(options.mechanism)
         with contextlib.ExitStack() as undo:
             self.counters = self._make_counters()
             undo.callback(self.counters.close)
-            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()), say)
+            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()))
             self.ring = ring.open_ring(self.maps["records"], options.ring_size, self._record(), self._bcc.libbcc, say)
             counting = options.counting
             self.cells: Cells | None = None
@@ -189,8 +185,8 @@ class Program:
         except OSError as error:
             raise _no_map(error) from None
 
-    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Loaded:
-        """The program with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
+    def _build_and_attach(self, undo: contextlib.ExitStack) -> Loaded:
+        """The program with all probes set; a function that fentry refuses after all is traced by kprobes."""
         while True:
             self._loaded = self._load_any()
             undo.callback(self._loaded.close)
@@ -199,7 +195,7 @@ class Program:
                 self.attach()
             except _FentryRefused as refused:
                 undo.close()
-                say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
+                self._say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
             else:
                 return self._loaded
@@ -218,7 +214,7 @@ class Program:
         return self._load_compiled({})
 
     def _load_compiled(self, constants: Mapping[str, object]) -> Loaded:
-        self._go_on()
+        self._check_stop()
         constants = {**self._constants(), **constants}
         counters = self.counters
         try:
@@ -228,19 +224,17 @@ class Program:
             raise _no_map(error) from None
 
     def _constants(self) -> dict[str, object]:
-        options = self._options
+        options, target = self._options, self._target
         page = os.sysconf("SC_PAGE_SIZE")
         window = options.ring_size if options.counting else _WAKEUP_RECORDS * self._record().itemsize
         constants: dict[str, object] = {
-            **options.offsets,
-            **options.filters,
-            **options.sock,
-            **options.stack,
+            **target.offsets,
+            **target.constants,
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
-            "KERNEL": f"{self._image.start:#x}ULL",
-            "KERNEL_BYTES": f"{len(self._image)}ULL",
+            "KERNEL": f"{target.symbols.image.start:#x}ULL",
+            "KERNEL_BYTES": f"{len(target.symbols.image)}ULL",
             "CPUS": possible_cpus(),
             # Where CPUs send at once, nobody sees just so much: hence the window.
             "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * ring.MUCH),
@@ -248,25 +242,25 @@ class Program:
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),
         }
-        if options.follow:
+        if target.follow:
             constants["FOLLOW"] = 1
             if not pidns.is_initial():
                 own = pidns.OWN.stat()
                 constants |= {"PIDNS_INO": f"{own.st_ino}ULL", "PIDNS_DEV": own.st_dev}
-        if options.bare:
+        if options.filters.beyond_inet:
             constants["BARE"] = 1
         if options.counting is not None:
             constants |= options.counting.constants()
-        if options.also:
-            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
+        if target.also:
+            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in target.also)
         return constants
 
     def _slots(self) -> int:
-        return SLOTS_ALSO if self._options.also else SLOTS
+        return SLOTS_ALSO if self._target.also else SLOTS
 
     def _record(self) -> np.dtype[np.void]:
-        stack = bool(self._options.stack)
-        return record_dtype(self._slots(), sock=bool(self._options.sock), stack=stack, frames=stack)
+        stack = self._options.stack is not None
+        return record_dtype(self._slots(), sock=self._options.sock, stack=stack, frames=stack)
 
     def symbols(self, pid: int = KERNEL) -> SymbolCache:
         """The symbols of a process, as it is now, or of the kernel."""
@@ -275,11 +269,11 @@ class Program:
     def attach(self) -> None:
         """Sets every probe, once more after ``detach``; what fentry refuses raises."""
         self._attach_tracepoint("sched_process_exit", "thread_exit")
-        if self._options.follow:
+        if self._target.follow:
             self._attach_tracepoint("sched_process_fork", "follow_fork")
         # Innermost first, and returns before entries: what an entry opens is sure to be closed.
         for function in reversed(self._functions):
-            self._go_on()
+            self._check_stop()
             for side in ("return", "entry"):
                 if self.mechanisms[function] == "fentry":
                     self._attach_fentry(function, side)
@@ -319,7 +313,7 @@ class Program:
         # A name, and a maxactive even for an entry, make bcc go through tracefs, where hits and misses are counted.
         name = f"{tracefs.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
-        maxactive = self._options.maxactive if returns else 1
+        maxactive = self._maxactive if returns else 1
         with captured_stderr(self._whole_log) as log:
             fd = self._bcc.lib.bpf_attach_kprobe(program, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
