@@ -98,7 +98,7 @@ def live_options(function: F) -> F:
     ) -> Any:
         if user is not None and not command:
             raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
-        options = TraceOptions(
+        trace = TraceOptions(
             filters=filters,
             ring_size=ring_size,
             maxactive=maxactive,
@@ -110,15 +110,15 @@ def live_options(function: F) -> F:
             verbose=verbose,
         )
         host = click.get_current_context().find_object(LiveHost) or LiveHost()
-        return function(live=LiveRun(options, say(quiet), command, user, host=host), **own)
+        return function(live=LiveRun(trace, say(quiet), command, user, host=host), **own)
 
     options = [
-        click.option("--duration", metavar="TIME", help="Stop after this long, such as 10s."),
-        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never sees EPERM."),
+        click.option("--duration", metavar="TIME", help="Stop after this time, such as 10s."),
+        click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never gets EPERM."),
         *probe_options(RING_SIZE),
         click.option("--also", multiple=True, metavar="FUNCTION[,…]", help="Also trace these kernel functions."),
-        click.option("--sock", is_flag=True, help="Also show the fields of each new inet_sock."),
-        click.option("-q", "--quiet", is_flag=True, help="No notes and no summary."),
+        click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
         click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
     ]
     decorated: F = _decorated(wrapped, options)
@@ -132,13 +132,13 @@ def stack_options(function: F) -> F:
             "--stack",
             multiple=True,
             metavar="user|kernel[,…]",
-            help="Show the callers of each creation that failed or was slow.",
+            help="Show the call stack of creations that failed or were slow.",
             shell_complete=complete.side,
         ),
         click.option(
             "--stack-slow",
             metavar="TIME",
-            help=f"Also show the callers of creations that took at least this long (0: all).  [default: {STACK_SLOW}]",
+            help=f"Duration from which --stack takes a creation for slow; 0: all.  [default: {STACK_SLOW}]",
         ),
     ]
     decorated: F = _decorated(function, options)

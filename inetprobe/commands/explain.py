@@ -19,6 +19,7 @@ from inetprobe.base.text import printable
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name, parse
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
+from inetprobe.kernel.host import privileges
 from inetprobe.model import question as request
 from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
@@ -112,7 +113,7 @@ def _question(
         kind, _, what = word.partition("=")
         failures[kind] = request.failure(kind, what)
     if cap_net_raw is None:
-        cap_net_raw = _holds(_CAP_NET_RAW) if own else True
+        cap_net_raw = _CAP_NET_RAW in privileges.effective() if own else True
     if ping_group_allowed is None:
         span = profile.ping_group_range
         ping_group_allowed = own and span is not None and any(span[0] <= g <= span[1] for g in _groups())
@@ -145,11 +146,6 @@ def _modules(option: str, words: str | None, profile: Profile) -> tuple[str, ...
 
 def _groups() -> set[int]:
     return {os.getegid(), *os.getgroups()}
-
-
-def _holds(capability: int, status: Path = Path("/proc/self/status")) -> bool:
-    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
-    return effective is not None and bool(int(effective[1], 16) >> capability & 1)
 
 
 def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:

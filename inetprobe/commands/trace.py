@@ -14,7 +14,7 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 @click.command("trace", cls=Filtering, context_settings=COMMAND_LAST)
 @filter_options
 @output_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write a recording of the traces shown.")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="Also write what is shown to this recording.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @stack_options
 @live_options

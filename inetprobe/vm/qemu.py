@@ -31,17 +31,17 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class VirtualMachine:
-    """The VM that shall be booted."""
+    """The VM to boot."""
 
     kernel: Path
     cpus: int = 2
     memory: str = "3G"
     kvm: bool = False
-    counted: bool = False
-    """Is a nanosecond of the guest's clocks one instruction?"""
     append: tuple[str, ...] = ()
     emulator: Emulator | None = None
-    """What emulates where not the system's own QEMU does."""
+    """The QEMU that emulates, where it is not the system's own."""
+    qemu: tuple[str, ...] = ()
+    """Further options of QEMU's. A machine that has some is emulated as QEMU's own default is, with no shortcuts."""
 
 
 def find_virtme_run() -> Path:
@@ -88,8 +88,7 @@ def qemu_options(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]
     options += ["-fsdev", system, "-device", f"virtio-9p-pci,fsdev=system,mount_tag={protocol.SYSTEM_TAG}"]
     if machine.kvm:
         options += ["-machine", "accel=kvm"]
-    if machine.counted:
-        options += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    options += machine.qemu
     for firmware in machine.emulator.firmware if machine.emulator else ():
         options += ["-L", str(firmware)]
     return options
@@ -114,10 +113,9 @@ def build(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> li
     for overlay in OVERLAYS:
         argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
     argv += ["--show-boot-console"]
-    # An emulated processor leaks nothing, and what guards against it costs a third of the speed; its CPUs share one
-    # time stamp counter, and Linux, which doubts that, reads a device instead, for which both have to stop. Where
-    # instructions are counted they are those of a real machine.
-    emulated = () if machine.kvm or machine.counted else ("mitigations=off", "tsc=reliable")
+    # An emulated processor leaks nothing, and the mitigations cost a third of the speed; its CPUs share one time stamp
+    # counter, but Linux doubts that and reads a device instead, for which all CPUs have to stop.
+    emulated = () if machine.kvm or machine.qemu else ("mitigations=off", "tsc=reliable")
     for argument in ("loglevel=7", *emulated, *machine.append):
         argv += ["--kopt", argument]
     argv += ["--script-sh", guest_command()]

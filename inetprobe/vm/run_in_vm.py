@@ -70,29 +70,30 @@ def run_in_vm(
     boot_timeout_s: float = BOOT_TIMEOUT_S,
     timeout_s: float | None = None,
     append: Sequence[str] = (),
+    qemu_options: Sequence[str] = (),
     console_log: Path | None = None,
     quiet: bool = False,
 ) -> int:
-    """Run ``argv`` as root in a VM booted with ``kernel``; its exit status (128+n if signal n killed it).
+    """Runs ``argv`` as root in a VM booted with ``kernel``; its exit status (128+n if signal n killed it).
 
     The current folder is the command's, read-write; the rest of the root file system can be read, and written without
-    effect. stdin, stdout and stderr are passed through as they come, apart from each other, and are terminals in the
-    guest where they are here. The first SIGINT or SIGTERM goes to the command, a second one ends the VM. Blocks, for at
-    most ``timeout_s`` after the boot. Raises VmError, with the console's last lines, if the VM does not boot
-    (BootError), dies, or takes longer. ``console_log`` receives the whole console of the last attempt.
+    effect. stdin, stdout and stderr are passed through separately, and are terminals in the guest where they are here.
+    The first SIGINT or SIGTERM goes to the command, a second one ends the VM. Blocks, for at most ``timeout_s`` after
+    the boot. ``append`` are arguments of the kernel, ``qemu_options`` further ones of QEMU (see VirtualMachine.qemu).
+    ``console_log`` receives the whole console of the last attempt. Raises VmError, with the console's last lines, if
+    the VM does not boot (BootError), dies, or takes longer.
     """
     if not argv:
         raise UsageError("no command was given for the VM")
     folder = _folder()
     qemu.check_tools()
-    memory_of_kvm = accelerators.KvmHistory(cache_folder(), kernel)
-    attempts = accelerators.plan(accel, memory_of_kvm.recall(), accelerators.obstacle(), boot_timeout_s)
+    kvm_history = accelerators.KvmHistory(cache_folder(), kernel)
+    attempts = accelerators.plan(accel, kvm_history.recall(), accelerators.obstacle(), boot_timeout_s)
     progress = Progress(quiet)
     failed_trial = False
     for attempt in attempts:
-        # Where instructions are counted there is one thread, and no need of a newer QEMU.
-        emulated_by = None if attempt.kvm or attempt.counted else emulator.resolve(progress.say)
-        machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, attempt.counted, tuple(append), emulated_by)
+        own = None if attempt.kvm or qemu_options else emulator.resolve(progress.say)
+        machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, tuple(append), own, tuple(qemu_options))
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
@@ -103,7 +104,7 @@ def run_in_vm(
             continue
         finally:
             if boot.booted and (attempt.trial or failed_trial):
-                memory_of_kvm.remember(attempt.kvm)
+                kvm_history.remember(attempt.kvm)
         return status
     raise VmError("no way to boot the VM is left")
 

@@ -30,6 +30,14 @@ def test_kvm_never_falls_back_in_silence():
     assert "tsc=reliable" not in argv
 
 
+def test_further_options_of_qemu_s_turn_off_the_shortcuts_of_emulation():
+    machine = qemu.VirtualMachine(Path("/k/vmlinuz"), qemu=("-icount", "shift=0"))
+    argv = qemu.build(machine, Path("/folder"), PORTS)
+    assert argv[argv.index("-icount") + 1] == "shift=0"
+    assert "mitigations=off" not in argv
+    assert "tsc=reliable" not in argv
+
+
 def test_the_host_s_root_is_shown_read_only():
     options = qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/folder"), PORTS)
     (root,) = [option for option in options if "path=/," in option]
