@@ -1,4 +1,4 @@
-"""Run the live tests in one VM: ``live.py [PYTEST ARGUMENTS]``. The console log stays in build/ when they fail."""
+"""Runs the live tests in one VM: ``live.py [PYTEST ARGUMENTS]``. The console log is in build/ if they fail."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ CONSOLE_LOG = ROOT / "build" / "live-console.log"
 TIMEOUT_S = 4500.0
 
 
-def say(what: str) -> None:
-    """A line of progress."""
-    print(f"live: {what}", file=sys.stderr, flush=True)
+def say(line: str) -> None:
+    """Prints a line of progress."""
+    print(f"live: {line}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """The tests' own exit status, or 125 when the VM itself failed."""
+    """The tests' exit status, or 125 if the VM itself failed."""
     os.chdir(ROOT)
-    os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest's home is another
+    os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest has another home
     argv = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
-        # A kernel that stumbled cannot be trusted with the tests that follow: it ends the VM, and its console is shown.
+        # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
         status = run_in_vm(argv, kernel=kernel, append=["oops=panic"], timeout_s=TIMEOUT_S, console_log=CONSOLE_LOG)
     except InetprobeError as error:
         say(f"{error}")

@@ -205,7 +205,7 @@ def _remove_leftovers(say: Say) -> None:
     folder = tracefs.tracefs()
     removed = tracefs.remove_leftovers(folder) if folder is not None else 0
     if removed:
-        say(f"removed {removed} probes that an inetprobe which was killed had left")
+        say(f"removed {removed} probes left behind by a killed inetprobe")
 
 
 def _clock_offset_ns() -> int:

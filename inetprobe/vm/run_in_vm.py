@@ -1,4 +1,4 @@
-"""``run_in_vm``: choose the accelerator, boot, show progress, hand back the command's exit status."""
+"""``run_in_vm``: chooses the accelerator, boots, shows progress, returns the command's exit status."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from inetprobe.vm.session import BootError, HangError, Session
 from inetprobe.vm.streams import Console
 
 BOOT_TIMEOUT_S = 180.0
-"""Ten times what a boot takes under software emulation on two idle cores."""
+"""Ten times the duration of a boot under software emulation on two idle cores."""
 ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """What is going on, on stderr: one line rewritten in place on a terminal, one line an event elsewhere."""
+    """Progress on stderr: one line rewritten in place on a terminal, elsewhere one line per event."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._in_place = not quiet and sys.stderr.isatty()
         self._started = time.monotonic()
-        self._what = ""
+        self._step = ""
         self._shown = -1
 
-    def start(self, what: str) -> None:
-        """Something that takes a while begins."""
+    def start(self, step: str) -> None:
+        """A step that takes a while begins."""
         self._started = time.monotonic()
-        self._what = what
+        self._step = step
         if not self._in_place:
-            self.say(f"{what} …")
+            self.say(f"{step} …")
 
     def tick(self) -> None:
-        """It still goes on; may be called any number of times a second."""
+        """The step still runs; may be called any number of times per second."""
         seconds = int(time.monotonic() - self._started)
         if self._in_place and seconds != self._shown:
             self._shown = seconds
-            sys.stderr.write(f"{ERASE_LINE}inetprobe: {self._what} … {seconds} s")
+            sys.stderr.write(f"{ERASE_LINE}inetprobe: {self._step} … {seconds} s")
             sys.stderr.flush()
 
-    def done(self, what: str) -> None:
-        """It has ended."""
-        self.say(f"{what} after {time.monotonic() - self._started:.1f} s")
+    def done(self, result: str) -> None:
+        """The step has ended."""
+        self.say(f"{result} after {time.monotonic() - self._started:.1f} s")
 
-    def say(self, what: str) -> None:
-        """A line that stays."""
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
         if not self._quiet:
-            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {what}\n")
+            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {line}\n")
             sys.stderr.flush()
 
 
@@ -144,7 +144,7 @@ class _Boot:
 
 
 def kernel_label(kernel: Path) -> str:
-    """What to call a kernel image that may lie beside its modules and be called just ``vmlinuz``."""
+    """The name to show for a kernel image, with its folder where it is just ``vmlinuz``."""
     return kernel.name if kernel.name != "vmlinuz" else f"{kernel.parent.name}/{kernel.name}"
 
 
@@ -156,7 +156,7 @@ def _open_log(path: Path | None) -> BinaryIO | nullcontext[None]:
 
 
 def _folder() -> Path:
-    """The folder that shall be read-write in the guest; the whole root file system must never be."""
+    """The folder that is read-write in the guest. Raises UsageError for /, which must never be."""
     folder = Path.cwd()
     if folder == Path("/"):
         raise UsageError("the VM makes the current folder writable, which / must not be: change to another folder")
@@ -164,7 +164,7 @@ def _folder() -> Path:
 
 
 def _job(argv: Sequence[str], folder: Path) -> protocol.Job:
-    """``argv`` with this process's environment and terminals."""
+    """The job to run ``argv`` with this process's environment and terminals."""
     terminals = [name for name, fd in (("stdout", 1), ("stderr", 2)) if os.isatty(fd)]
     window = os.get_terminal_size(1 if "stdout" in terminals else 2) if terminals else os.terminal_size((80, 24))
     return protocol.Job(

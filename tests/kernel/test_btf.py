@@ -101,10 +101,10 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_sock_s_fields_of_every_recorded_kernel(name):
     types = recorded(name)
-    assert [sock.place(types, one) for one in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
-    assert sock.place(types, "sk_reuse") == Field(19, 0, 4, False)
-    assert sock.place(types, "inet_num") == Field(14, 0, 16, False)
-    assert all(sock.place(types, one) for one in Sock._fields)
+    assert [sock.find_field(types, name) for name in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
+    assert sock.find_field(types, "sk_reuse") == Field(19, 0, 4, False)
+    assert sock.find_field(types, "inet_num") == Field(14, 0, 16, False)
+    assert all(sock.find_field(types, name) for name in Sock._fields)
     assert sock.constants(types)["SOCK_PRESENT"] == "0x7fff"
 
 

@@ -208,7 +208,7 @@ def test_what_would_block_is_not_opened(user, proc, place):
 
 def test_few_processes_are_kept(proc):
     user = UserSymbols(lambda _: proc.open(42), proc.root)
-    for pid in range(100, 100 + user_frames._KEPT + 3):
+    for pid in range(100, 100 + user_frames._MAX_PROCESSES + 3):
         (proc.root / str(pid)).symlink_to(proc.root / "42")
         user.named(SELF._replace(pid=pid), [0x2010], 0)
     assert sum(symbols.freed for symbols in proc.opened) == 3

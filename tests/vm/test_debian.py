@@ -90,5 +90,5 @@ def test_apt_s_own_last_words_are_told_and_nothing_is_put_in_place(tmp_path, sta
 
 def test_a_tool_that_is_not_here_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(debian.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(VmError, match="fetched with apt-get, which is not here"):
+    with pytest.raises(VmError, match="fetched with apt-get, which is missing"):
         debian.run(["apt-get", "update"])

@@ -61,7 +61,7 @@ class Program:
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
-        self._told = False
+        self._missing_misses_said = False
         self.mechanisms = target.mechanisms(options.mechanism)
         with contextlib.ExitStack() as undo:
             self.counters = self._make_counters()
@@ -76,11 +76,11 @@ class Program:
         memory.give_back()
 
     def follow(self, pid: int) -> None:
-        """Traces the thread group ``pid`` and everything it starts from now on; nobody else. Raises HostError."""
+        """Traces only the thread group ``pid`` and the processes it starts from now on. Raises HostError."""
         try:
             if pidns.is_initial():
                 syscall.update(self.maps["followed"], struct.pack("=I", pid), b"\1")
-            else:  # the kernel learns its own number for it when it first meets it
+            else:  # the program translates it to the initial namespace when it first meets it
                 syscall.update(self.maps["command"], struct.pack("=I", 0), struct.pack("=Q", pid))
         except OSError as error:
             raise HostError(
@@ -88,31 +88,31 @@ class Program:
             ) from None
 
     def activate(self) -> None:
-        """From now on traces begin."""
-        # A kprobe is hit from the moment it is set, its program runs a little later.
+        """Traces begin from now on."""
+        # A kprobe counts hits from the moment it is set; its program runs a little later.
         self._skips_before = {probe: most for probe, (_, _, _, most) in self._kprobe_counts().items()}
         self.counters.begin(on=True)
 
     def deactivate(self) -> None:
-        """No trace begins any more; those in flight still end."""
+        """No trace begins from now on; those in flight still end."""
         self.counters.begin(on=False)
 
     def probe_counts(self) -> dict[str, ProbeCount]:
         """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
 
-        A kprobe's skips are its hits less its program's runs. Those of fentry, and of the tracepoints that follow
-        threads (``sched_process_fork:entry``, where there are any), the kernel counts itself: while a program is
-        preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so under load
-        what comes in between may hide as many skips: never is one counted that was none.
+        A kprobe's skips are its hits minus its program's runs. The kernel itself counts the skips of fentry programs,
+        and of the tracepoints that follow threads (``sched_process_fork:entry``, only listed with skips): while a
+        program is preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so
+        under load calls between the two reads may hide as many skips; a skip that did not happen is never counted.
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
             misses = syscall.program_info(fd).recursion_misses
             if misses is not None:
                 counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
-        if len(counts) < len(self._fentries) and not self._told:
-            self._told = True
-            self._say("this kernel does not tell how often fentry programs were skipped")
+        if len(counts) < len(self._fentries) and not self._missing_misses_said:
+            self._missing_misses_said = True
+            self._say("this kernel does not count skipped fentry programs")
         for event, fd, _ in self._tracepoints:
             if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event}:entry"] = ProbeCount(None, 0, misses)
@@ -121,12 +121,12 @@ class Program:
         return counts
 
     def costs(self) -> dict[str, ProgramCost]:
-        """What the kernel keeps of each program's run time, by its name."""
+        """Each program's run time and runs as the kernel counts them, by the program's name."""
         infos = {name: syscall.program_info(fd) for name, fd in self._loaded.functions.items()}
         return {name: ProgramCost(info.run_time_ns, info.runs) for name, info in infos.items()}
 
     def runs(self) -> dict[tuple[str, str], int]:
-        """How often each probe's program ran, by function and side; with ``counting`` those of fentry too."""
+        """How often each probe's program ran, by function and side; with ``counting`` also of fentry's."""
         sides = ("entry", "return")
         return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
@@ -154,7 +154,7 @@ class Program:
         return {f"{name}:{side}": self.counters.runs(self._numbers[name], side) for name, side, _, _ in self._kprobes}
 
     def detach(self) -> None:
-        """Takes every probe away. Idempotent."""
+        """Detaches every probe. Idempotent."""
         while self._tracepoints:
             os.close(self._tracepoints.pop()[2])
         while self._fentries:
@@ -236,7 +236,7 @@ class Program:
             "KERNEL": f"{target.symbols.image.start:#x}ULL",
             "KERNEL_BYTES": f"{len(target.symbols.image)}ULL",
             "CPUS": possible_cpus(),
-            # Where CPUs send at once, nobody sees just so much: hence the window.
+            # CPUs that send at once may all miss the exact byte at which to wake the reader: hence the window.
             "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * ring.MUCH),
             "WAKEUP_WINDOW": f"{window}ULL",
             "STACK_SIZE": _STACK_SIZE,
@@ -267,11 +267,11 @@ class Program:
         return SymbolCache(self._bcc, pid)
 
     def attach(self) -> None:
-        """Sets every probe, once more after ``detach``; what fentry refuses raises."""
+        """Attaches every probe; may be called again after ``detach``. Raises HostError, _FentryRefused."""
         self._attach_tracepoint("sched_process_exit", "thread_exit")
         if self._target.follow:
             self._attach_tracepoint("sched_process_fork", "follow_fork")
-        # Innermost first, and returns before entries: what an entry opens is sure to be closed.
+        # Innermost first, and returns before entries: every call that an entry opens is sure to be closed.
         for function in reversed(self._functions):
             self._check_stop()
             for side in ("return", "entry"):
@@ -310,7 +310,7 @@ class Program:
                 f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "
                 "and inetprobe doctor what this machine lacks"
             ) from error
-        # A name, and a maxactive even for an entry, make bcc go through tracefs, where hits and misses are counted.
+        # With a name, and a maxactive even for an entry, bcc goes through tracefs, which counts hits and misses.
         name = f"{tracefs.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
         maxactive = self._maxactive if returns else 1
@@ -318,8 +318,8 @@ class Program:
             fd = self._bcc.lib.bpf_attach_kprobe(program, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
                 self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
-                why = telling(log()) or "the kernel refused the kprobe"
-                raise HostError(f"cannot attach to {function}: {why}: inetprobe doctor says what this machine lacks")
+                reason = telling(log()) or "the kernel refused the kprobe"
+                raise HostError(f"cannot attach to {function}: {reason}: inetprobe doctor says what this machine lacks")
         self._kprobes.append((function, side, name, fd))
 
     def _attach_tracepoint(self, event: str, name: str) -> None:
@@ -347,5 +347,5 @@ class _FentryRefused(InetprobeError):
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """One more than the highest CPU number this machine can ever have: a slot for CPUs plugged in later."""
+    """One more than the highest CPU number this machine can ever have: CPUs may be plugged in later."""
     return int(path.read_text().strip().replace("-", ",").split(",")[-1]) + 1
