@@ -16,14 +16,14 @@ from tests.support.attached import open_source
 
 @pytest.fixture(name="run")
 def _run():
-    """Runs COMMAND, or nothing; ``run.heard`` has what happened, in its order. ``told`` is called with each note."""
+    """Runs COMMAND, or nothing; ``run.heard`` has what happened, in its order. ``on_note`` is called with each note."""
     heard = []
     host = LiveHost(open_source(lambda: np.zeros(0, record_dtype()), heard.append), lambda capabilities, say: None)
 
-    def run(*command, told=lambda line: None, duration_s=None):
+    def run(*command, on_note=lambda line: None, duration_s=None):
         def say(line):
             heard.append(line.partition(" ")[0])
-            told(line)
+            on_note(line)
 
         run_live(LiveRun(TraceOptions(duration_s=duration_s), say, command, host=host), lambda run, file: [])
 
@@ -36,25 +36,25 @@ def interrupted(line):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_it_says_that_it_traces_once_it_does(run):
+def test_it_says_tracing_once_traces_begin(run):
     run(duration_s=0.001)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_word_ends_it_as_any_other(run):
-    run(told=interrupted)
+def test_ctrl_c_as_soon_as_it_says_tracing_ends_it(run):
+    run(on_note=interrupted)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_word_leaves_a_command_where_it_waits(run, tmp_path):
+def test_ctrl_c_as_soon_as_it_says_tracing_leaves_command_unstarted(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        run("touch", str(tmp_path / "ran"), told=interrupted)
+        run("touch", str(tmp_path / "ran"), on_note=interrupted)
     assert ended.value.code == 130
     assert not (tmp_path / "ran").exists()
     assert run.heard == ["follow", "activate", "tracing", "deactivate", "detach", "close"]
 
 
-def test_a_command_s_status_is_its_own(run, tmp_path):
+def test_it_exits_with_command_s_status(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
         run("sh", "-c", f"touch {tmp_path}/ran; exit 3")
     assert ended.value.code == 3

@@ -17,7 +17,7 @@ from tests.support import attached
 
 
 def times_away(breaker, seconds, rate):
-    """The seconds at which the probes were away while ``rate`` sockets a second were made; none is seen then."""
+    """The seconds at which the probes were detached, with ``rate`` sockets per second; none is counted then."""
     away, entries = [], 0
     for second in range(seconds):
         if breaker.away:
@@ -32,15 +32,15 @@ def test_a_calm_machine_keeps_its_probes():
     assert times_away(Breaker(1000), 600, 1000) == []
 
 
-def test_a_busy_one_is_looked_at_ever_more_seldom():
+def test_on_a_busy_machine_each_pause_is_longer_up_to_a_limit():
     away = times_away(Breaker(1000), 2000, 1001)
     starts = [second for second in away if second - 1 not in away]
-    whiles = [next(later - start for later in range(start, 2001) if later not in away) for start in starts]
-    assert whiles[:-1] == [10, 20, 40, 80, 160, 300, 300, 300, 300, 300][: len(whiles) - 1]
-    assert len(whiles) >= 7
+    pauses = [next(later - start for later in range(start, 2001) if later not in away) for start in starts]
+    assert pauses[:-1] == [10, 20, 40, 80, 160, 300, 300, 300, 300, 300][: len(pauses) - 1]
+    assert len(pauses) >= 7
 
 
-def test_once_calm_it_starts_anew():
+def test_after_a_calm_second_the_pause_is_short_again():
     breaker = Breaker(10)
     breaker.look(0, 0)
     breaker.look(1, 100)
@@ -53,7 +53,7 @@ def test_once_calm_it_starts_anew():
     breaker.look(22.5, 300)
     assert breaker.away
     breaker.look(23, 300)
-    assert not breaker.away, "the while away is ten seconds again"
+    assert not breaker.away, "the pause is ten seconds again"
 
 
 @given(st.integers(1, 10**6), st.lists(st.tuples(st.floats(0.1, 5), st.integers(0, 10**7)), max_size=50))
@@ -70,15 +70,15 @@ def test_it_trips_exactly_above_the_rate(limit, steps):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "error"),
     [
         ({"comm": ("nginx*",)}, "the kernel counts, and decides no patterns: give --comm without"),
         ({"family": ("all",)}, "only inet_create and inet6_create are counted"),
     ],
 )
-def test_what_the_kernel_cannot_count_is_refused(given, said):
+def test_filters_that_the_kernel_cannot_decide_are_refused(given, error):
     options = TraceOptions(filters=build(given), counting=Counting())
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=error):
         CountingSource.of_kernel(options, print)
 
 

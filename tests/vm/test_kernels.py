@@ -48,7 +48,7 @@ def test_both_formats_are_read(tmp_path):
     assert found[2].components == ("main", "extra")
 
 
-def test_the_mirror_is_the_one_with_this_system_s_suite(tmp_path):
+def test_the_mirror_has_this_system_s_suite(tmp_path):
     found = apt_sources.read(etc(tmp_path, a_list=ONE_LINE, debian_sources=DEB822))
     mirror = apt_sources.debian_mirror(found, "bookworm")
     assert mirror is not None
@@ -83,6 +83,6 @@ def test_the_default_is_this_debian_s_own(tmp_path):
     assert kernels.default_name(tmp_path / "nowhere") == kernels.DEFAULT
 
 
-def test_neither_a_name_nor_an_image_is_one_sentence():
+def test_an_unknown_kernel_is_one_sentence():
     with pytest.raises(UsageError, match="neither a kernel image nor one of"):
         kernels.resolve("4.4", lambda line: None)
