@@ -8,7 +8,7 @@ from tests.support import attached as support
 
 
 class Ring:
-    """A ring that has one record at each drain, and keeps a list of what was asked of it."""
+    """A ring that has one record at each drain, and keeps a list of its calls."""
 
     def __init__(self, much=False):
         self.much, self.heard = much, []

@@ -111,7 +111,7 @@ def test_a_discarded_record_is_skipped(poll):
 
 def test_records_do_not_change_when_the_kernel_writes_over_them(poll):
     kernel, reader = open_both()
-    kernel.made = 99  # not what else would stand there: most of a record is zeros
+    kernel.made = 99  # unlike the rest of the record, which is mostly zeros
     kernel.put()
     kept = reader.drain()
     while kernel.produced < 3 * SIZE:

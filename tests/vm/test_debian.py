@@ -49,15 +49,15 @@ def wanted(**more):
 
 def test_packages_are_fetched_once(tmp_path, stand_in):
     log = stand_in()
-    said = []
+    notes = []
     target = tmp_path / "cache/tool"
-    found = debian.ensure(wanted(), target, said.append)
-    assert found == target / "usr/bin/tool"
-    assert "bookworm-backports" in said[0]
+    tool = debian.ensure(wanted(), target, notes.append)
+    assert tool == target / "usr/bin/tool"
+    assert "bookworm-backports" in notes[0]
     asked = log.read_text()
     assert "update" in asked
     assert "download tool" in asked
-    assert debian.ensure(wanted(), target, pytest.fail) == found
+    assert debian.ensure(wanted(), target, pytest.fail) == tool
     assert log.read_text() == asked
     assert [path.name for path in target.parent.iterdir() if path.name != ".lock"] == ["tool"]
 

@@ -20,9 +20,9 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize(("said", "read"), [("7.2.22", (7, 2)), ("10.0.2", (10, 0)), ("8.2", (8, 2))])
-def test_the_version_is_read_from_qemu_s_output(tmp_path, said, read):
-    assert emulator.version(qemu(tmp_path, said)) == read
+@pytest.mark.parametrize(("output", "version"), [("7.2.22", (7, 2)), ("10.0.2", (10, 0)), ("8.2", (8, 2))])
+def test_the_version_is_read_from_qemu_s_output(tmp_path, output, version):
+    assert emulator.version(qemu(tmp_path, output)) == version
 
 
 def test_a_program_that_does_not_run_has_no_version(tmp_path):
@@ -53,8 +53,8 @@ def test_an_unsound_qemu_without_a_newer_one_is_reported(tmp_path, cache, monkey
 
     qemu(tmp_path / "bin", "7.2.22")
     monkeypatch.setattr(debian, "ensure", refuse)
-    said = []
-    assert emulator.resolve(said.append) is None
-    (line,) = said
+    notes = []
+    assert emulator.resolve(notes.append) is None
+    (line,) = notes
     assert "QEMU 7.2" in line
     assert "no network" in line

@@ -24,8 +24,8 @@ def message():
     while not raw.endswith(b"\\n"):
         raw += os.read(control, 1)
     return json.loads(raw)
-def tell(**what):
-    os.write(control, json.dumps(what).encode() + b"\\n")
+def tell(**message):
+    os.write(control, json.dumps(message).encode() + b"\\n")
 print("the kernel says hello", flush=True)
 """
 BOOTS = GUEST + "job = message()\ntell(booted='6.1')\n"

@@ -288,9 +288,9 @@ class Btf:
         for member in members:
             if not member.name:
                 inner = self._resolve(member.type_id)
-                found = self._find_member(inner, name)
-                if found is not None:
-                    return replace(found, bit_offset=member.bit_offset + found.bit_offset)
+                nested = self._find_member(inner, name)
+                if nested is not None:
+                    return replace(nested, bit_offset=member.bit_offset + nested.bit_offset)
         return None
 
     def _string(self, offset: int) -> str:

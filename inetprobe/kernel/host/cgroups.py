@@ -40,7 +40,7 @@ class Cgroups:
         return self._paths.setdefault(identity, None)
 
     def identify(self, path: str) -> tuple[int, int] | None:
-        """(id, level) of the cgroup at ``path`` below the mount; None if there is no such cgroup."""
+        """(id, level) of the cgroup at ``path`` below the mount; None if there is none."""
         relative = path.strip("/")
         level = len([part for part in relative.split("/") if part])
         if not level:

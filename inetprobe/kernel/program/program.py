@@ -90,7 +90,7 @@ class Program:
     def activate(self) -> None:
         """Traces begin from now on."""
         # A kprobe counts hits from the moment it is set; its program runs a little later.
-        self._skips_before = {probe: most for probe, (_, _, _, most) in self._kprobe_counts().items()}
+        self._skips_before = {probe: max_skips for probe, (_, _, _, max_skips) in self._kprobe_counts().items()}
         self.counters.begin(on=True)
 
     def deactivate(self) -> None:
@@ -116,8 +116,8 @@ class Program:
         for event, fd, _ in self._tracepoints:
             if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event}:entry"] = ProbeCount(None, 0, misses)
-        for probe, (hits, misses, least, _) in self._kprobe_counts().items():
-            counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
+        for probe, (hits, misses, min_skips, _) in self._kprobe_counts().items():
+            counts[probe] = ProbeCount(hits, misses, max(0, min_skips - self._skips_before.get(probe, 0)))
         return counts
 
     def costs(self) -> dict[str, ProgramCost]:
@@ -131,7 +131,7 @@ class Program:
         return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
     def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
-        """(hits, misses, least skips, most skips) of each kprobe: the tightest bounds of a few readings."""
+        """(hits, misses, minimum skips, maximum skips) of each kprobe: the tightest bounds of a few readings."""
         folder = tracefs.tracefs()
         if folder is None or not self._kprobes:
             return {}
@@ -144,10 +144,11 @@ class Program:
             for function, side, name, _ in self._kprobes:
                 hits, misses = profile.get(name.decode() + suffix, (0, 0))
                 probe = f"{function}:{side}"
-                least, most = hits - after[probe], hits - before[probe]
+                min_skips, max_skips = hits - after[probe], hits - before[probe]
                 if probe in counts:
-                    least, most = max(least, counts[probe][2]), min(most, counts[probe][3])
-                counts[probe] = hits, misses, least, most
+                    min_skips = max(min_skips, counts[probe][2])
+                    max_skips = min(max_skips, counts[probe][3])
+                counts[probe] = hits, misses, min_skips, max_skips
         return counts
 
     def _runs(self) -> dict[str, int]:

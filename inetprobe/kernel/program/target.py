@@ -80,7 +80,7 @@ class Target:
 
 
 def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> frozenset[str]:
-    """Those of ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
+    """The ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
 
     Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
     """
