@@ -1,4 +1,4 @@
-"""The live tests' accounting as a table: ``books.py`` reads what they left in build/books-KERNEL.jsonl."""
+"""The accounting of the live tests' runs as a table, from build/books-KERNEL.jsonl."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _COUNTS = re.compile(
 
 def rows(path: Path) -> list[str]:
     """One Markdown row for each live run of a kernel's tests."""
-    made = []
+    table = []
     for line in path.read_text().splitlines():
         book = json.loads(line)
         match = _COUNTS.match(book["summary"])
         assert match is not None, book["summary"]
         argv = book["argv"]
-        how = argv[argv.index("--mechanism") + 1] if "--mechanism" in argv else "auto"
+        mechanism = argv[argv.index("--mechanism") + 1] if "--mechanism" in argv else "auto"
         case = re.sub(r"\[.*", "", book["case"]).removeprefix("test_")
         kernel = re.match(r"\d+\.\d+", book["kernel"])
         counts = [match["sockets"], match["complete"], match["incomplete"].replace(" incomplete", "")]
         counts += [match["lost"].replace(" lost", ""), match["rest"] or ""]
-        made.append(" | ".join([case.replace("_", " "), kernel[0] if kernel else "?", how, *counts]))
-    return made
+        table.append(" | ".join([case.replace("_", " "), kernel[0] if kernel else "?", mechanism, *counts]))
+    return table
 
 
 def main() -> int:
     """Prints the table of every kernel that has been tested."""
-    found = sorted(BUILD.glob("books-*.jsonl"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
+    books = sorted(BUILD.glob("books-*.jsonl"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
     print("case | kernel | mechanism | sockets | complete | incomplete | lost | beside")
     print("--- | --- | --- | --- | --- | --- | --- | ---")
-    for path in found:
+    for path in books:
         print("\n".join(rows(path)))
-    return 0 if found else 1
+    return 0 if books else 1
 
 
 if __name__ == "__main__":

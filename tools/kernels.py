@@ -1,6 +1,6 @@
 """The live tests on every kernel: ``kernels.py [KERNEL …] [-- PYTEST ARGUMENTS]``.
 
-One boot a kernel, one line each as they end, and a table at the end. What each said stays in build/live-KERNEL.txt.
+One boot per kernel, one line when each ends, and a table at the end. The output of each is in build/live-KERNEL.txt.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def run(kernel: str, arguments: list[str]) -> Outcome:
             stdin=subprocess.DEVNULL,
             check=False,
         ).returncode
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = next((line for line in reversed(said) if " passed" in line or " failed" in line), said[-1] if said else "")
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    results = (line for line in reversed(lines) if " passed" in line or " failed" in line)
+    last = next(results, lines[-1] if lines else "")
     return Outcome(kernel, status, time.monotonic() - started, last)
 
 

@@ -1,6 +1,6 @@
-"""Run the live tests in one VM: ``live.py [--name NAME] [PYTEST ARGUMENTS]``.
+"""Runs the live tests in one VM: ``live.py [--name NAME] [PYTEST ARGUMENTS]``.
 
-The console log stays in build/NAME-console.log when they fail.
+The console log is in build/NAME-console.log if they fail.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 4500.0
 
 
-def say(what: str) -> None:
-    """A line of progress."""
-    print(f"live: {what}", file=sys.stderr, flush=True)
+def say(line: str) -> None:
+    """Prints a line of progress."""
+    print(f"live: {line}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """The tests' own exit status, or 125 when the VM itself failed."""
+    """The tests' exit status, or 125 if the VM itself failed."""
     os.chdir(ROOT)
-    os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest's home is another
+    os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest has another home
     name, arguments = "live", sys.argv[1:]
     if arguments[:1] == ["--name"]:
         name, arguments = arguments[1], arguments[2:]
@@ -35,7 +35,7 @@ def main() -> int:
     argv = [sys.executable, "-m", "pytest", *(arguments or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
-        # A kernel that stumbled cannot be trusted with the tests that follow: it ends the VM, and its console is shown.
+        # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
         status = run_in_vm(argv, kernel=kernel, append=["oops=panic"], timeout_s=TIMEOUT_S, console_log=console_log)
     except InetprobeError as error:
         say(f"{error}")

@@ -1,6 +1,6 @@
-"""The sockets `make trace` shows: each kind of outcome once, in a known order.
+"""The sockets that `make trace` shows: each kind of outcome once, in a fixed order.
 
-Run it under `inetprobe trace -- …` as root: it makes one socket as nobody to show what a missing capability looks like.
+Run it under `inetprobe trace -- …` as root: it creates one socket as nobody, to show a missing capability.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ NOBODY = 65534
 
 
 def create(requests: list[tuple[int, int, int]]) -> None:
-    """Makes and closes one socket a request; a refusal is part of the show."""
-    for family, kind, protocol in requests:
+    """Creates and closes one socket per request; refusals are expected."""
+    for family, type_, protocol in requests:
         try:
-            socket.socket(family, kind, protocol).close()
+            socket.socket(family, type_, protocol).close()
         except OSError as error:
-            print(f"socket({family}, {kind}, {protocol}): {error.strerror}")
+            print(f"socket({family}, {type_}, {protocol}): {error.strerror}")
 
 
 def main() -> None:
-    """Everything as root, then one raw socket without CAP_NET_RAW."""
+    """All sockets as root, then one raw socket without CAP_NET_RAW."""
     create(AS_ROOT)
     os.setgroups([])
     os.setgid(NOBODY)

@@ -1,14 +1,16 @@
-"""What ``trace`` and ``record`` share: the options of a live run, and running one from start to summary."""
+"""What the live commands share: the options of a live run, and the run from its start to its summary."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +22,11 @@ from inetprobe.base.signals import handled
 from inetprobe.cli import complete
 from inetprobe.cli.options import options, probe_options
 from inetprobe.cli.terminal import say
+from inetprobe.kernel.callbacks import CheckStop, Say
 from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host import privileges
-from inetprobe.kernel.source import RING_SIZE, LiveOptions, LiveSource
+from inetprobe.kernel.source import LiveSource
+from inetprobe.kernel.trace_options import RING_SIZE, TraceOptions
 from inetprobe.kernel.traced_command import Command, end_like
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.filter import Filters, parse_duration
@@ -34,13 +38,82 @@ SIDES = ("user", "kernel")
 STACK_SLOW = "10ms"  # as serve's --slow
 # Ahead of ordinary processes.
 _NICE = -10
-Drive = Callable[[LiveSource, Filters, Sequence[Sink], int | None], Accounting]
+OpenSource = Callable[[TraceOptions, "Command | None", Say, CheckStop], LiveSource]
+OpenSinks = Callable[[Run, "OutputFile | None"], list[Sink]]
+Drive = Callable[[LiveSource, Filters, Sequence[Sink], "int | None"], Accounting]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def settle(capabilities: frozenset[int], say: Say) -> None:
+    """Raises this process's priority above what is traced, and drops all but these ``capabilities``."""
+    _raise_priority(say)
+    privileges.drop(capabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveHost:
+    """The machine below a live run. A click context's ``obj`` may give another, without a kernel."""
+
+    open_source: OpenSource = LiveSource.of_kernel
+    settle: Callable[[frozenset[int], Say], None] = settle
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """One live run, as its command line asks for it.
+
+    ``command``: COMMAND and its arguments, empty to trace everything; it runs as ``user``, and with ``silent`` reads
+    and writes nothing of this terminal's. ``output``: the recording to write. ``count``: stop after this many records.
+    """
+
+    options: TraceOptions
+    say: Say
+    command: Sequence[str] = ()
+    user: str | None = None
+    silent: bool = False
+    output: str | None = None
+    count: int | None = None
+    host: LiveHost = field(default_factory=LiveHost)
+
+
 def live_options(function: F) -> F:
-    """The options of every live command; they arrive as keywords of ``run_live``."""
-    return options(
+    """The options of every live command; the command gets them, and the filters, as one ``live``."""
+
+    @functools.wraps(function)  # the options that click has hung on it, too
+    def wrapped(
+        *,
+        filters: Filters,
+        duration: str | None,
+        user: str | None,
+        mechanism: str,
+        maxactive: int | None,
+        ring_size: int,
+        also: tuple[str, ...],
+        sock: bool,
+        verbose: bool,
+        quiet: bool,
+        command: Sequence[str],
+        stack: Sequence[str] = (),
+        stack_slow: str | None = None,
+        **own: Any,
+    ) -> Any:
+        if user is not None and not command:
+            raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
+        trace = TraceOptions(
+            filters=filters,
+            ring_size=ring_size,
+            maxactive=maxactive,
+            mechanism=mechanism,
+            also=also,
+            duration_s=None if duration is None else parse_duration(duration) / 1e9,
+            sock=sock,
+            stack=wanted_stacks(stack, stack_slow),
+            verbose=verbose,
+        )
+        host = click.get_current_context().find_object(LiveHost) or LiveHost()
+        return function(live=LiveRun(trace, say(quiet), command, user, host=host), **own)
+
+    decorated: Any = options(
         click.option("--duration", metavar="TIME", help="Stop after this time, such as 10s."),
         click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never gets EPERM."),
         *probe_options(RING_SIZE),
@@ -48,11 +121,13 @@ def live_options(function: F) -> F:
         click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
         click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
-    )(function)
+    )(wrapped)
+    result: F = decorated
+    return result
 
 
 def stack_options(function: F) -> F:
-    """Those of the commands that show a trace; they arrive as keywords of ``run_live``, too."""
+    """The options of the commands that show stacks; ``live_options`` takes them."""
     return options(
         click.option(
             "--stack",
@@ -70,66 +145,39 @@ def stack_options(function: F) -> F:
 
 
 def wanted_stacks(stack: Sequence[str], slow: str | None) -> StackOptions | None:
-    """What --stack and --stack-slow ask for, None for nothing. Raises UsageError."""
-    words = {word.strip() for given in stack for word in given.split(",")}
-    unknown = words - set(SIDES)
+    """The stacks that --stack and --stack-slow ask for, None for none. Raises UsageError."""
+    sides = {side.strip() for value in stack for side in value.split(",")}
+    unknown = sides - set(SIDES)
     if unknown:
         raise UsageError(f"--stack: unknown {min(unknown)[:40]!r}: give user, kernel, or user,kernel")
-    if not words:
+    if not sides:
         if slow is not None:
             raise UsageError("--stack-slow goes with --stack user or --stack kernel: give one, or both")
         return None
-    return StackOptions("kernel" in words, "user" in words, parse_duration(slow or STACK_SLOW))
+    return StackOptions("kernel" in sides, "user" in sides, parse_duration(slow or STACK_SLOW))
 
 
-def run_live(
-    open_sinks: Callable[[Run, OutputFile | None], list[Sink]],
-    *,
-    output: str | None,
-    filters: Filters,
-    command: Sequence[str],
-    user: str | None,
-    duration: str | None,
-    count: int | None,
-    mechanism: str,
-    maxactive: int | None,
-    ring_size: int,
-    also: tuple[str, ...],
-    sock: bool,
-    verbose: bool,
-    quiet: bool,
-    stack: Sequence[str] = (),
-    stack_slow: str | None = None,
-    drive: Drive = pump,
-    silent: bool = False,
-) -> None:
-    """Traces until told to stop, then prints the summary and exits as COMMAND did, or with 0.
+def run_live(live: LiveRun, open_sinks: OpenSinks, drive: Drive = pump) -> None:
+    """Traces until stopped, then prints the summary and exits as COMMAND did, or with 0.
 
-    ``drive`` takes the source's batches to the sinks; ``silent`` keeps COMMAND from this terminal.
+    ``drive`` takes the source's batches to the sinks.
     """
-    if user is not None and not command:
-        raise UsageError("--user goes with a COMMAND: inetprobe trace --user NAME -- COMMAND")
-    stacks = wanted_stacks(stack, stack_slow)
-    seconds = None if duration is None else parse_duration(duration) / 1e9
-    child = _hold(command, user, silent=silent)
-    tell = say(quiet)
-    live = LiveOptions(filters, ring_size, maxactive, mechanism, also, seconds, sock, stacks, verbose=verbose)
+    child = _hold(live)
     try:
-        with _interruptible() as stop, LiveSource(live, child, tell, stop.check) as source:
-            file = None if output is None else OutputFile.create(Path(output))
+        with _interruptible() as stop, live.host.open_source(live.options, child, live.say, stop.check) as source:
+            file = None if live.output is None else OutputFile.create(Path(live.output))
             sinks = open_sinks(source.run, file)
             importlib.import_module("numpy.ma")  # numpy itself leaves that to the first np.unique()
-            _go_first(tell)
-            # Nothing of ours is loaded after this: root without capabilities cannot enter another user's closed home.
-            privileges.drop(_kept(user, stacks))
+            # No module of ours is loaded after this: root without capabilities cannot enter another user's closed home.
+            live.host.settle(_needed_to_the_end(live), live.say)
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
             source.start()
-            tell("tracing" if child is None else f"tracing {command[0]} and all it starts")
-            accounting = drive(source, filters, sinks, count)
+            live.say("tracing" if child is None else f"tracing {live.command[0]} and all it starts")
+            accounting = drive(source, live.options.filters, sinks, live.count)
         if not source.began:
             sys.exit(EXIT_INTERRUPTED)
-        tell(summary_line(accounting))
+        live.say(summary_line(accounting))
     finally:
         if child is not None:
             child.close()
@@ -140,14 +188,14 @@ def run_live(
 
 
 class _Stop:
-    """SIGINT and SIGTERM: remembered until there is something to stop."""
+    """The handler of SIGINT and SIGTERM: it remembers a signal that comes before there is something to stop."""
 
     def __init__(self) -> None:
         self.early = False
         self.calls: Callable[[int], None] | None = None
 
     def check(self) -> None:
-        """Ends inetprobe if one came before there was anything to stop."""
+        """Exits if a signal came before there was something to stop."""
         if self.early:
             sys.exit(EXIT_INTERRUPTED)
 
@@ -165,15 +213,15 @@ def _interruptible() -> Iterator[_Stop]:
         yield stop
 
 
-def _kept(user: str | None, stacks: StackOptions | None) -> frozenset[int]:
-    """The capabilities that are needed to the end."""
-    signals = frozenset() if user is None else privileges.SIGNALS
-    return signals | (privileges.USER_STACKS if stacks is not None and stacks.user else frozenset())
+def _needed_to_the_end(live: LiveRun) -> frozenset[int]:
+    """The capabilities that are not dropped."""
+    signals = frozenset() if live.user is None else privileges.SIGNALS
+    stack = live.options.stack
+    return signals | (privileges.USER_STACKS if stack is not None and stack.user else frozenset())
 
 
 def _stop(source: LiveSource, child: Command | None, number: int) -> None:
-    """Without a COMMAND that runs: stop. With one: it gets the signal and its end is ours; a second signal stops
-    regardless."""
+    """Stops where no COMMAND runs. Else COMMAND gets the signal and its end is ours; a second signal stops anyway."""
     if child is None or child.held or child.poll() is not None or child.signalled:
         source.stop()
         return
@@ -182,21 +230,22 @@ def _stop(source: LiveSource, child: Command | None, number: int) -> None:
         child.send(number)
 
 
-def _go_first(tell: Callable[[str], None]) -> None:
-    """Ahead of what is traced, which COMMAND's processes do not inherit: a reader that waits for busy threads loses
-    what they do."""
+def _raise_priority(say: Say) -> None:
+    """Puts this process ahead of the traced ones (COMMAND's do not inherit it): a reader that has to wait for busy
+    threads loses their records."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), _NICE))
     except PermissionError:
-        tell("no CAP_SYS_NICE: on a busy machine the reader has to wait, and may lose traces")
+        say("no CAP_SYS_NICE: on a busy machine the reader has to wait, and may lose traces")
 
 
-def _hold(command: Sequence[str], user: str | None, *, silent: bool) -> Command | None:
+def _hold(live: LiveRun) -> Command | None:
+    command = live.command
     if not command:
         return None
-    # Known before seconds are spent on compiling; what only execve() can tell is told when it is let go.
+    # Reported before seconds are spent on compiling; the errors of execve() itself are reported on release.
     if shutil.which(command[0]) is None:
         if Path(command[0]).exists():
             raise CommandError(f"{command[0]}: cannot be run: it is not an executable file", EXIT_CANNOT_RUN)
         raise CommandError(f"{command[0]}: not found: give a program on PATH or its path", EXIT_NOT_FOUND)
-    return Command(command, user, silent=silent)
+    return Command(command, live.user, silent=live.silent)

@@ -19,6 +19,7 @@ from inetprobe.base.text import printable
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES, errno_name, parse
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
+from inetprobe.kernel.host import privileges
 from inetprobe.model.inet_create import Outcome, PredictedCall
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
@@ -127,7 +128,7 @@ def _question(
         step, _, cause = word.partition("=")
         failures[step] = failure(step, cause)
     if cap_net_raw is None:
-        cap_net_raw = _holds(_CAP_NET_RAW) if for_self else True
+        cap_net_raw = _CAP_NET_RAW in privileges.effective() if for_self else True
     if ping_group_allowed is None:
         span = profile.ping_group_range
         ping_group_allowed = for_self and span is not None and any(span[0] <= group <= span[1] for group in _groups())
@@ -160,11 +161,6 @@ def _modules(option: str, words: str | None, profile: Profile) -> tuple[str, ...
 
 def _groups() -> set[int]:
     return {os.getegid(), *os.getgroups()}
-
-
-def _holds(capability: int, status: Path = Path("/proc/self/status")) -> bool:
-    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
-    return effective is not None and bool(int(effective[1], 16) >> capability & 1)
 
 
 def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import click
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.files import OutputFile
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live, stack_options
+from inetprobe.cli.live import LiveRun, live_options, run_live, stack_options
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_recording
 from inetprobe.record.arrow.writer import REDACTIONS
 from inetprobe.record.run import Run
@@ -22,7 +22,7 @@ from inetprobe.trace.pump import Sink
 @click.option("--redact", metavar="WHAT[,…]", default="", help=f"Leave these out: {', '.join(REDACTIONS)}.")
 @stack_options
 @live_options
-def record_command(output: str, redact: str, **live: Any) -> None:
+def record_command(output: str, redact: str, live: LiveRun) -> None:
     """Record the inet sockets that this kernel creates, and print only notes.
 
     \b
@@ -39,4 +39,4 @@ def record_command(output: str, redact: str, **live: Any) -> None:
         assert file is not None  # -o is required
         return [open_recording(file, run, words)]
 
-    run_live(sinks, output=output, count=None, **live)
+    run_live(replace(live, output=output), sinks)

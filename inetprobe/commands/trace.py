@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import click
 
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live, stack_options
+from inetprobe.cli.live import LiveRun, live_options, run_live, stack_options
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_sinks, output_options
 
 
@@ -18,7 +18,7 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 @click.option("--count", type=click.IntRange(1), help="Stop after this many sockets.")
 @stack_options
 @live_options
-def trace_command(form: str, color: str, output: str | None, **live: Any) -> None:
+def trace_command(form: str, color: str, output: str | None, count: int | None, live: LiveRun) -> None:
     """Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.
 
     A socket() that is refused before inet_create (by seccomp, a security module or for bad arguments) leaves no trace.
@@ -28,4 +28,5 @@ def trace_command(form: str, color: str, output: str | None, **live: Any) -> Non
       inetprobe trace --failed --format line
       inetprobe trace --user nobody -- ping -c 1 127.0.0.1
     """
-    run_live(lambda run, file: open_sinks(form, color, file, run), output=output, **live)
+    live = replace(live, output=output, count=count)
+    run_live(live, lambda run, file: open_sinks(form, color, file, run))

@@ -1,31 +1,35 @@
-"""The live source of ``serve``: the kernel's own counts at any moment, and a stream of only what needs an explanation.
+"""The live source of ``serve``: the kernel's own counts at any moment, and a stream of the records to be explained.
 
-Between scrapes nothing runs here: the kernel counts, and wakes the stream's reader where it has something to tell.
+Between scrapes nothing runs here: the kernel counts, and wakes the stream's reader when it sends a record.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from inetprobe.base.errors import UsageError
-from inetprobe.kernel.source import LiveOptions, LiveSource, Say
+from inetprobe.kernel.attached import Attached
+from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
+from inetprobe.kernel.maps.cells import Counting
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import is_glob
+from inetprobe.record.run import Run
 from inetprobe.stats.snapshot import Probe, Snapshot
 
 _SECOND = 1.0
-# How long the probes stay away from a machine that is too busy, the first time and at most.
-_AWAY_S, _LONGEST_AWAY_S = 10.0, 300.0
+# How long the probes stay detached from a machine that is too busy: the first time, and at most.
+_AWAY_S, _MAX_AWAY_S = 10.0, 300.0
 
 
 class Breaker:
-    """When to take the probes away and when to bring them back: ``max_rate`` is in creations a second.
+    """Decides when to detach the probes and when to attach them again; ``max_rate`` is in creations per second.
 
-    Pure: it is told the time and the count. Away, the rate cannot be seen: after a while the probes come back for a
-    second's look, and each look that finds the machine as busy doubles the while.
+    Pure: the caller gives the time and the count. While the probes are detached the rate is unknown: after a pause they
+    are attached for a second to measure it, and each measurement above ``max_rate`` doubles the next pause.
     """
 
     def __init__(self, max_rate: int) -> None:
@@ -36,7 +40,7 @@ class Breaker:
 
     @property
     def away(self) -> bool:
-        """Are the probes to be away?"""
+        """Should the probes be detached?"""
         return self._back_at is not None
 
     def look(self, now_s: float, entries: int) -> None:
@@ -50,21 +54,32 @@ class Breaker:
             return
         if (entries - before[1]) / (now_s - before[0]) > self.max_rate:
             self._back_at = now_s + self._away_s
-            self._away_s = min(2 * self._away_s, _LONGEST_AWAY_S)
+            self._away_s = min(2 * self._away_s, _MAX_AWAY_S)
         else:
             self._away_s = _AWAY_S
 
 
-class CountingSource(LiveSource):
-    """``snapshot`` may be called from another thread than the one that takes ``batches``."""
+class CountingSource:
+    """``snapshot`` may be called from another thread than the one that takes ``batches``; ``stop`` from any."""
 
-    def __init__(
-        self, options: LiveOptions, max_rate: int | None, say: Say, go_on: Callable[[], None] = lambda: None
-    ) -> None:
-        """Compiles, loads and attaches; nothing is counted yet. ``options.counting`` is to be given; ``go_on`` as of
-        LiveSource.
+    def __init__(self, attached: Attached, counting: Counting, say: Say) -> None:
+        """``attached`` was made with these options ``counting``, and is this source's to close."""
+        self.attached = attached
+        self._bounds_ns = counting.bounds_ns
+        self._breaker = None if counting.max_rate is None else Breaker(counting.max_rate)
+        self._say = say
+        self._stopping = False
+        self._probing = True
+        self._active = False
+        self._missed_before: dict[str, int] = {}
+        self._changing = threading.Lock()  # one thread attaches and detaches the probes, another reads their counts
 
-        Raises HostError where this machine cannot be traced, UsageError for a filter that the kernel cannot decide.
+    @classmethod
+    def of_kernel(cls, options: TraceOptions, say: Say, check_stop: CheckStop = never_stop) -> CountingSource:
+        """Compiles, loads and attaches; nothing is counted yet. ``options.counting`` must be given.
+
+        ``check_stop`` is called whenever probes are attached again, too. Raises HostError where this machine cannot be
+        traced, UsageError for a filter that the kernel cannot decide.
         """
         if options.counting is None:
             raise ValueError("a CountingSource needs options.counting")
@@ -73,40 +88,54 @@ class CountingSource(LiveSource):
                 raise UsageError(f"the kernel counts, and decides no patterns: give --{name} without *, ? and [")
         if options.filters.beyond_inet:
             raise UsageError("only inet_create and inet6_create are counted: give --family inet or inet6")
-        self._bounds_ns = options.counting.bounds_ns
-        self._breaker = None if max_rate is None else Breaker(max_rate)
-        self._say = say
-        self._attached = True
-        self._active = False
-        self._missed_before: dict[str, int] = {}
-        self._changing = threading.Lock()  # probes come and go in one thread and are looked at in another
-        super().__init__(options, None, say, go_on)
+        return cls(Attached.to_kernel(options, say, check_stop), options.counting, say)
+
+    def __enter__(self) -> CountingSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def run(self) -> Run:
+        """What is true of the whole run; its ``cgroups`` grow with the batches."""
+        return self.attached.run
 
     def start(self) -> None:
         """From now on creations are counted."""
-        super().start()
+        self.attached.program.activate()
         self._active = True
 
+    def stop(self) -> None:
+        """Asks ``batches`` to end soon."""
+        self._stopping = True
+        self.attached.program.ring.wake()
+
     def batches(self) -> Iterator[Batch]:
-        """The stream; see LiveSource. Without a limit of the rate it blocks until the kernel or ``stop`` wakes it."""
-        program = self._program
+        """The stream. Without ``max_rate`` it blocks until the kernel or ``stop`` wakes it, else for a second."""
+        attached, breaker = self.attached, self._breaker
         while not self._stopping:
-            yield self._next(_SECOND if self._breaker else None)
-            if self._breaker is not None:
-                self._breaker.look(time.monotonic(), program.counters.read("entries"))
-                self._obey(self._breaker)
+            yield attached.next(_SECOND if breaker else None)
+            if breaker is not None:
+                breaker.look(time.monotonic(), attached.program.counters.read("entries"))
+                self._obey(breaker)
         self._deactivate()
-        yield from self._let_them_end()
+        yield from attached.let_traces_end()
         self._detach()
-        yield from self._rest()
+        yield from attached.rest()
+
+    def close(self) -> None:
+        """Detaches the probes and frees everything; to be called once, after ``batches`` has ended."""
+        self.attached.close()
 
     def snapshot(self) -> Snapshot:
         """Every count now, without a system call into BPF's maps."""
-        assert self._program.cells is not None  # with options.counting it is there
-        read, mechanisms = self._program.counters.read, self._program.mechanisms
+        program = self.attached.program
+        assert program.cells is not None  # the program was built with options.counting
+        read, mechanisms = program.counters.read, program.mechanisms
         with self._changing:
-            attached, missed = self._attached, dict(self._missed())
-        runs, tables = self._program.runs(), self._program.cells.read()
+            attached, missed = self._probing, dict(self._missed())
+        runs, tables = program.runs(), program.cells.read()
         return Snapshot(
             bounds_ns=self._bounds_ns,
             entries=read("entries"),
@@ -118,7 +147,7 @@ class CountingSource(LiveSource):
                 **{reason: read(reason) for reason in ("return_missed", "entry_missed", "truncated")},
             },
             filtered=read("filtered"),
-            in_flight=self._in_flight(),
+            in_flight=self.attached.in_flight(),
             call_durations=tables.call_durations,
             creation_durations=tables.creation_durations,
             module_requests=tables.module_requests,
@@ -127,19 +156,19 @@ class CountingSource(LiveSource):
                 (function, side): Probe(mechanisms[function], attached, hits, missed.pop(f"{function}:{side}", 0))
                 for (function, side), hits in runs.items()
             }
-            # Tracepoints: a thread's end that is not seen leaves its creation in flight.
+            # Tracepoints: a thread whose end is missed leaves its creation in flight.
             | {
                 (event.partition(":")[0], "entry"): Probe("tracepoint", attached, None, n)
                 for event, n in missed.items()
             },
-            programs=self._program.costs(),
+            programs=program.costs(),
             maps=tables.fill,
             up=self._active,
         )
 
     def accounting(self) -> Accounting:
-        """Where every entry went, as the kernel counted it: the stream has only a part of them."""
-        accounting, now = super().accounting(), self.snapshot()
+        """Where every entry went, as the kernel counted it: the stream has only some of the records."""
+        accounting, now = self.attached.accounting({}), self.snapshot()
         inner = ("return_missed", "entry_missed", "truncated")
         accounting.incomplete = {reason: now.incomplete[reason] for reason in inner if now.incomplete[reason]}
         accounting.complete = sum(now.outcomes.values()) - sum(accounting.incomplete.values())
@@ -150,34 +179,36 @@ class CountingSource(LiveSource):
         if breaker.away:
             if self._active:
                 self._deactivate()
-                self._say(f"more than {breaker.max_rate} sockets a second: nothing is counted until it calms down")
-            # Threads asleep in request_module may take their time; no trace begins meanwhile.
-            if self._attached and not self._in_flight():
+                self._say(f"more than {breaker.max_rate} sockets per second: nothing is counted until the rate drops")
+            # Threads may sleep in request_module for long; no trace begins meanwhile.
+            if self._probing and not self.attached.in_flight():
                 self._detach()
         elif not self._active:
             with self._changing:
-                if not self._attached:
-                    self._program.attach()
-                    self._attached = True
+                if not self._probing:
+                    self.attached.program.attach()
+                    self._probing = True
             self.start()
 
     def _deactivate(self) -> None:
-        self._program.deactivate()
+        self.attached.program.deactivate()
         self._active = False
 
     def _detach(self) -> None:
         with self._changing:
             self._missed_before = self._missed()
-            self._attached = False
-            self._program.detach()
+            self._probing = False
+            self.attached.program.detach()
 
     def _missed(self) -> dict[str, int]:
-        """What each probe is known not to have seen, since the start. The kernel forgets a kprobe that is taken away,
-        and never what it counts of a program."""
-        if not self._attached:
+        """The calls that each probe is known to have missed since the start, by probe.
+
+        The kernel forgets a kprobe's count when it is detached, and keeps that of a program.
+        """
+        if not self._probing:
             return self._missed_before
-        now = {probe: count.misses + count.skipped for probe, count in self._program.probe_counts().items()}
+        now = {probe: count.misses + count.skipped for probe, count in self.attached.program.probe_counts().items()}
         for probe, before in self._missed_before.items():
-            if self._program.mechanisms.get(probe.partition(":")[0]) == "kprobe":
+            if self.attached.program.mechanisms.get(probe.partition(":")[0]) == "kprobe":
                 now[probe] = now.get(probe, 0) + before
         return now

@@ -1,7 +1,7 @@
-"""Can this machine be traced? One check a question, each with what was found and what would mend it.
+"""Can this machine be traced? One check per question, each with its finding and its fix.
 
-Files are read below a root path, so that tests give recorded trees; the two questions only the kernel itself can
-answer (will bpf() load a program, can bcc be imported) are asked of it.
+Files are read below a root path, so that tests can give recorded trees; two checks ask this machine itself: does bpf()
+load a program, and can bcc be imported?
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inetprobe.kernel.host import privileges, syscall
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import OPTIONAL, Symbols
 from inetprobe.kernel.program.compiler import BccError, import_bcc
-from inetprobe.kernel.program.program_options import MACHINES
+from inetprobe.kernel.program.target import MACHINES
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -30,7 +30,7 @@ _TRACE = "inetprobe trace -- python3 -c 'import socket; socket.socket()'"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question's answer. ``fix`` is empty where there is nothing to mend."""
+    """One question's answer. ``fix`` is empty where nothing is wrong."""
 
     name: str
     status: Status
@@ -39,19 +39,19 @@ class Check:
 
 
 def examine(root: Path = Path("/")) -> list[Check]:
-    """Every check, in the order in which a failure explains the ones after it."""
+    """Every check, in an order in which a failure explains later ones."""
     return list(_examine(root))
 
 
 def traceable(checks: list[Check]) -> bool:
-    """Can the main job be done? Warnings do not stop it."""
+    """Can inetprobe trace? Warnings do not prevent it."""
     return all(check.status != "failed" for check in checks)
 
 
 def next_command(checks: list[Check]) -> str:
     """The one command to run next: a trace here, the question as root, or the trace in a VM."""
     if any(check.name == "privileges" and check.status == "failed" for check in checks):
-        return "sudo inetprobe doctor"  # what else is wrong may only have been out of sight
+        return "sudo inetprobe doctor"  # other failures may be due to missing rights
     return _TRACE if traceable(checks) else f"inetprobe vm -- {_TRACE.removeprefix('inetprobe ')}"
 
 
@@ -68,10 +68,10 @@ def _examine(root: Path) -> Iterator[Check]:
 
 
 def _machine() -> Check:
-    found = platform.machine()
-    if found in MACHINES:
-        return Check("machine", "ok", f"Linux {platform.release()} on {found}")
-    return Check("machine", "failed", f"this is {found}", "use an x86_64 machine: inetprobe knows its registers only")
+    machine = platform.machine()
+    if machine in MACHINES:
+        return Check("machine", "ok", f"Linux {platform.release()} on {machine}")
+    return Check("machine", "failed", f"this is {machine}", "use an x86_64 machine: inetprobe knows its registers only")
 
 
 def _privileges(root: Path) -> Check:
@@ -125,9 +125,9 @@ def _kprobes(root: Path) -> Check:
 
 
 def _tracefs(root: Path) -> Check:
-    found = _find_tracefs(root)
-    if found is not None:
-        return Check("tracefs", "ok", f"tracefs with kprobe_events at /{found.relative_to(root)}")
+    tracefs = _find_tracefs(root)
+    if tracefs is not None:
+        return Check("tracefs", "ok", f"tracefs with kprobe_events at /{tracefs.relative_to(root)}")
     for folder in _TRACEFS:
         if (root / folder).is_dir() and not os.access(root / folder, os.X_OK):
             return Check("tracefs", "failed", f"tracefs at /{folder} is closed to this user", _AS_ROOT)
@@ -136,10 +136,10 @@ def _tracefs(root: Path) -> Check:
 
 def _btf(root: Path) -> Check:
     try:
-        found = offsets(Btf.of_kernel(root / "sys/kernel/btf/vmlinux"))
+        constants = offsets(Btf.of_kernel(root / "sys/kernel/btf/vmlinux"))
     except HostError as error:
         return Check("btf", "failed", str(error), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
-    return Check("btf", "ok", f"the kernel's BTF gives all {len(found)} structure offsets")
+    return Check("btf", "ok", f"the kernel's BTF gives all {len(constants)} structure offsets")
 
 
 def _symbols(root: Path) -> Iterator[Check]:

@@ -1,6 +1,6 @@
-"""COMMAND: started, held at the door until the probes are in place, then let go.
+"""COMMAND: forked, held until the probes are attached, then released.
 
-The child is forked before anything heavy is imported and waits on a pipe; so nothing it does is missed, and its pid is
+The child is forked before anything heavy is imported and waits on a pipe; so all its sockets are seen, and its pid is
 known before its first instruction.
 """
 
@@ -27,11 +27,13 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 class Command:
-    """One child process. Not thread-safe but for ``poll`` and ``send``."""
+    """One child process. Only ``poll`` and ``send`` are thread-safe."""
 
     def __init__(self, argv: Sequence[str], user: str | None = None, *, silent: bool = False) -> None:
-        """Forks and holds the child; ``silent`` lets it read and write nothing of this terminal's. Raises UsageError
-        for an unknown user."""
+        """Forks and holds the child; with ``silent`` its standard streams are /dev/null.
+
+        Raises UsageError for an unknown user.
+        """
         self._argv = list(argv)
         account = find_user(user) if user is not None else None
         self._status: int | None = None
@@ -48,7 +50,7 @@ class Command:
 
     @property
     def held(self) -> bool:
-        """Is it still at the door?"""
+        """Does the child still wait to execute COMMAND?"""
         return self._gate >= 0
 
     def release(self) -> None:
@@ -58,18 +60,18 @@ class Command:
         self._gate = -1
         with os.fdopen(self._failure, "rb") as failure:
             self._failure = -1
-            said = failure.read()
-        if said:
+            error_number = failure.read()
+        if error_number:
             self.wait()
-            raise _cannot_run(self._argv[0], int(said))
+            raise _cannot_run(self._argv[0], int(error_number))
 
     def poll(self) -> int | None:
-        """The wait status once the child has ended, else None; never blocks. Any thread, or a signal handler, may."""
+        """The wait status once the child has ended, else None; never blocks. For any thread or signal handler."""
         if self._status is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:
-                return self._status  # who asked at the same time has it, and is about to write it down
+                return self._status  # another thread has reaped the child and is about to store its status
             if pid:
                 self._status = status
         return self._status
@@ -87,7 +89,7 @@ class Command:
                 os.kill(self.pid, number)
 
     def close(self) -> None:
-        """A child still at the door goes home; one that runs is left alone."""
+        """Ends a child that is still held; COMMAND, if it runs, is left alone."""
         for fd in (self._gate, self._failure):
             if fd >= 0:
                 os.close(fd)
@@ -110,15 +112,15 @@ def end_like(status: int) -> int:
 
 
 def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failure: int, *, silent: bool) -> NoReturn:
-    """Runs in the child: nothing here may return or raise."""
+    """Runs in the child; it must not return or raise."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # at the door, Ctrl-C is inetprobe's alone
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # while COMMAND is held, Ctrl-C is inetprobe's alone
         if not os.read(gate, 1):
             os._exit(EXIT_FAILED)  # inetprobe gave up before it was ready
         if silent:
-            nothing = os.open(os.devnull, os.O_RDWR)
+            null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
-                os.dup2(nothing, number)
+                os.dup2(null, number)
         environment = dict(os.environ)
         if account is not None:
             _become(account)

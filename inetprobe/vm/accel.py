@@ -1,8 +1,8 @@
 """KVM where it really boots this kernel, software emulation where not.
 
 ``/dev/kvm`` existing says little: on some machines (nested virtualisation above all) it opens, and a stock kernel then
-hangs in its first instructions. So the first boot of a kernel is tried with KVM, a silent console ends it, and what
-came of it is remembered for that kernel on this host kernel.
+hangs in its first instructions. So the first boot of a kernel is tried with KVM, a silent console ends it, and the
+result is remembered for that kernel on this host kernel.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from inetprobe.base.errors import UsageError
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SILENCE_S = 8.0
-"""A kernel that boots on KVM is up in three to ten seconds, and never this long without a word on its console."""
-CHOICES = ("auto", "kvm", "tcg", "icount")
+"""A kernel that boots on KVM is up in three to ten seconds, and its console is never silent for this long."""
+CHOICES = ("auto", "kvm", "tcg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,14 @@ class Attempt:
     kvm: bool
     why: str
     boot_timeout_s: float
-    counted: bool = False
-    """Emulate so that a nanosecond of the guest's clocks is one instruction: slow, and repeatable."""
     trial: bool = False
-    """Nobody knows yet whether it works: if it does not, the next attempt follows."""
+    """A first try: if the boot fails, the next attempt follows."""
     may_hang: bool = False
-    """It works, but now and then it hangs: if it does, the next attempt follows."""
+    """It works, but hangs now and then: if it does, the next attempt follows."""
 
     @property
     def silence_s(self) -> float | None:
-        """How long the console may be silent before the boot counts as hung; None: only the whole boot has a limit."""
+        """How long the console may be silent before the boot counts as hung, in seconds; None: any time."""
         return KVM_SILENCE_S if self.trial else None
 
     @property
@@ -48,30 +46,30 @@ class Attempt:
 
 
 class KvmHistory:
-    """Whether KVM booted a kernel on this host, kept in the cache folder."""
+    """Whether KVM booted a kernel on this host, cached in a file."""
 
     def __init__(self, cache: Path, kernel: Path, host_release: str | None = None) -> None:
         identity = f"{kernel.resolve()} {kernel.stat().st_size} {host_release or platform.release()} {platform.node()}"
         self._file = cache / "kvm" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
     def recall(self) -> bool | None:
-        """True it boots, False it does not, None unknown."""
+        """True: it boots. False: it does not. None: unknown."""
         try:
-            known = json.loads(self._file.read_text())
+            content = json.loads(self._file.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return known["boots"] if isinstance(known, dict) and isinstance(known.get("boots"), bool) else None
+        return content["boots"] if isinstance(content, dict) and isinstance(content.get("boots"), bool) else None
 
     def remember(self, boots: bool) -> None:
-        """Keep it for the next time; a half-written file cannot be left behind."""
+        """Stores the result; no half-written file is left behind."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({"boots": boots}) + "\n")
-        new.replace(self._file)
+        temporary = self._file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"boots": boots}) + "\n")
+        temporary.replace(self._file)
 
 
 def obstacle(device: Path = KVM_DEVICE) -> str | None:
-    """Why KVM cannot even be tried; None if it can."""
+    """Why KVM cannot be tried; None if it can."""
     if not device.exists():
         return f"this machine has no {device}"
     if not os.access(device, os.R_OK | os.W_OK):
@@ -80,13 +78,11 @@ def obstacle(device: Path = KVM_DEVICE) -> str | None:
 
 
 def plan(accel: str, known: bool | None, obstacle: str | None, boot_timeout_s: float) -> list[Attempt]:
-    """The attempts to make, in order."""
+    """The attempts to make, in order. Raises UsageError for an unknown ``accel``."""
     if accel not in CHOICES:
         raise UsageError(f"unknown accelerator '{accel}': use one of {', '.join(CHOICES)}")
     if accel == "tcg":
         return _emulations("as asked", boot_timeout_s)
-    if accel == "icount":
-        return [Attempt(False, "counting instructions", 3 * boot_timeout_s, counted=True)]
     if accel == "kvm":
         return [Attempt(True, "as asked", boot_timeout_s)]
     if obstacle is not None:
@@ -100,6 +96,6 @@ def plan(accel: str, known: bool | None, obstacle: str | None, boot_timeout_s: f
 
 
 def _emulations(why: str, boot_timeout_s: float) -> list[Attempt]:
-    # Seen with QEMU 10.0 and four CPUs on two: one of them slept on although its timer was due, and RCU waited for it.
+    # Seen with QEMU 10.0 and four virtual CPUs on two: one slept although its timer was due, and RCU waited for it.
     again = "the first boot hung, as an emulated one may: once more"
     return [Attempt(False, why, boot_timeout_s, may_hang=True), Attempt(False, again, boot_timeout_s)]

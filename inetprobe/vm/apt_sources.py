@@ -1,4 +1,4 @@
-"""The system's apt sources, read for one thing: which mirror of Debian this machine uses, and who signs it."""
+"""The system's apt sources: the mirror of Debian that this machine uses, and its signing key."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def read(root: Path = Path("/")) -> list[AptSource]:
     """Every enabled binary source of the system, in apt's own order."""
     etc = root / "etc/apt"
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found: list[AptSource] = []
+    sources: list[AptSource] = []
     for file in files:
         if file.is_file() and file.suffix in (".list", ".sources"):
             parse = parse_deb822 if file.suffix == ".sources" else parse_one_line
-            found.extend(parse(file.read_text(encoding="utf-8", errors="replace")))
-    return found
+            sources.extend(parse(file.read_text(encoding="utf-8", errors="replace")))
+    return sources
 
 
 def parse_one_line(text: str) -> Iterator[AptSource]:
@@ -44,7 +44,7 @@ def parse_one_line(text: str) -> Iterator[AptSource]:
 
 
 def parse_deb822(text: str) -> Iterator[AptSource]:
-    """Stanzas of ``Key: value`` with continuation lines; comments may stand anywhere."""
+    """Stanzas of ``Key: value`` with continuation lines; comments may be anywhere."""
     uncommented = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", uncommented):
         fields = _fields(stanza)
@@ -70,7 +70,7 @@ def _fields(stanza: str) -> dict[str, str]:
 
 
 def debian_mirror(sources: list[AptSource], codename: str | None) -> AptSource | None:
-    """The source of Debian's main archive: the one that has this system's own suite, else one that looks like it."""
+    """The source of Debian's main archive: the one with this system's suite, else one whose URI ends in /debian."""
     main = [source for source in sources if "main" in source.components]
     for source in main:
         if codename is not None and codename in source.suites:

@@ -1,7 +1,7 @@
 """Debian's packages, fetched into a cache and unpacked there, never installed.
 
-They come through the mirror this system already uses, with apt's own verification of their signatures, but with a
-private apt configuration: its lists, its cache and its idea of what is installed are folders of ours.
+They come from the mirror that this system already uses, with apt's own verification of their signatures, but with a
+private apt configuration: lists, cache and status are in folders of ours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 
 
 def codename(root: Path = Path("/")) -> str | None:
-    """This system's suite of Debian (or of another distribution), as its os-release has it."""
+    """This system's suite of Debian (or of another distribution), from its os-release."""
     release = root / "etc/os-release"
     if not release.is_file():
         return None
@@ -36,53 +36,54 @@ def codename(root: Path = Path("/")) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class PackageSet:
-    """Something out of Debian's packages: ``find`` names its file in the unpacked folder, or None where it is not."""
+    """Packages to unpack. ``title`` is for messages; ``find`` returns the wanted file in the unpacked folder, or None;
+    ``finish`` runs before the folder is put in place."""
 
-    what: str
+    title: str
     suite: str
-    packages: Callable[[Apt], Sequence[str]]
+    names: Callable[[Apt], Sequence[str]]
     find: Callable[[Path], Path | None]
     finish: Callable[[Path], None] = lambda folder: None
 
 
-def ensure(wanted: PackageSet, target: Path, progress: Progress) -> Path:
-    """The wanted file under ``target``, fetched first if it is not there; ``target`` is put into place in one step.
+def ensure(packages: PackageSet, target: Path, progress: Progress) -> Path:
+    """The wanted file under ``target``, fetched first if it is missing; ``target`` is put in place in one step.
 
-    Blocks while it downloads or while another process does. Raises VmError, with apt's own last words, when it cannot
+    Blocks while it downloads or while another process does. Raises VmError, with the last lines of apt, when it cannot
     be fetched.
     """
-    if (found := wanted.find(target)) is not None:
-        return found
+    if (file := packages.find(target)) is not None:
+        return file
     if platform.machine() != "x86_64":
-        raise VmError(f"{wanted.what} is fetched for x86_64 only, not {platform.machine()}: use an x86_64 machine")
+        raise VmError(f"{packages.title} is fetched for x86_64 only, not {platform.machine()}: use an x86_64 machine")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.parent / ".lock", progress):
-        if wanted.find(target) is None:
+        if packages.find(target) is None:
             with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-                _fetch(wanted, Path(work), target, progress)
-    found = wanted.find(target)
-    if found is None:
-        raise VmError(f"the packages of {wanted.what} do not hold it: delete the cache and try again")
-    return found
+                _fetch(packages, Path(work), target, progress)
+    file = packages.find(target)
+    if file is None:
+        raise VmError(f"the packages of {packages.title} do not contain it: delete the cache and try again")
+    return file
 
 
-def _fetch(wanted: PackageSet, work: Path, target: Path, progress: Progress) -> None:
-    """Download and unpack in ``work``, then put the finished folder into place."""
+def _fetch(packages: PackageSet, work: Path, target: Path, progress: Progress) -> None:
+    """Downloads and unpacks in ``work``, then puts the finished folder in place."""
     mirror = apt_sources.debian_mirror(apt_sources.read(), codename())
     if mirror is None:
         raise VmError(
-            f"no mirror of Debian in this system's apt sources to fetch {wanted.what} from: "
+            f"this system's apt sources have no mirror of Debian to fetch {packages.title} from: "
             "add one to /etc/apt/sources.list.d"
         )
-    progress(f"fetching {wanted.what} ({wanted.suite}) into {target}")
-    apt = _verified(mirror, wanted.suite, work, progress)
-    packages = wanted.packages(apt)
-    progress(f"downloading {', '.join(packages)}")
+    progress(f"fetching {packages.title} ({packages.suite}) into {target}")
+    apt = _verified(mirror, packages.suite, work, progress)
+    names = packages.names(apt)
+    progress(f"downloading {', '.join(names)}")
     unpacked = work / "unpacked"
     unpacked.mkdir()
-    for archive in apt.download(packages):
+    for archive in apt.download(names):
         run(["dpkg", "-x", str(archive), str(unpacked)])
-    wanted.finish(unpacked)
+    packages.finish(unpacked)
     if target.exists():
         target.rename(work / "replaced")
     unpacked.rename(target)
@@ -90,7 +91,7 @@ def _fetch(wanted: PackageSet, work: Path, target: Path, progress: Progress) -> 
 
 @contextmanager
 def _locked(file: Path, progress: Progress) -> Iterator[None]:
-    """One fetch at a time in a cache; the lock goes with the process that holds it."""
+    """One fetch at a time per cache; the lock ends with the process that holds it."""
     with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,11 +117,11 @@ def _verified(mirror: AptSource, suite: str, work: Path, progress: Progress) -> 
 
 
 class UnknownKeyError(VmError):
-    """A suite is signed with a key that the keyring does not have."""
+    """A suite is signed with a key that the keyring lacks."""
 
 
 class Apt:
-    """apt with a configuration of its own: one suite of one mirror, nothing installed, the system left as it is."""
+    """apt with a private configuration: one suite of one mirror, no installed packages; the system is not changed."""
 
     def __init__(self, mirror: AptSource, suite: str, signed_by: str, folder: Path) -> None:
         for part in ("lists/partial", "cache/archives/partial", "debs"):
@@ -151,11 +152,11 @@ class Apt:
         return settings
 
     def update(self) -> None:
-        """Fetch and verify the suite's list of packages."""
+        """Fetches and verifies the suite's list of packages."""
         run(["apt-get", *self._options, "--error-on=any", "update"])
 
     def show(self, package: str) -> str:
-        """What ``apt-cache show`` prints of the package's newest version."""
+        """The output of ``apt-cache show`` for the package's newest version."""
         return run(["apt-cache", *self._options, "--no-all-versions", "show", package])
 
     def download(self, packages: Sequence[str]) -> list[Path]:
@@ -166,26 +167,26 @@ class Apt:
 
 
 def sources_text(uri: str, suite: str, signed_by: str) -> str:
-    """A deb822 stanza that reads the package list of one suite and nothing else."""
+    """A deb822 stanza for the package list of one suite only."""
     fields = {"Types": "deb", "URIs": uri, "Suites": suite, "Components": "main", "Targets": "Packages"}
     return "".join(f"{key}: {value}\n" for key, value in (fields | {"Signed-By": signed_by}).items())
 
 
 def run(command: list[str], cwd: Path | None = None) -> str:
-    """Run to its end; its stdout. Raises VmError with the tool's own last words."""
+    """Runs a tool to its end; its stdout. Raises VmError with the tool's last lines."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if shutil.which(command[0], path=path) is None:
         raise VmError(
-            f"Debian's packages are fetched with {command[0]}, which is not here: use a Debian, or give --kernel a file"
+            f"Debian's packages are fetched with {command[0]}, which is missing: use Debian, or give --kernel a file"
         )
     environment = os.environ | {"LC_ALL": "C", "PATH": path}
     done = subprocess.run(
         command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()[-5:]
-        kind = UnknownKeyError if "NO_PUBKEY" in done.stderr else VmError
-        raise kind(
-            f"{Path(command[0]).name} failed while fetching packages: {' '.join(words) or done.returncode}: try again"
+        lines = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        error = UnknownKeyError if "NO_PUBKEY" in done.stderr else VmError
+        raise error(
+            f"{Path(command[0]).name} failed while fetching packages: {' '.join(lines) or done.returncode}: try again"
         )
     return done.stdout

@@ -1,10 +1,10 @@
-"""The QEMU for software emulation: a newer one than the system's where the system's is known to be unsound.
+"""The QEMU for software emulation: newer than the system's where that is known to be unsound.
 
 QEMU 7.2 with a thread for each CPU can keep a translation of code that another CPU is replacing at that moment. Linux
 sets a kprobe by replacing code while all CPUs run, so a VM's kernel may meet a breakpoint that is no longer there, and
 oops: seen with Debian's 6.1 after a few attachments under load, and never with QEMU 10.0. A kprobe is then dead on that
-CPU until the next boot. That 8.2 is the first sound one is taken from QEMU's history ("accel/tcg: Always lock pages
-before translation"); it was not tried.
+CPU until the next boot. 8.2 is the first sound version according to QEMU's history ("accel/tcg: Always lock pages
+before translation"); it was not tested.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIRMWARE = ("usr/share/qemu", "usr/share/seabios")
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A QEMU program, and where its firmware is if not where the system has it."""
+    """A QEMU program, and the folders of its firmware where they are not the system's."""
 
     program: Path
     firmware: tuple[Path, ...] = ()
@@ -39,21 +39,21 @@ def resolve(progress: Progress) -> Emulator | None:
     """The QEMU to emulate with; None for the system's own.
 
     Where the system's is unsound, Debian's backport for the same release is fetched into the cache (13 MB, once) and
-    uses the libraries that the system's QEMU came with. Where there is none, one line says so.
+    uses the libraries that the system's QEMU came with. Where there is no backport, one line says so.
     """
-    found = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/bin")
-    own = version(Path(found)) if found else None
+    installed = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    own = version(Path(installed)) if installed else None
     if own is None or own >= SOUND:
         return None
     folder = cache_folder() / "qemu"
-    wanted = debian.PackageSet("QEMU", f"{debian.codename()}-backports", lambda apt: _PACKAGES, _program)
+    packages = debian.PackageSet("QEMU", f"{debian.codename()}-backports", lambda apt: _PACKAGES, _program)
     try:
-        program = debian.ensure(wanted, folder, progress)
+        program = debian.ensure(packages, folder, progress)
         if version(program) is None:
             raise VmError(f"{program} does not run here")
     except VmError as error:
         name = ".".join(map(str, own))
-        progress(f"QEMU {name} emulates, under which a kernel may crash when probes come and go ({error})")
+        progress(f"emulating with QEMU {name}, under which a kernel may crash when probes are attached ({error})")
         return None
     return Emulator(program, tuple(folder / part for part in _FIRMWARE))
 

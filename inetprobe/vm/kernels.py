@@ -12,7 +12,7 @@ from inetprobe.vm import debian
 from inetprobe.vm.debian import Apt, Progress
 
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
-"""The kernels that can be named, and the suite of Debian each one is from."""
+"""The kernels that can be named, with their suites of Debian."""
 DEFAULT = "6.1"
 META_PACKAGE = "linux-image-amd64"
 KERNEL_PART = re.compile(r"linux-(image|binary|modules|base)-\d\S*")
@@ -20,13 +20,13 @@ KERNEL_PART = re.compile(r"linux-(image|binary|modules|base)-\d\S*")
 
 
 def default_name(root: Path = Path("/")) -> str:
-    """The kernel of this system's own Debian suite, or the default one where it has none."""
+    """The kernel of this system's Debian suite, or DEFAULT on other systems."""
     codename = debian.codename(root)
     return next((name for name, suite in SUITES.items() if suite == codename), DEFAULT)
 
 
 def resolve(kernel: str | None, progress: Progress) -> Path:
-    """What ``--kernel`` means: a name of ``SUITES``, a vmlinuz, or None for the default."""
+    """The vmlinuz for ``--kernel``: a name of ``SUITES``, a path, or None for the default. Raises UsageError."""
     name = default_name() if kernel is None else kernel
     if name in SUITES:
         return ensure_kernel(name, progress)
@@ -44,9 +44,9 @@ def ensure_kernel(name: str, progress: Progress) -> Path:
     """
     if name not in SUITES:
         raise UsageError(f"unknown kernel '{name}': use one of {', '.join(SUITES)}")
-    wanted = debian.PackageSet(f"Debian's kernel {name}", SUITES[name], _packages, find_vmlinuz, _index)
+    packages = debian.PackageSet(f"Debian's kernel {name}", SUITES[name], _packages, find_vmlinuz, _index)
     try:
-        return debian.ensure(wanted, cache_folder() / "kernels" / name, progress)
+        return debian.ensure(packages, cache_folder() / "kernels" / name, progress)
     except VmError as error:
         raise VmError(f"{error}; --kernel also takes the path of a vmlinuz") from error
 
@@ -54,13 +54,13 @@ def ensure_kernel(name: str, progress: Progress) -> Path:
 def find_vmlinuz(folder: Path) -> Path | None:
     """The kernel image in an unpacked package: under boot/, or (from 7.2) beside its modules."""
     for pattern in ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"):
-        for found in sorted(folder.glob(pattern)):
-            return found
+        for image in sorted(folder.glob(pattern)):
+            return image
     return None
 
 
 def _index(folder: Path) -> None:
-    """Index the modules as virtme-ng and modprobe expect them."""
+    """Indexes the modules as virtme-ng and modprobe expect them."""
     if not (folder / "lib").exists():
         (folder / "lib").symlink_to("usr/lib")
     for modules in (folder / "lib/modules").iterdir():
@@ -69,19 +69,19 @@ def _index(folder: Path) -> None:
 
 def _packages(apt: Apt) -> Sequence[str]:
     """The packages that together are the suite's kernel."""
-    wanted, found = [META_PACKAGE], []
-    while wanted:
-        for part in kernel_parts(apt.show(wanted.pop())):
-            if part not in found:
-                found.append(part)
-                wanted.append(part)
-    if not found:
+    unread, parts = [META_PACKAGE], []
+    while unread:
+        for part in kernel_parts(apt.show(unread.pop())):
+            if part not in parts:
+                parts.append(part)
+                unread.append(part)
+    if not parts:
         raise VmError(f"{META_PACKAGE} names no kernel package")
-    return sorted(found)
+    return sorted(parts)
 
 
-def kernel_parts(shown: str) -> list[str]:
+def kernel_parts(description: str) -> list[str]:
     """The kernel's own packages among the dependencies that ``apt-cache show`` printed."""
-    depends = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
+    depends = re.search(r"^Depends: (.*)$", description, re.MULTILINE)
     names = re.findall(r"(?:^|[,|])\s*([^\s,|]+)", depends[1] if depends else "")
     return [name for name in names if KERNEL_PART.fullmatch(name)]

@@ -1,7 +1,7 @@
-"""What is started on the host for one VM: virtme-ng's ``virtme-run``, and the ports it hands to qemu.
+"""The command line of one VM: virtme-ng's ``virtme-run``, with the ports that it passes to qemu.
 
-``vng`` itself builds a shell line out of its arguments, which a folder with a space in its name breaks; ``virtme-run``
-is what it calls, with an argument list.
+``vng`` itself builds a shell line from its arguments, which breaks with a space in a folder's name; ``virtme-run``,
+which it calls, takes an argument list.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from inetprobe.vm.emulator import Emulator
 from inetprobe.vm.guest import protocol
 
 MONITOR = "monitor"
-"""Beside the guest's ports: qemu's own command line."""
+"""The name of qemu's monitor among the ports."""
 
 OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp")
-"""Folders of the read-only root that programs expect to write to: what they write is gone with the VM."""
+"""Folders of the read-only root that programs expect to write to: their writes are lost with the VM."""
 
 PASSED_ON = ("NO_COLOR", "TERM", "COLUMNS", "LINES", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "CI")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,36 +31,36 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class VirtualMachine:
-    """The VM that shall be booted."""
+    """The VM to boot."""
 
     kernel: Path
     cpus: int = 2
     memory: str = "3G"
     kvm: bool = False
-    counted: bool = False
-    """Is a nanosecond of the guest's clocks one instruction?"""
     append: tuple[str, ...] = ()
     emulator: Emulator | None = None
-    """What emulates where not the system's own QEMU does."""
+    """The QEMU that emulates, where it is not the system's own."""
+    qemu: tuple[str, ...] = ()
+    """Further options of QEMU's. A machine that has some is emulated as QEMU's own default is, with no shortcuts."""
 
 
 def find_virtme_run() -> Path:
-    """``virtme-run`` beside this interpreter (the venv's), else on PATH."""
+    """``virtme-run`` beside this interpreter (the venv's), else on PATH. Raises VmError if it is missing."""
     beside = Path(sys.executable).parent / "virtme-run"
-    found = beside if os.access(beside, os.X_OK) else shutil.which("virtme-run")
-    if found is None:
+    program = beside if os.access(beside, os.X_OK) else shutil.which("virtme-run")
+    if program is None:
         raise VmError("virtme-ng is not installed: run 'make setup', or 'pip install virtme-ng' beside inetprobe")
-    return Path(found)
+    return Path(program)
 
 
 def check_path(path: Path) -> None:
-    """Refuse what virtme-ng would put on the kernel's command line and its initramfs would then take apart."""
+    """Raises VmError for a path that virtme-ng's initramfs would split on the kernel's command line."""
     if any(character in ' "' for character in str(path)):
         raise VmError(f"the VM cannot boot from {str(path)!r}, a path with a space or a quote in it: move it elsewhere")
 
 
 def check_tools() -> None:
-    """The programs virtme-ng needs, named together with the packages that have them."""
+    """Raises VmError if a program that virtme-ng needs is missing, with the packages to install."""
     packages = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
     search = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
     missing = [package for tool, package in packages.items() if shutil.which(tool, path=search) is None]
@@ -69,14 +69,14 @@ def check_tools() -> None:
 
 
 def quote_option(value: str) -> str:
-    """A value inside one of qemu's comma-separated options."""
+    """``value`` quoted for qemu's comma-separated options."""
     return value.replace(",", ",,")
 
 
 def qemu_options(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> list[str]:
-    """What ``virtme-run`` has no options of its own for: our ports, the folder, and KVM with no silent fallback."""
-    # By default there is a DVD drive, empty, that newer firmware waits half a minute for, and room for 31 ports in each
-    # serial device, whose 400 descriptors qemu polls thousands of times a second.
+    """Options of qemu that ``virtme-run`` does not set: our ports, the folder, and KVM with no silent fallback."""
+    # By default there is an empty DVD drive, for which newer firmware waits half a minute, and room for 31 ports in
+    # each serial device, whose 400 descriptors qemu polls thousands of times per second.
     options = ["-nodefaults", "-global", "virtio-serial-pci.max_ports=8", "-device", "virtio-serial-pci,id=inetprobe"]
     for number, name in enumerate(protocol.PORTS, start=1):
         options += ["-chardev", f"socket,id=inetprobe{number},fd={ports[name]}"]
@@ -88,15 +88,14 @@ def qemu_options(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]
     options += ["-fsdev", system, "-device", f"virtio-9p-pci,fsdev=system,mount_tag={protocol.SYSTEM_TAG}"]
     if machine.kvm:
         options += ["-machine", "accel=kvm"]
-    if machine.counted:
-        options += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    options += machine.qemu
     for firmware in machine.emulator.firmware if machine.emulator else ():
         options += ["-L", str(firmware)]
     return options
 
 
 def guest_command() -> str:
-    """The shell line that starts the agent in the guest, from the very files this process runs."""
+    """The shell line that starts the agent in the guest, from the same files as this process."""
     package_root = str(Path(inetprobe.__file__).resolve().parents[1])
     program = f"import sys; sys.path.insert(0, {package_root!r}); from inetprobe.vm.guest.agent import main; main()"
     return shlex.join(["exec", sys.executable, "-I", "-S", "-X", "utf8", "-c", program])
@@ -114,10 +113,9 @@ def build(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> li
     for overlay in OVERLAYS:
         argv += ["--overlay-rwdir", overlay] if Path(overlay).is_dir() else []
     argv += ["--show-boot-console"]
-    # An emulated processor leaks nothing, and what guards against it costs a third of the speed; its CPUs share one
-    # time stamp counter, and Linux, which doubts that, reads a device instead, for which both have to stop. Where
-    # instructions are counted they are those of a real machine.
-    emulated = () if machine.kvm or machine.counted else ("mitigations=off", "tsc=reliable")
+    # An emulated processor leaks nothing, and the mitigations cost a third of the speed; its CPUs share one time stamp
+    # counter, but Linux doubts that and reads a device instead, for which all CPUs have to stop.
+    emulated = () if machine.kvm or machine.qemu else ("mitigations=off", "tsc=reliable")
     for argument in ("loglevel=7", *emulated, *machine.append):
         argv += ["--kopt", argument]
     argv += ["--script-sh", guest_command()]
@@ -125,7 +123,7 @@ def build(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> li
 
 
 def guest_environment(host: Mapping[str, str]) -> dict[str, str]:
-    """What the command in the guest sees of the caller's environment."""
+    """The environment of the command in the guest, from the caller's."""
     environment = {key: host[key] for key in PASSED_ON if key in host}
     environment |= {key: value for key, value in host.items() if key.startswith("INETPROBE_")}
     environment.setdefault("LANG", "C.UTF-8")

@@ -1,4 +1,4 @@
-"""``run_in_vm``: choose the accelerator, boot, show progress, hand back the command's exit status."""
+"""``run_in_vm``: chooses the accelerator, boots, shows progress, returns the command's exit status."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from inetprobe.vm.session import BootError, HangError, Session
 from inetprobe.vm.streams import Console
 
 BOOT_TIMEOUT_S = 180.0
-"""Ten times what a boot takes under software emulation on two idle cores."""
+"""Ten times the duration of a boot under software emulation on two idle cores."""
 ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """What is going on, on stderr: one line rewritten in place on a terminal, one line an event elsewhere."""
+    """Progress on stderr: one line rewritten in place on a terminal, elsewhere one line per event."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._in_place = not quiet and sys.stderr.isatty()
         self._started = time.monotonic()
-        self._what = ""
+        self._step = ""
         self._shown = -1
 
-    def start(self, what: str) -> None:
-        """Something that takes a while begins."""
+    def start(self, step: str) -> None:
+        """A step that takes a while begins."""
         self._started = time.monotonic()
-        self._what = what
+        self._step = step
         if not self._in_place:
-            self.say(f"{what} …")
+            self.say(f"{step} …")
 
     def tick(self) -> None:
-        """It still goes on; may be called any number of times a second."""
+        """The step still runs; may be called any number of times per second."""
         seconds = int(time.monotonic() - self._started)
         if self._in_place and seconds != self._shown:
             self._shown = seconds
-            sys.stderr.write(f"{ERASE_LINE}inetprobe: {self._what} … {seconds} s")
+            sys.stderr.write(f"{ERASE_LINE}inetprobe: {self._step} … {seconds} s")
             sys.stderr.flush()
 
-    def done(self, what: str) -> None:
-        """It has ended."""
-        self.say(f"{what} after {time.monotonic() - self._started:.1f} s")
+    def done(self, result: str) -> None:
+        """The step has ended."""
+        self.say(f"{result} after {time.monotonic() - self._started:.1f} s")
 
-    def say(self, what: str) -> None:
-        """A line that stays."""
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
         if not self._quiet:
-            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {what}\n")
+            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {line}\n")
             sys.stderr.flush()
 
 
@@ -70,29 +70,30 @@ def run_in_vm(
     boot_timeout_s: float = BOOT_TIMEOUT_S,
     timeout_s: float | None = None,
     append: Sequence[str] = (),
+    qemu_options: Sequence[str] = (),
     console_log: Path | None = None,
     quiet: bool = False,
 ) -> int:
-    """Run ``argv`` as root in a VM booted with ``kernel``; its exit status (128+n if signal n killed it).
+    """Runs ``argv`` as root in a VM booted with ``kernel``; its exit status (128+n if signal n killed it).
 
     The current folder is the command's, read-write; the rest of the root file system can be read, and written without
-    effect. stdin, stdout and stderr are passed through as they come, apart from each other, and are terminals in the
-    guest where they are here. The first SIGINT or SIGTERM goes to the command, a second one ends the VM. Blocks, for at
-    most ``timeout_s`` after the boot. Raises VmError, with the console's last lines, if the VM does not boot
-    (BootError), dies, or takes longer. ``console_log`` receives the whole console of the last attempt.
+    effect. stdin, stdout and stderr are passed through separately, and are terminals in the guest where they are here.
+    The first SIGINT or SIGTERM goes to the command, a second one ends the VM. Blocks, for at most ``timeout_s`` after
+    the boot. ``append`` are arguments of the kernel, ``qemu_options`` further ones of QEMU (see VirtualMachine.qemu).
+    ``console_log`` receives the whole console of the last attempt. Raises VmError, with the console's last lines, if
+    the VM does not boot (BootError), dies, or takes longer.
     """
     if not argv:
         raise UsageError("no command was given for the VM")
     folder = _folder()
     qemu.check_tools()
-    memory_of_kvm = accelerators.KvmHistory(cache_folder(), kernel)
-    attempts = accelerators.plan(accel, memory_of_kvm.recall(), accelerators.obstacle(), boot_timeout_s)
+    kvm_history = accelerators.KvmHistory(cache_folder(), kernel)
+    attempts = accelerators.plan(accel, kvm_history.recall(), accelerators.obstacle(), boot_timeout_s)
     progress = Progress(quiet)
     failed_trial = False
     for attempt in attempts:
-        # Where instructions are counted there is one thread, and no need of a newer QEMU.
-        emulated_by = None if attempt.kvm or attempt.counted else emulator.resolve(progress.say)
-        machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, attempt.counted, tuple(append), emulated_by)
+        own = None if attempt.kvm or qemu_options else emulator.resolve(progress.say)
+        machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, tuple(append), own, tuple(qemu_options))
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
@@ -103,7 +104,7 @@ def run_in_vm(
             continue
         finally:
             if boot.booted and (attempt.trial or failed_trial):
-                memory_of_kvm.remember(attempt.kvm)
+                kvm_history.remember(attempt.kvm)
         return status
     raise VmError("no way to boot the VM is left")
 
@@ -143,7 +144,7 @@ class _Boot:
 
 
 def kernel_label(kernel: Path) -> str:
-    """What to call a kernel image that may lie beside its modules and be called just ``vmlinuz``."""
+    """The name to show for a kernel image, with its folder where it is just ``vmlinuz``."""
     return kernel.name if kernel.name != "vmlinuz" else f"{kernel.parent.name}/{kernel.name}"
 
 
@@ -155,7 +156,7 @@ def _open_log(path: Path | None) -> BinaryIO | nullcontext[None]:
 
 
 def _folder() -> Path:
-    """The folder that shall be read-write in the guest; the whole root file system must never be."""
+    """The folder that is read-write in the guest. Raises UsageError for /, which must never be."""
     folder = Path.cwd()
     if folder == Path("/"):
         raise UsageError("the VM makes the current folder writable, which / must not be: change to another folder")
@@ -163,7 +164,7 @@ def _folder() -> Path:
 
 
 def _job(argv: Sequence[str], folder: Path) -> protocol.Job:
-    """``argv`` with this process's environment and terminals."""
+    """The job to run ``argv`` with this process's environment and terminals."""
     terminals = [name for name, fd in (("stdout", 1), ("stderr", 2)) if os.isatty(fd)]
     window = os.get_terminal_size(1 if "stdout" in terminals else 2) if terminals else os.terminal_size((80, 24))
     return protocol.Job(

@@ -21,31 +21,31 @@ from inetprobe.vm.qemu import MONITOR
 from inetprobe.vm.streams import CHUNK, Console, StdinFeed, write_all
 
 GRACE_S = 10.0
-"""How long the command may take to end after Ctrl-C before the VM is ended under it."""
+"""How long the command may take to end after Ctrl-C before the VM is ended."""
 STOP_S = 3.0
-"""How long qemu may take to end when asked, before it is asked less kindly."""
+"""How long qemu may take to end after each request, before a stronger one follows."""
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
-Command = Callable[[dict[str, int]], list[str]]
+BuildArgv = Callable[[dict[str, int]], list[str]]
 """From the descriptor of each port (and the monitor) to the argument list that starts the VM."""
 
 
 class BootError(VmError):
-    """The VM did not come as far as running the command."""
+    """The VM ended, or was ended, before it ran the command."""
 
 
 class HangError(BootError):
-    """It was given time enough, and still did not."""
+    """The VM did not run the command within its time limit."""
 
 
 @contextmanager
 def caught_signals() -> Iterator[tuple[int, list[int]]]:
-    """SIGINT, SIGTERM and SIGHUP as a descriptor to poll and a list to empty, for as long as the block runs."""
+    """While the block runs: a descriptor to poll for SIGINT, SIGTERM and SIGHUP, and the list of those received."""
     received: list[int] = []
     reader, writer = socket.socketpair()
     with reader, writer:
         if threading.current_thread() is not threading.main_thread():
-            yield reader.fileno(), received  # only the main thread can have handlers, and only it gets Ctrl-C
+            yield reader.fileno(), received  # only the main thread can have handlers
             return
         writer.setblocking(False)
         wanted = [signal.SIGINT, signal.SIGTERM]
@@ -62,7 +62,7 @@ def caught_signals() -> Iterator[tuple[int, list[int]]]:
 class QemuProcess:
     """``virtme-run`` and the qemu it starts, in a session of their own, and our end of their ports and console."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, build_argv: BuildArgv) -> None:
         pairs = {name: socket.socketpair() for name in (*protocol.PORTS, MONITOR)}
         self.ports = {name: near for name, (near, _far) in pairs.items()}
         far = {name: end.fileno() for name, (_near, end) in pairs.items()}
@@ -70,28 +70,28 @@ class QemuProcess:
         search = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")
         try:
             self._popen = subprocess.Popen(
-                command(far),
+                build_argv(far),
                 stdin=subprocess.DEVNULL,
                 stdout=console_end,
                 stderr=console_end,
                 pass_fds=tuple(far.values()),
                 env=os.environ | {"PATH": ":".join(search)},
-                start_new_session=True,  # Ctrl-C is ours to pass on: it must not end qemu under the command
+                start_new_session=True,  # we pass Ctrl-C on: it must not end qemu itself
             )
         finally:
             os.close(console_end)
             for _near, end in pairs.values():
-                end.close()  # open in the VM's process only, so that its death is an end of file here
+                end.close()  # open only in the VM's process, so that its death is an end of file here
 
     def receive(self, port: str) -> bytes:
-        """What has arrived at ``port``; nothing once qemu has ended."""
+        """The bytes that have arrived at ``port``; empty once qemu has ended."""
         try:
             return self.ports[port].recv(CHUNK)
-        except ConnectionResetError:  # it ended before it had read everything of ours
+        except ConnectionResetError:  # it ended before it had read all our bytes
             return b""
 
     def stop(self) -> None:
-        """End qemu and then virtme-run, by force if need be; afterwards nothing of the VM is left."""
+        """Ends qemu and then virtme-run, by force if need be; no process of the VM is left."""
         if not self._quit() or not self._ended():
             for number in (signal.SIGTERM, signal.SIGKILL):
                 if not self._signal_group(number) or self._ended():
@@ -102,7 +102,7 @@ class QemuProcess:
         os.close(self.console)
 
     def _quit(self) -> bool:
-        """Ask qemu's monitor to end it: then its parent, virtme-run, still reaps it and cleans up."""
+        """Asks qemu's monitor to end it: then its parent, virtme-run, reaps it and cleans up. False if it has ended."""
         try:
             self.ports[MONITOR].sendall(b"quit\n")
         except BrokenPipeError:
@@ -117,7 +117,7 @@ class QemuProcess:
         return True
 
     def _ended(self) -> bool:
-        """Whether every process that holds the console has gone: qemu, not being our child, cannot be waited for."""
+        """Has every process with the console ended? qemu is not our child, so it cannot be waited for."""
         deadline = time.monotonic() + STOP_S
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self.console], [], [], left)[0]:
@@ -131,13 +131,13 @@ class Session:
     """A VM from its start to its end.
 
     ``run`` blocks until the command has ended and every byte of its output was written, then ends the VM and returns
-    the command's exit status. It raises BootError if the command was never started, VmError if the VM died under it.
-    The first Ctrl-C (or SIGTERM, SIGHUP) goes to the command, which may end in peace; a second one ends the VM.
+    the command's exit status. It raises BootError if the command was never started, VmError if the VM died later.
+    The first Ctrl-C (or SIGTERM, SIGHUP) goes to the command, which may take its time; a second one ends the VM.
     """
 
     def __init__(
         self,
-        command: Command,
+        build_argv: BuildArgv,
         job: protocol.Job,
         console: Console,
         *,
@@ -160,7 +160,7 @@ class Session:
         self._control_buffer = bytearray()
         self._started = self._heard = time.monotonic()
         self._deadline: float | None = self._boot_deadline()
-        self._process = QemuProcess(command)
+        self._process = QemuProcess(build_argv)
         ports = self._process.ports
         self._stdin = StdinFeed(ports[protocol.STDIN])
         self._readers: dict[int, Callable[[int], bool]] = {
@@ -173,7 +173,7 @@ class Session:
         ports[protocol.CONTROL].sendall(job.to_line())
 
     def run(self) -> int:
-        """See the class."""
+        """Runs the VM to its end; see the class."""
         try:
             with caught_signals() as (wakeup, signals):
                 while not self._complete():
@@ -182,18 +182,18 @@ class Session:
                         self._interrupt(signals.pop(0))
                     self._check_time()
         except BrokenPipeError:
-            return PIPE_CLOSED  # whoever read our output has gone (| head): the VM ends quietly
+            return PIPE_CLOSED  # the reader of our output has ended (| head): the VM ends quietly
         finally:
             self._process.stop()
         assert self._status is not None
         return self._status
 
     def _complete(self) -> bool:
-        """Whether the command has ended and all it wrote has arrived."""
+        """Has the command ended, and has all its output arrived?"""
         return self._status is not None and all(self._received[port] >= owed for port, owed in self._owed.items())
 
     def _step(self, wakeup: int) -> None:
-        """Wait for whatever comes next, and handle it."""
+        """Waits for the next events, and handles them."""
         poll = select.poll()
         for fd in (wakeup, *self._readers):
             poll.register(fd, select.POLLIN)
@@ -225,7 +225,7 @@ class Session:
         return bool(data)
 
     def _boot_deadline(self) -> float:
-        """When to give the boot up: after its time limit, or after a silence that says that it hangs."""
+        """When to give up the boot: at its time limit, or when the console has been silent for too long."""
         limit = self._started + self._boot_timeout_s
         return limit if self._silence_s is None else min(limit, self._heard + self._silence_s)
 
@@ -248,12 +248,12 @@ class Session:
         return bool(data)
 
     def _end(self, status: int, owed: dict[str, int]) -> None:
-        """The command has this exit status; it wrote that many bytes to each port."""
+        """The command has ended with ``status``; ``owed``: the bytes it wrote to each port."""
         self._status = status
         self._owed = owed
 
     def _interrupt(self, number: int) -> None:
-        """Pass a first signal on to the command; end the VM at the second, or where there is no command yet."""
+        """Passes the first signal on to the command; ends the VM at the second, or where no command runs yet."""
         if not self._booted or self._stopped_by is not None:
             self._end(128 + number, {})
             return
@@ -280,5 +280,5 @@ class Session:
             raise self._failure("the VM died under the command", VmError)
         raise self._failure("the VM ended before it had booted", BootError)
 
-    def _failure(self, what: str, kind: type[VmError]) -> VmError:
-        return kind(f"{what}; the last lines of its console:\n{self._console.last_lines()}")
+    def _failure(self, sentence: str, error: type[VmError]) -> VmError:
+        return error(f"{sentence}; the last lines of its console:\n{self._console.last_lines()}")

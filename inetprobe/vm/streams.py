@@ -1,4 +1,4 @@
-"""What flows between us and the VM outside the control port: its console, our standard input, our output."""
+"""The streams of the VM besides the control port: its console, our standard input, our output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAIL_LINES = 20
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write every byte, also to a terminal that somebody else has made non-blocking."""
+    """Writes every byte, also to a terminal that another process has made non-blocking."""
     view = memoryview(data)
     while view:
         try:
@@ -24,14 +24,14 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 class Console:
-    """What the VM's kernel, init, qemu and virtme-ng say: kept for the error message, and in a file if wanted."""
+    """The output of the VM's kernel, init, qemu and virtme-ng: its end for error messages, all of it into ``log``."""
 
     def __init__(self, log: BinaryIO | None) -> None:
         self._log = log
         self._tail = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Takes the next bytes."""
         if self._log is not None:
             self._log.write(data)
             self._log.flush()
@@ -43,11 +43,11 @@ class Console:
         text = self._tail.decode("utf-8", "replace").replace("\r", "\n")
         shown = ("".join(c for c in line if c.isprintable()).rstrip() for line in text.split("\n"))
         lines = [f"  {line}" for line in shown if line][-TAIL_LINES:]
-        return "\n".join(lines) or "  (the console said nothing)"
+        return "\n".join(lines) or "  (the console is empty)"
 
 
 class StdinFeed:
-    """Our standard input on its way to the guest, never more than one chunk ahead of what the guest takes."""
+    """Our standard input on its way to the guest, at most one chunk ahead of the guest."""
 
     def __init__(self, port: socket.socket) -> None:
         self._port = port
@@ -56,27 +56,27 @@ class StdinFeed:
         port.setblocking(False)
 
     def wants(self) -> tuple[int, int] | None:
-        """The descriptor and the event to wait for next; None when the input has ended."""
+        """The descriptor and the event to wait for next; None once the input has ended."""
         if self._ended:
             return None
         return (self._port.fileno(), select.POLLOUT) if self._pending else (0, select.POLLIN)
 
     def move(self) -> None:
-        """Go on: what was waited for is there."""
+        """Moves bytes after the event of ``wants`` has occurred."""
         try:
             if not self._pending:
                 self._pending = os.read(0, CHUNK)
             sent = self._port.send(self._pending)
         except BlockingIOError:
             return
-        except OSError:  # our stdin cannot be read, or the guest has gone
+        except OSError:  # our stdin cannot be read, or the guest has ended
             self._pending, sent = b"", 0
         self._pending = self._pending[sent:]
         if sent == 0:
             self._end()
 
     def _end(self) -> None:
-        """Tell the guest that the input has ended; a plain close would make qemu drop what it has not yet read."""
+        """Tells the guest that the input has ended; after a plain close qemu would drop bytes that it has not read."""
         self._ended = True
-        with suppress(OSError):  # the guest has gone
+        with suppress(OSError):  # the guest has ended
             self._port.shutdown(socket.SHUT_WR)

@@ -12,11 +12,13 @@ import tempfile
 from pathlib import Path
 
 from inetprobe.vm import kernels
-from inetprobe.vm.run_in_vm import run_in_vm
+from inetprobe.vm.run_in_vm import BOOT_TIMEOUT_S, run_in_vm
 from tests.bench.guest_peers import SOCKETS
 
 _HERE = Path(__file__).parent
 _GUEST_S = 3000.0
+# A nanosecond of the guest's clocks is one instruction: slow, and repeatable.
+_ICOUNT = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
 
 
 def say(line: str) -> None:
@@ -29,7 +31,16 @@ def guest(module: str, *arguments: str, counted: bool) -> int:
     argv = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
     kernel = kernels.resolve(None, say)
     if counted:
-        return run_in_vm(argv, kernel=kernel, cpus=1, accel="icount", timeout_s=_GUEST_S, quiet=True)
+        return run_in_vm(
+            argv,
+            kernel=kernel,
+            cpus=1,
+            accel="tcg",
+            qemu_options=_ICOUNT,
+            boot_timeout_s=3 * BOOT_TIMEOUT_S,
+            timeout_s=_GUEST_S,
+            quiet=True,
+        )
     return run_in_vm(argv, kernel=kernel, timeout_s=_GUEST_S, quiet=True)
 
 

@@ -17,7 +17,8 @@ from typing import BinaryIO
 from inetprobe.kernel.counting import CountingSource
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.program import compiler
-from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.kernel.source import LiveSource
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.filter import build
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
@@ -60,20 +61,23 @@ def empty(mechanism: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ours(mechanism: str, way: str) -> Iterator[LiveSource]:
+def ours(mechanism: str, way: str) -> Iterator[LiveSource | CountingSource]:
     """inetprobe itself: ``record``, ``counted`` or ``filtered``; nobody reads the ring meanwhile, which has room."""
     if way == "counted":
         counting = Counting(DEFAULT_BOUNDS_NS, slow_ns=10**12, rate_limit=1000)
-        source: LiveSource = CountingSource(LiveOptions(mechanism=mechanism, counting=counting), None, silent)
+        options = TraceOptions(mechanism=mechanism, counting=counting)
+        source: LiveSource | CountingSource = CountingSource.of_kernel(options, silent)
     else:
         filters = build({"pid": ("1",)} if way == "filtered" else {})
-        source = LiveSource(LiveOptions(filters=filters, mechanism=mechanism, ring_size=1 << 24), None, silent)
+        options = TraceOptions(filters=filters, mechanism=mechanism, ring_size=1 << 24)
+        source = LiveSource.of_kernel(options, None, silent)
     with source:
         source.start()
         yield source
-        source.program.deactivate()
-        if source.program.counters.lost():
-            raise RuntimeError(f"records were lost: {source.program.counters.lost()}")
+        program = source.attached.program
+        program.deactivate()
+        if program.counters.lost():
+            raise RuntimeError(f"records were lost: {program.counters.lost()}")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import sys
 import time
 
 from inetprobe.kernel.program.compiler import import_bcc
-from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.kernel.source import LiveSource
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import RECORD
 from tests.bench.attached import silent
 
@@ -26,7 +27,7 @@ def main() -> None:
     }
     results = {}
     for what, consume in figures.items():
-        with LiveSource(LiveOptions(mechanism="fentry"), None, silent) as source:
+        with LiveSource.of_kernel(TraceOptions(mechanism="fentry"), None, silent) as source:
             source.start()
             results[what] = consume_all(source, loop, consume(source))
         print(f"{what:42}{results[what]:>8.0f} instructions a record", flush=True)
@@ -56,10 +57,10 @@ def consume_all(source, loop, consumer):
 
 def _ours(source, at_a_time=_RECORDS):
     def take() -> int:
-        source._drain()
+        source.attached.drain()
         records = 0
-        while source._backlog:
-            records += len(source._backlog.take())
+        while source.attached.backlog:
+            records += len(source.attached.backlog.take())
         return records
 
     return (lambda: None), take, at_a_time
@@ -70,7 +71,7 @@ def _libbpf(source, library):
     copied = ctypes.c_size_t.in_dll(ours, "records")
     new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("bpf_new_ringbuf", lib))
     consume = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("bpf_consume_ringbuf", lib))
-    ring = new(source.program.maps["records"], ctypes.cast(ours.copy, ctypes.c_void_p), None)
+    ring = new(source.attached.program.maps["records"], ctypes.cast(ours.copy, ctypes.c_void_p), None)
 
     def take() -> int:
         before = copied.value
@@ -86,7 +87,7 @@ def _bcc(source):
 
     # bcc's own table, of a map that it has not made; without a text it would read a file.
     program = bcc.BPF(text=b"// nothing")
-    table = program.tables[b"records"] = RingBuf(program, 0, source.program.maps["records"], None, None)
+    table = program.tables[b"records"] = RingBuf(program, 0, source.attached.program.maps["records"], None, None)
 
     # table.event() cannot read a struct with structs in it: what bcc's own tools do then.
     class Event(ctypes.Structure):

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inetprobe.base.files import OutputFile
-from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.kernel.source import LiveSource
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
 from inetprobe.trace.output.summary import summary_line
@@ -40,7 +41,7 @@ def pair(pace: list[str], rate: float) -> float:
 @contextlib.contextmanager
 def inetprobe(mechanism: str, folder: Path) -> Iterator[Told]:
     """As ``record`` runs: everything into a recording."""
-    with LiveSource(LiveOptions(mechanism=mechanism), None, attached.silent) as source:
+    with LiveSource.of_kernel(TraceOptions(mechanism=mechanism), None, attached.silent) as source:
         sink = RecordingWriter(OutputFile.create(folder / f"{mechanism}.arrows"), source.run)
 
         def run() -> None:

@@ -43,18 +43,20 @@ def _start() -> None:
 
     from inetprobe.kernel import source  # noqa: F401 — its imports are a part of the start
     from inetprobe.kernel.host import btf
+    from inetprobe.kernel.host.cgroups import Cgroups
     from inetprobe.kernel.host.kallsyms import Symbols
     from inetprobe.kernel.program import compiler
     from inetprobe.kernel.program import program as bpf
-    from inetprobe.kernel.program import program_options as plan
+    from inetprobe.kernel.program.target import Target
+    from inetprobe.kernel.trace_options import TraceOptions
 
     done("import inetprobe and numpy")
     compiler.import_bcc()
     done("import bcc")
     types = btf.Btf.of_kernel()
     symbols = Symbols.of_kernel()
-    functions = symbols.present()
-    options = plan.ProgramOptions(offsets=btf.offsets(types), fentry=plan.fentry_functions(types, functions))
+    options = TraceOptions()
+    target = Target.of_kernel(options, types, symbols, Cgroups.of_host())
     done("BTF and symbols")
 
     def compiled(*args: object) -> object:
@@ -71,7 +73,7 @@ def _start() -> None:
             return -1
 
     bpf.compiled = compiled
-    program = (Unattached if NATIVE else bpf.Program)(options, symbols, print)
+    program = (Unattached if NATIVE else bpf.Program)(options, target, print)
     done("its maps" if NATIVE else "load and attach")
     for stage, seconds in stages.items():
         print(f"  {stage:36}{seconds:>8.3f} s")

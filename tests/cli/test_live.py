@@ -1,67 +1,31 @@
-"""A live run from its source to its summary, with a fake program."""
+"""A live run over a source without a kernel: when it traces, what it says, and how it ends."""
 
 import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from inetprobe.cli import live
-from inetprobe.kernel.source import RING_SIZE, LiveSource
-from inetprobe.record.filter import build
+from inetprobe.cli.live import LiveHost, LiveRun, run_live
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import record_dtype
-from tests.support import builders
+from tests.support.attached import open_source
 
 
 @pytest.fixture(name="run")
-def _run(monkeypatch):
-    """Runs COMMAND, or nothing; what happened in its order. ``told`` is called with all that is said."""
+def _run():
+    """Runs COMMAND, or nothing; ``run.heard`` has what happened, in its order. ``on_note`` is called with each note."""
     heard = []
+    host = LiveHost(open_source(lambda: np.zeros(0, record_dtype()), heard.append), lambda capabilities, say: None)
 
-    def hear(what):
-        return lambda *_: heard.append(what)
-
-    class Source(LiveSource):
-        def _build(self, say):
-            return SimpleNamespace(
-                activate=hear("activate"),
-                deactivate=hear("deactivate"),
-                detach=hear("detach"),
-                close=hear("close"),
-                follow=hear("follow"),
-                probe_counts=dict,
-                counters=SimpleNamespace(
-                    read=lambda name: 0, lost=dict, new_losses=tuple, other_families=dict, accepted=dict
-                ),
-                ring=SimpleNamespace(
-                    much=False,
-                    wait=lambda timeout_s: None,
-                    wake=lambda: None,
-                    drain=lambda: np.zeros(0, record_dtype()),
-                ),
-            )
-
-        def _describe(self):
-            return builders.run()
-
-    monkeypatch.setattr(live, "LiveSource", Source)
-    monkeypatch.setattr(live, "_go_first", lambda tell: None)
-    monkeypatch.setattr(live.privileges, "drop", lambda kept: None)
-
-    def run(*command, told=lambda line: None, duration=None):
-        def tell(line):
+    def run(*command, on_note=lambda line: None, duration_s=None):
+        def say(line):
             heard.append(line.partition(" ")[0])
-            told(line)
+            on_note(line)
 
-        monkeypatch.setattr(live, "say", lambda quiet: tell)
-        live.run_live(
-            lambda run, file: [], output=None, filters=build({}), command=command, user=None, duration=duration,
-            count=None, mechanism="auto", maxactive=None, ring_size=RING_SIZE, also=(), sock=False, verbose=False,
-            quiet=False,
-        )  # fmt: skip
+        run_live(LiveRun(TraceOptions(duration_s=duration_s), say, command, host=host), lambda run, file: [])
 
     run.heard = heard
     return run
@@ -72,25 +36,25 @@ def interrupted(line):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_tracing_note_comes_once_tracing_has_begun(run):
-    run(duration="1ms")
+def test_it_says_tracing_once_traces_begin(run):
+    run(duration_s=0.001)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_tracing_note_ends_the_run(run):
-    run(told=interrupted)
+def test_ctrl_c_as_soon_as_it_says_tracing_ends_it(run):
+    run(on_note=interrupted)
     assert run.heard == ["activate", "tracing", "deactivate", "detach", "close", "0"]
 
 
-def test_ctrl_c_at_the_tracing_note_does_not_start_command(run, tmp_path):
+def test_ctrl_c_as_soon_as_it_says_tracing_leaves_command_unstarted(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        run("touch", str(tmp_path / "ran"), told=interrupted)
+        run("touch", str(tmp_path / "ran"), on_note=interrupted)
     assert ended.value.code == 130
     assert not (tmp_path / "ran").exists()
     assert run.heard == ["follow", "activate", "tracing", "deactivate", "detach", "close"]
 
 
-def test_the_exit_status_is_that_of_command(run, tmp_path):
+def test_it_exits_with_command_s_status(run, tmp_path):
     with pytest.raises(SystemExit) as ended:
         run("sh", "-c", f"touch {tmp_path}/ran; exit 3")
     assert ended.value.code == 3

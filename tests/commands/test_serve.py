@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from inetprobe.base.errors import HostError, InetprobeError, RecordingError, UsageError
 from inetprobe.cli.main import cli
 from inetprobe.commands.serve import command
-from inetprobe.commands.serve.live_counts import ServeOptions
 from inetprobe.commands.serve.stream import VerdictStream
 from inetprobe.commands.serve.web import Server
+from inetprobe.kernel.maps.cells import Counting
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters
@@ -87,9 +88,13 @@ def test_bad_input_is_one_sentence_and_its_status(options, status, says):
     assert "Traceback" not in done.stderr
 
 
+OPTIONS = TraceOptions(counting=Counting())
+
+
 def replayed(path, filters=None):
-    options = ServeOptions(filters=filters or Filters())
-    command._Service(options, VerdictStream(options.bounds_ns, None, pytest.fail), lambda line: None).replay(path, None)
+    options = TraceOptions(filters=filters or Filters(), counting=Counting())
+    stream = VerdictStream(options.counting.bounds_ns, None, pytest.fail)
+    command._Service(options, stream, lambda line: None).replay(path, None)
 
 
 def malformed():
@@ -202,7 +207,9 @@ def service(monkeypatch, web, source=None):
     said = []
     monkeypatch.setattr(command, "open_web", web.open)
     monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
-    return command._Service(ServeOptions(), VerdictStream((1000,), None, said.append), said.append), said
+    return command._Service(
+        TraceOptions(counting=Counting()), VerdictStream((1000,), None, said.append), said.append
+    ), said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -275,7 +282,7 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
     source, said = Live(builders.created()), []
     monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
     monkeypatch.setattr(Server, "_accept", broken)
-    served = command._Service(ServeOptions(), VerdictStream((1000,), None, print), said.append)
+    served = command._Service(OPTIONS, VerdictStream((1000,), None, print), said.append)
     began = time.monotonic()
     with pytest.raises(InetprobeError, match=r"the web server failed \(ValueError: no such client\)"):
         served.live(WEB)

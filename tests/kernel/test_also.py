@@ -24,12 +24,12 @@ def names(*words):
     return [function.name for function in also.resolve(words, SYMBOLS, TYPES)]
 
 
-def test_words_may_repeat_and_take_commas_and_come_once():
+def test_repeated_functions_are_traced_once():
     assert names("sock_init_data, inet_hash", "inet_hash,") == ["sock_init_data", "inet_hash"]
     assert [f.number for f in also.resolve(["sock_init_data,inet_hash"], SYMBOLS, TYPES)] == [8, 9]
 
 
-def test_what_is_traced_anyway_is_left_out():
+def test_functions_of_the_path_are_left_out():
     assert names("sk_alloc") == []
 
 
@@ -44,14 +44,14 @@ def test_what_is_traced_anyway_is_left_out():
         (",".join(f"f{n}" for n in range(17)), "at most 16"),
     ],
 )
-def test_a_name_that_will_not_do_is_one_sentence(word, hint):
+def test_a_bad_function_name_is_one_sentence(word, hint):
     with pytest.raises(UsageError, match="--also") as caught:
         names(word)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_prototype_becomes_a_line_of_the_program():
+def test_a_function_becomes_an_entry_of_the_program_s_list():
     function = also.AlsoFunction("tcp_v4_init_sock", 8, Prototype(1, "32"))
     assert function.entry("fentry") == "X(tcp_v4_init_sock,8,FENTRY,1,32)"
     assert also.AlsoFunction("odd", 9, None).entry("kprobe") == "X(odd,9,KPROBE,0,VOID)"

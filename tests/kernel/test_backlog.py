@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.kernel.backlog import MOST, STEP, Backlog
+from inetprobe.kernel.backlog import MAX_WAITING, STEP, Backlog
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.layout import RECORD
 
@@ -17,13 +17,13 @@ sizes = st.one_of(st.integers(0, 5), st.sampled_from([STEP - 1, STEP, STEP + 1, 
 
 
 @given(st.lists(st.tuples(sizes, st.integers(0, 2), st.integers(0, 3)), max_size=12))
-def test_everything_comes_out_in_order_and_a_loss_before_what_came_after_it(steps):
-    backlog, put, lost_at, taken, told_at = Backlog(RECORD), 0, [], 0, []
+def test_records_come_out_in_order_and_a_loss_before_later_records(steps):
+    backlog, put, lost_at, taken, lost_seen_at = Backlog(RECORD), 0, [], 0, []
 
     def take():
         nonlocal taken
         out = backlog.take()
-        told_at.extend(taken for _ in out.losses)
+        lost_seen_at.extend(taken for _ in out.losses)
         assert out.records["seq"].tolist() == list(range(taken, taken + len(out)))
         assert len(out) <= STEP
         taken += len(out)
@@ -36,10 +36,10 @@ def test_everything_comes_out_in_order_and_a_loss_before_what_came_after_it(step
             take()
     while backlog:
         take()
-    assert (taken, told_at) == (put, lost_at)
+    assert (taken, lost_seen_at) == (put, lost_at)
 
 
-def test_nothing_waiting_is_an_empty_batch_of_the_run_s_own_type():
+def test_an_empty_backlog_gives_an_empty_batch_of_its_dtype():
     backlog = Backlog(RECORD)
     backlog.put(batch(0, 0))
     assert not backlog
@@ -49,7 +49,7 @@ def test_nothing_waiting_is_an_empty_batch_of_the_run_s_own_type():
 
 def test_it_is_full_until_enough_is_taken():
     backlog = Backlog(RECORD)
-    piece = batch(0, MOST // 4)
+    piece = batch(0, MAX_WAITING // 4)
     for _ in range(4):
         assert not backlog.full
         backlog.put(piece)

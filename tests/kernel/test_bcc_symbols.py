@@ -1,4 +1,4 @@
-"""The names of a real process's functions, by bcc itself: which needs no BPF for that."""
+"""The names of a real process's functions, by bcc itself, which needs no BPF for that."""
 
 import multiprocessing
 import os
@@ -68,20 +68,20 @@ def started():
 def test_functions_of_a_running_program(built, started):
     sleeper = started(built)
     symbols = UserSymbols(lambda pid: SymbolCache(lib(), pid))
-    who, at = sleeper.identity(), sleeper.at
-    side = symbols.named(who, [at["culprit"] + 4, at["main"] + 9, 0x1000], 0)
+    process, at = sleeper.identity(), sleeper.at
+    side = symbols.named(process, [at["culprit"] + 4, at["main"] + 9, 0x1000], 0)
     assert side.frames == ("culprit+0x4 (stack_maker)", "main+0x9 (stack_maker)", "[unknown]")
     assert side.lost is None
-    assert symbols.named(who._replace(start_stack=who.start_stack + 16), [at["main"]], 0).lost == "executed"
+    assert symbols.named(process._replace(start_stack=process.start_stack + 16), [at["main"]], 0).lost == "executed"
     sleeper.process.kill()
     sleeper.process.wait()
-    assert symbols.named(who, [at["accomplice"] + 2], 0).frames == ("accomplice+0x2 (stack_maker)",)
+    assert symbols.named(process, [at["accomplice"] + 2], 0).frames == ("accomplice+0x2 (stack_maker)",)
     symbols.close()
-    assert symbols.named(who, [at["accomplice"] + 2], 0).lost == "exited"
+    assert symbols.named(process, [at["accomplice"] + 2], 0).lost == "exited"
 
 
-def _resolve(pid, address, found):
-    found.put(SymbolCache(lib(), pid).resolve(address, True))
+def _resolve(pid, address, results):
+    results.put(SymbolCache(lib(), pid).resolve(address, True))
 
 
 def test_a_fifo_that_a_program_names_as_its_debug_file_is_not_opened(built, started):
@@ -91,15 +91,15 @@ def test_a_fifo_that_a_program_names_as_its_debug_file_is_not_opened(built, star
     debug.unlink()
     os.mkfifo(debug)
     sleeper = started(built)
-    found = multiprocessing.get_context("fork").Queue()
+    results = multiprocessing.get_context("fork").Queue()
     process = multiprocessing.get_context("fork").Process(
-        target=_resolve, args=(sleeper.pid, sleeper.base + 0x1180, found)
+        target=_resolve, args=(sleeper.pid, sleeper.base + 0x1180, results)
     )
     process.start()
     process.join(60)
-    waits = process.is_alive()
+    blocked = process.is_alive()
     process.kill()
-    assert not waits
-    name, offset, file = found.get(timeout=10)
+    assert not blocked
+    name, offset, file = results.get(timeout=10)
     assert (name, offset) == (None, 0x1180)
     assert file.endswith(b"/stack_maker")

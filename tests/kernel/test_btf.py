@@ -47,7 +47,7 @@ def test_every_recorded_kernel_has_every_offset(name):
     assert set(offsets(recorded(name))) == set(OFFSETS)
 
 
-def test_a_member_of_an_anonymous_struct_is_found_as_c_finds_it():
+def test_a_member_of_an_anonymous_struct_is_found_as_in_c():
     # sock_common starts with anonymous unions; build the same in miniature.
     btf = Btf(miniature())
     assert btf.offset("outer", "deep") == 8 + 4
@@ -75,13 +75,13 @@ def test_a_missing_file_says_which_option_the_kernel_lacks(tmp_path):
 
 
 @given(st.binary(max_size=200))
-def test_garbage_is_refused_with_our_own_error(data):
+def test_garbage_raises_host_error(data):
     with pytest.raises(HostError):
         Btf(data).offset("socket", "type")
 
 
 @given(st.data())
-def test_a_damaged_blob_never_raises_anything_else(data):
+def test_offset_of_a_damaged_blob_raises_only_host_error(data):
     blob = bytearray(miniature())
     for _ in range(data.draw(st.integers(1, 8))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
@@ -101,15 +101,15 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_sock_s_fields_of_every_recorded_kernel(name):
     types = recorded(name)
-    assert [sock.place(types, one) for one in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
-    assert sock.place(types, "sk_reuse") == Field(19, 0, 4, False)
-    assert sock.place(types, "inet_num") == Field(14, 0, 16, False)
-    assert all(sock.place(types, one) for one in Sock._fields)
+    assert [sock.find_field(types, name) for name in ("sk_type", "uc_ttl", "is_icsk", "nodefrag")] == FIELDS[name]
+    assert sock.find_field(types, "sk_reuse") == Field(19, 0, 4, False)
+    assert sock.find_field(types, "inet_num") == Field(14, 0, 16, False)
+    assert all(sock.find_field(types, name) for name in Sock._fields)
     assert sock.constants(types)["SOCK_PRESENT"] == "0x7fff"
 
 
 @pytest.mark.parametrize(("name", "bit"), [("5.10", None), ("6.1", None), ("6.12", 16), ("7.2", 16)])
-def test_an_enumerator_is_one_of_an_enum(name, bit):
+def test_enumerators_of_recorded_kernels(name, bit):
     # In so small a blob the offset of a name is also a size, a type's id and another's offset.
     assert recorded(name).enumerator("INET_FLAGS_IS_ICSK") == bit
     assert recorded(name).enumerator("IPPROTO_MAX") == 263
@@ -117,7 +117,7 @@ def test_an_enumerator_is_one_of_an_enum(name, bit):
     assert recorded(name).enumerator("nonesuch") is None
 
 
-def test_a_field_that_a_kernel_does_not_have_is_left_out():
+def test_a_field_that_the_kernel_lacks_is_left_out():
     class Without(Btf):
         def field(self, struct_name, *members):
             if members[-1] in ("nodefrag", "inet_flags", "rcv_tos"):
@@ -130,13 +130,13 @@ def test_a_field_that_a_kernel_does_not_have_is_left_out():
 
 
 @pytest.mark.parametrize("path", [("sock", "__sk_common"), ("socket", "sk"), ("sock", "nonesuch"), ("nonesuch", "x")])
-def test_what_is_no_integer_is_no_field(path):
+def test_only_an_integer_member_is_a_field(path):
     with pytest.raises(HostError):
         recorded().field(*path)
 
 
 @given(st.data())
-def test_a_damaged_blob_never_raises_anything_else_of_a_field(data):
+def test_fields_of_a_damaged_blob_raise_only_host_error(data):
     blob = bytearray((BTF / "6.12").read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))

@@ -16,7 +16,7 @@ def test_the_root_is_known_without_a_mount():
     assert Cgroups(None).path(1) == "/"
 
 
-def test_a_cgroup_that_is_gone_stays_known_and_an_unknown_one_is_none(tmp_path):
+def test_a_removed_cgroup_is_remembered_and_an_unknown_one_is_none(tmp_path):
     cgroups = hierarchy(tmp_path)
     folder = tmp_path / "user.slice/user-0.slice"
     identity = folder.stat().st_ino

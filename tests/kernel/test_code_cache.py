@@ -1,4 +1,4 @@
-"""Compiled programs in files: what was put is found, whatever else is there is not, and is told."""
+"""The cache of compiled programs: only an intact file of this user's is used, and any other one is reported."""
 
 import os
 from pathlib import Path
@@ -22,53 +22,53 @@ PROGRAM = Compiled((MapShape("records", 27, 0, 0, 1 << 23, 0),), {"entry_sk_allo
 
 
 @pytest.fixture
-def told():
+def said():
     return []
 
 
 @pytest.fixture
-def file(tmp_path, told):
-    """A program that was kept, by the name ``it``."""
-    code_cache.put(tmp_path, "it", PROGRAM, told.append)
-    assert not told
+def file(tmp_path, said):
+    """The cached file of PROGRAM, by the name ``it``."""
+    code_cache.put(tmp_path, "it", PROGRAM, said.append)
+    assert not said
     return tmp_path / "it.json"
 
 
 @given(PROGRAMS)
-def test_what_was_put_is_found(tmp_path_factory, program):
-    folder = tmp_path_factory.mktemp("kept") / "not" / "there yet"
+def test_a_program_that_was_put_can_be_got(tmp_path_factory, program):
+    folder = tmp_path_factory.mktemp("cache") / "not" / "there yet"
     code_cache.put(folder, "it", program, pytest.fail)
     assert code_cache.get(folder, "it", pytest.fail) == program
     assert code_cache.get(folder, "another", pytest.fail) is None
 
 
-def test_it_is_its_user_s_alone(file):
+def test_only_its_user_can_read_it(file):
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["it.json"]
 
 
-def test_any_damage_is_told(file, told):
+def test_any_damage_is_reported(file, said):
     whole = file.read_bytes()
-    for place in range(len(whole)):
-        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]):
+    for index in range(len(whole)):
+        for damaged in (whole[:index], whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :]):
             file.write_bytes(damaged)
-            assert code_cache.get(file.parent, "it", told.append) is None
-            assert told.pop() == f"{file} is damaged: compiling anew"
-    assert not told
+            assert code_cache.get(file.parent, "it", said.append) is None
+            assert said.pop() == f"{file} is damaged: compiling again"
+    assert not said
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_what_others_may_write_is_not_used(file, told, mode):
+def test_a_file_that_others_may_write_to_is_not_used(file, said, mode):
     file.chmod(mode)
-    assert code_cache.get(file.parent, "it", told.append) is None
-    assert "others than its user may write it" in told[0]
+    assert code_cache.get(file.parent, "it", said.append) is None
+    assert "other users may write to it" in said[0]
 
 
-def test_another_s_file_is_not_used(file, told, monkeypatch):
+def test_another_user_s_file_is_not_used(file, said, monkeypatch):
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    assert code_cache.get(file.parent, "it", told.append) is None
-    assert "others than its user may write it" in told[0]
+    assert code_cache.get(file.parent, "it", said.append) is None
+    assert "other users may write to it" in said[0]
 
 
 def a_link(path):
@@ -89,39 +89,39 @@ def a_folder(path):
 
 
 @pytest.mark.parametrize("instead", [a_link, a_pipe, a_folder])
-def test_what_is_no_file_is_not_used(file, told, instead):
+def test_only_a_regular_file_is_used(file, said, instead):
     writer = instead(file)
-    assert code_cache.get(file.parent, "it", told.append) is None
-    assert str(file) in told[0]
+    assert code_cache.get(file.parent, "it", said.append) is None
+    assert str(file) in said[0]
     if writer is not None:
         os.close(writer)
 
 
-def test_a_full_or_forbidden_place_keeps_nothing_and_says_so(tmp_path, told):
+def test_an_unusable_folder_is_reported(tmp_path, said):
     (tmp_path / "file").write_text("")
-    code_cache.put(tmp_path / "file" / "bpf", "it", PROGRAM, told.append)
-    assert told == [f"the compiled program is not kept in {tmp_path / 'file' / 'bpf'}: Not a directory"]
+    code_cache.put(tmp_path / "file" / "bpf", "it", PROGRAM, said.append)
+    assert said == [f"the compiled program is not cached in {tmp_path / 'file' / 'bpf'}: Not a directory"]
 
 
-def test_root_leaves_nothing_in_a_user_s_home(tmp_path, told, monkeypatch):
+def test_root_leaves_nothing_in_a_user_s_home(tmp_path, said, monkeypatch):
     home = os.stat_result((0o40700, 0, 0, 2, 1000, 1000, 0, 0, 0, 0))
     real = Path.stat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(Path, "stat", lambda path, **how: home if path == tmp_path else real(path, **how))
-    code_cache.put(tmp_path / ".cache" / "bpf", "it", PROGRAM, told.append)
-    assert told == [f"the compiled program is not kept: {tmp_path} is not root's"]
+    code_cache.put(tmp_path / ".cache" / "bpf", "it", PROGRAM, said.append)
+    assert said == [f"the compiled program is not cached: {tmp_path} is not root's"]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_that_is_taken_leaves_no_half_file(tmp_path, told):
+def test_no_temporary_file_is_left_where_the_name_is_taken(tmp_path, said):
     (tmp_path / "it.json").mkdir()
-    code_cache.put(tmp_path, "it", PROGRAM, told.append)
-    assert "is not kept" in told[0]
+    code_cache.put(tmp_path, "it", PROGRAM, said.append)
+    assert "is not cached" in said[0]
     assert [path.name for path in tmp_path.iterdir()] == ["it.json"]
 
 
-def test_the_newest_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(code_cache, "MOST", 3)
+def test_only_the_newest_files_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_cache, "MAX_FILES", 3)
     for number in range(5):
         code_cache.put(tmp_path, str(number), PROGRAM, pytest.fail)
         os.utime(tmp_path / f"{number}.json", (number, number))
@@ -138,7 +138,7 @@ class TestKey:
 
     @pytest.fixture
     def maps(self, tmp_path):
-        """A process that has a compiler in it, and a library that is none."""
+        """The mappings of a process with the compiler's libraries and another one."""
         for name in ("libbcc.so.0", "libLLVM-14.so.1", "libother.so"):
             (tmp_path / name).write_text("library")
         lines = [f"7f00-7f01 r-xp 00000000 fe:00 1    {path}\n" for path in sorted(tmp_path.glob("*.so*"))]
@@ -150,38 +150,38 @@ class TestKey:
     def before(self, source, maps):
         return code_cache.key(source, ["-DA=1"], maps)
 
-    def test_the_same_is_the_same(self, source, maps, before, monkeypatch):
+    def test_it_depends_on_nothing_else(self, source, maps, before, monkeypatch):
         monkeypatch.setenv("SOMETHING", "else")
         (source / "libother.so").write_text("another library")
         assert code_cache.key(source, ["-DA=1"], maps) == before
 
-    def test_a_header(self, source, maps, before):
+    def test_it_depends_on_headers(self, source, maps, before):
         (source / "include" / "it.h").write_text("another")
         assert code_cache.key(source, ["-DA=1"], maps) != before
 
-    def test_a_header_s_name(self, source, maps, before):
+    def test_it_depends_on_file_names(self, source, maps, before):
         (source / "include" / "it.h").rename(source / "include" / "other.h")
         assert code_cache.key(source, ["-DA=1"], maps) != before
 
     @pytest.mark.parametrize("flags", [["-DA=2"], ["-DA=1", "-DB=1"], []])
-    def test_a_flag(self, source, maps, before, flags):
+    def test_it_depends_on_flags(self, source, maps, before, flags):
         assert code_cache.key(source, flags, maps) != before
 
     @pytest.mark.parametrize("library", ["libbcc.so.0", "libLLVM-14.so.1"])
-    def test_another_compiler(self, source, maps, before, library):
+    def test_it_depends_on_the_compiler_s_libraries(self, source, maps, before, library):
         (source / library).write_text("a longer library")
         assert code_cache.key(source, ["-DA=1"], maps) != before
 
-    def test_what_bcc_heeds(self, source, maps, before, monkeypatch):
+    def test_it_depends_on_the_variables_that_bcc_reads(self, source, maps, before, monkeypatch):
         monkeypatch.setenv("BCC_LINUX_VERSION_CODE", "1")
         assert code_cache.key(source, ["-DA=1"], maps) != before
 
-    def test_another_kernel(self, source, maps, before, monkeypatch):
+    def test_it_depends_on_the_kernel(self, source, maps, before, monkeypatch):
         now = os.uname()
         monkeypatch.setattr(os, "uname", lambda: os.uname_result((*now[:3], "#2 another build", now[4])))
         assert code_cache.key(source, ["-DA=1"], maps) != before
 
-    def test_the_real_maps_name_the_compiler_once_it_is_there(self):
+    def test_the_compiler_s_libraries_are_found_in_this_process(self):
         import_bcc()
         lines = Path("/proc/self/maps").read_text().splitlines()
         assert any(code_cache._COMPILER.search(line) for line in lines)

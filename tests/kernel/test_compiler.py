@@ -37,4 +37,4 @@ def test_without_a_name_or_a_folder_it_is_compiled_each_time(compiled, monkeypat
 
     monkeypatch.setattr(compiler.code_cache, "key", fail)
     for _ in range(2):
-        assert compiled({}, {}) == (PROGRAM, 1, [], [f"the compiled program is not kept: {error}"])
+        assert compiled({}, {}) == (PROGRAM, 1, [], [f"the compiled program is not cached: {error}"])

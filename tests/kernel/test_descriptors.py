@@ -1,4 +1,4 @@
-"""A library closes descriptors that are not its own: they are there afterwards, and what is its own is not."""
+"""A library closes descriptors that are not its own: they are restored, and the library's own are not."""
 
 import ctypes
 import os
@@ -53,7 +53,7 @@ def file(tmp_path):
     os.close(fd)
 
 
-def test_a_file_is_put_back_where_it_was(descriptors, file):
+def test_a_closed_file_is_restored(descriptors, file):
     os.write(file, b"before ")
     with descriptors.kept():
         os.close(file)
@@ -62,7 +62,7 @@ def test_a_file_is_put_back_where_it_was(descriptors, file):
     assert not os.get_inheritable(file)
 
 
-def test_a_poll_still_knows_what_it_watches(descriptors):
+def test_an_epoll_still_watches_its_descriptors(descriptors):
     with select.epoll() as poll:
         event = os.eventfd(1)
         poll.register(event, select.EPOLLIN)
@@ -73,7 +73,7 @@ def test_a_poll_still_knows_what_it_watches(descriptors):
         os.close(event)
 
 
-def test_one_whose_number_the_library_has_taken_is_put_back(descriptors, file, tmp_path):
+def test_a_file_whose_number_the_library_reuses_is_restored(descriptors, file, tmp_path):
     with descriptors.kept():
         os.close(file)
         other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
@@ -83,7 +83,7 @@ def test_one_whose_number_the_library_has_taken_is_put_back(descriptors, file, t
     assert not (tmp_path / "other").read_bytes()
 
 
-def test_what_the_library_opened_it_may_close(descriptors, tmp_path):
+def test_the_library_may_close_its_own_descriptors(descriptors, tmp_path):
     with descriptors.kept():
         its = os.open(tmp_path / "its", os.O_CREAT | os.O_RDWR)
     with descriptors.kept():
@@ -94,7 +94,7 @@ def test_what_the_library_opened_it_may_close(descriptors, tmp_path):
         os.fstat(its)
 
 
-def test_what_was_opened_in_between_is_kept_even_by_a_number_that_was_the_library_s(descriptors, file, tmp_path):
+def test_a_descriptor_opened_in_between_is_ours_even_with_a_number_of_the_library_s(descriptors, file, tmp_path):
     with descriptors.kept():
         its = os.open(tmp_path / "its", os.O_CREAT | os.O_RDWR)
     with descriptors.kept():
@@ -105,7 +105,7 @@ def test_what_was_opened_in_between_is_kept_even_by_a_number_that_was_the_librar
     os.close(ours)
 
 
-def test_copies_that_are_closed_instead_cost_nothing(descriptors, file):
+def test_a_copy_closed_by_the_library_does_no_harm(descriptors, file):
     before = everything_open()
     with descriptors.kept():
         for copy in everything_open() - before:
@@ -113,7 +113,7 @@ def test_copies_that_are_closed_instead_cost_nothing(descriptors, file):
     assert is_open(file)
 
 
-def test_a_copy_whose_number_the_library_has_taken_is_left_to_it(descriptors, file, tmp_path):
+def test_a_copy_whose_number_the_library_reuses_is_left_to_it(descriptors, file, tmp_path):
     before = everything_open()
     with descriptors.kept():
         copy = max(everything_open() - before)
@@ -130,29 +130,29 @@ def fails_having_closed(fd, descriptors):
         raise ValueError("its own")
 
 
-def test_the_library_s_own_failure_comes_through(descriptors, file):
+def test_an_exception_of_the_library_is_passed_on(descriptors, file):
     with pytest.raises(ValueError, match="its own"):
         fails_having_closed(file, descriptors)
     assert is_open(file)
 
 
-def test_one_that_is_gone_with_its_copy_is_told(descriptors, tmp_path):
+def test_a_descriptor_closed_with_its_copy_is_an_error(descriptors, tmp_path):
     fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
-    kept = descriptors.kept()
-    kept.__enter__()
+    block = descriptors.kept()
+    block.__enter__()
     close_all_of(fd)
     with pytest.raises(InetprobeError, match=f"bcc has closed the file descriptor {fd} of inetprobe's: run it once"):
-        kept.__exit__(None, None, None)
+        block.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("when", ["open", "resolve", "free"])
-def test_frames_are_named_without_a_loss(file, when):
+def test_naming_frames_closes_none_of_our_descriptors(file, when):
     class Closes:
         def __init__(self, pid):
             self.at("open")
 
-        def at(self, what):
-            if what == when:
+        def at(self, moment):
+            if moment == when:
                 os.close(file)
 
         def resolve(self, addr, demangle):
@@ -173,7 +173,7 @@ def this_process():
     return MappedProcess(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
 
 
-def test_what_bcc_has_opened_to_name_a_frame_it_closes_itself():
+def test_bcc_closes_the_files_that_it_opened():
     bcc = import_bcc()
     symbols = UserSymbols(lambda pid: SymbolCache(bcc, pid))
     side = symbols.named(this_process(), [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)

@@ -1,4 +1,4 @@
-"""The checks that read files, on recorded trees; the rest on this machine, whatever it is."""
+"""The checks that read files, on recorded trees; the others, on this machine."""
 
 import json
 import shutil
@@ -31,42 +31,42 @@ def tree(
     return root
 
 
-def found(root):
+def checks_of(root):
     return {check.name: check for check in host_checks.examine(root)}
 
 
 def test_a_good_machine(tmp_path):
-    checks = found(tree(tmp_path))
+    checks = checks_of(tree(tmp_path))
     readable = ("privileges", "lockdown", "kprobes", "tracefs", "btf", "symbols", "ipv6", "modules")
     assert {name: checks[name].status for name in readable} == dict.fromkeys(readable, "ok")
 
 
 def test_bpf_and_perfmon_are_enough(tmp_path):
     caps = f"{1 << 38 | 1 << 39:016x}"
-    assert found(tree(tmp_path, caps=caps))["privileges"].status == "ok"
+    assert checks_of(tree(tmp_path, caps=caps))["privileges"].status == "ok"
 
 
 def test_no_privileges_says_run_as_root(tmp_path):
-    check = found(tree(tmp_path, caps="0000000000000000"))["privileges"]
+    check = checks_of(tree(tmp_path, caps="0000000000000000"))["privileges"]
     assert check.status == "failed"
     assert "root" in check.fix
 
 
 def test_only_confidentiality_blocks(tmp_path):
-    assert found(tree(tmp_path / "a", lockdown="none [integrity] confidentiality"))["lockdown"].status == "ok"
-    assert found(tree(tmp_path / "b", lockdown="none integrity [confidentiality]"))["lockdown"].status == "failed"
+    assert checks_of(tree(tmp_path / "a", lockdown="none [integrity] confidentiality"))["lockdown"].status == "ok"
+    assert checks_of(tree(tmp_path / "b", lockdown="none integrity [confidentiality]"))["lockdown"].status == "failed"
 
 
 def test_no_tracefs_says_how_to_mount_it(tmp_path):
-    check = found(tree(tmp_path, tracefs=False))["tracefs"]
+    check = checks_of(tree(tmp_path, tracefs=False))["tracefs"]
     assert check.status == "failed"
     assert "mount -t tracefs" in check.fix
 
 
-def test_a_closed_tracefs_is_not_to_be_mounted(tmp_path, monkeypatch):
+def test_a_closed_tracefs_is_not_to_be_mounted_again(tmp_path, monkeypatch):
     root = tree(tmp_path)
     monkeypatch.setattr(host_checks.os, "access", lambda path, mode: "tracing" not in str(path))
-    check = found(root)["tracefs"]
+    check = checks_of(root)["tracefs"]
     assert check.status == "failed"
     assert "as root" in check.fix
 
@@ -74,29 +74,29 @@ def test_a_closed_tracefs_is_not_to_be_mounted(tmp_path, monkeypatch):
 def test_kprobes_switched_off(tmp_path):
     root = tree(tmp_path)
     (root / "sys/kernel/debug/kprobes/enabled").write_text("0\n")
-    assert found(root)["kprobes"].status == "failed"
+    assert checks_of(root)["kprobes"].status == "failed"
 
 
 def test_no_btf_names_the_option(tmp_path):
     root = tree(tmp_path)
     (root / "sys/kernel/btf/vmlinux").unlink()
-    assert "CONFIG_DEBUG_INFO_BTF" in found(root)["btf"].fix
+    assert "CONFIG_DEBUG_INFO_BTF" in checks_of(root)["btf"].fix
 
 
 def test_a_missing_optional_function_is_a_warning(tmp_path):
-    checks = found(tree(tmp_path, functions=[name for name in FUNCTIONS if name != "__request_module"]))
+    checks = checks_of(tree(tmp_path, functions=[name for name in FUNCTIONS if name != "__request_module"]))
     assert checks["modules"].status == "warning"
     assert "CONFIG_MODULES" in checks["modules"].finding
 
 
 def test_a_missing_required_function_is_named(tmp_path):
-    checks = found(tree(tmp_path, functions=["inet_create", "sk_alloc", "register_kprobe"]))
+    checks = checks_of(tree(tmp_path, functions=["inet_create", "sk_alloc", "register_kprobe"]))
     assert checks["symbols"].status == "failed"
     assert "sk_prot_alloc" in checks["symbols"].finding
 
 
 def test_every_failure_has_a_fix(tmp_path):
-    checks = found(tmp_path_with_nothing(tmp_path))
+    checks = checks_of(tmp_path_with_nothing(tmp_path))
     assert not host_checks.traceable(list(checks.values()))
     assert all(check.fix for check in checks.values() if check.status == "failed")
 
@@ -116,9 +116,9 @@ def test_next_is_one_command():
     assert host_checks.next_command([host_checks.Check("privileges", "failed", "", "x")]) == "sudo inetprobe doctor"
 
 
-def test_json_and_the_text_s_end_have_it():
+def test_json_and_text_have_the_next_command():
     inetprobe = [sys.executable, "-m", "inetprobe", "doctor"]
-    told = json.loads(subprocess.run([*inetprobe, "--format", "json"], capture_output=True, check=False).stdout)
+    report = json.loads(subprocess.run([*inetprobe, "--format", "json"], capture_output=True, check=False).stdout)
     shown = subprocess.run(inetprobe, capture_output=True, text=True, check=False).stdout
-    assert told["next"].startswith(("inetprobe ", "sudo inetprobe "))
-    assert shown.endswith(f" Next: {told['next']}\n")
+    assert report["next"].startswith(("inetprobe ", "sudo inetprobe "))
+    assert shown.endswith(f" Next: {report['next']}\n")

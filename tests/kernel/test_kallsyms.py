@@ -20,7 +20,7 @@ def test_an_optional_function_may_be_missing(tmp_path):
     assert Symbols.of_kernel(kallsyms(tmp_path, REQUIRED)).present() == REQUIRED
 
 
-def test_a_suffixed_function_is_reported_by_what_it_became():
+def test_a_renamed_function_is_reported_by_its_new_name():
     symbols = Symbols(["inet_create", "sk_alloc", "sk_prot_alloc.isra.0"])
     with pytest.raises(HostError, match=r"no function sk_prot_alloc .*sk_prot_alloc\.isra\.0"):
         symbols.present()
@@ -36,7 +36,7 @@ def test_an_unreadable_file_is_one_sentence(tmp_path):
         Symbols.of_kernel(tmp_path / "none")
 
 
-def test_the_kernel_lies_where_its_own_symbols_say_and_hidden_addresses_say_nowhere(tmp_path):
+def test_the_kernel_s_image_is_empty_where_addresses_are_hidden(tmp_path):
     path = tmp_path / "kallsyms"
     path.write_text(
         "ffffffff81000000 T _text\nffffffff82a00000 B _end\nffffffffc0000000 b _end\t[evil]\n0000000000000000 A fixed\n"

@@ -1,4 +1,4 @@
-"""What the kernel is told to keep. Records are filtered again, so a live test cannot show a filter missing here."""
+"""The filters that the kernel decides. Records are filtered again, so a live test cannot show that one is missing."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from inetprobe.kernel.program.kernel_filter import constants
 from inetprobe.record.filter import build
 
 
-def told(values=None, *, follow=False, **flags):
+def compiled(values=None, *, follow=False, **flags):
     return constants(build(values or {}, **flags), Cgroups(None), follow=follow)
 
 
-def test_nothing_asked_is_nothing_compiled_in():
-    assert told() == {}
+def test_no_filters_are_no_constants():
+    assert compiled() == {}
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,19 @@ def test_nothing_asked_is_nothing_compiled_in():
     ],
 )
 def test_each_filter_becomes_its_expression(values, expected):
-    assert told(values) == expected
+    assert compiled(values) == expected
 
 
 def test_different_filters_must_all_hold():
-    assert told({"uid": ["0"], "pid": ["7"]}, follow=True)["KEEP_WHO"].count(" && ") == 2
-    assert set(told({"type": ["raw"]}, failed=True)) == {"KEEP_WHAT"}
+    assert compiled({"uid": ["0"], "pid": ["7"]}, follow=True)["KEEP_WHO"].count(" && ") == 2
+    assert set(compiled({"type": ["raw"]}, failed=True)) == {"KEEP_WHAT"}
 
 
-def test_an_outcome_that_was_not_seen_is_let_through():
+def test_an_unseen_outcome_passes():
     for flags in ({"failed": True}, {"min_duration": "1ms"}):
-        assert told(**flags)["KEEP_WHAT"].startswith("(!(t->calls[0].flags & CALL_RETURNED) || ")
+        assert compiled(**flags)["KEEP_WHAT"].startswith("(!(t->calls[0].flags & CALL_RETURNED) || ")
 
 
-def test_a_cgroup_that_is_not_there_is_one_sentence():
+def test_a_missing_cgroup_is_one_sentence():
     with pytest.raises(UsageError, match="no cgroup"):
-        told({"cgroup": ["/nonesuch"]})
+        compiled({"cgroup": ["/nonesuch"]})

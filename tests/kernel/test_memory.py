@@ -31,11 +31,11 @@ Anonymous:             0 kB
 """
 
 
-def test_only_what_is_still_the_file_s_own_is_given_back():
+def test_only_unwritten_mappings_are_given_back():
     assert list(clean_mappings(SMAPS)) == [(0x55E0A0000000, 0x55E0A0100000), (0x7F0000200000, 0x7F0000300000)]
 
 
-def test_a_process_goes_on_after_it_and_is_smaller():
+def test_a_process_is_smaller_afterwards_and_still_works():
     program = (
         "import pyarrow.compute as pc, pyarrow as pa, resource\n"
         "from inetprobe.kernel.program.memory import give_back\n"

@@ -1,4 +1,4 @@
-"""modprobe.d(5) read as libkmod reads it: which line keeps a module out."""
+"""modprobe.d(5) as libkmod reads it: the line that keeps a module from being loaded."""
 
 import os
 import subprocess
@@ -23,8 +23,8 @@ def root(tmp_path):
 
 
 def why(root, module="sctp"):
-    found = obstacle(module, ALIASES, configuration(root))
-    return None if found is None else f"{found.why}: {found.remedy}"
+    reason = obstacle(module, ALIASES, configuration(root))
+    return None if reason is None else f"{reason.why}: {reason.remedy}"
 
 
 @pytest.mark.parametrize(
@@ -62,17 +62,17 @@ def test_the_line_in_the_way(root, text, says):
         ("install sctp /bin/true\ninstall sctp /bin/false", True),
     ],
 )
-def test_what_modprobe_calls_a_success(root, text, silent):
+def test_obstacles_with_which_modprobe_succeeds(root, text, silent):
     folder = root(**{"etc/modprobe.d/a.conf": text + "\n"})
     assert obstacle("sctp", ALIASES, configuration(folder)).silent is silent
 
 
-def test_both_signs_are_one_in_a_name(root):
+def test_hyphen_and_underscore_are_alike(root):
     folder = root(**{"etc/modprobe.d/a.conf": "blacklist dccp-ipv4\n"})
     assert why(folder, "dccp_ipv4").startswith('"blacklist dccp-ipv4" (/etc/modprobe.d/a.conf:1)')
 
 
-def test_a_file_hides_those_of_its_name_in_later_folders(root):
+def test_a_file_hides_later_files_of_its_name(root):
     line = "blacklist sctp\n"
     assert why(root(**{"lib/modprobe.d/b.conf": line})).startswith('"blacklist sctp" (/lib/modprobe.d/b.conf:1)')
     assert why(root(**{"run/modprobe.d/a.conf": line})).startswith('"blacklist sctp" (/run/modprobe.d/a.conf:1)')
@@ -85,7 +85,7 @@ def test_only_conf_files_count(root):
     assert why(root(**{f"etc/modprobe.d/{name}": "blacklist sctp\n" for name in names})) is None
 
 
-def test_a_file_that_cannot_be_read_or_waits_for_a_writer_is_left_out(root):
+def test_unreadable_files_and_fifos_are_left_out(root):
     folder = root(**{"etc/modprobe.d/b.conf": "blacklist sctp\n"})
     os.mkfifo(folder / "etc/modprobe.d/a.conf")
     (folder / "etc/modprobe.d/c.conf").symlink_to("nowhere")
@@ -98,13 +98,13 @@ def test_the_kernels_command_line(root):
 
 
 def test_a_long_command_is_cut(root):
-    said = why(root(**{"etc/modprobe.d/a.conf": f"install sctp {'x' * 9999}\n"}))
-    assert len(said) < 250
-    assert 'x…" (/etc' in said
+    reason = why(root(**{"etc/modprobe.d/a.conf": f"install sctp {'x' * 9999}\n"}))
+    assert len(reason) < 250
+    assert 'x…" (/etc' in reason
 
 
-def test_modprobe_itself_takes_these_lines_so(root):
-    """--showconfig is libkmod's own reading, of the folder it is given."""
+def test_modprobe_itself_reads_these_lines_alike(root):
+    """--showconfig prints the configuration of a folder as libkmod reads it."""
     text = "blacklist dccp-ipv4\ninstall s*tp \\\n  /bin/false now\n# blacklist x\n"
     folder = root(**{"etc/modprobe.d/a.conf": text}) / "etc/modprobe.d"
     shown = subprocess.run(

@@ -1,4 +1,4 @@
-"""--stack from the drained record to what is shown; how the kernel's side takes it is a live test."""
+"""--stack, from the drained record to the output; live tests have the kernel's part."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def shown(form, *stacks, **style):
     return out.getvalue()
 
 
-def test_json_has_the_sides_that_were_asked_for_and_what_is_missing():
+def test_json_has_the_recorded_sides_and_the_losses():
     both, gone, users, none = (
         json.loads(line)["stack"] for line in shown("json", BOTH, GONE, USERS, None).splitlines()
     )
@@ -67,7 +67,7 @@ def test_json_has_the_sides_that_were_asked_for_and_what_is_missing():
     assert "stack" not in to_dict(next(call_traces(Batch(builders.created()), builders.run())), builders.run())
 
 
-def test_json_by_template_is_json_by_the_library():
+def test_json_by_template_equals_json_dumps():
     in_run = run()
     traces = list(call_traces(batch(in_run, BOTH, None, GONE), in_run))
     assert [trace.stack for trace in traces] == [BOTH, None, GONE]
@@ -81,7 +81,7 @@ def test_golden_tree(update_goldens, request):
     assert shown("tree", BOTH, GONE, Stack(Side(()), None), None) == golden.read_text()
 
 
-def test_nothing_of_a_stranger_s_reaches_the_terminal():
+def test_control_characters_in_names_are_escaped_on_the_terminal():
     text = shown("tree", BOTH)
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -116,7 +116,7 @@ def test_a_recording_replays_to_the_same_bytes(tmp_path):
     assert "1 stacks without all frames (user:exited 1)" in summary_line(accounting)
 
 
-def test_whoever_must_not_know_the_command_does_not_see_its_functions(tmp_path):
+def test_redacting_comm_redacts_user_functions(tmp_path):
     path, in_run = tmp_path / "r.arrows", run()
     sink = RecordingWriter(OutputFile.create(path), in_run, frozenset({"comm"}))
     sink.batch(batch(in_run, BOTH, None), in_run)
@@ -128,7 +128,7 @@ def test_whoever_must_not_know_the_command_does_not_see_its_functions(tmp_path):
     assert b"culprit" not in path.read_bytes()
 
 
-def test_a_recording_without_the_column_is_read_and_one_that_lacks_it_is_damaged():
+def test_the_column_may_be_missing_only_where_no_stacks_were_recorded():
     old = to_arrow(builders.created(), builders.run())
     check(old, old.nbytes + 4096)
     with pytest.raises(RecordingError, match="no column stack"):
@@ -157,17 +157,17 @@ def frames_of(names, indices, ends):
         (frames_of(["a"], [0], [0, 1]), "b" * 5000),
     ],
 )
-def test_a_stack_that_nobody_has_recorded_is_refused(frames, lost):
+def test_impossible_stacks_are_refused(frames, lost):
     with pytest.raises(RecordingError):
         stack_columns.from_arrow(column(frames, lost), Stacks())
 
 
-def test_equal_stacks_have_one_number_and_too_many_different_ones_say_so():
+def test_equal_stacks_share_a_number_and_beyond_the_limit_all_do():
     stacks = Stacks()
     assert stacks.get(0) is None
     assert [stacks.number(BOTH), stacks.number(GONE), stacks.number(Stack(*BOTH))] == [1, 2, 1]
-    for place in range(MOST):
-        number = stacks.number(Stack(None, Side((str(place),))))
+    for index in range(MOST):
+        number = stacks.number(Stack(None, Side((str(index),))))
     assert stacks.get(number) == Stack(None, Side((), TOO_MANY))
     assert stacks.number(Stack(None, Side(("more",)))) == number
     assert as_dict(stacks.get(1))["kernel"] == list(KERNEL.frames)
@@ -181,19 +181,19 @@ def test_equal_stacks_have_one_number_and_too_many_different_ones_say_so():
         ((" user,kernel ",), "2ms", (True, True, 2_000_000)),
     ],
 )
-def test_what_the_options_ask_for(words, slow, wanted):
-    found = wanted_stacks(words, slow)
-    assert (found.kernel, found.user, found.slow_ns) == wanted
+def test_stack_options(words, slow, wanted):
+    stack = wanted_stacks(words, slow)
+    assert (stack.kernel, stack.user, stack.slow_ns) == wanted
     assert wanted_stacks((), None) is None
 
 
 @pytest.mark.parametrize(("words", "slow"), [(("users",), None), (("",), None), ((), "1ms"), (("user",), "soon")])
-def test_options_that_make_no_sense(words, slow):
+def test_bad_stack_options_are_usage_errors(words, slow):
     with pytest.raises(UsageError):
         wanted_stacks(words, slow)
 
 
-def test_a_command_that_shows_no_trace_has_no_such_option():
+def test_top_has_no_stack_option():
     assert "--stack" in CliRunner().invoke(cli, ["record", "--help"]).output
     result = CliRunner().invoke(cli, ["top", "--stack", "user"])
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""What is left of a process's privileges, asked of the kernel itself in a child."""
+"""The privileges that a process has left, as the kernel reports them of a child."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def status(keep):
 
 
 @pytest.mark.parametrize("keep", [frozenset(), privileges.SIGNALS, privileges.attaching()])
-def test_nothing_is_left_but_what_was_asked_for(keep):
+def test_only_the_kept_capabilities_are_left(keep):
     lines = Path("/proc/self/status").read_text().splitlines()
     had = int(next(line for line in lines if line.startswith("CapPrm")).split()[1], 16)
     left = status(keep)
@@ -36,13 +36,13 @@ def test_nothing_is_left_but_what_was_asked_for(keep):
 
 
 @pytest.mark.parametrize(("paranoid", "wanted"), [("2\n", {38, 39}), ("3\n", {21, 38, 39}), ("-1\n", {38, 39})])
-def test_attaching_takes_what_the_kernel_s_own_setting_asks_for(tmp_path, paranoid, wanted):
+def test_attaching_depends_on_perf_event_paranoid(tmp_path, paranoid, wanted):
     setting = tmp_path / "perf_event_paranoid"
     setting.write_text(paranoid)
     assert privileges.attaching(setting) == wanted
 
 
-def test_a_command_brings_no_threads_that_would_keep_theirs():
+def test_importing_a_command_starts_no_threads():
     program = (
         "import os; before = dict(os.environ)\n"
         "from inetprobe.cli.main import cli\n"

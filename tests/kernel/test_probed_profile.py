@@ -64,13 +64,13 @@ def probed(root, shown=SHOWN):
     return probe(btf(), SYMBOLS, root, lambda names: shown)
 
 
-def test_what_is_registered_and_from_where(machine):
+def test_registered_protocols_are_built_in_or_loaded(machine):
     profile = probed(machine)
     assert profile.built_in == ("tcp", "udp", "ping", "raw", "udplite", "pingv6", "mptcp")
     assert profile.loaded == ("sctp",)
 
 
-def test_what_modprobe_would_load_and_what_it_would_not(machine):
+def test_modules_on_disk_are_loadable_or_blocked(machine):
     profile = probed(machine)
     assert profile.loadable == ("l2tp_ip",)
     assert set(profile.blocked) == {"l2tp_ip6", "dccp_ipv4", "smc"}
@@ -93,7 +93,7 @@ def test_the_line_of_modprobes_configuration_is_named(machine):
     assert profile.blocked["dccp_ipv4"] == "no alias leads to it"
 
 
-def test_what_is_only_blacklisted_modprobe_leaves_alone(machine):
+def test_a_blacklisted_module_is_left_alone_and_one_with_a_command_is_not(machine):
     folder = machine / "etc/modprobe.d"
     folder.mkdir(parents=True)
     (folder / "hardening.conf").write_text("blacklist l2tp_ip6\ninstall smc /bin/false\n")
@@ -102,8 +102,8 @@ def test_what_is_only_blacklisted_modprobe_leaves_alone(machine):
     assert profile.left_alone == ("l2tp_ip6",)
 
 
-def test_what_another_module_needs_is_not_what_answers(machine):
-    """On Debian's 6.1 l2tp_ip6 needs l2tp_ip, which modprobe loads for it however blacklisted it is."""
+def test_a_module_loaded_only_as_a_dependency_is_blocked(machine):
+    """On Debian's 6.1 l2tp_ip6 needs l2tp_ip, which modprobe loads for it even if it is blacklisted."""
     both = SHOWN + "insmod /lib/modules/6.1/kernel/net/l2tp/l2tp_ip6.ko \n"
     profile = probe(btf(), SYMBOLS, machine, lambda names: both if "net-pf-10-proto-115" in names else "")
     assert profile.loadable == ("l2tp_ip6",)
@@ -116,7 +116,7 @@ def test_smc_without_its_alias_registers_nothing(machine):
     assert "smc" not in probed(machine).blocked
 
 
-def test_modprobe_is_asked_for_every_alias_of_what_is_not_loaded_a_module_at_a_time(machine):
+def test_modprobe_is_run_once_per_module_with_all_its_aliases(machine):
     asked = []
     probe(btf(), SYMBOLS, machine, lambda names: asked.append(names) or SHOWN)
     assert sorted(asked) == [
@@ -138,7 +138,7 @@ def test_sysctls(machine):
     assert probed(machine).mptcp_enabled is False
 
 
-def test_what_cannot_be_read_is_unknown_and_not_guessed(machine):
+def test_unreadable_facts_are_unknown(machine):
     for name in ("kernel/modprobe", "net/ipv4/ping_group_range", "net/ipv4/ip_no_pmtu_disc", "net/mptcp/enabled"):
         (machine / "proc/sys" / name).unlink()
     profile = probed(machine, None)
@@ -151,14 +151,14 @@ def test_what_cannot_be_read_is_unknown_and_not_guessed(machine):
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "6.12", "7.2"])
-def test_features_agree_with_those_built_in_as_far_as_they_can_be_told(kernel):
-    told, known = features(btf(kernel), SYMBOLS), BUILT_IN_PROFILES[kernel].features
-    assert told.protocol_limit == known.protocol_limit == 263
-    assert told.wide_protocol == known.wide_protocol
+def test_probed_features_agree_with_the_built_in_profiles(kernel):
+    probed, built_in = features(btf(kernel), SYMBOLS), BUILT_IN_PROFILES[kernel].features
+    assert probed.protocol_limit == built_in.protocol_limit == 263
+    assert probed.wide_protocol == built_in.wide_protocol
     if "mptcp" in BUILT_IN_PROFILES[kernel].built_in:  # Debian's 5.10 is built without
-        assert told.mptcp_nested in (None, known.mptcp_nested)
-    assert told.alloc_errno in (None, known.alloc_errno)
-    assert told.alloc_errno6 == known.alloc_errno6
+        assert probed.mptcp_nested in (None, built_in.mptcp_nested)
+    assert probed.alloc_errno in (None, built_in.alloc_errno)
+    assert probed.alloc_errno6 == built_in.alloc_errno6
 
 
 def test_features_that_are_symbols():

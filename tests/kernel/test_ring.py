@@ -1,4 +1,4 @@
-"""The drain against a ring made by hand in a memory file, laid out as kernel/bpf/ringbuf.c lays out its own.
+"""The drain of a ring in a memory file, with the layout of kernel/bpf/ringbuf.c.
 
 A memory file cannot be mapped twice in a row, so the data is written in both places, as the kernel's page table
 would show it.
@@ -24,7 +24,7 @@ BUSY, DISCARD = 1 << 31, 1 << 30
 
 
 class KernelSide:
-    """What bpf_ringbuf_reserve() and bpf_ringbuf_submit() do to the shared pages."""
+    """Writes to the shared pages as bpf_ringbuf_reserve() and bpf_ringbuf_submit() do."""
 
     def __init__(self):
         self.fd = os.memfd_create("ring")
@@ -48,16 +48,16 @@ class KernelSide:
 
     def write(self, data):
         for i, byte in enumerate(data):
-            place = (self.produced + i) % SIZE
+            offset = (self.produced + i) % SIZE
             for copy in (0, SIZE):
-                self.memory[2 * mmap.PAGESIZE + copy + place] = byte
+                self.memory[2 * mmap.PAGESIZE + copy + offset] = byte
         self.produced += len(data)
         struct.pack_into("<Q", self.memory, mmap.PAGESIZE, self.produced)
 
 
 @pytest.fixture(name="poll")
 def no_epoll(monkeypatch):
-    """A memory file cannot be polled; what each wait would have waited, in seconds."""
+    """Replaces epoll, which a memory file does not support; the timeouts of each wait, in seconds."""
     waited = []
 
     class Poll:
@@ -80,7 +80,7 @@ def open_both():
     return kernel, ring.MappedRing(kernel.fd, SIZE, RECORD)
 
 
-def test_everything_pending_comes_in_order_and_space_is_given_back(poll):
+def test_pending_records_come_in_order_and_their_space_is_released(poll):
     kernel, reader = open_both()
     for _ in range(5):
         assert kernel.put()
@@ -101,7 +101,7 @@ def test_a_busy_record_holds_back_those_after_it_until_it_is_submitted(poll):
     assert reader.drain()["seq"].tolist() == [1, 2]
 
 
-def test_a_discarded_record_is_passed_over(poll):
+def test_a_discarded_record_is_skipped(poll):
     kernel, reader = open_both()
     kernel.put()
     kernel.put(DISCARD)
@@ -111,7 +111,7 @@ def test_a_discarded_record_is_passed_over(poll):
 
 def test_records_do_not_change_when_the_kernel_writes_over_them(poll):
     kernel, reader = open_both()
-    kernel.made = 99  # not what else would stand there: most of a record is zeros
+    kernel.made = 99  # unlike the rest of the record, which is mostly zeros
     kernel.put()
     kept = reader.drain()
     while kernel.produced < 3 * SIZE:
@@ -131,7 +131,7 @@ def test_waiting_ends_when_it_is_woken(poll):
         assert not real.poll(0), "one wake ends one wait"
 
 
-def test_it_waits_for_the_kernel_however_little_is_pending(poll):
+def test_it_waits_for_a_wakeup_while_little_is_pending(poll):
     kernel, reader = open_both()
     reader.wait(0.1)
     kernel.put()
@@ -140,7 +140,7 @@ def test_it_waits_for_the_kernel_however_little_is_pending(poll):
     assert not reader.much
 
 
-def test_it_does_not_wait_where_much_came_while_the_last_were_taken(poll):
+def test_it_does_not_wait_while_much_is_pending(poll):
     kernel, reader = open_both()
     while not reader.much:
         assert kernel.put()
@@ -152,7 +152,7 @@ def test_it_does_not_wait_where_much_came_while_the_last_were_taken(poll):
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(None, 0.001), (0.1, 0.001), (0.0, 0.0)])
-def test_what_a_busy_record_holds_back_is_looked_at_again_soon_but_not_in_a_circle(poll, asked, waited):
+def test_behind_a_busy_record_it_waits_a_millisecond(poll, asked, waited):
     kernel, reader = open_both()
     kernel.put(BUSY)
     while not reader.much:
@@ -164,7 +164,7 @@ def test_what_a_busy_record_holds_back_is_looked_at_again_soon_but_not_in_a_circ
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=12))
-def test_nothing_is_lost_or_doubled_round_and_round(bursts):
+def test_each_record_comes_once_across_the_ring_s_end(bursts):
     with pytest.MonkeyPatch.context() as patch:
         no_epoll.__wrapped__(patch)
         kernel, reader = open_both()

@@ -35,7 +35,7 @@ def test_closing_before_release_runs_nothing(tmp_path):
     assert command.poll() is not None
 
 
-def test_at_the_door_ctrl_c_is_inetprobe_s_and_then_its_own():
+def test_a_held_command_ignores_ctrl_c_and_a_released_one_does_not():
     script = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
     command = Command([sys.executable, "-c", script])
     assert command.held
@@ -91,8 +91,8 @@ def test_running_as_somebody_else_changes_ids_and_home():
     assert os.WEXITSTATUS(command.wait()) == 0
 
 
-def test_whoever_asks_at_the_same_time_as_another_is_not_surprised():
+def test_poll_is_none_while_another_thread_stores_the_status():
     command = Command(["true"])
     command.release()
-    os.waitpid(command.pid, 0)  # as another thread's poll() has it, before it is written down
+    os.waitpid(command.pid, 0)  # as another thread's poll() does, before it stores the status
     assert command.poll() is None

@@ -34,8 +34,8 @@ def test_a_closed_tracefs_is_a_sentence(monkeypatch):
         tracefs.tracefs()
 
 
-def test_leftovers_of_the_dead_alone_are_removed(tmp_path):
-    """The kernel's own file takes removals as appended lines; this one keeps them to be looked at."""
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path):
+    """The kernel takes removals as appended lines; this ordinary file keeps them."""
     (tmp_path / "proc/7").mkdir(parents=True)
     listed = (
         "p:kprobes/inetprobe_entry_sk_alloc_bcc_7 sk_alloc\n"

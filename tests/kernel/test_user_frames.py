@@ -1,4 +1,4 @@
-"""Addresses → names: what is bcc's is made up here, what is /proc's is a folder."""
+"""Addresses → names, with a stand-in for bcc's symbols and a folder for /proc."""
 
 import os
 
@@ -22,7 +22,7 @@ MAPS = "55a000000000-55a000001000 r-xp 00001000 08:01 99 /opt/x/my prog\n7ffd0-7
 
 
 class Resolver:
-    """Names every address after the last symbol before it, as bcc does for the kernel's."""
+    """Names every address after the last symbol before it, as bcc does for kernel addresses."""
 
     def __init__(self, *symbols):
         self.symbols = sorted(symbols)
@@ -54,7 +54,7 @@ def kernel(tmp_path):
     return KernelSymbols(resolver, tmp_path / "kallsyms", tmp_path / "modules")
 
 
-def test_the_kernel_s_callers_without_what_traced_them(kernel):
+def test_kernel_callers_without_the_frames_of_tracing(kernel):
     after = ["__sock_create+0x11e", "mptcp_init+0x20 [mptcp]"]
     callers = [TEXT + 0x111E, MODULE + 0x20]
     by_fentry = [BPF + 5, BPF + 0x500, TEXT + 0x2005, *callers]
@@ -68,7 +68,7 @@ def test_the_kernel_s_callers_without_what_traced_them(kernel):
     assert list(kernel.callers(callers, "inet_create", "kprobe")) == after
 
 
-def test_what_came_after_the_table_was_read_has_no_name(kernel):
+def test_addresses_of_later_modules_have_no_name(kernel):
     later = MODULE + 0x5000
     assert list(kernel.callers([TEXT + 0x1001, later, TEXT + 0xA000], "inet_create", "kprobe")) == [
         "__sock_create+0x1", kernel_frames.UNKNOWN, kernel_frames.UNKNOWN,
@@ -76,11 +76,11 @@ def test_what_came_after_the_table_was_read_has_no_name(kernel):
     assert list(kernel.callers([later], "sk_alloc", "kprobe")) == [kernel_frames.UNKNOWN]
 
 
-def test_a_return_at_the_end_of_a_function_is_that_function_s(kernel):
+def test_a_return_address_after_a_function_s_last_call_names_that_function(kernel):
     assert list(kernel.callers([TEXT + 0x2000], "sk_alloc", "kprobe")) == ["__sock_create+0x1000"]
 
 
-def test_hidden_addresses_are_no_names(tmp_path):
+def test_hidden_addresses_are_an_error(tmp_path):
     (tmp_path / "kallsyms").write_text("0000000000000000 T _stext\n0000000000000000 T _etext\n")
     with pytest.raises(HostError, match="CAP_SYSLOG"):
         KernelSymbols(Resolver(), tmp_path / "kallsyms", tmp_path / "none")
@@ -131,26 +131,26 @@ def user(proc):
     return UserSymbols(proc.open, proc.root)
 
 
-def test_a_user_s_frames(user):
+def test_user_frames_are_named(user):
     frames = user.named(SELF, [0x2010, 0x3020, 0x4030, 0x5000 + 1], 0).frames
     assert frames == ("culprit+0x10 (my prog)", "main+0x20 (my prog)", "[unknown]+0x30 (lib\x1b.so)", "[unknown]")
     (long,) = user.named(SELF, [0x6010], 0).frames
     assert len(long) < 300
 
 
-def test_a_call_at_the_end_of_a_user_s_function_is_that_function_s(user):
+def test_a_return_address_after_a_user_function_s_last_call_names_that_function(user):
     assert user.named(SELF, [0x3000], 0).frames == ("main+0x0 (my prog)",)
     assert user.named(SELF, [0x3000, 0x3000], 0).frames[1] == "culprit+0x1000 (my prog)"
 
 
-def test_the_caller_of_libc_s_wrapper_is_put_in(user):
+def test_the_skipped_caller_of_libc_s_wrapper_is_inserted(user):
     def names(addresses, caller):
         return [frame.partition("+")[0] for frame in user.named(SELF, addresses, caller).frames]
 
     assert names([0x1007, 0x3020], 0x2018) == ["__socket", "culprit", "main"]
     assert names([0x1007, 0x2018], 0x2018) == ["__socket", "culprit"]
-    assert names([0x1007], 0x5008) == ["__socket"], "what is not code is no caller"
-    assert names([0x1107, 0x3020], 0x2018) == ["__socket", "main"], "too far in for the wrapper"
+    assert names([0x1007], 0x5008) == ["__socket"], "only an address in mapped code is a caller"
+    assert names([0x1107, 0x3020], 0x2018) == ["__socket", "main"], "too far from the start for the wrapper"
     assert names([0x2007, 0x3020], 0x2018) == ["culprit", "main"]
 
 
@@ -169,14 +169,14 @@ def test_another_process_gives_no_names(user, proc, now, why):
     assert not proc.opened
 
 
-def test_one_that_has_ended_is_named_only_by_what_is_known_of_it(user, proc):
+def test_an_ended_process_is_named_only_from_cached_symbols(user, proc):
     assert user.named(SELF, [0x2010], 0).lost is None
     proc.gone()
     assert user.named(SELF, [0x3010], 0).frames == ("main+0x10 (my prog)",)
     assert user.named(SELF._replace(start_ns=9 * TICK), [0x3010], 0) == Side((), "exited")
 
 
-def test_what_becomes_another_while_it_is_read_gives_no_names(proc):
+def test_a_process_that_executes_while_it_is_read_gives_no_names(proc):
     def open_late(pid):
         proc.live(stack=0x7FFD00009000)
         return proc.open(pid)
@@ -185,7 +185,7 @@ def test_what_becomes_another_while_it_is_read_gives_no_names(proc):
     assert proc.opened[0].freed == 1
 
 
-def test_the_map_is_read_again_once_it_has_changed(user, proc):
+def test_symbols_are_read_again_after_the_map_has_changed(user, proc):
     user.named(SELF, [0x2010], 0)
     user.named(SELF, [0x2010], 0)
     assert len(proc.opened) == 1
@@ -197,45 +197,47 @@ def test_the_map_is_read_again_once_it_has_changed(user, proc):
     assert proc.opened[1].freed == 1
 
 
-@pytest.mark.parametrize("place", ["tmp/perf-7.map", "opt/x/my prog"])
-def test_what_would_block_is_not_opened(user, proc, place):
-    path = proc.root / "42" / "root" / place
+@pytest.mark.parametrize("fifo", ["tmp/perf-7.map", "opt/x/my prog"])
+def test_a_fifo_is_not_opened(user, proc, fifo):
+    path = proc.root / "42" / "root" / fifo
     path.parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(path)
     assert user.named(SELF, [0x2010], 0) == Side((), "unreadable")
     assert not proc.opened
 
 
-def test_few_processes_are_kept(proc):
+def test_the_oldest_processes_leave_the_cache(proc):
     user = UserSymbols(lambda _: proc.open(42), proc.root)
-    for pid in range(100, 100 + user_frames._KEPT + 3):
+    for pid in range(100, 100 + user_frames._MAX_PROCESSES + 3):
         (proc.root / str(pid)).symlink_to(proc.root / "42")
         user.named(SELF._replace(pid=pid), [0x2010], 0)
     assert sum(symbols.freed for symbols in proc.opened) == 3
 
 
 def drained(*frames):
-    """A record with the frames' members each, as the kernel sends it."""
+    """One record per argument, the members of its frames, as the kernel sends them."""
     records = np.zeros(len(frames), record_dtype(stack=True, frames=True))
     records["pid"] = 42
     records["seq"] = np.arange(len(frames))
     records["calls"]["flags"][:, 0] = CALL_RETURNED
-    for place, members in enumerate(frames):
+    for row, members in enumerate(frames):
         for name, value in members.items():
             if name in ("kernel", "user"):
-                records["frames"][name][place, 0, : len(value)] = value
+                records["frames"][name][row, 0, : len(value)] = value
             else:
-                records["frames"][name][place, 0] = value
+                records["frames"][name][row, 0] = value
     return records
 
 
 @pytest.fixture
 def naming(kernel, user, tmp_path):
-    (tmp_path / "most").write_text("127\n")
-    return stack.Naming(kernel, user, {0: "inet_create"}, {"inet_create": "kprobe"}, Symbols([]), tmp_path / "most")
+    (tmp_path / "max_stack").write_text("127\n")
+    return stack.Naming(
+        kernel, user, {0: "inet_create"}, {"inet_create": "kprobe"}, Symbols([]), tmp_path / "max_stack"
+    )
 
 
-def test_records_come_out_with_numbers_and_without_addresses(naming):
+def test_numbered_records_have_no_addresses(naming):
     stacks = Stacks()
     mine = {"process_start": SELF.start_ns, "start_stack": SELF.start_stack, "caller": 0x2018}
     records = drained(
@@ -274,17 +276,17 @@ def test_records_come_out_with_numbers_and_without_addresses(naming):
         ("__kretprobe_trampoline", "kprobe", ("_stext+0x1000", "__sock_create+0x10")),
     ],
 )
-def test_a_stack_from_the_entry_begins_with_the_function(kernel, tmp_path, trampoline, mechanism, named):
-    (tmp_path / "most").write_text("127\n")
+def test_the_function_itself_is_cut_from_a_stack_taken_at_the_entry(kernel, tmp_path, trampoline, mechanism, named):
+    (tmp_path / "max_stack").write_text("127\n")
     symbols, mechanisms = Symbols([trampoline]), {"inet_create": mechanism}
-    naming = stack.Naming(kernel, None, {0: "inet_create"}, mechanisms, symbols, tmp_path / "most")
+    naming = stack.Naming(kernel, None, {0: "inet_create"}, mechanisms, symbols, tmp_path / "max_stack")
     stacks = Stacks()
     records = drained({"kernel_size": 16, "kernel": [TEXT + 0x1000, TEXT + 0x1010]})
     naming.numbered(records, record_dtype(stack=True), stacks)
     assert stacks.get(1).kernel.frames == named
 
 
-def test_in_another_pid_namespace_a_user_s_stack_is_refused(monkeypatch):
+def test_user_stacks_are_refused_in_a_pid_namespace_of_its_own(monkeypatch):
     monkeypatch.setattr(pidns, "is_initial", lambda: False)
     with pytest.raises(HostError, match="pid namespace"):
         stack.StackOptions(kernel=False, user=True, slow_ns=0).constants(None, Symbols([]))

@@ -6,22 +6,23 @@ import time
 import numpy as np
 
 from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program import program as bpf
-from inetprobe.kernel.program import program_options as plan
+from inetprobe.kernel.program.target import Target
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import INCOMPLETE_FLAGS, RECORD_BARE
 from inetprobe.record.nesting import problems
+from inetprobe.record.run import Run
 
 SHAPE = [0, 2, 3]
 
 
 def main(times):
-    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
-    from inetprobe.record.run import Run
-
-    options = plan.ProgramOptions(btf.offsets(types), plan.fentry_functions(types, symbols.present()), "kprobe")
-    program = bpf.Program(options, symbols, print)
+    options = TraceOptions(mechanism="kprobe")
+    target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
+    program = bpf.Program(options, target, print)
     run, total = Run("", 0), 0
     for cycle in range(times):
         if cycle:

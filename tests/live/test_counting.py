@@ -14,7 +14,7 @@ import numpy as np
 
 from inetprobe.kernel.counting import CountingSource
 from inetprobe.kernel.maps.cells import Counting
-from inetprobe.kernel.source import LiveOptions
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import build
 from inetprobe.stats.snapshot import OutcomeKey
 from tests.live.conftest import MECHANISMS
@@ -44,10 +44,10 @@ class Counted:
 @contextlib.contextmanager
 def counting(mechanism, *, max_rate=None, slow_ns=10**12, rate_limit=10**6, said=print):
     """Counts the sockets of programs that begin with PROLOGUE; in the end every trace has ended."""
-    options = LiveOptions(
-        filters=build({"comm": (NAME,)}), mechanism=mechanism, counting=Counting(BOUNDS, slow_ns, rate_limit)
+    options = TraceOptions(
+        filters=build({"comm": (NAME,)}), mechanism=mechanism, counting=Counting(BOUNDS, slow_ns, rate_limit, max_rate)
     )
-    source = CountingSource(options, max_rate, said)
+    source = CountingSource.of_kernel(options, said)
     counted = Counted(source)
     thread = threading.Thread(target=counted.take)
     source.start()
@@ -227,4 +227,4 @@ def test_too_busy_a_machine_is_left_alone_and_looked_at_again(monkeypatch):
     assert back.outcomes[OutcomeKey(2, 1, 0, 0)] >= away.outcomes[OutcomeKey(2, 1, 0, 0)] > 0
     assert balanced(away)
     assert balanced(back)
-    assert any("more than 50 sockets a second" in line for line in said)
+    assert any("more than 50 sockets per second" in line for line in said)

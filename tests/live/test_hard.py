@@ -11,10 +11,12 @@ import pytest
 
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program import program as bpf
-from inetprobe.kernel.program import program_options as plan
-from inetprobe.kernel.source import LiveOptions, LiveSource
+from inetprobe.kernel.program.target import Target
+from inetprobe.kernel.source import LiveSource
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.arrow.reader import RecordingReader
 from tests.live.conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
 
@@ -159,7 +161,7 @@ for family, host, times in ((socket.AF_INET, "127.0.0.1", 2), (socket.AF_INET6, 
 def test_a_busy_reader_takes_many_at_a_time():
     program = "import socket\nfor _ in range(20000): socket.socket(2, 1, 0).close()"
     sizes = []
-    with LiveSource(LiveOptions(), None, print) as source:
+    with LiveSource.of_kernel(TraceOptions(), None, print) as source:
         begun = time.monotonic()
         source.start()
         maker = subprocess.Popen([sys.executable, "-c", program])
@@ -300,10 +302,11 @@ def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
     def refuse(*_):
         raise HostError("no ring today")
 
-    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    options = TraceOptions(mechanism="kprobe")
+    target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
     monkeypatch.setattr(bpf.ring, "open_ring", refuse)
     with pytest.raises(HostError, match="no ring today"):
-        bpf.Program(plan.ProgramOptions(btf.offsets(types), mechanism="kprobe"), symbols, print)
+        bpf.Program(options, target, print)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
@@ -317,9 +320,10 @@ def test_given_up_between_its_steps_it_leaves_no_probe(step):
         if steps == step:
             raise KeyboardInterrupt
 
-    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+    options = TraceOptions(mechanism="kprobe")
+    target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
     with pytest.raises(KeyboardInterrupt):
-        bpf.Program(plan.ProgramOptions(btf.offsets(types), mechanism="kprobe"), symbols, print, give_up)
+        bpf.Program(options, target, print, give_up)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 

@@ -41,5 +41,5 @@ def test_the_second_start_compiles_nothing(mechanism, tmp_path, monkeypatch):
     file.write_bytes(file.read_bytes()[:-1])
     third = run()
     assert third.status == 3
-    assert f"{file} is damaged: compiling anew" in third.err
+    assert f"{file} is damaged: compiling again" in third.err
     assert "does not compile: there is no compiler any more" in third.err

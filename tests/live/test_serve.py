@@ -171,7 +171,7 @@ def test_too_many_sockets_take_the_probes_away_and_bring_them_back():
         run("import socket\nfor _ in range(7): socket.socket(10, 3, 58).close()")
         page = served.get("/metrics")
     assert 'creations_total{family="AF_INET6",protocol="IPPROTO_ICMPV6",socket_type="SOCK_RAW"} 7.0' in page
-    assert "more than 50 sockets a second" in served.err
+    assert "more than 50 sockets per second" in served.err
 
 
 def test_a_bad_start_is_one_sentence_and_attaches_nothing(tmp_path):

@@ -6,10 +6,9 @@ import socket
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
-from inetprobe.kernel.program import kernel_filter
 from inetprobe.kernel.program import program as bpf
-from inetprobe.kernel.program import program_options as plan
-from inetprobe.record.filter import Filters
+from inetprobe.kernel.program.target import Target
+from inetprobe.kernel.trace_options import TraceOptions
 
 
 def in_a_child(body):
@@ -25,12 +24,9 @@ def make():
 
 
 def main():
-    types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
-    constants = kernel_filter.constants(Filters(), Cgroups.of_host(), follow=True)
-    options = plan.ProgramOptions(
-        btf.offsets(types), plan.fentry_functions(types, symbols.present()), filters=constants, follow=True
-    )
-    program = bpf.Program(options, symbols, print)
+    options = TraceOptions()
+    target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host(), follow=True)
+    program = bpf.Program(options, target, print)
     program.follow(os.getpid())
     fork = next(event for event in program._tracepoints if event[0] == "sched_process_fork")
     program._tracepoints.remove(fork)

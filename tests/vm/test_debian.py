@@ -21,7 +21,7 @@ mkdir -p "$3/usr/bin" && echo new > "$3/usr/bin/tool"
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Programs in the place of apt's and dpkg's; call it with the status that apt-get ends with."""
+    """Stand-ins for apt-get and dpkg; called with the exit status of apt-get."""
     programs, log = tmp_path / "bin", tmp_path / "log"
     programs.mkdir()
 
@@ -47,22 +47,22 @@ def wanted(**more):
     return debian.PackageSet("a tool", "bookworm-backports", lambda apt: ["tool"], find, **more)
 
 
-def test_what_is_fetched_is_found_there_and_not_fetched_again(tmp_path, stand_in):
+def test_packages_are_fetched_once(tmp_path, stand_in):
     log = stand_in()
-    said = []
+    notes = []
     target = tmp_path / "cache/tool"
-    found = debian.ensure(wanted(), target, said.append)
-    assert found == target / "usr/bin/tool"
-    assert "bookworm-backports" in said[0]
+    tool = debian.ensure(wanted(), target, notes.append)
+    assert tool == target / "usr/bin/tool"
+    assert "bookworm-backports" in notes[0]
     asked = log.read_text()
     assert "update" in asked
     assert "download tool" in asked
-    assert debian.ensure(wanted(), target, pytest.fail) == found
+    assert debian.ensure(wanted(), target, pytest.fail) == tool
     assert log.read_text() == asked
     assert [path.name for path in target.parent.iterdir() if path.name != ".lock"] == ["tool"]
 
 
-def test_what_is_left_of_an_older_one_is_replaced(tmp_path, stand_in):
+def test_an_old_folder_is_replaced(tmp_path, stand_in):
     stand_in()
     target = tmp_path / "cache/tool"
     (target / "usr/bin").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_what_is_left_of_an_older_one_is_replaced(tmp_path, stand_in):
     assert not (target / "usr/bin/old").exists()
 
 
-def test_the_last_step_is_taken_before_it_is_put_in_place(tmp_path, stand_in):
+def test_finish_runs_before_the_folder_is_put_in_place(tmp_path, stand_in):
     stand_in()
     target = tmp_path / "cache/tool"
     seen = []
@@ -81,14 +81,14 @@ def test_the_last_step_is_taken_before_it_is_put_in_place(tmp_path, stand_in):
     assert not in_place
 
 
-def test_apt_s_own_last_words_are_told_and_nothing_is_put_in_place(tmp_path, stand_in):
+def test_a_failure_shows_apt_s_last_lines_and_leaves_no_folder(tmp_path, stand_in):
     stand_in(status=100)
     with pytest.raises(VmError, match="apt-get failed while fetching packages: 100"):
         debian.ensure(wanted(), tmp_path / "cache/tool", lambda line: None)
     assert not (tmp_path / "cache/tool").exists()
 
 
-def test_a_tool_that_is_not_here_is_one_sentence(tmp_path, monkeypatch):
+def test_a_missing_tool_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(debian.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(VmError, match="fetched with apt-get, which is not here"):
+    with pytest.raises(VmError, match="fetched with apt-get, which is missing"):
         debian.run(["apt-get", "update"])

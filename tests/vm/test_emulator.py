@@ -20,41 +20,41 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize(("said", "read"), [("7.2.22", (7, 2)), ("10.0.2", (10, 0)), ("8.2", (8, 2))])
-def test_the_version_is_what_qemu_says(tmp_path, said, read):
-    assert emulator.version(qemu(tmp_path, said)) == read
+@pytest.mark.parametrize(("output", "version"), [("7.2.22", (7, 2)), ("10.0.2", (10, 0)), ("8.2", (8, 2))])
+def test_the_version_is_read_from_qemu_s_output(tmp_path, output, version):
+    assert emulator.version(qemu(tmp_path, output)) == version
 
 
-def test_what_does_not_run_has_no_version(tmp_path):
+def test_a_program_that_does_not_run_has_no_version(tmp_path):
     assert emulator.version(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize("version", ["8.2.0", "10.0.2"])
-def test_a_sound_qemu_of_the_system_s_is_used(tmp_path, cache, version):
+def test_the_system_s_qemu_is_used_if_it_is_sound(tmp_path, cache, version):
     qemu(tmp_path / "bin", version)
     assert emulator.resolve(pytest.fail) is None
 
 
-def test_the_cached_one_stands_in_for_an_unsound_one(tmp_path, cache):
+def test_an_unsound_qemu_is_replaced_by_the_cached_one(tmp_path, cache):
     qemu(tmp_path / "bin", "7.2.22")
     newer = qemu(cache / "qemu/usr/bin", "10.0.2")
-    found = emulator.resolve(pytest.fail)
-    assert found.program == newer
-    assert [str(folder.relative_to(cache / "qemu")) for folder in found.firmware] == [
+    newest = emulator.resolve(pytest.fail)
+    assert newest.program == newer
+    assert [str(folder.relative_to(cache / "qemu")) for folder in newest.firmware] == [
         "usr/share/qemu",
         "usr/share/seabios",
     ]
 
 
-def test_where_there_is_no_newer_one_a_line_says_what_that_means(tmp_path, cache, monkeypatch):
+def test_an_unsound_qemu_without_a_newer_one_is_reported(tmp_path, cache, monkeypatch):
     def refuse(wanted, target, progress):
         assert wanted.suite.endswith("-backports")
         raise VmError("no network")
 
     qemu(tmp_path / "bin", "7.2.22")
     monkeypatch.setattr(debian, "ensure", refuse)
-    said = []
-    assert emulator.resolve(said.append) is None
-    (line,) = said
+    notes = []
+    assert emulator.resolve(notes.append) is None
+    (line,) = notes
     assert "QEMU 7.2" in line
     assert "no network" in line

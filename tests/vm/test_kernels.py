@@ -38,22 +38,22 @@ def etc(root, **files):
 
 
 def test_both_formats_are_read(tmp_path):
-    found = apt_sources.read(etc(tmp_path, debian_sources=DEB822, tools_list=ONE_LINE, ignored_bak=ONE_LINE))
-    assert [source.uri for source in found] == [
+    sources = apt_sources.read(etc(tmp_path, debian_sources=DEB822, tools_list=ONE_LINE, ignored_bak=ONE_LINE))
+    assert [source.uri for source in sources] == [
         "http://mirror.example/debian",
         "http://mirror.example/debian-security",
         "http://other.example/tools",
     ]
-    assert found[2].signed_by == "/etc/key.gpg"
-    assert found[2].components == ("main", "extra")
+    assert sources[2].signed_by == "/etc/key.gpg"
+    assert sources[2].components == ("main", "extra")
 
 
-def test_the_mirror_is_the_one_with_this_system_s_suite(tmp_path):
-    found = apt_sources.read(etc(tmp_path, a_list=ONE_LINE, debian_sources=DEB822))
-    mirror = apt_sources.debian_mirror(found, "bookworm")
+def test_the_mirror_has_this_system_s_suite(tmp_path):
+    sources = apt_sources.read(etc(tmp_path, a_list=ONE_LINE, debian_sources=DEB822))
+    mirror = apt_sources.debian_mirror(sources, "bookworm")
     assert mirror is not None
     assert mirror.uri == "http://mirror.example/debian"
-    assert apt_sources.debian_mirror([found[0]], "bookworm") is None
+    assert apt_sources.debian_mirror([sources[0]], "bookworm") is None
 
 
 def test_an_image_is_found_in_either_layout(tmp_path):
@@ -71,9 +71,9 @@ def test_a_cached_kernel_needs_no_network(tmp_path, monkeypatch):
     image = tmp_path / "kernels/6.1/boot/vmlinuz-6.1"
     image.parent.mkdir(parents=True)
     image.touch()
-    said = []
-    assert kernels.resolve("6.1", said.append) == image
-    assert said == []
+    notes = []
+    assert kernels.resolve("6.1", notes.append) == image
+    assert notes == []
 
 
 def test_the_default_is_this_debian_s_own(tmp_path):
@@ -83,6 +83,6 @@ def test_the_default_is_this_debian_s_own(tmp_path):
     assert kernels.default_name(tmp_path / "nowhere") == kernels.DEFAULT
 
 
-def test_neither_a_name_nor_an_image_is_one_sentence():
+def test_an_unknown_kernel_is_one_sentence():
     with pytest.raises(UsageError, match="neither a kernel image nor one of"):
         kernels.resolve("4.4", lambda line: None)

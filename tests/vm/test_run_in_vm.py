@@ -13,7 +13,7 @@ from inetprobe.vm.session import BootError, HangError
 PORTS = {name: number for number, name in enumerate((*protocol.PORTS, qemu.MONITOR), start=10)}
 
 
-def test_software_emulation_says_so_to_virtme_run():
+def test_software_emulation_disables_kvm():
     argv = qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz"), cpus=3), Path("/folder"), PORTS)
     assert "--disable-kvm" in argv
     assert argv[argv.index("--cpus") + 1] == "3"
@@ -22,10 +22,18 @@ def test_software_emulation_says_so_to_virtme_run():
     assert "tsc=reliable" in argv
 
 
-def test_kvm_never_falls_back_in_silence():
+def test_kvm_has_no_silent_fallback():
     argv = qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz"), kvm=True), Path("/folder"), PORTS)
     assert "--disable-kvm" not in argv
     assert "accel=kvm" in argv
+    assert "mitigations=off" not in argv
+    assert "tsc=reliable" not in argv
+
+
+def test_further_qemu_options_turn_off_the_shortcuts_of_emulation():
+    machine = qemu.VirtualMachine(Path("/k/vmlinuz"), qemu=("-icount", "shift=0"))
+    argv = qemu.build(machine, Path("/folder"), PORTS)
+    assert argv[argv.index("-icount") + 1] == "shift=0"
     assert "mitigations=off" not in argv
     assert "tsc=reliable" not in argv
 
@@ -36,7 +44,7 @@ def test_the_host_s_root_is_shown_read_only():
     assert root.endswith("readonly=on")
 
 
-def test_no_device_comes_that_nobody_asked_for():
+def test_qemu_adds_no_default_devices():
     assert "-nodefaults" in qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/folder"), PORTS)
 
 
@@ -48,12 +56,12 @@ def test_a_newer_qemu_comes_with_its_firmware():
     assert "--qemu-bin" not in qemu.build(qemu.VirtualMachine(Path("/k/vmlinuz")), Path("/folder"), PORTS)
 
 
-def test_a_comma_in_a_folder_s_name_stays_in_it():
+def test_a_comma_in_a_folder_s_name_is_quoted():
     options = qemu.qemu_options(qemu.VirtualMachine(Path("/k")), Path("/a,b"), PORTS)
     assert any("path=/a,,b," in option for option in options)
 
 
-def test_only_what_is_meant_to_reaches_the_guest():
+def test_only_listed_variables_reach_the_guest():
     host = {"NO_COLOR": "1", "INETPROBE_X": "y", "SECRET": "s", "LANG": "de_DE.UTF-8"}
     guest = qemu.guest_environment(host)
     assert (guest["NO_COLOR"], guest["INETPROBE_X"], guest["LANG"]) == ("1", "y", "de_DE.UTF-8")
@@ -105,7 +113,7 @@ def boots(monkeypatch, tmp_path):
     return run
 
 
-def test_an_emulated_boot_that_hangs_is_tried_once_more_and_says_so(boots, capfd):
+def test_an_emulated_boot_that_hangs_is_retried_with_a_note(boots, capfd):
     assert boots(HangError("it slept"), 7) == 7
     first, second, up = capfd.readouterr().err.splitlines()
     assert "with software emulation (as asked)" in first
@@ -113,27 +121,27 @@ def test_an_emulated_boot_that_hangs_is_tried_once_more_and_says_so(boots, capfd
     assert "Linux 6.1 is up" in up
 
 
-def test_one_that_hangs_twice_has_failed(boots):
+def test_a_boot_that_hangs_twice_fails(boots):
     with pytest.raises(HangError, match="and again"):
         boots(HangError("it slept"), HangError("and again"))
 
 
 @pytest.mark.parametrize("error", [BootError("it ended"), VmError("it died under the command")])
-def test_what_does_not_hang_is_not_tried_again(boots, error):
+def test_other_failures_are_not_retried(boots, error):
     with pytest.raises(VmError, match=str(error)):
         boots(error)
 
 
-def test_kvm_is_not_tried_again(boots):
+def test_a_hang_on_kvm_is_not_retried(boots):
     with pytest.raises(HangError, match="it slept"):
         boots(HangError("it slept"), accelerator="kvm")
 
 
-def test_an_image_the_guest_could_not_boot_from_is_refused():
+def test_an_image_in_a_path_with_a_space_is_refused():
     with pytest.raises(VmError, match="move it elsewhere"):
         qemu.build(qemu.VirtualMachine(Path("/my kernels/vmlinuz")), Path("/folder"), PORTS)
 
 
-def test_a_kernel_is_called_by_its_release():
+def test_a_kernel_s_label_has_its_release():
     assert kernel_label(Path("/boot/vmlinuz-6.1.0")) == "vmlinuz-6.1.0"
     assert kernel_label(Path("/usr/lib/modules/7.2.13/vmlinuz")) == "7.2.13/vmlinuz"

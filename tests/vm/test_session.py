@@ -1,4 +1,4 @@
-"""One boot of the VM, seen from the host: the guest is a small process that speaks the real protocol."""
+"""One boot of the VM, as the host sees it: the guest is a small process that speaks the real protocol."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ def message():
     while not raw.endswith(b"\\n"):
         raw += os.read(control, 1)
     return json.loads(raw)
-def tell(**what):
-    os.write(control, json.dumps(what).encode() + b"\\n")
+def tell(**message):
+    os.write(control, json.dumps(message).encode() + b"\\n")
 print("the kernel says hello", flush=True)
 """
 BOOTS = GUEST + "job = message()\ntell(booted='6.1')\n"
@@ -61,7 +61,7 @@ def test_a_boot_that_hangs_is_ended_and_its_console_shown(limit):
     assert time.monotonic() - started < 10
 
 
-def test_a_boot_that_fails_is_told_from_a_guest_that_dies():
+def test_a_failed_boot_is_not_the_same_as_a_guest_that_dies():
     with pytest.raises(BootError, match="ended before it had booted") as failed:
         session(GUEST + "sys.exit('no such kernel')").run()
     assert not isinstance(failed.value, HangError)
@@ -76,7 +76,7 @@ def test_a_command_that_never_ends_is_ended():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_goes_to_the_command_which_may_end_in_peace(number):
+def test_the_first_signal_goes_to_the_command(number):
     obeys = "tell(exit=message()['signal'], stdout=0, stderr=0)\nuntil_quit()"
     before = signal.getsignal(number)
     assert session(BOOTS + obeys, on_booted=lambda _release: os.kill(os.getpid(), number)).run() == number
@@ -102,7 +102,7 @@ def test_a_guest_that_will_not_quit_is_killed(monkeypatch):
         os.kill(int(console.last_lines().split()[-1]), 0)
 
 
-def test_the_console_file_has_everything_and_the_tail_no_escapes(tmp_path):
+def test_the_console_file_has_all_bytes_and_the_last_lines_no_escapes(tmp_path):
     with (tmp_path / "log").open("wb") as log:
         console = Console(log)
         console.feed(b"first\r\n\x1b[31mred\x1b[0m \xff\n")

@@ -20,12 +20,15 @@ from inetprobe.base.signals import handled
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, options, probe_options
 from inetprobe.cli.terminal import say
-from inetprobe.commands.serve.live_counts import RING_SIZE, Say, ServeOptions, ServeSource, open_live
+from inetprobe.commands.serve.live_counts import RING_SIZE, ServeSource, open_live
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
 from inetprobe.commands.serve.metrics.exposition import Page, Rendered
 from inetprobe.commands.serve.stream import VerdictStream
 from inetprobe.commands.serve.systemd import READY, STOPPING, notify, reloading
 from inetprobe.commands.serve.web import Response, Server
+from inetprobe.kernel.callbacks import Say
+from inetprobe.kernel.maps.cells import Counting
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import Filters, parse_duration
 from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.trace.output import Style, open_format
@@ -143,6 +146,8 @@ def serve_command(
     log_failures: bool,
     slow: str,
     buckets: str | None,
+    rate_limit: int,
+    max_rate: int | None,
     ring_size: int,
     quiet: bool,
     **live: Any,
@@ -161,18 +166,18 @@ def serve_command(
         raise UsageError("--once and --log-failures both print on stdout: give one of them")
     if recording is not None:
         _refuse_live_only()
-    options = ServeOptions(
-        filters=filters,
+    counting = Counting(
         bounds_ns=DEFAULT_BOUNDS_NS if buckets is None else parse_bounds(buckets),
         slow_ns=parse_duration(slow),
-        ring_size=ring_size,
-        **live,
+        rate_limit=rate_limit,
+        max_rate=max_rate,
     )
+    options = TraceOptions(filters=filters, ring_size=ring_size, counting=counting, **live)
     web = WebOptions(address, None if config is None else Path(config), telemetry_path)
     tell = say(quiet)
     # The counts stay exact without the log, so serve goes on when the log's reader has gone.
     log: Sink | None = open_format("json", sys.stdout, Style()) if log_failures else None
-    service = _Service(options, VerdictStream(options.bounds_ns, log, tell), tell)
+    service = _Service(options, VerdictStream(counting.bounds_ns, log, tell), tell)
     if recording is None:
         service.live(None if once else web)
     else:
@@ -190,8 +195,10 @@ def _refuse_live_only() -> None:
 class _Service:
     """One run of the command. It checks the address and the web configuration before it attaches or reads anything."""
 
-    def __init__(self, options: ServeOptions, stream: VerdictStream, tell: Say) -> None:
+    def __init__(self, options: TraceOptions, stream: VerdictStream, tell: Say) -> None:
+        assert options.counting is not None
         self._options = options
+        self._counting = options.counting
         self._stream = stream
         self._tell = tell
         self._page: Page | None = None
@@ -206,8 +213,8 @@ class _Service:
         from inetprobe.commands.serve.recorded_counts import ReplayedCounts  # imports Arrow; a live run need not
 
         server = None if web is None else self._bind(web)
-        options = self._options
-        counts = ReplayedCounts(path, options.filters, options.bounds_ns, self._stream, options.slow_ns)
+        counting = self._counting
+        counts = ReplayedCounts(path, self._options.filters, counting.bounds_ns, self._stream, counting.slow_ns)
         self._tell(summary_line(counts.accounting))
         self._page = Page(SnapshotCollector(counts, self._stream.counts))
         if server is None:

@@ -7,18 +7,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import printable
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.live import live_options, run_live
+from inetprobe.cli.live import LiveRun, live_options, run_live
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.cli.terminal import lenient_stdout, no_library_threads, say
 from inetprobe.commands.top.collect import Collector
+from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.source import LiveSource
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.filter import Filters, parse_duration
@@ -42,9 +43,7 @@ _SCREEN = (
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows per table with --once.")
 @click.option("--replay", "recording", type=FILE, metavar="FILE", help="Show a recording instead of this kernel.")
 @live_options
-def top_command(
-    filters: Filters, interval: str, once: bool, rows: int, recording: str | None, quiet: bool, **live: Any
-) -> None:
+def top_command(interval: str, once: bool, rows: int, recording: str | None, live: LiveRun) -> None:
     """Live tables of who creates sockets, what fails and what is slow.
 
     With COMMAND, only sockets of COMMAND and its descendants. The output of COMMAND is shown only with --once.
@@ -66,28 +65,20 @@ def top_command(
                 importlib.import_module(name)
     collector = Collector(seconds, replayed=recording is not None)
     if recording is not None:
-        if live["command"]:
+        if live.command:
             raise UsageError("--replay shows a recording and runs no COMMAND: give one or the other")
-        _replay(Path(recording), filters, collector, rows if once else None, quiet=quiet)
+        _replay(Path(recording), live.options.filters, collector, rows if once else None, live.say)
         return
-    if once and not live["command"] and live["duration"] is None:
-        live["duration"] = interval
+    if once and not live.command and live.options.duration_s is None:
+        live = replace(live, options=replace(live.options, duration_s=seconds))
 
     def drive(source: LiveSource, filters: Filters, sinks: Sequence[Sink], count: int | None) -> Accounting:
         if once:
             return pump(source, filters, sinks, count)
         return _screen(source, filters, collector)
 
-    run_live(
-        lambda run, file: [collector, *([_Print(collector, rows)] if once else [])],
-        output=None,
-        filters=filters,
-        count=None,
-        quiet=quiet,
-        drive=drive,
-        silent=not once,
-        **live,
-    )
+    sinks: list[Sink] = [collector, *([_Print(collector, rows)] if once else [])]
+    run_live(replace(live, silent=not once), lambda run, file: sinks, drive)
 
 
 class _Print:
@@ -140,7 +131,7 @@ def _parse(words: Sequence[str]) -> Filters:
     return given[0]
 
 
-def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None, *, quiet: bool) -> None:
+def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None, say: Say) -> None:
     from inetprobe.base.errors import RecordingError
     from inetprobe.commands.top.drive import Background, Replays
     from inetprobe.record.arrow.reader import RecordingReader
@@ -154,7 +145,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
             _print(collector, rows)
             raise
         _print(collector, rows)
-        say(quiet)(summary_line(accounting))
+        say(summary_line(accounting))
         return
     from inetprobe.commands.top.screen import Feed, TopScreen, ended_by_signals, show_until_quit
     from inetprobe.commands.top.tables import tables
@@ -168,7 +159,7 @@ def _replay(path: Path, filters: Filters, collector: Collector, rows: int | None
             show_until_quit(app)
     finally:
         replays.quit()
-    say(quiet)(summary_line(worker.result()))
+    say(summary_line(worker.result()))
 
 
 def _screen(source: LiveSource, filters: Filters, collector: Collector) -> Accounting:

@@ -1,1 +1,1 @@
-"""Addresses of a stack → names of functions."""
+"""The addresses of a stack → names of functions."""

@@ -1,4 +1,4 @@
-"""Kernel addresses → names, by bcc, from what /proc/kallsyms said while inetprobe still had CAP_SYSLOG."""
+"""Kernel addresses → names, by bcc, from /proc/kallsyms as read while inetprobe still had CAP_SYSLOG."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inetprobe.kernel.host.kallsyms import KALLSYMS
 MODULES = Path("/proc/modules")
 UNKNOWN = "[unknown]"
 _BOUNDS = re.compile(rb"^([0-9a-f]+) \w (_stext|_etext)$", re.MULTILINE)
-# What a return goes through on its way to a kretprobe (arch/x86/kernel/kprobes/core.c, rethook.c).
+# The frames between a return and its kretprobe (arch/x86/kernel/kprobes/core.c, rethook.c).
 _TRAMPOLINES = frozenset({"kretprobe_trampoline", "__kretprobe_trampoline", "arch_rethook_trampoline"})
-# What fentry's return comes through: the program, and the trampoline that runs it; on 5.10 one more, and the function.
+# The frames above a fentry return: the program and its trampoline; on 5.10 one more, and the function.
 _OF_FENTRY = 2
 
 
@@ -31,7 +31,7 @@ class Resolver(Protocol):
 class KernelSymbols:
     """The names of the kernel's and its modules' functions, as they were when this was made.
 
-    What was loaded later has none: an address there is ``[unknown]``, and never the function that stands before it.
+    An address in a module that was loaded later is ``[unknown]``, and never named after the function before it.
     """
 
     def __init__(self, resolver: Resolver, kallsyms: Path = KALLSYMS, modules: Path = MODULES) -> None:
@@ -44,24 +44,24 @@ class KernelSymbols:
             )
         self._resolver = resolver
         self._ranges = sorted([(bounds[b"_stext"], bounds[b"_etext"]), *_modules(modules)])
-        self._resolver.resolve(bounds[b"_stext"], False)  # bcc reads its table the first time
+        self._resolver.resolve(bounds[b"_stext"], False)  # the first call makes bcc read its table
 
     def callers(self, addresses: Sequence[int], function: str, mechanism: str) -> tuple[str, ...]:
-        """The names of who called ``function``, from a stack taken at its return: without what tracing put on top."""
+        """The names of the callers of ``function``, from a stack taken at its return, without the frames of tracing."""
         frames = [self._split(address) for address in addresses]
         own = 0
         if mechanism == "fentry":
             while own < len(frames) and not frames[own][0]:  # BPF code is in no module
                 own += 1
             if own < len(frames) and frames[own][0] != function:
-                own = min(own, _OF_FENTRY)  # any further may be a caller that has no name
+                own = min(own, _OF_FENTRY)  # the others may be callers without a name
         while own < len(frames) and (frames[own][0] in _TRAMPOLINES or frames[own][0] == function):
             own += 1
         return tuple(shown for _, shown in frames[own:])
 
     def _split(self, address: int) -> tuple[str, str]:
-        """(a function's name, how its frame is shown); no name where there is no telling."""
-        # Every frame is a return address: what follows a call at the end of a function is another's.
+        """(the function's name, the frame as shown); the name is empty where it is unknown."""
+        # A frame is a return address: after a call at the very end of a function, it is in the next function.
         name, offset, module = self._resolver.resolve(address - 1, False)
         if not name or not self._covers(address - 1):
             return "", UNKNOWN
@@ -70,12 +70,12 @@ class KernelSymbols:
         return text.decode(name), shown if inside == "kernel" else f"{shown} [{inside}]"
 
     def _covers(self, address: int) -> bool:
-        place = bisect_right(self._ranges, (address, 1 << 64)) - 1
-        return place >= 0 and self._ranges[place][0] <= address < self._ranges[place][1]
+        index = bisect_right(self._ranges, (address, 1 << 64)) - 1
+        return index >= 0 and self._ranges[index][0] <= address < self._ranges[index][1]
 
 
 def _modules(path: Path) -> list[tuple[int, int]]:
-    """Where each module's code is: its name, size, users, dependencies, state, address."""
+    """(start, end) of each module, from lines of name, size, users, dependencies, state, address."""
     if not path.exists():
         return []  # CONFIG_MODULES=n
     lines = [line.split() for line in path.read_text().splitlines()]

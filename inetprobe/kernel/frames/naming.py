@@ -1,6 +1,6 @@
-"""--stack: who called. The constants for bpf/stack.h, and the kernel's frames → numbers of stacks with names.
+"""--stack: the constants for bpf/stack.h, and the kernel's frames → numbers of stacks with names.
 
-Addresses stop here: what comes out has none.
+No address leaves this module.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _OFFSETS: dict[str, tuple[str, str]] = {
     "OFF_MM_START_STACK": ("mm_struct", "start_stack"),
 }
 _ADDRESS = 8
-_MOST = Path("/proc/sys/kernel/perf_event_max_stack")
+_MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
 
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Whose frames, and how long a creation that succeeds must last, in nanoseconds, to be worth them."""
+    """Which side's frames to record; for a successful creation only if it took at least ``slow_ns`` nanoseconds."""
 
     kernel: bool
     user: bool
     slow_ns: int
 
     def constants(self, types: Btf, symbols: Symbols) -> dict[str, str]:
-        """Those of bpf/stack.h. Raises HostError where users' frames cannot get names, or the kernel lacks a member."""
+        """The constants of bpf/stack.h. Raises HostError if user frames cannot be named or a member is missing."""
         if self.user and not pidns.is_initial():
             raise HostError(
                 "--stack user: in a pid namespace of its own inetprobe does not see the processes it traces: run it in "
@@ -54,13 +54,13 @@ class StackOptions:
 
 
 def at_entry(symbols: Symbols) -> bool:
-    """Does a stack end at a kretprobe? Linux 5.10's unwinder does not know where that returns to, 6.1's does; its
-    trampoline has another name since (__kretprobe_trampoline)."""
+    """Must the kernel's stack be taken at the entry, since it ends at a kretprobe? Linux 5.10's unwinder does not know
+    the return address behind a kretprobe's trampoline; 6.1's does, where it is called __kretprobe_trampoline."""
     return "kretprobe_trampoline" in symbols
 
 
 class Naming:
-    """Gives the frames of drained records their names. A side whose symbols are None was not asked for."""
+    """Names the frames of drained records. A side whose symbols are None is not recorded."""
 
     def __init__(
         self,
@@ -69,31 +69,32 @@ class Naming:
         functions: Mapping[int, str],
         mechanisms: Mapping[str, str],
         symbols: Symbols,
-        most: Path = _MOST,
+        max_stack: Path = _MAX_STACK,
     ) -> None:
-        """``functions`` are the traced ones by number, ``mechanisms`` how each is traced; ``symbols`` are the kernel's.
+        """``functions``: the traced functions by number. ``mechanisms``: fentry or kprobe, by function.
+        ``symbols``: the running kernel's.
 
-        Reads /proc/sys/kernel/perf_event_max_stack: a stack of as many frames may have more.
+        Reads ``max_stack``: a stack of that many frames may have been cut.
         """
         self._kernel = kernel
         self._user = user
         self._functions = functions
         self._mechanisms = mechanisms
         self._at_entry = at_entry(symbols)
-        self._most = int(most.read_text())
+        self._max_stack = int(max_stack.read_text())
         self.lost: dict[str, int] = {}
 
     def numbered(self, records: Records, dtype: np.dtype[np.void], stacks: Stacks) -> Records:
-        """The records as a ``dtype`` that ends where the frames begin, with numbers of ``stacks`` instead."""
+        """The records as ``dtype``, without frames; their ``stack`` is the number of the named stack in ``stacks``."""
         whole = np.ascontiguousarray(opaque(records)).view(np.uint8).reshape(len(records), records.dtype.itemsize)
-        kept: Records = np.ascontiguousarray(whole[:, : dtype.itemsize]).view(dtype).reshape(len(records))
+        numbered: Records = np.ascontiguousarray(whole[:, : dtype.itemsize]).view(dtype).reshape(len(records))
         frames = records["frames"][:, 0]
         for row in np.flatnonzero((frames["kernel_size"] != 0) | (frames["user_size"] != 0)).tolist():
             stack = self._named(records[row], frames[row])
             for loss in stack.losses:
                 self.lost[loss] = self.lost.get(loss, 0) + 1
-            kept["stack"][row] = stacks.number(stack)
-        return kept
+            numbered["stack"][row] = stacks.number(stack)
+        return numbered
 
     def close(self) -> None:
         """Frees the symbols of all processes."""
@@ -111,7 +112,7 @@ class Naming:
         function = self._functions[int(record["calls"][0]["function"])]
         mechanism = self._mechanisms[function]
         if self._at_entry and mechanism == "kprobe":
-            addresses = addresses[1:]  # the function's own beginning
+            addresses = addresses[1:]  # the function's own first instruction
         return Side(symbols.callers(addresses, function, mechanism), lost)
 
     def _user_side(self, symbols: UserSymbols, record: np.void, frames: np.void) -> Side:
@@ -126,7 +127,7 @@ class Naming:
         size = int(frames[f"{side}_size"])
         if size < 0:
             return [], ERRNOS.get(-size, str(-size))
-        most = define(f"{side.upper()}_FRAMES")
+        max_frames = define(f"{side.upper()}_FRAMES")
         count = size // _ADDRESS
-        truncated = count >= min(most, self._most)
-        return frames[side][: min(count, most - 1)].tolist(), TRUNCATED if truncated else None
+        truncated = count >= min(max_frames, self._max_stack)
+        return frames[side][: min(count, max_frames - 1)].tolist(), TRUNCATED if truncated else None

@@ -1,1 +1,1 @@
-"""What this kernel is and has: structure offsets, symbols, tracefs, cgroups, privileges."""
+"""The running kernel: structure offsets, symbols, tracefs, cgroups, privileges."""

@@ -1,7 +1,7 @@
-"""Where the running kernel keeps its structure members, from its own BTF (Documentation/bpf/btf.rst).
+"""The offsets of the running kernel's structure members, from its own BTF (Documentation/bpf/btf.rst).
 
-Only the offsets of a dozen named members are wanted out of some hundred thousand types, so a structure is found by
-searching the type section for its header instead of parsing everything before it.
+Only a few dozen members are needed, out of some hundred thousand types, so a structure is found by searching the type
+section for its header instead of parsing everything before it.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _TAIL = {
     19: (0, 12),  # enum64
 }
 _LAST_KIND = 19
-# Bytes of an enumerator, and what stands behind its name.
+# Bytes of an enumerator, and the type of the value that follows its name.
 _ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.Struct("<q"))}
 
-#: What helps where BTF is not as it has to be.
+#: The remedy where the BTF cannot be used.
 _ANOTHER = "boot another kernel, or trace in a VM: inetprobe vm -- trace"
 
 
 @dataclass(frozen=True, slots=True)
 class Prototype:
-    """A function's number of arguments, and what it returns: ``VOID``, ``POINTER``, or an integer's bits.
+    """A function's number of arguments, and its return type: ``VOID``, ``POINTER``, or an integer's bits.
 
-    An integer of 64 bits counts as 32: what the kernel returns so is an errno or a small number.
+    An integer of 64 bits counts as 32: the kernel returns errnos and small numbers so.
     """
 
     arguments: int
@@ -57,7 +57,7 @@ class Prototype:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """An integer member: ``bits`` wide, its lowest ``shift`` bits above that of the byte at ``offset``."""
+    """An integer member: ``bits`` wide, beginning ``shift`` bits above the lowest bit of the byte at ``offset``."""
 
     offset: int
     shift: int
@@ -67,7 +67,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """``bits`` is a bit field's size, 0 where the type tells it."""
+    """``bits``: a bit field's size, 0 where the type has it."""
 
     name: int
     type_id: int
@@ -76,24 +76,24 @@ class _Member:
 
 
 class Btf:
-    """One BTF blob. Raises HostError when it is not one."""
+    """One BTF blob. Raises HostError if it is none, or is cut short."""
 
-    def __init__(self, data: bytes, where: str = str(VMLINUX)) -> None:
-        self._where = where
+    def __init__(self, data: bytes, name: str = str(VMLINUX)) -> None:
+        self._name = name
         if len(data) < _HEADER.size:
-            raise HostError(f"{where} is not BTF: it has {len(data)} bytes: {_ANOTHER}")
+            raise HostError(f"{name} is not BTF: it has {len(data)} bytes: {_ANOTHER}")
         magic, version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != 1:
-            raise HostError(f"{where} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
+            raise HostError(f"{name} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
         if header + max(type_off + type_len, str_off + str_len) > len(data):
-            raise HostError(f"{where} is cut short: {_ANOTHER}")
+            raise HostError(f"{name} is cut short: {_ANOTHER}")
         self._types = data[header + type_off : header + type_off + type_len]
         self._strings = data[header + str_off : header + str_off + str_len]
         self._by_id: list[int] | None = None
 
     @classmethod
     def of_kernel(cls, path: Path = VMLINUX) -> Btf:
-        """The running kernel's. Raises HostError, with what to do, where it has none."""
+        """The running kernel's BTF. Raises HostError, with the remedy, where it has none."""
         try:
             return cls(path.read_bytes(), str(path))
         except OSError as error:
@@ -104,8 +104,8 @@ class Btf:
     def offset(self, struct_name: str, *members: str) -> int:
         """Byte offset of ``members`` (a path through nested structs) in ``struct struct_name``.
 
-        Members of anonymous structs and unions are found as C finds them. Raises HostError if there is no such
-        structure or member, if it is a bit field that does not start on a byte, or if the blob is damaged.
+        Members of anonymous structs and unions are found as in C. Raises HostError if there is no structure or member
+        of this name, if it is a bit field that does not start on a byte, or if the blob is damaged.
         """
         bit_offset = self._member(struct_name, members).bit_offset
         if bit_offset % 8:
@@ -115,7 +115,7 @@ class Btf:
     def field(self, struct_name: str, *members: str) -> Field:
         """The integer or enum member at the end of a path, bit fields too (little-endian, as x86-64 lays them out).
 
-        Raises HostError as ``offset`` does, and for a member that is no integer.
+        Raises HostError as ``offset`` does, and for a member that is not an integer.
         """
         member = self._member(struct_name, members)
         try:
@@ -123,11 +123,11 @@ class Btf:
         except (struct.error, IndexError):
             raise self._damaged(struct_name) from None
         if not bits:
-            raise HostError(f"struct {struct_name}: {'.'.join(members)} is no integer: {_ANOTHER}")
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is not an integer: {_ANOTHER}")
         return Field(bit_offset // 8, bit_offset % 8, bits, signed)
 
     def _integer(self, member: _Member) -> tuple[int, int, bool]:
-        """(bit offset, bits, signed?); 0 bits for what is no integer."""
+        """(bit offset, bits, signed?); 0 bits if it is not an integer."""
         type_id = member.type_id
         for _ in range(32):
             position = self._position(type_id)
@@ -135,7 +135,7 @@ class Btf:
             kind = (info >> 24) & 0x1F
             if kind == _KIND_INT:
                 (encoding,) = struct.unpack_from("<I", self._types, position + _TYPE.size)
-                # Before kind_flag a bit field had an int type of its own, with its place in the upper bits.
+                # Before kind_flag a bit field had an int type of its own, with its bit offset in the upper bits.
                 within, bits = (0, member.bits) if member.bits else (encoding >> 16 & 0xFF, encoding & 0xFF)
                 return member.bit_offset + within, bits, bool(encoding >> 24 & 1)
             if kind in (_KIND_ENUM, _KIND_ENUM64):
@@ -149,25 +149,25 @@ class Btf:
         """The member at the end of a path, its bit offset from the structure's start."""
         try:
             position = self._find_struct(struct_name)
-            found, total = None, 0
+            member, total = None, 0
             for index, name in enumerate(members):
-                if found is not None:
-                    position = self._resolve(found.type_id)
-                found = self._find_member(position, name)
-                if found is None:
+                if member is not None:
+                    position = self._resolve(member.type_id)
+                member = self._find_member(position, name)
+                if member is None:
                     path = ".".join(members[: index + 1])
                     raise HostError(f"this kernel's struct {struct_name} has no member {path}: {_ANOTHER}")
-                total += found.bit_offset
-        except (ValueError, struct.error, RecursionError):  # a name, an entry or a nesting that leads nowhere
+                total += member.bit_offset
+        except (ValueError, struct.error, RecursionError):  # a name offset, an entry or a nesting that is invalid
             raise self._damaged(struct_name) from None
-        assert found is not None, "a path has a member"
-        return replace(found, bit_offset=total)
+        assert member is not None, "a path has a member"
+        return replace(member, bit_offset=total)
 
     def _damaged(self, struct_name: str) -> HostError:
-        return HostError(f"{self._where} is damaged: it does not describe struct {struct_name}: {_ANOTHER}")
+        return HostError(f"{self._name} is damaged: it does not describe struct {struct_name}: {_ANOTHER}")
 
     def has_member(self, struct_name: str, *members: str) -> bool:
-        """Is there such a structure with such a member? False for a bit field, too."""
+        """Is there this member of this structure? False for a bit field that does not start on a byte, too."""
         try:
             self.offset(struct_name, *members)
         except HostError:
@@ -175,49 +175,49 @@ class Btf:
         return True
 
     def enumerator(self, name: str) -> int | None:
-        """The value of a C enumerator, None where there is none of that name.
+        """The value of a C enumerator, None if there is none of this name.
 
         Raises HostError if the blob is damaged.
         """
-        values = (self._enumerator(place) for place in self._places(name))
+        values = (self._enumerator(offset) for offset in self._name_offsets(name))
         return next((value for value in values if value is not None), None)
 
-    def _places(self, name: str) -> Iterator[int]:
-        """Where among the types the name's offset stands, or what looks like it."""
+    def _name_offsets(self, name: str) -> Iterator[int]:
+        """The offsets in the type section at which a word equals the offset of ``name`` in the string section."""
         name_off = self._strings.find(b"\0" + name.encode() + b"\0") + 1
         if not name_off:
             return
         needle = struct.pack("<I", name_off)
-        place = self._types.find(needle)
-        while place >= 0:
-            yield place
-            place = self._types.find(needle, place + 1)
+        offset = self._types.find(needle)
+        while offset >= 0:
+            yield offset
+            offset = self._types.find(needle, offset + 1)
 
-    def _enumerator(self, place: int) -> int | None:
-        """The value of the enumerator whose entry is at ``place``; None if what is there is none."""
-        position = self._containing(place)
-        within = place - position - _TYPE.size
+    def _enumerator(self, offset: int) -> int | None:
+        """The value of the enumerator whose entry is at ``offset``; None if no enumerator is there."""
+        position = self._containing(offset)
+        within = offset - position - _TYPE.size
         try:
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = (info >> 24) & 0x1F
             if within >= 0 and kind in _ENUMERATORS:
                 size, value = _ENUMERATORS[kind]
-                return int(value.unpack_from(self._types, place + 4)[0]) if within % size == 0 else None
+                return int(value.unpack_from(self._types, offset + 4)[0]) if within % size == 0 else None
         except struct.error:
-            raise HostError(f"{self._where} is damaged: an enum is cut short: {_ANOTHER}") from None
+            raise HostError(f"{self._name} is damaged: an enum is cut short: {_ANOTHER}") from None
         return None
 
-    def _containing(self, place: int) -> int:
-        """Where the type starts that has the byte at ``place``."""
+    def _containing(self, offset: int) -> int:
+        """The position of the type that contains the byte at ``offset``."""
         positions = self._positions()
-        return positions[bisect(positions, place) - 1]
+        return positions[bisect(positions, offset) - 1]
 
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
         return self._search(name, _KIND_STRUCT) is not None
 
     def prototype(self, name: str) -> Prototype | None:
-        """That of the function ``name``; None if BTF does not describe it, or describes several that differ.
+        """The prototype of the function ``name``; None if BTF does not describe it.
 
         Raises HostError if the blob is damaged.
         """
@@ -229,7 +229,7 @@ class Btf:
             _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
             return Prototype(info & 0xFFFF, self._returns(returned))
         except (struct.error, IndexError):
-            raise HostError(f"{self._where} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
+            raise HostError(f"{self._name} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
 
     def _returns(self, type_id: int) -> str:
         while type_id:
@@ -240,7 +240,7 @@ class Btf:
             if kind in (_KIND_INT, _KIND_ENUM, _KIND_ENUM64):
                 return str(min(8 * size_or_type, 32))
             if kind in (_KIND_STRUCT, _KIND_UNION):
-                return "VOID"  # by value: nothing to show in a word
+                return "VOID"  # by value: it does not fit into one word
             type_id = size_or_type
         return "VOID"
 
@@ -248,7 +248,7 @@ class Btf:
         return self._positions()[type_id]
 
     def _positions(self) -> list[int]:
-        """Where each type stands, by its id."""
+        """The position of each type in the type section, by its id."""
         if self._by_id is None:
             self._by_id = self._index()
         return self._by_id
@@ -256,13 +256,13 @@ class Btf:
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
         if position is None:
-            raise HostError(f"this kernel's BTF ({self._where}) has no struct {name}: {_ANOTHER}")
+            raise HostError(f"this kernel's BTF ({self._name}) has no struct {name}: {_ANOTHER}")
         return position
 
     def _search(self, name: str, kind: int) -> int | None:
-        # The name's offset also stands in members of that name, but never before a word that reads as a type's info:
-        # there it is a type id, and those are far below 4 << 24.
-        for position in self._places(name):
+        # Members of this name have the name's offset, too, but their next word is a type id, which is far below 4 << 24
+        # and so never looks like a type's info.
+        for position in self._name_offsets(name):
             if position % 4 == 0 and position + _TYPE.size <= len(self._types):
                 _, info, _ = _TYPE.unpack_from(self._types, position)
                 # An empty struct is a forward declaration in disguise; a function's low bits are its linkage.
@@ -288,16 +288,16 @@ class Btf:
         for member in members:
             if not member.name:
                 inner = self._resolve(member.type_id)
-                found = self._find_member(inner, name)
-                if found is not None:
-                    return replace(found, bit_offset=member.bit_offset + found.bit_offset)
+                nested = self._find_member(inner, name)
+                if nested is not None:
+                    return replace(nested, bit_offset=member.bit_offset + nested.bit_offset)
         return None
 
     def _string(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(b"\0", offset)].decode()
 
     def _resolve(self, type_id: int) -> int:
-        """Where the struct or union behind ``type_id`` stands; typedefs and qualifiers are looked through."""
+        """The position of the struct or union ``type_id``, behind any typedefs and qualifiers."""
         for _ in range(32):
             try:
                 position = self._position(type_id)
@@ -309,24 +309,24 @@ class Btf:
             if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
                 return position
             type_id = target
-        raise HostError(f"{self._where}: type {type_id} is not a structure: {_ANOTHER}")
+        raise HostError(f"{self._name}: type {type_id} is not a structure: {_ANOTHER}")
 
     def _index(self) -> list[int]:
         positions, position, end = [0], 0, len(self._types)
         while position < end:
             positions.append(position)
             if position + _TYPE.size > end:
-                raise HostError(f"{self._where} is damaged: its last type is cut short: {_ANOTHER}")
+                raise HostError(f"{self._name} is damaged: its last type is cut short: {_ANOTHER}")
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = (info >> 24) & 0x1F
             if kind > _LAST_KIND or not kind:
-                raise HostError(f"{self._where} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
+                raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
             fixed, each = _TAIL.get(kind, (0, 0))
             position += _TYPE.size + fixed + each * (info & 0xFFFF)
         return positions
 
 
-#: The constants bpf/inetprobe.bpf.c needs, each with the member it is the offset of.
+#: The constants that bpf/inetprobe.bpf.c needs, each with the member whose offset it is.
 OFFSETS: dict[str, tuple[str, ...]] = {
     "OFF_SOCKET_TYPE": ("socket", "type"),
     "OFF_PROTO_NAME": ("proto", "name"),

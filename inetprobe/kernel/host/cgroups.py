@@ -1,4 +1,4 @@
-"""cgroup v2 ids as the paths people know.
+"""cgroup v2 ids → paths.
 
 The id that bpf_get_current_cgroup_id() gives is the inode number of the cgroup's directory (kernfs, on 64-bit).
 """
@@ -16,7 +16,7 @@ _RESCAN_S = 1.0
 
 
 class Cgroups:
-    """Paths of cgroups by id, read from the mounted hierarchy and kept, since a cgroup may be gone when asked for."""
+    """Paths of cgroups by id, read from the mounted hierarchy and remembered, since cgroups are removed."""
 
     def __init__(self, root: Path | None) -> None:
         """``root`` is the cgroup2 mount, or None where there is none: then only the root cgroup has a path."""
@@ -26,21 +26,21 @@ class Cgroups:
 
     @classmethod
     def of_host(cls, mounts: Path = Path("/proc/self/mounts")) -> Cgroups:
-        """The hierarchy this machine has mounted, in whichever place."""
+        """The hierarchy that this machine has mounted, wherever that is."""
         for line in mounts.read_text().splitlines():
-            _, where, kind, *_ = line.split()
-            if kind == "cgroup2":
-                return cls(Path(where))
+            _, mount_point, type_, *_ = line.split()
+            if type_ == "cgroup2":
+                return cls(Path(mount_point))
         return cls(None)
 
     def path(self, identity: int) -> str | None:
-        """The path below the mount, ``/`` for the root; None if the cgroup was gone before it was first asked for."""
+        """The path below the mount, ``/`` for the root; None if the cgroup was removed before the first scan."""
         if identity not in self._paths and time.monotonic() - self._scanned >= _RESCAN_S:
             self._scan()
         return self._paths.setdefault(identity, None)
 
     def identify(self, path: str) -> tuple[int, int] | None:
-        """(id, level) of the cgroup at ``path`` below the mount; None if there is no such cgroup."""
+        """(id, level) of the cgroup at ``path`` below the mount; None if there is none."""
         relative = path.strip("/")
         level = len([part for part in relative.split("/") if part])
         if not level:
@@ -62,6 +62,6 @@ class Cgroups:
                 continue
             try:
                 identity = Path(folder).stat().st_ino
-            except FileNotFoundError:  # removed while we walked
+            except FileNotFoundError:  # removed during the walk
                 continue
             self._paths[identity] = "/" + file_name(relative)

@@ -1,7 +1,7 @@
-"""Which kernel functions there are to attach to.
+"""The kernel functions to attach to.
 
 The compiler may inline a static function or rename it (``.isra.0``, ``.constprop.0``): a function is looked up in
-/proc/kallsyms under its plain name, and what stands there instead is reported.
+/proc/kallsyms under its plain name, and a renamed one is reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inetprobe.base.errors import HostError
 
 KALLSYMS = Path("/proc/kallsyms")
 
-#: Without these there is no trace of the path.
+#: The path cannot be traced without these.
 REQUIRED = ("inet_create", "sk_alloc", "sk_prot_alloc")
 #: A kernel may lack these: CONFIG_IPV6, CONFIG_MODULES.
 OPTIONAL = ("inet6_create", "__request_module")
@@ -29,8 +29,7 @@ _SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm|lto_priv)\b.*")
 class Symbols:
     """The functions of the running kernel and its modules, by name.
 
-    ``image`` is where the kernel itself lies, from its first byte to after its last, so that no module ever does; empty
-    where this kernel hides addresses.
+    ``image``: the addresses of the kernel itself, which no module can have; empty where this kernel hides addresses.
     """
 
     def __init__(self, names: Iterable[str], image: range = range(0)) -> None:
@@ -39,13 +38,13 @@ class Symbols:
 
     @classmethod
     def of_kernel(cls, path: Path = KALLSYMS) -> Symbols:
-        """Those of /proc/kallsyms (of the functions their names only). Raises HostError if unreadable."""
+        """The functions of /proc/kallsyms. Raises HostError if it cannot be read."""
         names, ends = set(), {}
         try:
             with path.open(encoding="ascii", errors="replace") as lines:
                 for line in lines:
-                    address, kind, name, *module = line.split()
-                    if kind in _TEXT:
+                    address, type_, name, *module = line.split()
+                    if type_ in _TEXT:
                         names.add(name)
                     if name in _IMAGE and not module:
                         ends[name] = int(address, 16)
@@ -57,21 +56,21 @@ class Symbols:
         return name in self._names
 
     def renamed(self, name: str) -> list[str]:
-        """What the compiler made of ``name``, if it only changed its end."""
-        return sorted(found for found in self._names if found != name and _SUFFIX.sub("", found) == name)
+        """The names that the compiler gave ``name``, where it only added a suffix."""
+        return sorted(other for other in self._names if other != name and _SUFFIX.sub("", other) == name)
 
     def nearest(self, name: str) -> list[str]:
         """Up to three functions whose names look most like ``name``."""
-        # Comparing with every one of 100,000 names takes seconds; a typing error seldom spares no part of the name.
+        # Comparing with all 100,000 names takes seconds; a typing error rarely hits every part of a name.
         parts = {part for part in name.split("_") if len(part) > 2} or {name}
-        related = [found for found in self._names if any(part in found for part in parts)]
+        related = [other for other in self._names if any(part in other for part in parts)]
         return difflib.get_close_matches(name, related, n=3)
 
     def present(self) -> tuple[str, ...]:
         """The path's functions this kernel has. Raises HostError naming the first required one that is missing."""
         for name in REQUIRED:
             if name not in self._names:
-                instead = self.renamed(name)
-                found = f"it has {', '.join(instead)} instead" if instead else "it was inlined or renamed"
-                raise HostError(f"this kernel has no function {name} to attach to: {found}")
+                renamed = self.renamed(name)
+                reason = f"it has {', '.join(renamed)} instead" if renamed else "it was inlined or renamed"
+                raise HostError(f"this kernel has no function {name} to attach to: {reason}")
         return tuple(name for name in (*REQUIRED, *OPTIONAL) if name in self._names)

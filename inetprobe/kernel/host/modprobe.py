@@ -1,4 +1,4 @@
-"""modprobe: what it would do, and the line of its configuration that stops it (modprobe(8), modprobe.d(5))."""
+"""modprobe: what it would load, and the lines of its configuration that prevent it (modprobe(8), modprobe.d(5))."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_LONGEST_S = 10.0
-#: Those of libkmod, the first first: a file hides those of its name in the folders behind.
+_TIMEOUT_S = 10.0
+#: libkmod's, by precedence: a file hides those of the same name in later folders.
 _FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
-_ON_THE_COMMAND_LINE = "modprobe.blacklist="
+_COMMAND_LINE = "modprobe.blacklist="
 _DO_NOTHING = (("/bin/true",), ("/usr/bin/true",), ("true",), (":",))
 _QUOTED = 120  # characters of a line: an install command may be a script
 
 
 class ConfigurationLine(NamedTuple):
-    """One of modprobe's configuration: its ``words``, and ``where`` it stands: FILE:NUMBER, or /proc/cmdline."""
+    """A line of modprobe's configuration: its ``words``, and ``where`` it is: FILE:NUMBER, or /proc/cmdline."""
 
     where: str
     words: tuple[str, ...]
 
 
 class Obstacle(NamedTuple):
-    """``why``, as it follows "MODULE is on this machine but", and the ``remedy``; ``silent`` where modprobe's exit
-    status is 0 all the same: to leave a blacklisted module alone is no failure to it, nor is a command that does
-    nothing."""
+    """Why modprobe does not load a module.
+
+    ``why``: the end of a sentence that begins "MODULE is on this machine but". ``silent``: modprobe's exit status is 0
+    nevertheless, since skipping a blacklisted module and running a command that does nothing are no failures.
+    """
 
     why: str
     remedy: str
@@ -34,13 +36,13 @@ class Obstacle(NamedTuple):
 
 
 def show_depends(names: Iterable[str]) -> str | None:
-    """What modprobe would do for ``names``; a blacklisted one is left out. None where modprobe cannot be run."""
+    """What modprobe would do to load ``names``, without blacklisted ones; None where modprobe cannot be run."""
     try:
         done = subprocess.run(
             ["modprobe", "--all", "--use-blacklist", "--show-depends", "--", *names],
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=_LONGEST_S,
+            timeout=_TIMEOUT_S,
             check=False,
             text=True,
         )
@@ -50,21 +52,21 @@ def show_depends(names: Iterable[str]) -> str | None:
 
 
 def configuration(root: Path) -> list[ConfigurationLine]:
-    """The lines below ``root`` in the order in which modprobe takes them; what cannot be read is left out."""
-    found = [line for path in _files(root) for line in _lines(root, path)]
+    """The configuration's lines below ``root``, in modprobe's order; unreadable files are left out."""
+    lines = [line for path in _files(root) for line in _lines(root, path)]
     for word in _text(root / "proc/cmdline").split():
-        if word.startswith(_ON_THE_COMMAND_LINE):
-            names = word.removeprefix(_ON_THE_COMMAND_LINE).split(",")
-            found += [ConfigurationLine("modprobe.blacklist= in /proc/cmdline", ("blacklist", name)) for name in names]
-    return found
+        if word.startswith(_COMMAND_LINE):
+            names = word.removeprefix(_COMMAND_LINE).split(",")
+            lines += [ConfigurationLine("modprobe.blacklist= in /proc/cmdline", ("blacklist", name)) for name in names]
+    return lines
 
 
 def obstacle(module: str, aliases: Collection[str], lines: Iterable[ConfigurationLine]) -> Obstacle | None:
-    """What of ``lines`` keeps modprobe from loading ``module`` when it is asked for one of ``aliases``; None: nothing.
+    """What in ``lines`` keeps modprobe from loading ``module`` by one of ``aliases``; None: nothing.
 
-    Blacklisted, a module answers to no alias, but loads by its own name; a command in its place runs either way.
+    A blacklisted module has no aliases, but can be loaded by its own name; an install command replaces both.
     """
-    first: dict[str, ConfigurationLine] = {}  # the first install is the one that is run
+    first: dict[str, ConfigurationLine] = {}  # modprobe runs the first install line
     for line in lines:
         if _is_about(line.words, module, aliases):
             first.setdefault(line.words[0], line)
@@ -78,8 +80,8 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Configuratio
 
 
 def _is_silent(first: dict[str, ConfigurationLine]) -> bool:
-    """Is modprobe's exit status 0? For an alias it does not run the command of a blacklisted module; what another
-    command comes to, nobody can foretell."""
+    """Is modprobe's exit status 0? For an alias it does not run the command of a blacklisted module; the result of any
+    other command is unknown."""
     if "alias" in first:
         return False
     return "blacklist" in first or first["install"].words[2:] in _DO_NOTHING
@@ -102,7 +104,7 @@ def _quoted(line: ConfigurationLine) -> str:
 
 
 def _underscored(name: str) -> str:
-    """To modprobe both are the same."""
+    """modprobe treats - and _ alike."""
     return name.replace("-", "_")
 
 
@@ -120,7 +122,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _lines(root: Path, path: Path) -> Iterator[ConfigurationLine]:
-    """Those with a command and what it is about; a backslash at its end continues a line."""
+    """The lines with a command and an argument; a backslash at the end continues a line."""
     number, rest = 1, ""
     for last, text in enumerate(_text(path).split("\n"), start=1):
         rest += text

@@ -1,14 +1,14 @@
-"""inetprobe's own pid namespace: the kernel's side sees the initial one's process ids."""
+"""inetprobe's own pid namespace: the BPF program sees the process ids of the initial one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 OWN = Path("/proc/self/ns/pid")
-# The pid namespace the machine began with (PROC_PID_INIT_INO of include/linux/proc_ns.h).
+# PROC_PID_INIT_INO of include/linux/proc_ns.h.
 _INITIAL = 0xEFFFFFFC
 
 
 def is_initial() -> bool:
-    """Are a record's process ids those that /proc has here?"""
+    """Is it the initial pid namespace, so that a record's process ids are those of /proc?"""
     return OWN.stat().st_ino == _INITIAL

@@ -1,9 +1,9 @@
-"""Least privilege: what a live run gives up once its probes are in place and its files are open.
+"""Least privilege: a live run drops its capabilities once its probes are attached and its files are open.
 
-Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs.
-After that the ring and the counters are mapped, and root's user id alone, without a capability, is enough to take the
-probes away again. Three exceptions: signals for a COMMAND that runs as another user need CAP_KILL, probes that are to
-come back need what attaching takes, and names for users' frames need what reads other processes.
+Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs. After that the ring and the
+counters are mapped, and root's user id alone, without a capability, is enough to detach the probes. Three exceptions:
+signals for a COMMAND that runs as another user need CAP_KILL, probes that are attached again need the capabilities to
+attach, and names of users' frames need the capabilities to read other processes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 
 _CAP_SYS_ADMIN = 21
-#: What ``drop`` may be told to keep: CAP_KILL; CAP_PERFMON and CAP_BPF; CAP_SYS_PTRACE, without which the memory map of
-#: a process that has a capability or another user is closed to root, and CAP_DAC_READ_SEARCH for programs in a folder
-#: that only its owner may enter.
+#: CAP_KILL, to signal another user's processes.
 SIGNALS = frozenset({5})
+#: CAP_DAC_READ_SEARCH, for programs in a folder that only its owner may enter; CAP_SYS_PTRACE, without which root
+#: cannot read the memory map of a process that has a capability or another user.
 USER_STACKS = frozenset({2, 19})
 _CAP_PERFMON, _CAP_BPF = 38, 39
 _ATTACHING = frozenset({_CAP_PERFMON, _CAP_BPF})
@@ -39,21 +39,26 @@ class _Sets(ctypes.Structure):
 
 
 def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> frozenset[int]:
-    """What ``drop`` has to keep where probes are to come back. From 3 on, which Debian's and Ubuntu's kernels know and
-    others do not, perf_event_open() takes CAP_SYS_ADMIN."""
+    """The capabilities to attach probes again. From perf_event_paranoid 3 on (only Debian's and Ubuntu's kernels have
+    it) perf_event_open() takes CAP_SYS_ADMIN."""
     return _ATTACHING | ({_CAP_SYS_ADMIN} if int(paranoid.read_text()) > 2 else set())
 
 
-def may_attach(status: Path = Path("/proc/self/status")) -> bool:
-    """Has this process what loading and attaching BPF programs takes: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON?"""
+def effective(status: Path = Path("/proc/self/status")) -> frozenset[int]:
+    """The numbers of the capabilities in this process's effective set."""
     line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
-    effective = int(line.split()[1], 16)
-    had = {number for number in (*_ATTACHING, _CAP_SYS_ADMIN) if effective >> number & 1}
-    return _CAP_SYS_ADMIN in had or had >= _ATTACHING
+    bits = int(line.split()[1], 16)
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
+
+
+def may_attach(status: Path = Path("/proc/self/status")) -> bool:
+    """Has this process the capabilities to load and attach BPF programs: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON?"""
+    held = effective(status)
+    return _CAP_SYS_ADMIN in held or held >= _ATTACHING
 
 
 def demand() -> None:
-    """Raises HostError where this process may not attach, before anything is tried that would fail less plainly."""
+    """Raises HostError where this process may not attach: checked first, since later failures are less clear."""
     if not may_attach():
         raise HostError(
             "tracing needs root (or CAP_BPF and CAP_PERFMON, and access to tracefs): run it again with sudo"
@@ -61,9 +66,10 @@ def demand() -> None:
 
 
 def drop(keep: frozenset[int] = frozenset()) -> None:
-    """Gives up the supplementary groups and every capability of the calling thread but those of ``keep``, for good.
+    """Drops the supplementary groups and, for good, every capability of the calling thread except those of ``keep``.
 
-    Threads begun later have none either; there must be no other yet. Raises InetprobeError if the kernel refuses.
+    Threads that it starts later have no others; no other thread may run yet. Raises InetprobeError if the kernel
+    refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     header = _Header(_CAPABILITY_VERSION_3, 0)
@@ -72,8 +78,8 @@ def drop(keep: frozenset[int] = frozenset()) -> None:
         raise _refused()
     if sets[0].effective >> _CAP_SETGID & 1:
         os.setgroups([])
-    for word, one in enumerate(sets):
-        kept = one.permitted & sum(1 << number % 32 for number in keep if number // 32 == word)
+    for word, half in enumerate(sets):
+        kept = half.permitted & sum(1 << number % 32 for number in keep if number // 32 == word)
         sets[word] = _Sets(kept, kept, 0)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0):
         raise _refused()

@@ -1,7 +1,7 @@
-"""The profile of the running kernel: what the model must know of it, asked of the kernel and of modprobe.
+"""The profile of the running kernel: the facts that the model needs, from the kernel and from modprobe.
 
-Nothing is tried out, since a socket made to see what happens would load modules: registered protocols stand in
-/proc/net/protocols, their features in BTF and /proc/kallsyms, and modprobe says what it would do.
+No socket is created to find out, since that would load modules: the registered protocols are in /proc/net/protocols,
+the features in BTF and /proc/kallsyms, and modprobe says what it would load.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inetprobe.model.features import Features
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
 
-#: Every alias that any kernel's modules have answered to.
+#: The aliases by which inet_create and inet6_create request modules.
 _ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
 _INSMOD = re.compile(r"^insmod \S*?([\w-]+)\.ko", re.MULTILINE)
 
@@ -29,24 +29,24 @@ Modprobe = Callable[[Sequence[str]], str | None]
 
 
 def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modprobe | None = None) -> Profile:
-    """That of the kernel whose /proc, /sys and /lib/modules are below ``root``.
+    """The profile of the kernel whose /proc, /sys and /lib/modules are below ``root``.
 
-    ``modprobe`` says what ``modprobe --show-depends`` prints for the names it is given, None where it cannot be run; by
-    default it is asked. What cannot be read is taken to be unknown, never guessed. Raises HostError where not even the
-    registered protocols can be told.
+    ``modprobe`` returns what ``modprobe --show-depends`` prints for the given names, None where it cannot be run; by
+    default the real one is run. A fact that cannot be read is unknown, never guessed. Raises HostError if not even the
+    registered protocols can be read.
     """
     release = (_read(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
     modules = root / "lib/modules" / release
     protocols = _read(root / "proc/net/protocols")
     if protocols is None:
-        raise HostError(f"{root / 'proc/net/protocols'} cannot be read, so nobody can say what this machine registers")
+        raise HostError(f"{root / 'proc/net/protocols'} cannot be read, so the registered protocols are unknown")
     built_in, loaded = _registered(protocols)
     aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper = _read(root / "proc/sys/kernel/modprobe")
-    loadable, blocked = _sorted_out(present, aliases, modprobe or _modprobe.show_depends)
-    remedies, left_alone = _name_the_lines(blocked, aliases, root)
+    loadable, blocked = _loadable_or_blocked(present, aliases, modprobe or _modprobe.show_depends)
+    remedies, left_alone = _explain_blocked(blocked, aliases, root)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
         kernel=release,
@@ -66,7 +66,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
 
 
 def features(types: Btf, symbols: Symbols) -> Features:
-    """What the kernel's types and symbols tell of the path; every kernel with BTF is past the classic one."""
+    """The path's features, from the kernel's types and symbols; every kernel with BTF is newer than 3.x."""
     return Features(
         protocol_limit=types.enumerator("IPPROTO_MAX"),
         request_module="__request_module" in symbols,
@@ -75,21 +75,21 @@ def features(types: Btf, symbols: Symbols) -> Features:
         cgroup_hook="__cgroup_bpf_run_filter_sk" in symbols,
         cgroup_any_errno="bpf_set_retval" in symbols,
         wide_protocol=types.field("sock", "sk_protocol").bits > 8,
-        # Until 6.5 mptcp_sock kept its first subflow's socket, and made it at once or, at the end, later.
+        # Until 6.5 mptcp_sock kept its first subflow's socket, and created it at once or, in the last versions, later.
         mptcp_nested=None if types.has_member("mptcp_sock", "subflow") else False,
     )
 
 
 def _registered(protocols: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(built in, loaded from modules), of /proc/net/protocols: a row a struct proto, its name first."""
+    """(built in, loaded from modules), from /proc/net/protocols: a row per struct proto, its name first."""
     rows: dict[str, str] = {}
     for line in protocols.splitlines()[1:]:
-        # A name may have blanks; behind it stand nine columns, the last but some flags is the module.
+        # A name may have blanks; the module is in the seventh column after it.
         match = re.match(r"(.+?) +\d+ +-?\d+ +-?\d+ +\S+ +\d+ +(?:yes|no) +(\S+) ", line)
         if match and match[1].strip() in PROTS:
             rows[PROTS[match[1].strip()].unit] = match[2]
     built_in = [unit for unit, module in rows.items() if module == "kernel"]
-    order = {name: place for place, name in enumerate(BUILT_IN)}
+    order = {name: index for index, name in enumerate(BUILT_IN)}
     built_in.sort(key=lambda unit: order.get(unit, len(order)))
     return tuple(built_in), tuple(unit for unit, module in rows.items() if module != "kernel")
 
@@ -99,7 +99,7 @@ def _on_disk(modules: Path) -> frozenset[str]:
     return frozenset(name.replace("-", "_") for name in listed)
 
 
-def _sorted_out(
+def _loadable_or_blocked(
     present: Collection[str], aliases: dict[str, str], modprobe: Modprobe
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(loadable, blocked: why) of the modules that are present but not loaded."""
@@ -108,11 +108,11 @@ def _sorted_out(
         if unit not in present:
             continue
         if unit == "smc" and unit not in aliases.values():
-            continue  # before 6.11 it registers nothing here; its aliases came with that
+            continue  # it registers in inetsw, and has these aliases, since 6.11
         if unit not in aliases.values():
             blocked[unit] = "no alias leads to it"
             continue
-        # Each by itself: a blacklisted module is loaded all the same where another one needs it.
+        # Each by itself: a blacklisted module is loaded nevertheless where another module needs it.
         printed = modprobe(sorted(alias for alias, name in aliases.items() if name == unit))
         if printed is None:
             blocked[unit] = "modprobe could not be asked about it"
@@ -123,18 +123,20 @@ def _sorted_out(
     return tuple(loadable), blocked
 
 
-def _name_the_lines(
+def _explain_blocked(
     blocked: dict[str, str], aliases: dict[str, str], root: Path
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Says in ``blocked`` which lines stop what modprobe's configuration stops, where they are found; the remedies, and
-    which of them modprobe leaves alone without a word."""
+    """Replaces the reason in ``blocked`` by the configuration's lines, where they are found.
+
+    Returns the remedies by module, and the modules that modprobe skips with exit status 0.
+    """
     remedies, left_alone = {}, []
     lines = _modprobe.configuration(root) if _CONFIGURED in blocked.values() else []
     for unit in [unit for unit, why in blocked.items() if why == _CONFIGURED]:
-        found = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
-        if found is not None:
-            blocked[unit], remedies[unit] = found.why, found.remedy
-            if found.silent:
+        obstacle = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
+        if obstacle is not None:
+            blocked[unit], remedies[unit] = obstacle.why, obstacle.remedy
+            if obstacle.silent:
                 left_alone.append(unit)
     return remedies, tuple(left_alone)
 

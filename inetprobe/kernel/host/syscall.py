@@ -1,4 +1,4 @@
-"""The bpf() system call, for what bcc has no method for."""
+"""The commands of the bpf() system call that bcc has no method for."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _InfoAttributes(ctypes.Structure):
 
 
 class MapShape(NamedTuple):
-    """What a map is made from; ``type`` and ``flags`` are BPF_MAP_TYPE_* and BPF_F_*, sizes are in bytes."""
+    """The attributes to create a map with: ``type`` is BPF_MAP_TYPE_*, ``flags`` are BPF_F_*, sizes are in bytes."""
 
     name: str
     type: int
@@ -87,14 +87,14 @@ def create_map(shape: MapShape) -> int:
     """The file descriptor of a new map. Raises OSError."""
     attributes = _MapAttributes(shape.type, *shape[2:], map_name=shape.name.encode()[:15])
     with contextlib.ExitStack() as undo:
-        if shape.type == _MAP_TYPE_TASK_STORAGE:  # which takes no key or value that BTF does not describe
+        if shape.type == _MAP_TYPE_TASK_STORAGE:  # its key and value must be described by BTF
             attributes.btf_fd, attributes.btf_key_type_id, attributes.btf_value_type_id = _load_btf(shape.value_size)
             undo.callback(os.close, attributes.btf_fd)
         return _bpf_unlimited(_MAP_CREATE, attributes)
 
 
 def create_value(size: int) -> int:
-    """The file descriptor of a map of one value of ``size`` bytes, which can be mapped into memory. Raises OSError."""
+    """The file descriptor of a mappable array map with one value of ``size`` bytes. Raises OSError."""
     return create_map(MapShape("", _MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE))
 
 
@@ -105,7 +105,7 @@ def update(map_fd: int, key: bytes, value: bytes) -> None:
 
 
 def map_shape(fd: int) -> MapShape:
-    """What a map was made from. Raises OSError."""
+    """The attributes a map was created with. Raises OSError."""
     info = ctypes.create_string_buffer(_MAP_INFO.size)
     _checked(_OBJ_GET_INFO_BY_FD, _InfoAttributes(fd, _MAP_INFO.size, ctypes.addressof(info)))
     type_, _, key_size, value_size, max_entries, flags, name = _MAP_INFO.unpack(info)
@@ -113,7 +113,7 @@ def map_shape(fd: int) -> MapShape:
 
 
 def _load_btf(value_size: int) -> tuple[int, int, int]:
-    """(descriptor, id of a u32, id of an array of so many bytes) of types loaded into the kernel. Raises OSError."""
+    """(descriptor, id of u32, id of u8[value_size]) of types loaded into the kernel. Raises OSError."""
     names = b"\0u32\0u8\0"
     u32 = struct.pack("<IIII", 1, _BTF_INT << 24, 4, 32)
     u8 = struct.pack("<IIII", 5, _BTF_INT << 24, 1, 8)
@@ -125,7 +125,7 @@ def _load_btf(value_size: int) -> tuple[int, int, int]:
 
 
 def load_nothing() -> int:
-    """Loads the shortest kprobe program there is (r0 = 0; exit) and lets it go; the errno, 0 for success."""
+    """Loads the shortest kprobe program (r0 = 0; exit) and closes it; the errno, 0 for success."""
     program = (ctypes.c_uint64 * 2)(0x00000000000000B7, 0x0000000000000095)
     licence = ctypes.create_string_buffer(b"GPL")
     attributes = _LoadAttributes(_PROG_TYPE_KPROBE, 2, ctypes.addressof(program), ctypes.addressof(licence))
@@ -136,9 +136,9 @@ def load_nothing() -> int:
 
 
 class ProgramInfo(NamedTuple):
-    """What the kernel counts of a program; ``run_time_ns`` and ``runs`` only while kernel.bpf_stats_enabled is 1.
+    """The kernel's counts of a program; ``run_time_ns`` and ``runs`` grow only while kernel.bpf_stats_enabled is 1.
 
-    ``recursion_misses`` is how often it was not run because it ran already on that CPU; None where that is not counted.
+    ``recursion_misses``: how often it was not run because it already ran on that CPU; None where it is not counted.
     """
 
     run_time_ns: int
@@ -147,7 +147,7 @@ class ProgramInfo(NamedTuple):
 
 
 def program_info(program_fd: int) -> ProgramInfo:
-    """The kernel's counts of a program; nothing is known where it refuses to tell (before 5.19 without CAP_BPF)."""
+    """The kernel's counts of a program; 0 and None where it refuses them (before 5.19 without CAP_BPF)."""
     info = ctypes.create_string_buffer(_INFO_SIZE)
     attributes = _InfoAttributes(program_fd, _INFO_SIZE, ctypes.addressof(info))
     _, error = _bpf(_OBJ_GET_INFO_BY_FD, attributes)
@@ -158,11 +158,11 @@ def program_info(program_fd: int) -> ProgramInfo:
 
 
 def _bpf_unlimited(command: int, attributes: ctypes.Structure) -> int:
-    """A new descriptor, whatever memory the user may lock. Raises OSError."""
+    """A new descriptor, with the limit of locked memory raised if need be. Raises OSError."""
     try:
         return _checked(command, attributes)
     except PermissionError:  # before Linux 5.11 maps count as locked memory
-        with contextlib.suppress(ValueError):  # who may not raise it is refused once more
+        with contextlib.suppress(ValueError):  # without the right to raise it the second try fails, too
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return _checked(command, attributes)
 
@@ -176,7 +176,7 @@ def _checked(command: int, attributes: ctypes.Structure) -> int:
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:
-    """(result, errno); errno is ENOSYS on a machine whose number for bpf() is not known here."""
+    """(result, errno); errno is ENOSYS on a machine whose system call number of bpf() is unknown here."""
     number = _NUMBER.get(platform.machine())
     if number is None:
         return -1, errno.ENOSYS

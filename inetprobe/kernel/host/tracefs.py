@@ -12,15 +12,15 @@ from inetprobe.base.errors import HostError
 
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
-# kprobes of ours are found by this prefix next to those of other tools; bcc adds its own suffix and the process id.
+# The prefix by which our kprobes are found among those of other tools; bcc adds a suffix with the process id.
 EVENT_PREFIX = "inetprobe_"
 _OURS = re.compile(rf"[pr]\d*:kprobes/({EVENT_PREFIX}\w+_bcc_(\d+)) ")
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeCount:
-    """Times a probe was reached (``hits``, None for fentry, where the kernel does not count), times it could not be
-    served (``misses``), and hits on which the kernel did not run its program (``skipped``)."""
+    """How often a probe was reached (``hits``; None for fentry, which the kernel does not count), how often the kernel
+    had no room to serve it (``misses``), and on how many hits its program was not run (``skipped``)."""
 
     hits: int | None
     misses: int
@@ -28,7 +28,7 @@ class ProbeCount:
 
 
 def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
-    """Where tracefs is mounted, or None. Raises HostError where it is closed to this process."""
+    """The mount point of tracefs, or None. Raises HostError where this process may not enter it."""
     for folder in candidates:
         try:
             if (folder / "kprobe_events").exists():
@@ -48,7 +48,7 @@ def profile(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Without Python's own append mode, which seeks to the end: tracefs refuses that."""
+    """Appends without Python's own append mode, which seeks to the end: tracefs refuses that."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         os.write(fd, line)
@@ -57,9 +57,9 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
-    """Takes away the probes of inetprobes that were killed; how many there were.
+    """Removes the probes of inetprobe processes that were killed; how many were removed.
 
-    Those of a living process stay; one that another pid namespace uses is busy, and the kernel keeps it.
+    The probes of a living process stay; the kernel refuses to remove one in use in another pid namespace.
     """
     events = folder / "kprobe_events"
     removed = 0

@@ -1,1 +1,1 @@
-"""The BPF program's maps, read in mapped memory."""
+"""The BPF program's maps, read from mapped memory."""

@@ -13,12 +13,13 @@ from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 from inetprobe.record.layout import FUNCTIONS, Records, define
+from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
 CPU_CELLS = parse_structs(_HEADER, _DEFINES)["cpu_cells"]
-# The address family of each create, by its place in cpu_cells.create.
+# The address family of each create, by its index in cpu_cells.create.
 _FAMILIES = {define("FUNCTION_INET_CREATE"): AF_INET, define("FUNCTION_INET6_CREATE"): AF_INET6}
 
 
@@ -26,16 +27,18 @@ _FAMILIES = {define("FUNCTION_INET_CREATE"): AF_INET, define("FUNCTION_INET6_CRE
 class Counting:
     """How the kernel counts and what it sends.
 
-    ``bounds_ns`` are the histograms' upper bounds, ascending, at most ``buckets.MAX_BOUNDS``. Successes slower than
-    ``slow_ns`` are sent as failures are, at most ``rate_limit`` records a second from each CPU.
+    ``bounds_ns``: the histograms' upper bounds, ascending, at most ``bounds.MAX_BOUNDS``. Failures are sent, and
+    successes of at least ``slow_ns``: at most ``rate_limit`` records per second and CPU. Above ``max_rate`` creations
+    per second the probes are detached; None: never.
     """
 
-    bounds_ns: tuple[int, ...]
-    slow_ns: int
-    rate_limit: int
+    bounds_ns: tuple[int, ...] = DEFAULT_BOUNDS_NS
+    slow_ns: int = 10_000_000
+    rate_limit: int = 1000
+    max_rate: int | None = None
 
     def constants(self) -> dict[str, str]:
-        """As -D constants of bpf/inetprobe.bpf.c."""
+        """The -D constants of bpf/inetprobe.bpf.c."""
         return {
             "BUCKET(ns)": _bucket(self.bounds_ns, 0),
             "SLOW_NS": f"{self.slow_ns}ULL",
@@ -45,7 +48,7 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the cells held at one moment, as ``snapshot.Snapshot`` has it; ``fill`` is used and available places."""
+    """The cells at one moment, in the types of ``snapshot.Snapshot``; ``fill``: used and available entries by table."""
 
     outcomes: dict[OutcomeKey, int]
     creation_durations: dict[tuple[int, int], Histogram]
@@ -58,13 +61,13 @@ class Cells:
     """The map ``cells`` of bpf/inetprobe.bpf.c. Not thread-safe."""
 
     def __init__(self, fd: int, cpus: int, bounds: int) -> None:
-        """``bounds`` is how many the histograms have. Raises OSError."""
+        """``bounds``: the number of the histograms' bounds. Raises OSError."""
         self._memory = map_memory(fd, cpus * CPU_CELLS.itemsize)
         self._creates = np.frombuffer(self._memory, CPU_CELLS, cpus)["create"]
         self._buckets = bounds + 1
 
     def read(self) -> Tables:
-        """The sums over the CPUs now."""
+        """The current sums over all CPUs."""
         outcomes: dict[OutcomeKey, int] = {}
         requests: dict[str | None, tuple[int, int]] = {}
         durations, calls = {}, np.zeros((_DEFINES["CELL_CALLS"], _DEFINES["BUCKETS"] + 1), np.uint64)
@@ -93,7 +96,7 @@ class Cells:
         )
 
     def close(self) -> None:
-        """Gives the mapping back."""
+        """Unmaps the cells."""
         del self._creates
         self._memory.close()
 
@@ -103,7 +106,7 @@ class Cells:
 
 
 def _bucket(bounds_ns: tuple[int, ...], first: int) -> str:
-    """A C expression that finds the bucket of ``ns`` by halving; ``first`` is the first bound's place."""
+    """A C expression that finds the bucket of ``ns`` by halving; ``first`` is the first bound's index."""
     if not bounds_ns:
         return str(first)
     middle = len(bounds_ns) // 2
@@ -119,11 +122,11 @@ def _summed(
 
 
 def _used(table: Records) -> Iterator[tuple[int, int]]:
-    """(key, count) of every cell that has counted something, whatever the CPU."""
-    taken = table[(table["key"] != 0) & (table["count"] != 0)]
-    keys, place = np.unique(taken["key"], return_inverse=True)
+    """(key, count) of every used cell, summed over the CPUs."""
+    used = table[(table["key"] != 0) & (table["count"] != 0)]
+    keys, indexes = np.unique(used["key"], return_inverse=True)
     counts = np.zeros(len(keys), np.uint64)
-    np.add.at(counts, place, taken["count"])
+    np.add.at(counts, indexes, used["count"])
     yield from zip(keys.tolist(), counts.tolist(), strict=True)
 
 
@@ -135,13 +138,13 @@ def _outcomes(cells: Records, family: int) -> Iterator[tuple[OutcomeKey, int]]:
                 OutcomeKey(family, key >> _DEFINES["KEY_TYPE"] & 0xF, protocol, key >> _DEFINES["KEY_ERRNO"] & 0xFFF),
                 count,
             )
-    for place, count in enumerate(cells["last_outcomes"].sum(axis=0).tolist()):
+    for index, count in enumerate(cells["last_outcomes"].sum(axis=0).tolist()):
         if count:
-            yield OutcomeKey(family, place // 2, None, None if place % 2 else 0), count
+            yield OutcomeKey(family, index // 2, None, None if index % 2 else 0), count
 
 
 def _requests(cells: Records) -> Iterator[tuple[str | None, bool, int]]:
-    """(name, failed?, count); the name is None where its table was full."""
+    """(name, failed?, count); the name is None for requests after the table was full."""
     for key, count in _used(cells["modules"]):
         form, type_ = key >> _DEFINES["KEY_FORM"] & 3, key >> _DEFINES["KEY_TYPE"] & 0xF
         family, protocol = key >> _DEFINES["KEY_FAMILY"] & 0xFFFF, _signed(key >> _DEFINES["KEY_NUMBER"])

@@ -1,1 +1,1 @@
-"""The BPF program: what it is built for, compiled, loaded, attached."""
+"""The BPF program: its target, compiling, loading, attaching."""

@@ -1,7 +1,7 @@
-"""What bcc's compiler makes of the program, apart from bcc: the maps it wants and the code of each function.
+"""The output of bcc's compiler, without bcc: the maps that the program needs and the code of each function.
 
-bcc makes its maps as it compiles, and code names a map by its file descriptor. Here it names it by its place, so that
-code can be kept (``code_cache``) and loaded again by another process, with maps of its own.
+bcc creates the maps as it compiles, and the code refers to a map by its file descriptor. Here it refers to a map by its
+index, so that code can be cached (``code_cache``) and loaded by another process, with maps of its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.host import syscall
 from inetprobe.kernel.host.syscall import MapShape
 
-# struct bpf_insn of include/uapi/linux/bpf.h, of one in which registers stand for four bits each.
+# struct bpf_insn of include/uapi/linux/bpf.h; ``registers`` has four bits for each of the two.
 _INSN = np.dtype([("code", "u1"), ("registers", "u1"), ("off", "<i2"), ("imm", "<i4")])
 # BPF_LD | BPF_IMM | BPF_DW, whose source register is BPF_PSEUDO_MAP_FD or _VALUE where `imm` is a map's descriptor.
 _LOAD_IMM64 = 0x18
 _MAP_SOURCES = (1, 2)
-# Before a fentry program's function, in the C source; what bcc makes of it is `fentry_name`'s to say.
+# The prefix of a fentry program's name in the C source; `fentry_name` says what libbcc expects.
 _FENTRY_PREFIX = re.compile(r"k(?:ret)?func__")
 
 
@@ -35,8 +35,8 @@ class LoadError(InetprobeError):
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """``maps`` are those it makes. In the code of ``functions`` a map is named by its place among those that are given
-    to it, in their order, and after them its own.
+    """``maps``: the maps that loading creates. ``functions``: the code by name; it refers to a map by its index in the
+    given maps, in their order, followed by ``maps``.
     """
 
     maps: tuple[MapShape, ...]
@@ -44,29 +44,29 @@ class Compiled:
 
     @classmethod
     def of_bcc(cls, lib: Any, module: int, given: Sequence[int]) -> Compiled:  # bcc has no types
-        """What libbcc's ``module`` has compiled; ``given`` are the descriptors of maps that are not the module's.
+        """The code of libbcc's ``module``; ``given`` are the descriptors of maps that are not the module's.
 
-        Raises OSError where the kernel does not tell what a map is made from.
+        Raises OSError where the kernel does not describe a map.
         """
         codes = {}
         for number in range(lib.bpf_num_functions(module)):
             name = lib.bpf_function_name(module, number)
             start, size = lib.bpf_function_start(module, name), lib.bpf_function_size(module, name)
             codes[name.decode()] = np.frombuffer(ctypes.string_at(start, size), _INSN).copy()
-        named = {int(fd) for code in codes.values() for fd in code["imm"][_names_map(code)]}
-        own = sorted(named.difference(given))
-        places = {fd: place for place, fd in enumerate([*given, *own])}
+        used = {int(fd) for code in codes.values() for fd in code["imm"][_names_map(code)]}
+        own = sorted(used.difference(given))
+        indexes = {fd: index for index, fd in enumerate([*given, *own])}
         return cls(
             tuple(syscall.map_shape(fd) for fd in own),
-            {name: _renamed(code, places).tobytes() for name, code in codes.items()},
+            {name: _renamed(code, indexes).tobytes() for name, code in codes.items()},
         )
 
 
 class Loaded:
-    """Its maps, made, and each function that was asked for, loaded: descriptors by name. Not thread-safe."""
+    """The program in the kernel: the descriptors of its maps and of the loaded functions, by name. Not thread-safe."""
 
     def __init__(self, lib: Any, compiled: Compiled, given: Sequence[int], *, bcc_version: str) -> None:
-        """``lib`` is libbcc of ``bcc_version``. Raises OSError where the kernel makes no map."""
+        """``lib`` is libbcc of ``bcc_version``. Raises OSError where the kernel creates no map."""
         self._lib = lib
         self._bcc_version = bcc_version
         self._compiled = compiled
@@ -78,20 +78,20 @@ class Loaded:
         except OSError:
             self.close()
             raise
-        self._places = dict(enumerate([*given, *self.maps.values()]))
+        self._descriptors = dict(enumerate([*given, *self.maps.values()]))
 
     def load(self, name: str, type_: int) -> int:
         """The descriptor of the function ``name`` as a program of ``type_``, loaded at the first call.
 
-        Raises LoadError with what the errno says; libbcc has written more to file descriptor 2.
+        Raises LoadError with the errno's text; libbcc has written more to file descriptor 2.
         """
         if name not in self.functions:
             code = np.frombuffer(self._compiled.functions[name], _INSN).copy()
-            insns = _renamed(code, self._places).tobytes()
-            spoken = fentry_name(name, self._bcc_version).encode()
+            insns = _renamed(code, self._descriptors).tobytes()
+            bcc_name = fentry_name(name, self._bcc_version).encode()
             ctypes.set_errno(0)
             fd = self._lib.bcc_prog_load(
-                ctypes.c_int(type_), spoken, insns, ctypes.c_int(len(insns)), b"GPL", 0, 0, None, 0
+                ctypes.c_int(type_), bcc_name, insns, ctypes.c_int(len(insns)), b"GPL", 0, 0, None, 0
             )
             if fd < 0:
                 raise LoadError(os.strerror(ctypes.get_errno()))
@@ -99,18 +99,18 @@ class Loaded:
         return self.functions[name]
 
     def close(self) -> None:
-        """Lets go of maps and functions. Idempotent."""
+        """Closes maps and functions. Idempotent."""
         for descriptors in (self.functions, self.maps):
             while descriptors:
                 os.close(descriptors.popitem()[1])
 
 
 def fentry_name(name: str, bcc_version: str) -> str:
-    """The name by which libbcc finds the kernel function of the fentry program ``name``; any other name as it is.
+    """The name by which libbcc finds the kernel function of the fentry program ``name``; other names are unchanged.
 
     From 0.28 on (bcc 80fcfc99) bcc_prog_load_xattr() of src/cc/libbpf.c reads kfunc__MODULE__FUNCTION, and overruns a
-    buffer where there is no second ``__``; before, all that follows kfunc__ is the function. A version that cannot be
-    read is taken for a new one: an old bcc given the new name only fails to find the function.
+    buffer where there is no second ``__``; before, everything after kfunc__ is the function. A version that cannot be
+    read is treated as new: an old bcc given the new name only fails to find the function.
     """
     prefix = _FENTRY_PREFIX.match(name)
     version = re.match(r"(\d+)\.(\d+)", bcc_version)
@@ -120,13 +120,13 @@ def fentry_name(name: str, bcc_version: str) -> str:
 
 
 def _names_map(code: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    # The second half of a 64-bit constant has whatever imm, but no code.
+    # The second half of a 64-bit constant may have any imm, but its code is 0.
     named: npt.NDArray[np.bool_] = (code["code"] == _LOAD_IMM64) & np.isin(code["registers"] >> 4, _MAP_SOURCES)
     return named
 
 
 def _renamed(code: npt.NDArray[np.void], names: Mapping[int, int]) -> npt.NDArray[np.void]:
-    """``code`` with every map called otherwise, in place."""
+    """Replaces every map's number in ``code`` by that of ``names``, in place."""
     where = _names_map(code)
     code["imm"][where] = [names[name] for name in code["imm"][where].tolist()]
     return code

@@ -1,4 +1,4 @@
-"""bcc, and what it compiles: once, for it is kept (``code_cache``). The one module that imports bcc."""
+"""Compiles the program with bcc, or takes it from ``code_cache``. The only module that imports bcc."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ _PROGRAM = "inetprobe.bpf.c"
 
 
 def compiled(
-    bcc: Any,  # which has no types
+    bcc: Any,  # it has no types
     constants: Mapping[str, object],
     map_constants: Mapping[str, object],
     maps: Sequence[int],
     say: Callable[[str], None],
     whole_log: Callable[[str], None] | None,
 ) -> Compiled:
-    """bpf/inetprobe.bpf.c with ``constants`` and ``map_constants`` as -D; the latter have the descriptors of ``maps``,
-    which are others at every start. ``whole_log`` takes every line that the compiler says.
+    """bpf/inetprobe.bpf.c with ``constants`` and ``map_constants`` as -D; the latter hold the descriptors of ``maps``,
+    which differ at every start. ``whole_log`` takes every line of the compiler's.
 
-    Raises HostError where it does not compile, OSError where the kernel does not tell what a map is made from.
+    Raises HostError where it does not compile, OSError where the kernel does not describe a map.
     """
     flags = [f"-I{bpf_folder()}", "-Wno-macro-redefined", *_defines(constants)]
     all_flags = [*flags, *_defines(map_constants)]
     detail = whole_log or (lambda line: None)
     try:
         folder, name = cache_folder() / "bpf", code_cache.key(bpf_folder(), flags)
-    except (OSError, RuntimeError) as error:  # a library that was replaced since it was loaded; nobody's home folder
-        detail(f"the compiled program is not kept: {error}")
+    except (OSError, RuntimeError) as error:  # a library was replaced after it was loaded; or there is no home folder
+        detail(f"the compiled program is not cached: {error}")
         return _compile(bcc, all_flags, maps, whole_log)
-    found = code_cache.get(folder, name, say)
-    if found is None:
-        found = _compile(bcc, all_flags, maps, whole_log)
-        code_cache.put(folder, name, found, detail)
-    return found
+    program = code_cache.get(folder, name, say)
+    if program is None:
+        program = _compile(bcc, all_flags, maps, whole_log)
+        code_cache.put(folder, name, program, detail)
+    return program
 
 
 def _compile(bcc: Any, flags: list[str], maps: Sequence[int], whole_log: Callable[[str], None] | None) -> Compiled:
     with captured_stderr(whole_log) as log:
         try:
             bpf = deferred(bcc.BPF)(text=(bpf_folder() / _PROGRAM).read_bytes(), cflags=flags)
-        except Exception as error:  # bcc raises nothing narrower
+        except Exception as error:  # bcc raises no narrower type
             raise HostError(
                 f"inetprobe's BPF program does not compile: {telling(log() or str(error))}: "
-                "-v shows the compiler's whole log, and inetprobe doctor which bcc it is"
+                "-v shows the compiler's whole log, and inetprobe doctor the version of bcc"
             ) from error
     try:
         return Compiled.of_bcc(bcc.lib, bpf.module, maps)
@@ -74,7 +74,7 @@ def deferred(base: Any) -> Any:
 
 
 class BccError(HostError):
-    """bcc is not to be had: what was found, and what mends it."""
+    """bcc cannot be used: the ``finding`` and its ``fix``."""
 
     def __init__(self, finding: str, fix: str) -> None:
         super().__init__(f"{finding}: {fix}")
@@ -83,8 +83,8 @@ class BccError(HostError):
 
 
 def import_bcc() -> Any:
-    """The module, told where our headers are. Raises BccError where it is not there."""
-    # bcc reads this when it compiles: the stub headers stand in for the kernel's own.
+    """The bcc module, with its ``lib`` and ``version``, set to use our headers. Raises BccError if it is missing."""
+    # bcc reads this when it compiles: our stub headers replace the kernel's own.
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
     try:
         import bcc
@@ -95,7 +95,9 @@ def import_bcc() -> Any:
             "install the distribution's package (Debian: apt install python3-bpfcc)",
         ) from None
     if not hasattr(bcc, "BPF"):
-        raise BccError("the bcc that Python finds is not BPF's", "remove PyPI's bcc and install python3-bpfcc")
+        raise BccError(
+            "Python finds another bcc than the BPF Compiler Collection", "remove PyPI's bcc and install python3-bpfcc"
+        )
     bcc.lib = libbcc.lib
     bcc.version = str(getattr(bcc, "__version__", "of unknown version"))
     return bcc

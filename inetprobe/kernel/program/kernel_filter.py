@@ -1,7 +1,7 @@
 """The part of the user's filters that the kernel can decide, as C expressions for bpf/inetprobe.bpf.c.
 
-What is not decided here (a glob, say) is decided on the records, where every filter is asked again: the kernel may let
-more through than the user wants, never less.
+Every filter is applied again to the records, which also decides the rest (globs, for example): the kernel may pass more
+records than the user wants, never fewer.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ _REQUEST_NUMBERS = {"family": "t->family", "type": "t->type", "protocol": "t->pr
 
 
 def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, str]:
-    """KEEP_WHO (known at entry) and KEEP_WHAT (known at return), each only where there is something to ask.
+    """KEEP_WHO (decided at entry) and KEEP_WHAT (decided at return), each only if a filter needs it.
 
     Raises UsageError for a cgroup that does not exist.
     """
-    who = ["WHO_FOLLOWED"] if follow else []
-    who += [_numbers(source, filters.terms[name]) for name, source in _THREAD_NUMBERS.items() if name in filters.terms]
+    at_entry = ["WHO_FOLLOWED"] if follow else []
+    at_entry += [
+        _numbers(source, filters.terms[name]) for name, source in _THREAD_NUMBERS.items() if name in filters.terms
+    ]
     if "comm" in filters.terms:
-        who += _names(filters.terms["comm"], _comm)
+        at_entry += _names(filters.terms["comm"], _comm)
     if "cgroup" in filters.terms:
-        who += _names(filters.terms["cgroup"], lambda path: _cgroup(path, cgroups))
+        at_entry += _names(filters.terms["cgroup"], lambda path: _cgroup(path, cgroups))
 
-    what = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
+    at_return = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
             if name in filters.terms]  # fmt: skip
     if "errno" in filters.terms:
-        what.append(f"(!{_RETURNED} || {_request('errno', '-t->calls[0].result', filters.terms['errno'])})")
+        at_return.append(f"(!{_RETURNED} || {_request('errno', '-t->calls[0].result', filters.terms['errno'])})")
     if filters.failed:
-        what.append(f"(!{_RETURNED} || t->calls[0].result || t->calls[0].flags & CALL_NULL)")
+        at_return.append(f"(!{_RETURNED} || t->calls[0].result || t->calls[0].flags & CALL_NULL)")
     if filters.module_requests:
-        what.append(f"(t->modules || {_INCOMPLETE})")
+        at_return.append(f"(t->modules || {_INCOMPLETE})")
     if filters.min_duration_ns is not None:
-        what.append(f"(!{_RETURNED} || t->calls[0].duration_ns >= {filters.min_duration_ns}ULL)")
+        at_return.append(f"(!{_RETURNED} || t->calls[0].duration_ns >= {filters.min_duration_ns}ULL)")
 
-    clauses = {"KEEP_WHO": who, "KEEP_WHAT": what}
+    clauses = {"KEEP_WHO": at_entry, "KEEP_WHAT": at_return}
     return {name: " && ".join(parts) for name, parts in clauses.items() if parts}
 
 
@@ -88,8 +90,8 @@ def _comm(name: str) -> str:
 
 
 def _cgroup(path: str, cgroups: Cgroups) -> str:
-    found = cgroups.identify(path)
-    if found is None:
+    cgroup = cgroups.identify(path)
+    if cgroup is None:
         raise UsageError(f"no cgroup {path!r} below {cgroups.root}: give a path such as /system.slice")
-    identity, level = found
+    identity, level = cgroup
     return f"(WHO_CGROUP({level}) == {identity}ULL)"

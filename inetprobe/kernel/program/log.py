@@ -1,4 +1,4 @@
-"""What libbcc, LLVM and the verifier say: on file descriptor 2, many lines of which one tells."""
+"""The logs of libbcc, LLVM and the verifier, which write to file descriptor 2: many lines, one of them telling."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 def telling(log: str) -> str:
     """The line of a compiler's or verifier's log that says what is wrong."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    told = [line for line in lines if "error" in line.lower() or "invalid" in line.lower() or "Failed" in line]
-    return (told or lines or [""])[0]
+    errors = [line for line in lines if "error" in line.lower() or "invalid" in line.lower() or "Failed" in line]
+    return (errors or lines or [""])[0]
 
 
 @contextlib.contextmanager
 def captured_stderr(say: Callable[[str], None] | None) -> Iterator[Callable[[], str]]:
-    """libbcc and LLVM write straight to file descriptor 2: keep it for the error message instead, and with ``say`` give
-    the user every line of it afterwards."""
+    """Redirects file descriptor 2 while the block runs; yields a function that returns the text so far.
+
+    ``say``, if given, takes every line afterwards.
+    """
     with tempfile.TemporaryFile() as log:
         saved = os.dup(2)
         os.dup2(log.fileno(), 2)

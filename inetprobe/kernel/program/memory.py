@@ -1,4 +1,4 @@
-"""Memory that compiling took and nothing needs afterwards: most of what bcc, with LLVM in it, makes of a process."""
+"""Gives back the memory that compiling took: most of the resident size of a process with bcc, and LLVM in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+ +(/.*)$")
 
 
 def give_back(smaps: Path = Path("/proc/self/smaps")) -> None:
-    """Gives the kernel the heap that is free, and the pages of programs and libraries that nobody has written to: what
-    is used again comes back from the file."""
+    """Gives the kernel the free heap, and the unwritten pages of programs and libraries: a page that is used again is
+    read from its file."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc's
         libc.malloc_trim(ctypes.c_size_t(0))
@@ -22,19 +22,19 @@ def give_back(smaps: Path = Path("/proc/self/smaps")) -> None:
 
 
 def clean_mappings(smaps: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each private, unwritable mapping of a file of which every page is still the file's.
+    """(start, end) of each private, unwritable mapping of a file whose every page is still the file's.
 
-    Others would lose what was written: a library's relocations are in pages that are read-only by now.
+    Other mappings would lose writes: a library's relocations are in pages that have become read-only.
     """
-    found: tuple[int, int] | None = None
+    mapping: tuple[int, int] | None = None
     for line in smaps.splitlines():
         if match := _MAPPING.match(line):
             start, end, permissions, path = match.groups()
             private = permissions[1] != "w" and permissions[3] == "p" and not path.endswith(" (deleted)")
-            found = (int(start, 16), int(end, 16)) if private else None
+            mapping = (int(start, 16), int(end, 16)) if private else None
         elif not line[:1].isupper():
-            found = None
-        elif found is not None and line.startswith("Anonymous:"):
+            mapping = None
+        elif mapping is not None and line.startswith("Anonymous:"):
             if line.split()[1] == "0":
-                yield found
-            found = None
+                yield mapping
+            mapping = None

@@ -9,15 +9,15 @@ import contextlib
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from inetprobe.base.errors import HostError, InetprobeError
+from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.host import pidns, syscall, tracefs
-from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.maps import counters, ring
 from inetprobe.kernel.maps.cells import Cells
@@ -25,7 +25,8 @@ from inetprobe.kernel.program import memory
 from inetprobe.kernel.program.code import Loaded, LoadError
 from inetprobe.kernel.program.compiler import compiled, import_bcc
 from inetprobe.kernel.program.log import captured_stderr, telling
-from inetprobe.kernel.program.program_options import ProgramOptions
+from inetprobe.kernel.program.target import Target, default_maxactive
+from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import FUNCTIONS, SLOTS, SLOTS_ALSO, record_dtype
 from inetprobe.stats.snapshot import ProgramCost
 
@@ -40,37 +41,32 @@ _WAKEUP_RECORDS = 64
 class Program:
     """The compiled, loaded and attached program with its maps. Not thread-safe."""
 
-    def __init__(
-        self,
-        options: ProgramOptions,
-        symbols: Symbols,
-        say: Callable[[str], None],
-        go_on: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Compiles, loads and attaches; no trace begins before ``activate``. ``say`` takes one-line notes for the user;
-        ``go_on`` is called between the steps, which take seconds, and may raise to give up.
+    def __init__(self, options: TraceOptions, target: Target, say: Say, check_stop: CheckStop = never_stop) -> None:
+        """Compiles, loads and attaches; no trace begins before ``activate``.
 
-        Raises HostError and what ``go_on`` raises, with nothing left attached.
+        ``target`` is made from the same ``options``. Raises HostError and what ``check_stop`` raises, with nothing left
+        attached.
         """
         self._bcc = import_bcc()
         self._say = say
-        self._go_on = go_on
+        self._check_stop = check_stop
         self._options = options
+        self._target = target
         self._whole_log = say if options.verbose else None
-        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in options.also}
-        self._functions = (*symbols.present(), *(function.name for function in options.also))
-        self._image = symbols.image
-        self._task_storage = _TASK_STORAGE_HELPER in symbols
+        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in target.also}
+        self._functions = target.functions
+        self._maxactive = options.maxactive or default_maxactive()
+        self._task_storage = _TASK_STORAGE_HELPER in target.symbols
         self._kprobes: list[tuple[str, str, bytes, int]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
-        self._told = False
-        self.mechanisms = options.mechanisms(self._functions)
+        self._missing_misses_said = False
+        self.mechanisms = target.mechanisms(options.mechanism)
         with contextlib.ExitStack() as undo:
             self.counters = self._make_counters()
             undo.callback(self.counters.close)
-            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()), say)
+            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()))
             self.ring = ring.open_ring(self.maps["records"], options.ring_size, self._record(), self._bcc.libbcc, say)
             counting = options.counting
             self.cells: Cells | None = None
@@ -80,11 +76,11 @@ class Program:
         memory.give_back()
 
     def follow(self, pid: int) -> None:
-        """Traces the thread group ``pid`` and everything it starts from now on; nobody else. Raises HostError."""
+        """Traces only the thread group ``pid`` and the processes it starts from now on. Raises HostError."""
         try:
             if pidns.is_initial():
                 syscall.update(self.maps["followed"], struct.pack("=I", pid), b"\1")
-            else:  # the kernel learns its own number for it when it first meets it
+            else:  # the program translates it to the initial namespace when it first meets it
                 syscall.update(self.maps["command"], struct.pack("=I", 0), struct.pack("=Q", pid))
         except OSError as error:
             raise HostError(
@@ -92,50 +88,50 @@ class Program:
             ) from None
 
     def activate(self) -> None:
-        """From now on traces begin."""
-        # A kprobe is hit from the moment it is set, its program runs a little later.
-        self._skips_before = {probe: most for probe, (_, _, _, most) in self._kprobe_counts().items()}
+        """Traces begin from now on."""
+        # A kprobe counts hits from the moment it is set; its program runs a little later.
+        self._skips_before = {probe: max_skips for probe, (_, _, _, max_skips) in self._kprobe_counts().items()}
         self.counters.begin(on=True)
 
     def deactivate(self) -> None:
-        """No trace begins any more; those in flight still end."""
+        """No trace begins from now on; those in flight still end."""
         self.counters.begin(on=False)
 
     def probe_counts(self) -> dict[str, ProbeCount]:
         """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
 
-        A kprobe's skips are its hits less its program's runs. Those of fentry, and of the tracepoints that follow
-        threads (``sched_process_fork:entry``, where there are any), the kernel counts itself: while a program is
-        preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so under load
-        what comes in between may hide as many skips: never is one counted that was none.
+        A kprobe's skips are its hits minus its program's runs. The kernel itself counts the skips of fentry programs,
+        and of the tracepoints that follow threads (``sched_process_fork:entry``, only listed with skips): while a
+        program is preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so
+        under load calls between the two reads may hide as many skips; a skip that did not happen is never counted.
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
             misses = syscall.program_info(fd).recursion_misses
             if misses is not None:
                 counts[f"{function}:{side}"] = ProbeCount(None, 0, misses)
-        if len(counts) < len(self._fentries) and not self._told:
-            self._told = True
-            self._say("this kernel does not tell how often fentry programs were skipped")
+        if len(counts) < len(self._fentries) and not self._missing_misses_said:
+            self._missing_misses_said = True
+            self._say("this kernel does not count skipped fentry programs")
         for event, fd, _ in self._tracepoints:
             if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event}:entry"] = ProbeCount(None, 0, misses)
-        for probe, (hits, misses, least, _) in self._kprobe_counts().items():
-            counts[probe] = ProbeCount(hits, misses, max(0, least - self._skips_before.get(probe, 0)))
+        for probe, (hits, misses, min_skips, _) in self._kprobe_counts().items():
+            counts[probe] = ProbeCount(hits, misses, max(0, min_skips - self._skips_before.get(probe, 0)))
         return counts
 
     def costs(self) -> dict[str, ProgramCost]:
-        """What the kernel keeps of each program's run time, by its name."""
+        """Each program's run time and runs as the kernel counts them, by the program's name."""
         infos = {name: syscall.program_info(fd) for name, fd in self._loaded.functions.items()}
         return {name: ProgramCost(info.run_time_ns, info.runs) for name, info in infos.items()}
 
     def runs(self) -> dict[tuple[str, str], int]:
-        """How often each probe's program ran, by function and side; with ``counting`` those of fentry too."""
+        """How often each probe's program ran, by function and side; with ``counting`` also of fentry's."""
         sides = ("entry", "return")
         return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
     def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
-        """(hits, misses, least skips, most skips) of each kprobe: the tightest bounds of a few readings."""
+        """(hits, misses, minimum skips, maximum skips) of each kprobe: the tightest bounds of a few readings."""
         folder = tracefs.tracefs()
         if folder is None or not self._kprobes:
             return {}
@@ -148,17 +144,18 @@ class Program:
             for function, side, name, _ in self._kprobes:
                 hits, misses = profile.get(name.decode() + suffix, (0, 0))
                 probe = f"{function}:{side}"
-                least, most = hits - after[probe], hits - before[probe]
+                min_skips, max_skips = hits - after[probe], hits - before[probe]
                 if probe in counts:
-                    least, most = max(least, counts[probe][2]), min(most, counts[probe][3])
-                counts[probe] = hits, misses, least, most
+                    min_skips = max(min_skips, counts[probe][2])
+                    max_skips = min(max_skips, counts[probe][3])
+                counts[probe] = hits, misses, min_skips, max_skips
         return counts
 
     def _runs(self) -> dict[str, int]:
         return {f"{name}:{side}": self.counters.runs(self._numbers[name], side) for name, side, _, _ in self._kprobes}
 
     def detach(self) -> None:
-        """Takes every probe away. Idempotent."""
+        """Detaches every probe. Idempotent."""
         while self._tracepoints:
             os.close(self._tracepoints.pop()[2])
         while self._fentries:
@@ -189,8 +186,8 @@ class Program:
         except OSError as error:
             raise _no_map(error) from None
 
-    def _build_and_attach(self, undo: contextlib.ExitStack, say: Callable[[str], None]) -> Loaded:
-        """The program with all probes in place; what fentry refuses when it comes to it goes by kprobe."""
+    def _build_and_attach(self, undo: contextlib.ExitStack) -> Loaded:
+        """The program with all probes set; a function that fentry refuses after all is traced by kprobes."""
         while True:
             self._loaded = self._load_any()
             undo.callback(self._loaded.close)
@@ -199,7 +196,7 @@ class Program:
                 self.attach()
             except _FentryRefused as refused:
                 undo.close()
-                say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
+                self._say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
             else:
                 return self._loaded
@@ -218,7 +215,7 @@ class Program:
         return self._load_compiled({})
 
     def _load_compiled(self, constants: Mapping[str, object]) -> Loaded:
-        self._go_on()
+        self._check_stop()
         constants = {**self._constants(), **constants}
         counters = self.counters
         try:
@@ -228,58 +225,56 @@ class Program:
             raise _no_map(error) from None
 
     def _constants(self) -> dict[str, object]:
-        options = self._options
+        options, target = self._options, self._target
         page = os.sysconf("SC_PAGE_SIZE")
         window = options.ring_size if options.counting else _WAKEUP_RECORDS * self._record().itemsize
         constants: dict[str, object] = {
-            **options.offsets,
-            **options.filters,
-            **options.sock,
-            **options.stack,
+            **target.offsets,
+            **target.constants,
             **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
             "PAGE_SIZE": page,
             "RING_PAGES": options.ring_size // page,
-            "KERNEL": f"{self._image.start:#x}ULL",
-            "KERNEL_BYTES": f"{len(self._image)}ULL",
+            "KERNEL": f"{target.symbols.image.start:#x}ULL",
+            "KERNEL_BYTES": f"{len(target.symbols.image)}ULL",
             "CPUS": possible_cpus(),
-            # Where CPUs send at once, nobody sees just so much: hence the window.
+            # CPUs that send at once may all miss the exact byte at which to wake the reader: hence the window.
             "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * ring.MUCH),
             "WAKEUP_WINDOW": f"{window}ULL",
             "STACK_SIZE": _STACK_SIZE,
             "INETPROBE_CALLS": self._slots(),
         }
-        if options.follow:
+        if target.follow:
             constants["FOLLOW"] = 1
             if not pidns.is_initial():
                 own = pidns.OWN.stat()
                 constants |= {"PIDNS_INO": f"{own.st_ino}ULL", "PIDNS_DEV": own.st_dev}
-        if options.bare:
+        if options.filters.beyond_inet:
             constants["BARE"] = 1
         if options.counting is not None:
             constants |= options.counting.constants()
-        if options.also:
-            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in options.also)
+        if target.also:
+            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in target.also)
         return constants
 
     def _slots(self) -> int:
-        return SLOTS_ALSO if self._options.also else SLOTS
+        return SLOTS_ALSO if self._target.also else SLOTS
 
     def _record(self) -> np.dtype[np.void]:
-        stack = bool(self._options.stack)
-        return record_dtype(self._slots(), sock=bool(self._options.sock), stack=stack, frames=stack)
+        stack = self._options.stack is not None
+        return record_dtype(self._slots(), sock=self._options.sock, stack=stack, frames=stack)
 
     def symbols(self, pid: int = KERNEL) -> SymbolCache:
         """The symbols of a process, as it is now, or of the kernel."""
         return SymbolCache(self._bcc, pid)
 
     def attach(self) -> None:
-        """Sets every probe, once more after ``detach``; what fentry refuses raises."""
+        """Attaches every probe; may be called again after ``detach``. Raises HostError, _FentryRefused."""
         self._attach_tracepoint("sched_process_exit", "thread_exit")
-        if self._options.follow:
+        if self._target.follow:
             self._attach_tracepoint("sched_process_fork", "follow_fork")
-        # Innermost first, and returns before entries: what an entry opens is sure to be closed.
+        # Innermost first, and returns before entries: every call that an entry opens is sure to be closed.
         for function in reversed(self._functions):
-            self._go_on()
+            self._check_stop()
             for side in ("return", "entry"):
                 if self.mechanisms[function] == "fentry":
                     self._attach_fentry(function, side)
@@ -316,16 +311,16 @@ class Program:
                 f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "
                 "and inetprobe doctor what this machine lacks"
             ) from error
-        # A name, and a maxactive even for an entry, make bcc go through tracefs, where hits and misses are counted.
+        # With a name, and a maxactive even for an entry, bcc goes through tracefs, which counts hits and misses.
         name = f"{tracefs.EVENT_PREFIX}{side}_{function}".encode()
         returns = side == "return"
-        maxactive = self._options.maxactive if returns else 1
+        maxactive = self._maxactive if returns else 1
         with captured_stderr(self._whole_log) as log:
             fd = self._bcc.lib.bpf_attach_kprobe(program, int(returns), name, function.encode(), 0, maxactive)
             if fd < 0:
                 self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
-                why = telling(log()) or "the kernel refused the kprobe"
-                raise HostError(f"cannot attach to {function}: {why}: inetprobe doctor says what this machine lacks")
+                reason = telling(log()) or "the kernel refused the kprobe"
+                raise HostError(f"cannot attach to {function}: {reason}: inetprobe doctor says what this machine lacks")
         self._kprobes.append((function, side, name, fd))
 
     def _attach_tracepoint(self, event: str, name: str) -> None:
@@ -353,5 +348,5 @@ class _FentryRefused(InetprobeError):
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """One more than the highest CPU number this machine can ever have: a slot for CPUs plugged in later."""
+    """One more than the highest CPU number this machine can ever have: CPUs may be plugged in later."""
     return int(path.read_text().strip().replace("-", ",").split(",")[-1]) + 1

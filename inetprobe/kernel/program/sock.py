@@ -1,4 +1,4 @@
-"""--sock: where the running kernel keeps the fields of ``model.inet_sock``, as constants for bpf/sock.h."""
+"""--sock: the offsets of the fields of ``model.inet_sock`` in the running kernel, as constants for bpf/sock.h."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel.host.btf import Btf, Field
 from inetprobe.model.inet_sock import Sock
 
-_WORD = 8  # bytes read at a time; every sock begins on a multiple of it
+_WORD = 8  # bytes read at a time; every sock is aligned to it
 
-#: Each field's member, and the bit of inet_flags that took its place (Linux 6.6) where it is no member any more.
+#: Each field's member, and the bit of inet_flags that replaces it since Linux 6.6 (None: it stays a member).
 MEMBERS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "sk_type": (("sock", "sk_type"), None),
     "sk_protocol": (("sock", "sk_protocol"), None),
@@ -26,16 +26,16 @@ MEMBERS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "mc_index": (("inet_sock", "mc_index"), None),
     "rcv_tos": (("inet_sock", "rcv_tos"), None),
 }
-#: The word whose bits the flags are.
+#: The word that holds those bits.
 FLAGS = ("inet_sock", "inet_flags")
 SOCKET_SK = ("socket", "sk")
 _BIG_ENDIAN = frozenset({"inet_sport"})
 
 
-def place(types: Btf, name: str) -> Field | None:
-    """Where a field of ``model.sock.Sock`` is from the sock's own start, None where this kernel has none such.
+def find_field(types: Btf, name: str) -> Field | None:
+    """The field of ``model.inet_sock.Sock``, from the sock's own start; None where this kernel lacks it.
 
-    ``struct inet_sock`` begins with the ``struct sock``.
+    ``struct inet_sock`` begins with its ``struct sock``.
     """
     member, flag = MEMBERS[name]
     try:
@@ -52,26 +52,26 @@ def place(types: Btf, name: str) -> Field | None:
 
 
 def constants(types: Btf) -> dict[str, str]:
-    """OFF_SOCKET_SK, and what bpf/sock.h expands: SOCK_WORDS(X) and SOCK_FIELDS(X), with SOCK_PRESENT.
+    """OFF_SOCKET_SK, the lists that bpf/sock.h expands (SOCK_WORDS(X), SOCK_FIELDS(X)), and SOCK_PRESENT.
 
-    Raises HostError where not even the sock can be found.
+    Raises HostError where this kernel's struct socket has no member sk.
     """
     words: list[int] = []
     fields = []
     present = 0
     for number, name in enumerate(Sock._fields):
-        found = place(types, name)
-        if found is None:
+        field = find_field(types, name)
+        if field is None:
             continue
-        word = found.offset // _WORD * _WORD
-        low = 8 * (found.offset - word) + found.shift
-        if low + found.bits > 8 * _WORD:
-            continue  # of a packed structure, which none of them is
+        word = field.offset // _WORD * _WORD
+        low = 8 * (field.offset - word) + field.shift
+        if low + field.bits > 8 * _WORD:
+            continue  # only in a packed structure, and none of them is packed
         if word not in words:
             words.append(word)
-        kind = "BIG_ENDIAN" if name in _BIG_ENDIAN else "SIGNED" if found.signed else "UNSIGNED"
-        # Its bits to the top of the word, then down to the bottom.
-        fields.append(f"X({name},{word},{8 * _WORD - low - found.bits},{8 * _WORD - found.bits},{kind})")
+        order = "BIG_ENDIAN" if name in _BIG_ENDIAN else "SIGNED" if field.signed else "UNSIGNED"
+        # Shift left to drop the bits above the field, then right to drop those below.
+        fields.append(f"X({name},{word},{8 * _WORD - low - field.bits},{8 * _WORD - field.bits},{order})")
         present |= 1 << number
     return {
         "OFF_SOCKET_SK": str(types.offset(*SOCKET_SK)),

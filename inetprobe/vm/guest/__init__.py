@@ -1,5 +1,4 @@
-"""What runs inside the throwaway VM, and the language in which the host talks to it.
+"""The agent inside the throwaway VM, and the protocol between host and guest.
 
-Poor in imports on purpose: under software emulation each hundredth of a second of
-imports is a tenth, before the user's command even starts.
+Few imports on purpose: under software emulation an import that takes a hundredth of a second natively takes a tenth.
 """

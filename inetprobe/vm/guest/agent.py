@@ -1,9 +1,9 @@
-"""The agent that runs inside the VM: it readies the guest, runs one command and hands everything back.
+"""The agent inside the VM: it prepares the guest, runs one command, and passes its output and exit status to the host.
 
 It needs nothing but the standard library, and finds its ports through sysfs: a machine without udev has no
 ``/dev/virtio-ports``. The command's output goes through pipes (or pseudo-terminals, where the host has a terminal) and
-not straight into the ports: a port takes one opener only, so ``/dev/stdout`` could not be opened again, and nobody
-could say how many bytes are still on their way.
+not straight into the ports: a port can be opened only once, so ``/dev/stdout`` could not be opened again, and it would
+be unknown how many bytes are still on their way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from inetprobe.vm.guest import protocol
 
 MOUNTS = (
-    # type, folder, options: what a tracer needs, mounted where the guest's init has not
+    # type, folder, options: needed by a tracer, and mounted if the guest's init has not
     ("tracefs", "/sys/kernel/tracing", "rw"),
     ("debugfs", "/sys/kernel/debug", "rw"),
     ("cgroup2", "/sys/fs/cgroup", "rw"),
@@ -44,17 +44,17 @@ def port_path(name: str, root: Path = Path("/")) -> Path:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write every byte of ``data``."""
+    """Writes every byte of ``data``."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 class Relay(threading.Thread):
-    """Copies one output of the command to its port, and counts.
+    """Copies one output of the command to its port, and counts the bytes.
 
-    It ends when every writer has gone. ``finish`` says that the command itself has: then what is already in the pipe
-    is still copied, but a daemon that the command left behind is not waited for.
+    It ends when every writer has closed it. ``finish`` says that the command has ended: the bytes already in the pipe
+    are still copied, but a daemon that the command left behind is not waited for.
     """
 
     def __init__(self, source: int, port: int) -> None:
@@ -65,13 +65,13 @@ class Relay(threading.Thread):
         self.sent = 0
 
     def run(self) -> None:
-        """Copy until the end; the command's only other ends are its own file descriptors."""
+        """Copies until the end; only the command's processes hold the other end."""
         while chunk := self._next():
             write_all(self._port, chunk)
             self.sent += len(chunk)
 
     def finish(self) -> int:
-        """Wait for what is on its way; how many bytes were sent in all."""
+        """Waits for the bytes on their way; the number of bytes sent in all."""
         os.write(self._wake_write, b"x")
         self.join()
         return self.sent
@@ -87,39 +87,39 @@ class Relay(threading.Thread):
 
 
 class OutputPort:
-    """One output of the command: the end it is given, and the relay behind the other end."""
+    """One output of the command: the end given to it, and the relay of the other end."""
 
     def __init__(self, port: str, window: tuple[int, int] | None) -> None:
         source, self.command_end = os.pipe() if window is None else open_terminal(window)
         self.relay = Relay(source, os.open(port_path(port), os.O_WRONLY))
 
     def start(self) -> None:
-        """Begin to copy; from here on only the command holds its end."""
+        """Begins to copy; from now on only the command holds its end."""
         os.close(self.command_end)
         self.relay.start()
 
 
 def open_terminal(window: tuple[int, int]) -> tuple[int, int]:
-    """A pseudo-terminal of that size which passes bytes through as they are: (our end, the command's end)."""
+    """A pseudo-terminal of this size that passes bytes through unchanged: (our end, the command's end)."""
     master, slave = os.openpty()
     tty.setraw(slave)
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
     return master, slave
 
 
-def mount(kind: str, source: str, folder: str, options: str) -> None:
-    """Mount, and say on the console what could not be: the command's own check (doctor) tells the user."""
+def mount(type_: str, source: str, folder: str, options: str) -> None:
+    """Mounts, and reports a failure only on the console: the user learns of it from ``inetprobe doctor``."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", kind, "-o", options, source, folder], check=False)
+    done = subprocess.run(["mount", "-t", type_, "-o", options, source, folder], check=False)
     if done.returncode != 0:
-        print(f"inetprobe: could not mount {kind} on {folder}", file=sys.stderr)
+        print(f"inetprobe: could not mount {type_} on {folder}", file=sys.stderr)
 
 
 def cache_programs() -> None:
-    """Shows programs and libraries through a cache, read-only.
+    """Mounts programs and libraries again through a cache, read-only.
 
-    The guest's init mounts the root file system without one, so that each start of a program reads all of it again
-    through qemu's single thread: a tracer's hundred megabytes of LLVM, for one.
+    The guest's init mounts the root file system without one, so that each start of a program reads all its files again
+    through qemu's single thread: a hundred megabytes of LLVM for a tracer.
     """
     options = "ro,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
     mount("9p", protocol.SYSTEM_TAG, SYSTEM, options)
@@ -133,10 +133,10 @@ def cache_programs() -> None:
 
 
 def prepare(job: protocol.Job) -> None:
-    """What a tracer needs, and the folder the user stands in."""
-    for kind, folder, options in MOUNTS:
+    """Mounts the file systems that a tracer needs and the user's current folder."""
+    for type_, folder, options in MOUNTS:
         if Path(folder).parent.is_dir() and not os.path.ismount(folder):
-            mount(kind, kind, folder, options)
+            mount(type_, type_, folder, options)
     options = "rw,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=mmap"
     mount("9p", protocol.FOLDER_TAG, job.folder, options)
     cache_programs()
@@ -144,7 +144,7 @@ def prepare(job: protocol.Job) -> None:
 
 
 def start(job: protocol.Job, outputs: list[OutputPort]) -> subprocess.Popen[bytes]:
-    """The command, in a process group of its own so that a signal reaches all of it."""
+    """Starts the command in a process group of its own, so that a signal reaches all its processes."""
     return subprocess.Popen(
         [os.fsencode(arg) for arg in job.argv],
         stdin=os.open(port_path(protocol.STDIN), os.O_RDONLY),
@@ -156,7 +156,7 @@ def start(job: protocol.Job, outputs: list[OutputPort]) -> subprocess.Popen[byte
 
 
 def run(job: protocol.Job, control: BufferedReader) -> dict[str, int]:
-    """Run the command to its end; the message that tells the host of it."""
+    """Runs the command to its end; the message that reports it to the host."""
     outputs = [
         OutputPort(port, job.window if name in job.terminals else None)
         for name, port in (("stdout", protocol.STDOUT), ("stderr", protocol.STDERR))
@@ -177,12 +177,12 @@ def run(job: protocol.Job, control: BufferedReader) -> dict[str, int]:
 
 
 def exit_status(returncode: int) -> int:
-    """As a shell shows it: 128+n for a command that signal n killed."""
+    """The status as a shell has it: 128+n for a command that signal n killed."""
     return 128 - returncode if returncode < 0 else returncode
 
 
 def obey(control: BufferedReader, process: subprocess.Popen[bytes] | None) -> None:
-    """Pass the host's signals on to the command's process group; when the host is gone, so is the reason to run."""
+    """Passes the host's signals on to the command's process group; powers off when the host has closed the port."""
     for raw in control:
         for message in protocol.messages(bytearray(raw)):
             if process is not None and process.poll() is None:
@@ -191,13 +191,13 @@ def obey(control: BufferedReader, process: subprocess.Popen[bytes] | None) -> No
 
 
 def power_off() -> None:
-    """End the VM at once: its file systems are the host's, or thrown away."""
+    """Ends the VM at once: its file systems are the host's, or discarded."""
     os.sync()
     Path("/proc/sysrq-trigger").write_text("o")
 
 
 def main() -> None:
-    """Take the job from the control port, do it, report, and wait for the host to end the VM."""
+    """Takes the job from the control port, runs it, reports, and waits for the host to end the VM."""
     device = port_path(protocol.CONTROL)
     with device.open("r+b", buffering=0) as raw, os.fdopen(os.dup(raw.fileno()), "rb") as control:
         job = protocol.Job.from_line(control.readline())

@@ -1,9 +1,9 @@
-"""What host and guest say to each other, and over which virtio-serial ports.
+"""The messages between host and guest, and their virtio-serial ports.
 
-The control port carries one JSON object a line. Host to guest: first a ``Job``, then ``{"signal": N}`` any number of
+The control port carries one JSON object per line. Host to guest: first a ``Job``, then ``{"signal": N}`` any number of
 times; closing the port ends the VM. Guest to host: ``{"booted": RELEASE}``, then
 ``{"exit": STATUS, "stdout": BYTES, "stderr": BYTES}``. The byte counts let the host wait for output that is still on
-its way, so nothing is lost when the reader is slow.
+its way, so that none is lost when the reader is slow.
 
 Standard library only, and no other module of inetprobe: the guest's agent imports it before anything else works.
 """
@@ -22,14 +22,14 @@ PORTS = (CONTROL, STDIN, STDOUT, STDERR)
 FOLDER_TAG = "inetprobe.folder"
 """The 9p mount tag of the folder that is read-write in the guest."""
 SYSTEM_TAG = "inetprobe.system"
-"""That of the host's root file system, read-only."""
+"""The 9p mount tag of the host's root file system, read-only."""
 
 
 class Job(NamedTuple):
     """One command for the guest. Strings may carry surrogate escapes: arguments are bytes, not text.
 
-    ``terminals`` says which of stdout and stderr are terminals on the host, and so shall be in the guest; ``window``
-    is the rows and columns of such a terminal. (A dataclass would take a third of a second to import in the guest.)
+    ``terminals``: those of stdout and stderr that are terminals on the host, and so in the guest. ``window``: their
+    rows and columns. (A dataclass would take a third of a second to import in the guest.)
     """
 
     argv: list[str]
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     window: tuple[int, int]
 
     def to_line(self) -> bytes:
-        """As the control port carries it."""
+        """The job as a line of the control port."""
         return line(self._asdict())
 
     @classmethod
@@ -51,12 +51,12 @@ class Job(NamedTuple):
 
 
 def line(message: dict[str, Any]) -> bytes:
-    """``message`` as one line of ASCII; lone surrogates stay what they are."""
+    """``message`` as one line of ASCII; lone surrogates are preserved."""
     return json.dumps(message).encode("ascii") + b"\n"
 
 
 def messages(buffer: bytearray) -> list[dict[str, Any]]:
-    """The complete messages at the start of ``buffer``, which they are taken out of."""
+    """The complete messages at the start of ``buffer``; they are removed from it."""
     *lines, rest = bytes(buffer).split(b"\n")
     buffer[:] = rest
     return [json.loads(raw) for raw in lines if raw]

@@ -1,0 +1,228 @@
+"""The program attached to this kernel, and the batches of its ring: what both live sources are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.backlog import Backlog
+from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
+from inetprobe.kernel.frames.kernel_frames import KernelSymbols
+from inetprobe.kernel.frames.naming import Naming
+from inetprobe.kernel.frames.user_frames import UserSymbols
+from inetprobe.kernel.host import btf, privileges, probed_profile, tracefs
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.host.tracefs import ProbeCount
+from inetprobe.kernel.program.program import Program
+from inetprobe.kernel.program.target import MACHINES, Target
+from inetprobe.kernel.trace_options import TraceOptions
+from inetprobe.model.profile import Profile
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import (
+    FUNCTIONS,
+    INCOMPLETE_FLAGS,
+    SLOTS,
+    SLOTS_ALSO,
+    Records,
+    incomplete_reason,
+    record_dtype,
+)
+from inetprobe.record.run import Run
+
+#: Seconds between two looks at the ring, where it does not fill sooner.
+POLL_S = 0.1
+_GRACE_S = 0.5
+
+
+class Attached:
+    """The attached program, its run, and its ring's records in batches. Not thread-safe.
+
+    Closing it detaches the probes.
+    """
+
+    def __init__(self, program: Program, run: Run, cgroups: Cgroups, naming: Naming | None = None) -> None:
+        """``naming`` numbers the stacks of ``run.stacks``; None without --stack."""
+        self.program = program
+        self.run = run
+        self._cgroups = cgroups
+        self._naming = naming
+        self._dtype = record_dtype(run.slots, sock=run.sock, stack=run.stack)
+        self.backlog = Backlog(self._dtype)
+        self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
+
+    @classmethod
+    def to_kernel(
+        cls, options: TraceOptions, say: Say, check_stop: CheckStop = never_stop, *, command_pid: int | None = None
+    ) -> Attached:
+        """Compiles, loads and attaches; no trace begins before ``program.activate``.
+
+        With ``command_pid`` only that thread group and the threads it starts are traced. Raises UsageError for a
+        function or cgroup that does not exist, HostError where this machine cannot be traced.
+        """
+        if platform.machine() not in MACHINES:
+            raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
+        privileges.demand()
+        cgroups = Cgroups.of_host()
+        types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
+        target = Target.of_kernel(options, types, symbols, cgroups, follow=command_pid is not None)
+        _remove_leftovers(say)
+        profile = _profile(types, symbols, say)
+        with contextlib.ExitStack() as undo:
+            program = Program(options, target, say, check_stop)
+            undo.callback(program.close)
+            run = _describe(options, target, program.mechanisms, profile)
+            attached = cls(program, run, cgroups, _naming(options, target, program))
+            if command_pid is not None:
+                program.follow(command_pid)
+            undo.pop_all()
+        return attached
+
+    def next(self, timeout_s: float | None) -> Batch:
+        """The next batch, empty where no record came in time (None: no limit); the backlog's records come first."""
+        ring = self.program.ring
+        if not self.backlog:
+            ring.wait(timeout_s)
+            self.drain()
+        elif ring.much and not self.backlog.full:
+            self.drain()
+        return self.backlog.take()
+
+    def let_traces_end(self) -> Iterator[Batch]:
+        """The batches until no trace is in flight, for at most half a second; to be called once none begins."""
+        deadline = time.monotonic() + _GRACE_S
+        while self.in_flight() and time.monotonic() < deadline:
+            yield self.next(POLL_S / 10)
+
+    def rest(self) -> Iterator[Batch]:
+        """Everything that is still pending in the ring and in the backlog."""
+        self.drain()
+        while self.backlog:
+            yield self.next(0)
+
+    def drain(self) -> None:
+        """Moves the ring's records into the backlog."""
+        # Counters first: a loss counted here is older than any record that was not yet in the ring.
+        losses = self.program.counters.new_losses()
+        records = self.program.ring.drain()
+        if self._naming is not None:
+            records = self._naming.numbered(records, self._dtype, self.run.stacks)
+        self._count(records)
+        identities = records["cgroup_id"]
+        if (identities == identities[:1]).all():
+            identities = identities[:1]  # the common case, which needs no sorting
+        for identity in np.unique(identities).tolist():
+            if identity not in self.run.cgroups:
+                self.run.cgroups[identity] = self._cgroups.path(identity)
+        self.backlog.put(Batch(records, losses))
+
+    def in_flight(self) -> int:
+        """The number of traces that have begun and not ended."""
+        ended = self.program.counters.read("ended")  # first: a trace that ends between the two reads began before
+        return self.program.counters.read("begun") - ended
+
+    def accounting(self, probes: Mapping[str, ProbeCount]) -> Accounting:
+        """Where every entry went by now; ``probes`` are the counts of ``program.probe_counts``."""
+        counters = self.program.counters
+        read = counters.read
+        return Accounting(
+            entries=read("entries"),
+            complete=self._received[None],
+            incomplete={reason: n for reason, n in self._received.items() if reason and n},
+            lost=counters.lost(),
+            filtered=read("filtered"),
+            in_flight=self.in_flight(),
+            nested=read("nested"),
+            foreign=read("foreign"),
+            orphan_returns=read("orphan_return"),
+            unfollowed=read("unfollowed"),
+            other_families=counters.other_families(),
+            accepted=counters.accepted(),
+            probe_hits={probe: count.hits for probe, count in probes.items() if count.hits is not None},
+            probe_misses={probe: count.misses for probe, count in probes.items() if count.misses},
+            program_skipped={probe: count.skipped for probe, count in probes.items() if count.skipped},
+            stacks_lost={} if self._naming is None else self._naming.lost,
+        )
+
+    def close(self) -> None:
+        """Detaches the probes and frees everything; to be called once."""
+        self.program.close()
+        if self._naming is not None:
+            self._naming.close()
+
+    def _count(self, records: Records) -> None:
+        for flags, count in enumerate(np.bincount(records["flags"], minlength=1).tolist()):
+            if count:
+                self._received[incomplete_reason(flags)] += count
+
+
+def _functions(target: Target) -> dict[int, str]:
+    return FUNCTIONS | {function.number: function.name for function in target.also}
+
+
+def _naming(options: TraceOptions, target: Target, program: Program) -> Naming | None:
+    if options.stack is None:
+        return None
+    kernel = KernelSymbols(program.symbols()) if options.stack.kernel else None
+    user = UserSymbols(program.symbols) if options.stack.user else None
+    return Naming(kernel, user, _functions(target), program.mechanisms, target.symbols)
+
+
+def _describe(options: TraceOptions, target: Target, mechanisms: Mapping[str, str], profile: Profile | None) -> Run:
+    return Run(
+        kernel=os.uname().release,
+        clock_offset_ns=_clock_offset_ns(),
+        host=platform.node(),
+        machine_id=_machine_id(),
+        architecture=platform.machine(),
+        mechanism=", ".join(f"{function}:{mechanism}" for function, mechanism in mechanisms.items()),
+        filters=options.filters.describe(),
+        functions=_functions(target),
+        slots=SLOTS_ALSO if target.also else SLOTS,
+        sock=options.sock,
+        stack=options.stack is not None,
+        profile=profile,
+    )
+
+
+def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
+    try:
+        return probed_profile.probe(types, symbols)
+    except HostError as error:
+        say(f"traces are not judged: {error}")
+        return None
+
+
+def _remove_leftovers(say: Say) -> None:
+    folder = tracefs.tracefs()
+    removed = tracefs.remove_leftovers(folder) if folder is not None else 0
+    if removed:
+        say(f"removed {removed} probes left behind by a killed inetprobe")
+
+
+def _clock_offset_ns() -> int:
+    """What to add to CLOCK_BOOTTIME for nanoseconds since the Unix epoch: the tightest of a few readings."""
+    best = None
+    for _ in range(5):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if best is None or after - before < best[0]:
+            best = after - before, wall - (before + after) // 2
+    assert best is not None
+    return best[1]
+
+
+def _machine_id(path: Path = Path("/etc/machine-id")) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,97 @@
+"""What the running kernel offers the program: decided before bcc is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inetprobe.base.errors import HostError
+from inetprobe.kernel.host import btf
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.program import kernel_filter, sock
+from inetprobe.kernel.program.also import AlsoFunction, resolve
+from inetprobe.kernel.trace_options import TraceOptions
+
+#: The machines whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
+MACHINES = ("x86_64",)
+# fentry takes no function with variable arguments.
+_VARIADIC = frozenset({"__request_module"})
+# The most arguments fentry hands over (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
+_FENTRY_ARGUMENTS = 6
+# The most returns a kretprobe can wait for (KRETPROBE_MAXACTIVE_MAX of kernel/trace/trace_kprobe.c).
+_MAXACTIVE_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """This kernel, as the program is built for it under one set of options.
+
+    ``offsets``: the structure members' offsets, as -D constants. ``fentry``: the functions that fentry can attach to.
+    ``also``: the functions of --also. ``constants``: the -D constants that the filters, --sock and --stack become here.
+    ``follow``: only COMMAND and the threads it starts are traced.
+    """
+
+    symbols: Symbols
+    offsets: Mapping[str, int]
+    fentry: frozenset[str]
+    also: tuple[AlsoFunction, ...]
+    constants: Mapping[str, str]
+    follow: bool = False
+
+    @classmethod
+    def of_kernel(
+        cls, options: TraceOptions, types: btf.Btf, symbols: Symbols, cgroups: Cgroups, *, follow: bool = False
+    ) -> Target:
+        """What ``options`` ask of the kernel that ``types`` and ``symbols`` describe.
+
+        Raises UsageError for a function or cgroup that does not exist, HostError where the kernel lacks what is needed.
+        """
+        functions = resolve(options.also, symbols, types)
+        constants = kernel_filter.constants(options.filters, cgroups, follow=follow)
+        if options.sock:
+            constants |= sock.constants(types)
+        if options.stack is not None:
+            constants |= options.stack.constants(types, symbols)
+        return cls(
+            symbols,
+            btf.offsets(types),
+            fentry_functions(types, (*symbols.present(), *(function.name for function in functions))),
+            functions,
+            constants,
+            follow,
+        )
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Every traced function, the path's own outermost first, then those of --also."""
+        return (*self.symbols.present(), *(function.name for function in self.also))
+
+    def mechanisms(self, mechanism: str) -> dict[str, str]:
+        """``kprobe`` or ``fentry`` for each function, where ``mechanism`` (also ``auto``) is the user's choice.
+
+        Raises HostError where fentry is demanded and the kernel has none.
+        """
+        if mechanism == "fentry" and not self.fentry:
+            raise HostError("this kernel has no usable fentry (BPF trampolines): use --mechanism kprobe or auto")
+        by_fentry = self.fentry if mechanism != "kprobe" else frozenset()
+        return {name: "fentry" if name in by_fentry else "kprobe" for name in self.functions}
+
+
+def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> frozenset[str]:
+    """The ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
+
+    Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
+    """
+    if not types.has_struct("bpf_tramp_image"):
+        return frozenset()
+    prototypes = {name: types.prototype(name) for name in functions if name not in _VARIADIC}
+    return frozenset(
+        name for name, prototype in prototypes.items() if prototype and prototype.arguments <= _FENTRY_ARGUMENTS
+    )
+
+
+def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) -> int:
+    """Room for every thread this machine can have, up to the kernel's limit: a slot costs it some 100 bytes."""
+    return min(int(threads_max.read_text()), _MAXACTIVE_MAX)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from inetprobe.kernel.backlog import MAX_WAITING, STEP
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import RECORD
+from tests.support import attached as support
+
+
+class Ring:
+    """A ring that has one record at each drain, and keeps a list of its calls."""
+
+    def __init__(self, much=False):
+        self.much, self.heard = much, []
+
+    def wait(self, timeout_s):
+        self.heard.append(timeout_s)
+
+    def drain(self):
+        self.heard.append("drain")
+        return np.zeros(1, RECORD)
+
+
+def attached(ring, waiting=0):
+    result = support.attached(support.program(ring.drain, ring=ring))
+    result.backlog.put(Batch(np.zeros(waiting, RECORD)))
+    return result
+
+
+def test_a_full_backlog_leaves_the_rest_in_the_ring():
+    ring = Ring(much=True)
+    assert len(attached(ring, waiting=MAX_WAITING).next(0)) == STEP
+    assert ring.heard == []
+
+
+@pytest.mark.parametrize("much", [False, True])
+def test_while_records_wait_the_ring_is_drained_only_once_it_holds_much(much):
+    ring = Ring(much)
+    assert len(attached(ring, waiting=1).next(0.1)) == 1
+    assert ring.heard == ["drain"] * much
+
+
+def test_with_an_empty_backlog_it_waits_for_the_ring_and_drains_it():
+    ring = Ring()
+    assert len(attached(ring).next(0.1)) == 1
+    assert ring.heard == [0.1, "drain"]
