@@ -22,8 +22,7 @@ from inetprobe.record.layout import (
 )
 from inetprobe.record.measures import MAX_ERRNO, seen
 from inetprobe.record.run import Run
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.buckets import Bounds, Histograms
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, Bounds, Histograms
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, Snapshot
 
 # A recording may make up as many requests as it has sockets: past these, as in the kernel's tables, they are one.

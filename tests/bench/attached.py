@@ -20,7 +20,7 @@ from inetprobe.kernel.program import compiler
 from inetprobe.kernel.source import LiveOptions, LiveSource
 from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.filter import build
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 
 FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")

@@ -12,7 +12,7 @@ from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
 from inetprobe.trace.call_trace import call_traces

@@ -26,7 +26,7 @@ from inetprobe.commands.serve.stream import VerdictStream
 from inetprobe.commands.serve.systemd import READY, STOPPING, notify, reloading
 from inetprobe.commands.serve.web import Response, Server
 from inetprobe.record.filter import Filters, parse_duration
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS, parse_bounds
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import Sink, pump

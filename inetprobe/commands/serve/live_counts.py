@@ -12,7 +12,7 @@ from inetprobe.kernel.host import privileges
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.source import LiveOptions
 from inetprobe.record.filter import Filters
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import SnapshotSource
 from inetprobe.trace.pump import Source
 
