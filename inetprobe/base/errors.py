@@ -6,7 +6,6 @@
     ├── UsageError              2  the command line or a file's option is wrong
     ├── HostError               3  this machine cannot be traced
     ├── RecordingError          4  a recording is empty, damaged, foreign or lossy
-    ├── TraceError              4  a record does not describe a well-formed call trace
     ├── VmError               125  the throwaway VM could not be prepared or died
     └── CommandError      126/127  COMMAND cannot be run / was not found
 
@@ -53,10 +52,6 @@ class RecordingError(InetprobeError):
     """A recording that is empty, damaged, of a foreign format, or lossy."""
 
     exit_code = EXIT_RECORDING
-
-
-class TraceError(RecordingError):
-    """A record whose calls do not nest: it is reported, never shown as a trace."""
 
 
 class VmError(InetprobeError):

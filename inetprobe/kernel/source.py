@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +41,7 @@ from inetprobe.record.layout import (
     INCOMPLETE_FLAGS,
     SLOTS,
     SLOTS_ALSO,
-    Records,
-    incomplete_reason,
+    reasons,
     record_dtype,
 )
 from inetprobe.record.run import Run
@@ -95,7 +95,7 @@ class LiveSource:
         self.began = False
         self._cgroups = Cgroups.of_host()
         self._probes: dict[str, ProbeCount] = {}
-        self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
+        self._received = Counter[str | None](dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0))
         with contextlib.ExitStack() as undo:
             self._program = self._build(say)
             undo.callback(self._program.close)
@@ -211,7 +211,7 @@ class LiveSource:
         records = self._program.ring.drain()
         if self._naming is not None:
             records = self._naming.numbered(records, self._dtype, self.run.stacks)
-        self._count(records)
+        self._received.update(reasons(records["flags"]))
         identities = records["cgroup_id"]
         if (identities == identities[:1]).all():
             identities = identities[:1]  # as it mostly is; else they are to be sorted
@@ -219,11 +219,6 @@ class LiveSource:
             if identity not in self.run.cgroups:
                 self.run.cgroups[identity] = self._cgroups.path(identity)
         self._backlog.put(Batch(records, losses))
-
-    def _count(self, records: Records) -> None:
-        for flags, count in enumerate(np.bincount(records["flags"], minlength=1).tolist()):
-            if count:
-                self._received[incomplete_reason(flags)] += count
 
     def _in_flight(self) -> int:
         ended = self._program.counters.read("ended")  # first: what ends between the two began before

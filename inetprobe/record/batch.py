@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.record.calls import Calls, Places, flatten, opaque, unflatten
+from inetprobe.record.calls import Calls, Indices, flatten, opaque, unflatten
 from inetprobe.record.layout import NAMES, OPTIONAL, Records
 from inetprobe.record.shapes import Groups, Names, Words, alike, call_words, grouped, names_of, packed, words_of
 
@@ -41,8 +41,8 @@ class Loss:
     count: int
 
 
-def _keys(kinds: Records) -> list[bytes]:
-    bare = kinds.copy()
+def _keys(records: Records) -> list[bytes]:
+    bare = records.copy()
     for name in _NO_SHAPE:
         bare[name] = np.zeros((), bare.dtype[name])
     for name in ("start_ns", "duration_ns"):
@@ -65,10 +65,10 @@ class Batch:
         self._size = len(records)
         self._calls: Calls | None = None
         self._shapes: Groups | None = None
-        self._kinds: Records | None = None
+        self._distinct: Batch | None = None
         self._keys: list[bytes] | None = None
         # Of what part of which batch this is, if that one's shapes are known.
-        self._part_of: tuple[Batch, Places] | None = None
+        self._part_of: tuple[Batch, Indices] | None = None
         self.losses = losses
 
     def __len__(self) -> int:
@@ -104,33 +104,34 @@ class Batch:
                 self._shapes = alike(self._words())
             else:
                 whole, rows = self._part_of
-                self._shapes = grouped(whole.shapes.of[rows])
+                self._shapes = grouped(whole.shapes.group_of[rows])
         return self._shapes
 
     def shapes_by(self, *names: str) -> Groups:
         """The records of one shape that have the same in these members, too, as far as they have them."""
         there = [name for name in names if name not in OPTIONAL or self.dtype[name].shape[0]]
         also = [self.names(name).places if name in NAMES else self.column(name) for name in there]
-        return grouped(self.shapes.of, *also)
+        return grouped(self.shapes.group_of, *also)
 
     @property
-    def kinds(self) -> Records:
+    def distinct(self) -> Self:
         """The first record of each shape, in the order of ``shapes.first``."""
-        if self._kinds is None:
-            self._kinds = self.take(self.shapes.first).records
-        return self._kinds
+        if self._distinct is None:
+            # Of records: columns would refer back to this batch, and it would wait for the garbage collector.
+            self._distinct = Batch(self.take(self.shapes.first).records)
+        return cast("Self", self._distinct)
 
     @property
-    def kind_keys(self) -> list[bytes]:
-        """Of each shape what makes it one, the same in whatever batch it comes again: the bytes of a record of
-        ``dtype`` that is 0 in all else."""
+    def shape_keys(self) -> list[bytes]:
+        """What makes each shape one, the same in every batch of the dtype: the bytes of its record, with 0 in all that
+        is not of the shape."""
         if self._keys is None:
             if self._part_of is None:
-                self._keys = _keys(self.kinds)
+                self._keys = _keys(self.distinct.records)
             else:
                 whole, rows = self._part_of
-                keys = whole.kind_keys
-                self._keys = [keys[shape] for shape in whole.shapes.of[rows[self.shapes.first]].tolist()]
+                keys = whole.shape_keys
+                self._keys = [keys[shape] for shape in whole.shapes.group_of[rows[self.shapes.first]].tolist()]
         return self._keys
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -152,14 +153,14 @@ class Batch:
         """Have the records a number of who called?"""
         return bool(self.dtype["stack"].shape[0])
 
-    def take(self, rows: Places, losses: tuple[Loss, ...] = ()) -> Batch:
-        """The records at these places, in their order."""
+    def take(self, rows: Indices, losses: tuple[Loss, ...] = ()) -> Self:
+        """The records of these rows, in the order of ``rows``, with these losses before them."""
         taken = self._take(rows, losses)
         if self._shapes is not None:
             taken._part_of = self, rows
-        return taken
+        return cast("Self", taken)
 
-    def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
+    def _take(self, rows: Indices, losses: tuple[Loss, ...]) -> Batch:
         return Batch(opaque(self.records)[rows].view(self.dtype), losses)
 
     def _make_records(self) -> Records:
@@ -221,7 +222,7 @@ class ColumnBatch(Batch):
         """See Batch."""
         return self._dtype
 
-    def _take(self, rows: Places, losses: tuple[Loss, ...]) -> Batch:
+    def _take(self, rows: Indices, losses: tuple[Loss, ...]) -> Batch:
         columns = self._columns
         # A part of a part is one of the whole: what lies between need not be made.
         taken = columns.take(rows) if isinstance(columns, _Taken) else _Taken(self, rows)
@@ -242,11 +243,11 @@ class ColumnBatch(Batch):
 class _Taken:
     """Columns of some rows of a batch."""
 
-    def __init__(self, batch: ColumnBatch, rows: Places) -> None:
+    def __init__(self, batch: ColumnBatch, rows: Indices) -> None:
         self._batch = batch
         self._rows = rows
 
-    def take(self, rows: Places) -> _Taken:
+    def take(self, rows: Indices) -> _Taken:
         return _Taken(self._batch, self._rows[rows])
 
     def column(self, name: str) -> Column:

@@ -13,7 +13,7 @@ from inetprobe.record.layout import (
     MODULE_PROTO_TYPE,
 )
 
-Places = npt.NDArray[np.intp]
+Indices = npt.NDArray[np.intp]
 
 
 class Calls(NamedTuple):
@@ -23,8 +23,8 @@ class Calls(NamedTuple):
     and are the members of ``struct inetprobe_call``. None of them is ever written to.
     """
 
-    counts: Places
-    starts: Places
+    counts: Indices
+    starts: Indices
     start_ns: npt.NDArray[np.uint64]
     duration_ns: npt.NDArray[np.uint64]
     result: npt.NDArray[np.int32]
@@ -36,17 +36,41 @@ class Calls(NamedTuple):
     module_family: npt.NDArray[np.int16]
     module_type: npt.NDArray[np.int16]
 
-    def take(self, rows: Places) -> Calls:
+    def take(self, rows: Indices) -> Calls:
         """The calls of these records alone."""
         counts = self.counts[rows]
         starts = ends(counts) - counts
         places = np.repeat(self.starts[rows] - starts, counts) + np.arange(counts.sum())
         return Calls(counts, starts, *[column[places] for column in self[2:]])
 
-    def rows(self, places: Places) -> Places:
+    def rows(self, places: Indices) -> Indices:
         """Which record each of these calls is of."""
-        found: Places = np.searchsorted(self.starts, places, side="right") - 1
+        found: Indices = np.searchsorted(self.starts, places, side="right") - 1
         return found
+
+
+def parents_of(depth: npt.NDArray[np.uint8]) -> Indices:
+    """The index of each call's parent among ``depth``, of one or more calls; an outermost call is its own parent.
+
+    Never an index after the call's own, whatever the depths. By hand, for calls that nest::
+
+        around = []  # the open calls
+        for index, level in enumerate(depth):
+            del around[level:]
+            parents[index] = around[-1] if around else index
+            around.append(index)
+    """
+    parents = np.arange(len(depth))
+    parents -= depth > 0  # nearly always the call before
+    parents[0] = 0
+    others = np.flatnonzero(depth[1:] <= depth[:-1]) + 1
+    for level in np.unique(depth[others]).tolist():
+        if level:
+            above = np.flatnonzero(depth == level - 1)
+            children = others[depth[others] == level]
+            before = np.searchsorted(above, children)
+            parents[children] = np.where(before > 0, above[before - 1], 0) if len(above) else 0
+    return parents
 
 
 #: The columns of ``Calls`` that have an element a call.
@@ -58,9 +82,9 @@ def opaque(structures: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return structures.view(np.dtype((np.void, structures.dtype.itemsize)))
 
 
-def ends(counts: Places) -> Places:
+def ends(counts: Indices) -> Indices:
     """Where each record's calls end."""
-    result: Places = np.cumsum(counts, dtype=np.intp)
+    result: Indices = np.cumsum(counts, dtype=np.intp)
     return result
 
 

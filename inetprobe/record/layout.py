@@ -6,6 +6,7 @@ test compiles the header and compares every offset with the compiler's.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -110,7 +111,13 @@ def incomplete_reason(flags: int) -> str | None:
     return None
 
 
-def reasons(flags: npt.NDArray[np.uint8]) -> list[tuple[str | None, int]]:
-    """Why records with these flags are not complete traces, None for those that are, and of how many that is true."""
-    counts = np.bincount(flags)
-    return [(incomplete_reason(value), int(counts[value])) for value in np.flatnonzero(counts).tolist()]
+def reasons(flags: npt.NDArray[np.uint8]) -> Counter[str | None]:
+    """The number of records by the reason why they are not complete traces, None for those that are complete.
+
+    ``flags`` are the records' own, ``[records]``.
+    """
+    counts: Counter[str | None] = Counter()
+    for value, count in enumerate(np.bincount(flags).tolist()):
+        if count:
+            counts[incomplete_reason(value)] += count
+    return counts

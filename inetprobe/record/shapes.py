@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.record.calls import Calls, Places
+from inetprobe.record.calls import Calls, Indices
 
 Words = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class Groups(NamedTuple):
-    """``first`` is the place of the first row of each group, in the rows' order; ``of`` is each row's group, and
-    ``counts`` how many rows a group has."""
+    """Rows in groups: ``first`` is the first row of each group, ascending, and ``counts`` the number of its rows, both
+    ``[groups]``; ``group_of`` is the group of each row, ``[rows]``."""
 
-    first: Places
-    of: Places
-    counts: Places
+    first: Indices
+    group_of: Indices
+    counts: Indices
 
 
 class Names(NamedTuple):
@@ -60,18 +60,18 @@ def alike(words: Sequence[Words]) -> Groups:
     first = np.flatnonzero(leader == rows)
     number = np.empty(len(rows), np.intp)
     number[first] = np.arange(len(first))
-    of = number.take(leader)
-    return Groups(first, of, np.bincount(of))
+    group_of = number.take(leader)
+    return Groups(first, group_of, np.bincount(group_of))
 
 
 _MOST_BITS = 16
 
 
-def _slots(words: Sequence[Words], bits: int) -> Places:
+def _slots(words: Sequence[Words], bits: int) -> Indices:
     mixed = np.zeros(len(words[0]), np.uint64)
     for place, word in enumerate(words):
         mixed += word * _multiplier(place)
-    result: Places = (mixed >> np.uint64(64 - bits)).astype(np.intp)
+    result: Indices = (mixed >> np.uint64(64 - bits)).astype(np.intp)
     return result
 
 
@@ -99,7 +99,7 @@ def grouped(*columns: npt.NDArray[Any]) -> Groups:
 def names_of(column: npt.NDArray[np.bytes_]) -> Names:
     """The distinct names of a column."""
     groups = grouped(column)
-    return Names(column[groups.first], groups.of)
+    return Names(column[groups.first], groups.group_of)
 
 
 def packed(*columns: tuple[npt.NDArray[Any], int]) -> Words:
@@ -125,7 +125,7 @@ def call_words(calls: Calls) -> list[Words]:
         went = packed((calls.module[unusual], 8), (calls.result[unusual], 32))
         asked = (calls.module_protocol, 32), (calls.module_family, 16), (calls.module_type, 16)
         what = packed(*((column[unusual], bits) for column, bits in asked))
-        number = alike([went, what]).of + 1
+        number = alike([went, what]).group_of + 1
         if number.max() >> 8:
             codes = codes.astype(np.uint64)
         codes[unusual] |= number.astype(codes.dtype) << codes.dtype.type(24)

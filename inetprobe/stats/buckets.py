@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inetprobe.base.errors import UsageError
-from inetprobe.record.calls import Places
+from inetprobe.record.calls import Indices
 from inetprobe.record.filter import parse_duration
 from inetprobe.stats.snapshot import Histogram
 
@@ -65,7 +65,7 @@ class Bounds:
     def __init__(self, bounds_ns: tuple[int, ...]) -> None:
         self._bounds = [np.uint64(bound) for bound in bounds_ns]
 
-    def tally(self, groups: Places, durations: npt.NDArray[np.uint64]) -> Iterator[tuple[int, list[int], int]]:
+    def tally(self, groups: Indices, durations: npt.NDArray[np.uint64]) -> Iterator[tuple[int, list[int], int]]:
         """For each group that occurs: its number, its count in each bucket, and the sum of its durations.
 
         ``groups`` has the number of each duration's group, from 0. A group may be yielded more than once.
@@ -84,7 +84,7 @@ class Bounds:
                 yield group, counts[group].tolist(), sums[group]
 
 
-def _sums(groups: Places, durations: npt.NDArray[np.uint64]) -> list[int]:
+def _sums(groups: Indices, durations: npt.NDArray[np.uint64]) -> list[int]:
     # By halves, since sums of a recording's durations may exceed 64 bits.
     if int(durations.max()) < 1 << 32:
         return [int(low) for low in np.bincount(groups, durations).tolist()]

@@ -18,7 +18,7 @@ from inetprobe.base import text
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import module_name
-from inetprobe.record.layout import CALL_RETURNED, FUNCTION_REQUEST_MODULE, RECORD_BARE, Records, incomplete_reason
+from inetprobe.record.layout import CALL_RETURNED, FUNCTION_REQUEST_MODULE, RECORD_BARE, Records, reasons
 from inetprobe.record.measures import errnos, failed, seen
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
@@ -226,7 +226,7 @@ class OverviewSink:
 
     def _add(self, records: Records, run: Run) -> None:
         self._widen((int(records["start_ns"].min()), int(records["start_ns"].max())))
-        self._add_incomplete(records["flags"])
+        self._incomplete.update({why: n for why, n in reasons(records["flags"]).items() if why is not None})
         used = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
         self._add_functions(records["calls"][used], run)
         bare = (records["flags"] & RECORD_BARE) != 0
@@ -235,12 +235,6 @@ class OverviewSink:
             records, used = records[~bare], used[~bare]
         if len(records):
             self._add_creations(records, used, run)
-
-    def _add_incomplete(self, flags: npt.NDArray[np.uint8]) -> None:
-        for value, count in enumerate(np.bincount(flags).tolist()):
-            reason = incomplete_reason(value)
-            if count and reason is not None:
-                self._incomplete[reason] += count
 
     def _add_functions(self, calls: Records, run: Run) -> None:
         returned = calls[(calls["flags"] & CALL_RETURNED) != 0]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places, flatten, module_name
+from inetprobe.record.calls import Indices, flatten, module_name
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_RETURNED,
@@ -72,7 +72,7 @@ class Recount:
         if batch.dtype is not self._dtype:
             self._settle()
             self._dtype = batch.dtype
-        for key, count in zip(batch.kind_keys, batch.shapes.counts.tolist(), strict=True):
+        for key, count in zip(batch.shape_keys, batch.shapes.counts.tolist(), strict=True):
             self._kinds[key] += count
         if len(self._kinds) > _MOST_KINDS:
             self._settle()
@@ -156,7 +156,7 @@ class Recount:
     def _time(self, batch: Batch) -> None:
         """Calls by function; creations, which are calls too, by family and type. Only what was seen to end has a time,
         and socks that no create made are no creations."""
-        calls, kinds = batch.calls, batch.kinds
+        calls, kinds = batch.calls, batch.distinct.records
         created = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
         keys = [
             (function, family, type_) if is_created else (function,)
@@ -171,7 +171,7 @@ class Recount:
         labels = list(dict.fromkeys([*_FUNCTIONS, *keys]))
         places = {label: place for place, label in enumerate(labels)}
         groups = calls.function.astype(np.intp)
-        groups[calls.starts] = np.array([places[key] for key in keys]).take(batch.shapes.of)
+        groups[calls.starts] = np.array([places[key] for key in keys]).take(batch.shapes.group_of)
         returned = (calls.flags & CALL_RETURNED) != 0
         if not returned.all():
             groups[~returned] = len(labels)
@@ -210,7 +210,7 @@ class Recount:
 class _Kinds:
     """One record of each shape in a batch, and how many there are of it."""
 
-    def __init__(self, records: Records, counts: Places) -> None:
+    def __init__(self, records: Records, counts: Indices) -> None:
         self.records = records
         self.counts = counts
         self.bare: npt.NDArray[np.bool_] = (records["flags"] & RECORD_BARE) != 0

@@ -1,7 +1,7 @@
 """Records → call traces: pure functions, no clock, no I/O.
 
-A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` checks a whole batch at once
-and then builds one ``CallTrace`` a record.
+A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` makes a ``CallTrace`` of each
+record in a batch whose calls are known to nest.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from inetprobe.base import text, words
-from inetprobe.base.errors import TraceError
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
 from inetprobe.model.inet_sock import Sock
-from inetprobe.record.batch import Batch
 from inetprobe.record.calls import module_name
 from inetprobe.record.layout import (
     CALL_NULL,
@@ -30,7 +26,7 @@ from inetprobe.record.layout import (
     RECORD_SOFTIRQ,
     incomplete_reason,
 )
-from inetprobe.record.nesting import RULES, problems
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import Stack
 
@@ -97,16 +93,8 @@ class CallTrace(NamedTuple):
     stack: Stack | None = None
 
 
-def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
-    """The traces of a batch, in its order.
-
-    Raises TraceError, before the first is yielded, if any record's calls do not nest.
-    """
-    codes = problems(batch, run)
-    bad = np.flatnonzero(codes)
-    if bad.size:
-        first = int(bad[0])
-        raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {RULES[int(codes[first])]}")
+def call_traces(batch: NestedBatch, run: Run) -> Iterator[CallTrace]:
+    """The traces of a batch, in its order."""
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     records = batch.records
     parts = [records[name].tolist() for name in ("calls", "sock", "stack")]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
 from inetprobe.model.inet_create import PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 
@@ -58,15 +60,15 @@ class VerdictCache:
     def __init__(self) -> None:
         self._known: dict[bytes, Verdict] = {}
 
-    def kinds(self, batch: Batch, run: Run) -> list[Verdict]:
+    def of_shapes(self, batch: NestedBatch, run: Run) -> list[Verdict]:
         """The verdict on each shape of a batch, in the order of ``batch.shapes``."""
-        keys = batch.kind_keys
+        keys = batch.shape_keys
         if len(self._known) > _MOST:
             self._known.clear()
-        new = [place for place, key in enumerate(keys) if key not in self._known]
+        new = [shape for shape, key in enumerate(keys) if key not in self._known]
         if new:
-            for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run), strict=True):
-                self._known[keys[place]] = judge(trace, run.profile)
+            for shape, trace in zip(new, call_traces(batch.distinct.take(np.array(new)), run), strict=True):
+                self._known[keys[shape]] = judge(trace, run.profile)
         return [self._known[key] for key in keys]
 
 

@@ -31,7 +31,7 @@ def assert_same(one, other):
         mine, yours = one.names(name), other.names(name)
         assert mine.values[mine.places].tolist() == yours.values[yours.places].tolist()
     assert [column.tolist() for column in one.shapes] == [column.tolist() for column in other.shapes]
-    assert one.kinds.tobytes() == other.kinds.tobytes()
+    assert one.distinct.records.tobytes() == other.distinct.records.tobytes()
     assert one.records.tobytes() == other.records.tobytes()
 
 

@@ -25,7 +25,7 @@ def by_hand(rows):
 
 
 def lists(groups):
-    return groups.first.tolist(), groups.of.tolist(), groups.counts.tolist()
+    return groups.first.tolist(), groups.group_of.tolist(), groups.counts.tolist()
 
 
 words = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 1 << 32, (1 << 64) - 1])), max_size=60)
@@ -55,7 +55,7 @@ def test_more_rows_than_the_table_has_slots():
     values = np.arange(200_000) % 150_000
     groups = alike([values.astype(np.uint64)])
     assert groups.first.tolist() == list(range(150_000))
-    assert np.array_equal(groups.of, values)
+    assert np.array_equal(groups.group_of, values)
 
 
 @given(st.lists(st.tuples(st.integers(-(2**15), 2**15 - 1), st.integers(0, 2**16 - 1), st.integers(-(2**31), -1))))
@@ -83,7 +83,7 @@ def test_a_shape_is_all_but_who_where_and_when(places, random):
         record["calls"][record["ncalls"] :]["result"] = random.randrange(1 << 31)  # of no call
     # Of the kinds, 0 and 9 differ in comm alone.
     assert lists(Batch(records).shapes) == by_hand([0 if place == 9 else place for place in places])
-    assert Batch(records).kinds.tobytes() == records[Batch(records).shapes.first].tobytes()
+    assert Batch(records).distinct.records.tobytes() == records[Batch(records).shapes.first].tobytes()
 
 
 @given(st.lists(st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 2), st.sampled_from([b"a", b"b"]))))
@@ -106,12 +106,12 @@ def test_a_shape_s_key_is_the_same_in_every_batch_and_part(places, data):
         record["comm"] = data.draw(st.binary(max_size=16))
         record["calls"][record["ncalls"] :]["result"] = data.draw(st.integers(0, 255))
     batch = Batch(records)
-    alone = [Batch(records[place : place + 1]).kind_keys[0] for place in range(len(records))]
-    assert [batch.kind_keys[shape] for shape in batch.shapes.of] == alone
-    assert len(set(alone)) == len(batch.kind_keys)
+    alone = [Batch(records[place : place + 1]).shape_keys[0] for place in range(len(records))]
+    assert [batch.shape_keys[shape] for shape in batch.shapes.group_of] == alone
+    assert len(set(alone)) == len(batch.shape_keys)
     rows = np.array(data.draw(st.lists(st.integers(0, len(records) - 1))), int)
     part = batch.take(rows)
-    assert [part.kind_keys[shape] for shape in part.shapes.of] == [alone[row] for row in rows]
+    assert [part.shape_keys[shape] for shape in part.shapes.group_of] == [alone[row] for row in rows]
     assert lists(part.shapes) == lists(Batch(records[rows]).shapes)
 
 
@@ -119,7 +119,7 @@ def test_a_shape_s_key_is_the_same_in_every_batch_and_part(places, data):
 def test_each_part_of_the_request_makes_a_shape(name):
     records = np.tile(builders.created(prot=b"TCP"), 2)
     records[name][1] = b"UDP" if name == "prot" else 7
-    assert Batch(records).shapes.of.tolist() == [0, 1]
+    assert Batch(records).shapes.group_of.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_each_part_of_a_call_makes_a_shape(name, slot):
     records = np.tile(builders.created(prot=b"TCP"), 2)
     records["calls"]["module"][:, slot] = 1
     records["calls"][name][1, slot] = 5
-    assert Batch(records).shapes.of.tolist() == [0, 1]
+    assert Batch(records).shapes.group_of.tolist() == [0, 1]
 
 
 def test_a_sock_makes_a_shape():
     other = builders.TCP_SOCK._replace(rcv_tos=1)
     batch = Batch(builders.with_sock(np.tile(builders.created(), 3), builders.TCP_SOCK, other, builders.TCP_SOCK))
     assert batch.records.dtype == record_dtype(sock=True)
-    assert batch.shapes.of.tolist() == [0, 1, 0]
+    assert batch.shapes.group_of.tolist() == [0, 1, 0]
 
 
 def test_hundreds_of_results_are_hundreds_of_shapes():

@@ -19,6 +19,7 @@ from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.layout import Records
 from inetprobe.record.measures import Mask, durations, errnos, failed, module_requests, seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.stats.sample import Reservoir, quantile
 from inetprobe.trace.call_trace import call_traces, request
@@ -51,7 +52,7 @@ class Spending:
     _samples: dict[Quantile, Reservoir] = field(default_factory=dict)
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         budget = self.budget
         records = batch.records
@@ -169,7 +170,7 @@ class Spending:
         kept = self._examples.setdefault(key, [])
         if len(kept) == _EXAMPLES:
             return
-        wanted = records[where][: _EXAMPLES - len(kept)]
-        for trace in call_traces(Batch(wanted), run):
+        wanted = records[where][: _EXAMPLES - len(kept)]  # rows of nested batches
+        for trace in call_traces(NestedBatch(Batch(wanted)), run):
             outcome = f"-1 {trace.errno}" if trace.errno else words.duration(trace.duration_ns)
             kept.append(f"{trace.id} {trace.comm} uid {trace.uid} {request(trace)} = {outcome}")

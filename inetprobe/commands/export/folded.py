@@ -15,7 +15,7 @@ from inetprobe.base.files import WholeFile
 from inetprobe.base.text import printable
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces
@@ -40,7 +40,7 @@ class FoldedExport:
         self._also = ("comm", "stack") if self._field == "comm" else ("comm", "stack", self._field)
         self._stacks: dict[str, int] = {}
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         if not len(batch):
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 
 #: The module of each, whose ``open_export`` takes the run and the options.
@@ -28,7 +28,7 @@ class ExportOptions:
 class Export(Protocol):
     """A sink of one run whose output is put into place when it is whole."""
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
 
     def summary(self, accounting: Accounting) -> None:

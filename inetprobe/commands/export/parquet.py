@@ -18,7 +18,7 @@ from inetprobe.base.files import WholeFile
 from inetprobe.base.text import file_name
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.rows import call_rows, recording_rows, trace_rows
 from inetprobe.trace.rows.trace_rows import plain
@@ -84,7 +84,7 @@ class ParquetExport:
             self.discard()
             raise
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         if not len(batch):
             return

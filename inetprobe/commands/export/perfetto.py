@@ -17,8 +17,8 @@ from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Packets, on_track
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
 from inetprobe.record.layout import Records
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces
 from inetprobe.trace.verdict import judge
@@ -37,7 +37,7 @@ class PerfettoExport:
         self._last: int | None = None
         self._run = run
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         _check_times(batch.records)
         with self._output.writing():

@@ -10,6 +10,7 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_BARE, Records
 from inetprobe.record.measures import seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 
@@ -23,7 +24,7 @@ class Slowest:
         self._least: int | None = None
         self._run: Run | None = None
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         self._run = run
         records = batch.records
@@ -45,4 +46,4 @@ class Slowest:
     def traces(self) -> Iterator[CallTrace]:
         """Those kept, the slowest first."""
         if self._kept is not None and self._run is not None:
-            yield from call_traces(Batch(self._kept), self._run)
+            yield from call_traces(NestedBatch(Batch(self._kept)), self._run)  # rows of nested batches

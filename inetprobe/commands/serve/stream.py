@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
+from inetprobe.record.calls import Indices
 from inetprobe.record.layout import CALL_RETURNED, INCOMPLETE_FLAGS, RECORD_BARE
 from inetprobe.record.measures import failed, module_requests, seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Words, alike
 from inetprobe.stats.recount import errnos
@@ -74,10 +75,10 @@ class VerdictStream:
         self._durations: OrderedDict[Slot, TraceExample] = OrderedDict()
         self._failures: OrderedDict[OutcomeKey, TraceExample] = OrderedDict()
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         verdicts: Counter[str] = Counter()
-        for verdict, count in zip(self._judge.kinds(batch, run), batch.shapes.counts.tolist(), strict=True):
+        for verdict, count in zip(self._judge.of_shapes(batch, run), batch.shapes.counts.tolist(), strict=True):
             verdicts[verdict.verdict] += count
         with self._lock:
             self._verdicts.update(verdicts)
@@ -99,7 +100,7 @@ class VerdictStream:
         durations = calls.duration_ns[calls.starts]
         buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
         known = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
-        newest = _last_of_each([batch.shapes.of.astype(np.uint64), buckets], np.flatnonzero(known))
+        newest = _last_of_each([batch.shapes.group_of.astype(np.uint64), buckets], np.flatnonzero(known))
         records = batch.take(newest).records
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
@@ -128,7 +129,7 @@ class Selected:
         self._stream = stream
         self._slow_ns = slow_ns
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         chosen = np.flatnonzero(needs_explaining(batch, self._slow_ns))
         self._stream.batch(batch.take(chosen, batch.losses), run)
@@ -140,18 +141,18 @@ class Selected:
 
 def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
     """Which failed, asked for a module, took at least ``slow_ns``, or were not seen whole?"""
-    kinds = batch.kinds
+    kinds = batch.distinct.records
     incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
     odd: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
     slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
-    slow |= odd.take(batch.shapes.of)
+    slow |= odd.take(batch.shapes.group_of)
     return slow
 
 
-def _last_of_each(words: list[Words], rows: Places) -> Places:
+def _last_of_each(words: list[Words], rows: Indices) -> Indices:
     """Of these rows the last of each with the same words, in their order: nothing before it will be remembered."""
     backwards = rows[::-1]
-    found: Places = backwards[alike([word[backwards] for word in words]).first][::-1]
+    found: Indices = backwards[alike([word[backwards] for word in words]).first][::-1]
     return found
 
 

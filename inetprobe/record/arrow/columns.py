@@ -268,7 +268,7 @@ def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[n
     order = np.argsort(column[groups.first])
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
-    return column[groups.first[order]], rank[groups.of]
+    return column[groups.first[order]], rank[groups.group_of]
 
 
 def _until_nul(raw: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,7 @@ class RecordingReader:
             reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's own text repeats the path
             raise RecordingError(f"{name} cannot be read: {reason}") from None
         if not self._file.size():
-            raise RecordingError(f"{name} is empty: nothing was recorded in it, so record anew")
+            raise RecordingError(f"{name} is empty: nothing was recorded in it, so record again")
         beginning = self._file.read(len(_BEGINNING))
         self._file.seek(0)
         if beginning != _BEGINNING:
@@ -69,8 +70,8 @@ class RecordingReader:
             raise RecordingError(f"{name} has format {version}, and this inetprobe reads 1.x: use a newer one")
         self._recorded: Accounting | None = None
         self._stopping = False
-        self._seen: dict[str | None, int] = {None: 0}
-        self._lost: dict[str, int] = {}
+        self._seen: Counter[str | None] = Counter()
+        self._lost: Counter[str] = Counter()
 
     def batches(self) -> Iterator[Batch]:
         """Every batch, in order. Raises RecordingError where the recording is cut short or damaged."""
@@ -104,8 +105,8 @@ class RecordingReader:
         if self._recorded is not None:
             return self._recorded
         incomplete = {reason: n for reason, n in self._seen.items() if reason is not None}
-        total = self._count() + sum(self._lost.values())
-        return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=self._lost)
+        total = self._seen.total() + self._lost.total()
+        return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=dict(self._lost))
 
     def _tell_read(self) -> None:
         read = self._file.tell()
@@ -114,25 +115,22 @@ class RecordingReader:
         self._read = read
 
     def _tally(self, batch: Batch) -> None:
-        for reason, count in reasons(batch.column("flags")):
-            self._seen[reason] = self._seen.get(reason, 0) + count
+        self._seen.update(reasons(batch.column("flags")))
         for loss in batch.losses:
-            self._lost[loss.reason] = self._lost.get(loss.reason, 0) + loss.count
-
-    def _count(self) -> int:
-        return sum(self._seen.values())
+            self._lost[loss.reason] += loss.count
 
     def _damaged(self, error: BaseException) -> RecordingError:
         if self._messages.short:
             return self._cut_short()
         return RecordingError(
-            f"{self._name} is damaged after {self._count():,} sockets: {_first(error)}: copy it again, or record anew"
+            f"{self._name} is damaged after {self._seen.total():,} sockets: {_first(error)}: "
+            "copy it again, or record again"
         )
 
     def _cut_short(self) -> RecordingError:
         return RecordingError(
-            f"{self._name} is cut short after {self._count():,} sockets: its last second and its "
-            "accounting are missing; copy it again, or record anew"
+            f"{self._name} is cut short after {self._seen.total():,} sockets: its last second and its "
+            "accounting are missing; copy it again, or record again"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.base.words import rfc3339
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import as_dict
 from inetprobe.trace.call_trace import Call, CallTrace
@@ -30,7 +30,7 @@ class JsonSink:
         self._out = out
         self._lines = JsonLines(_stable if style.stable else to_dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         for loss in batch.losses:
             self._out.write(json.dumps({"v": 1, "kind": "lost", "reason": loss.reason, "count": loss.count}) + "\n")

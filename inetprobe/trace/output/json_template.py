@@ -18,7 +18,8 @@ import numpy.typing as npt
 from inetprobe.base import text
 from inetprobe.base.words import second
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
+from inetprobe.record.calls import Indices
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
 from inetprobe.record.stacks import as_dict
@@ -59,8 +60,8 @@ class JsonLines:
         self._fields = fields
         self._templates: dict[bytes, _Template] = {}
 
-    def of(self, batch: Batch, run: Run) -> Iterator[str]:
-        """The lines of a batch whose calls are well formed, in its order, some thousand in one text."""
+    def of(self, batch: NestedBatch, run: Run) -> Iterator[str]:
+        """The lines of a batch, in its order, up to ``STEP`` of them in one text."""
         if not len(batch):
             return
         if len(batch.shapes.first) > _MOST:
@@ -70,15 +71,16 @@ class JsonLines:
         templates = self._templates_of(batch, run)
         columns = _TemplateColumns(batch, run)
         for start in range(0, len(batch), STEP):
-            yield "".join(_filled(templates, batch.shapes.of[start : start + STEP], start, columns))
+            yield "".join(_filled(templates, batch.shapes.group_of[start : start + STEP], start, columns))
 
-    def _templates_of(self, batch: Batch, run: Run) -> list[_Template]:
-        keys = batch.kind_keys
+    def _templates_of(self, batch: NestedBatch, run: Run) -> list[_Template]:
+        keys = batch.shape_keys
         if len(self._templates) > _MOST:
             self._templates.clear()
-        new = [place for place, key in enumerate(keys) if key not in self._templates]
-        for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run) if new else (), strict=True):
-            self._templates[keys[place]] = _template(self._fields(trace, run))
+        new = [shape for shape, key in enumerate(keys) if key not in self._templates]
+        if new:
+            for shape, trace in zip(new, call_traces(batch.distinct.take(np.array(new)), run), strict=True):
+                self._templates[keys[shape]] = _template(self._fields(trace, run))
         return [self._templates[key] for key in keys]
 
 
@@ -111,7 +113,7 @@ def _mark(key: str) -> str:
     return f"\0{key}"
 
 
-def _filled(templates: list[_Template], of: Places, start: int, columns: _TemplateColumns) -> tuple[str, ...]:
+def _filled(templates: list[_Template], of: Indices, start: int, columns: _TemplateColumns) -> tuple[str, ...]:
     """The lines of the records from ``start`` on whose templates are at the places ``of``."""
     order = np.argsort(of.astype(np.uint16) if len(templates) < 1 << 16 else of, kind="stable")
     sorted_columns: dict[str, list[Any]] = {}
@@ -138,7 +140,7 @@ class _TemplateColumns:
         self._run = run
         self._known: dict[str, npt.NDArray[Any]] = {}
 
-    def taken(self, name: str, rows: Places) -> list[Any]:
+    def taken(self, name: str, rows: Indices) -> list[Any]:
         """The column's values of these records."""
         place, _, member = name.rpartition(".")
         if place:
@@ -175,13 +177,13 @@ def _when(start_ns: npt.NDArray[np.uint64], offset_ns: int) -> tuple[npt.NDArray
     seconds += offset_ns // _NS + (ns >= _NS)
     ns -= _NS * (ns >= _NS)
     groups = grouped(seconds)
-    return _objects([second(value) for value in seconds[groups.first].tolist()], groups.of), ns
+    return _objects([second(value) for value in seconds[groups.first].tolist()], groups.group_of), ns
 
 
 def _looked_up(column: npt.NDArray[np.uint64], said: Callable[[int], Any]) -> npt.NDArray[np.object_]:
     """JSON of what each of the column's numbers stands for."""
     groups = grouped(column)
-    return _objects([json.dumps(said(number)) for number in column[groups.first].tolist()], groups.of)
+    return _objects([json.dumps(said(number)) for number in column[groups.first].tolist()], groups.group_of)
 
 
 def _objects(values: list[str], places: npt.NDArray[Any]) -> npt.NDArray[np.object_]:

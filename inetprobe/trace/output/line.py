@@ -8,7 +8,7 @@ from inetprobe.base import words
 from inetprobe.base.text import printable
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 from inetprobe.trace.output import Style
@@ -22,7 +22,7 @@ class LineSink:
         self._stable = style.stable
         self._headed = False
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         if not self._headed:
             self._headed = True

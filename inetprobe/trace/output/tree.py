@@ -9,7 +9,7 @@ from inetprobe.base.text import printable
 from inetprobe.base.uapi import ERRNOS
 from inetprobe.base.words import tree_branches
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import Side, Stack
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces, request
@@ -26,7 +26,7 @@ class TreeSink:
         self._out = out
         self._style = style
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """See Sink."""
         for loss in batch.losses:
             self._out.write(self._paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")

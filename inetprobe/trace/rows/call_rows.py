@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
 from inetprobe.trace.rows import trace_rows
@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
 )
 
 
-def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
+def of_traces(rows: pa.RecordBatch, batch: NestedBatch) -> pa.RecordBatch:
     """The calls of the sockets in ``rows``, which are ``batch`` as ``traces.to_arrow`` has it.
 
     ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
@@ -41,6 +41,6 @@ def of_traces(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
-    """The calls of a batch whose calls nest. Raises RecordingError as ``traces.to_arrow`` does."""
+def to_arrow(batch: NestedBatch, run: Run, recording: str) -> pa.RecordBatch:
+    """A row per call of the batch. Raises RecordingError as ``trace_rows.to_arrow`` does."""
     return of_traces(trace_rows.to_arrow(batch, run, recording), batch)

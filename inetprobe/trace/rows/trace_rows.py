@@ -19,8 +19,9 @@ from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
+from inetprobe.record.calls import Indices
 from inetprobe.record.layout import CALL_RETURNED, Records
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import signed
 from inetprobe.record.stacks import Stack, as_dict
@@ -91,10 +92,10 @@ SCHEMA = pa.schema(
 )
 
 
-def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
-    """The rows of a batch whose calls nest. Raises RecordingError for a time that no signed 64 bits hold."""
+def to_arrow(batch: NestedBatch, run: Run, recording: str) -> pa.RecordBatch:
+    """A row per record of the batch. Raises RecordingError for a time that no signed 64 bits hold."""
     records = batch.records
-    shapes, inverse = [to_dict(trace, run) for trace in call_traces(Batch(batch.kinds), run)], batch.shapes.of
+    shapes, inverse = [to_dict(trace, run) for trace in call_traces(batch.distinct, run)], batch.shapes.group_of
     columns = _own(records, run, recording)
     for name, kind in _SHAPED.items():
         columns[name] = spread([shape.get(name) for shape in shapes], inverse, kind)
@@ -106,7 +107,7 @@ def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def spread(values: Sequence[Any], inverse: Places, kind: pa.DataType) -> pa.Array:
+def spread(values: Sequence[Any], inverse: Indices, kind: pa.DataType) -> pa.Array:
     """A column of ``kind`` out of few values and, for each row, which of them it has."""
     if not pa.types.is_dictionary(kind):
         return pa.array(values, kind).take(pa.array(inverse))
@@ -184,7 +185,7 @@ def _stacks(batch: Batch, run: Run) -> pa.Array:
     return pa.array([as_dict(run.stacks.get(number)) for number in numbers.tolist()], STACK).take(pa.array(places))
 
 
-def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Places) -> pa.ListArray:
+def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Indices) -> pa.ListArray:
     """Each socket's calls: the shape's, with the socket's own times."""
     used = used_calls(records)
     calls = records["calls"][used]
