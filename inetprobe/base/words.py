@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from inetprobe.base.uapi import errno_name
+
 
 def duration(ns: int | None) -> str:
     """Three digits and a unit; ``?`` where the end was not seen."""
@@ -25,6 +27,17 @@ def clock(ns: int) -> str:
 def name(table: Mapping[int, str], number: int | None) -> str:
     """The C headers' name, or the number; ``-`` for none."""
     return "-" if number is None else table.get(number, str(number))
+
+
+def result(value: int | None, pointer: str | None, *, returned: bool = True) -> str:
+    """A call's result: ``-EPERM``, ``0``, ``valid`` or ``NULL`` of a pointer; empty of a function without a result."""
+    if pointer is not None:
+        return pointer
+    if not returned:
+        return "return not seen"
+    if value is None:
+        return ""
+    return f"-{errno_name(-value)}" if value < 0 else str(value)
 
 
 def rfc3339(ns: int) -> str:

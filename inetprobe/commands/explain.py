@@ -16,11 +16,12 @@ import click
 
 from inetprobe.base.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name, parse
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, parse
+from inetprobe.base.words import result as result_text
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
 from inetprobe.model import question as request
-from inetprobe.model.inet_create import Outcome, PredictedCall
+from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion
 
@@ -217,7 +218,7 @@ def _tree(
     depths = [call.depth for call in outcome.calls]
     for index, call in enumerate(outcome.calls):
         text = f"{tree_branches(depths, index)}{call.function}({call.module or ''})"
-        yield f"{text:<60}  {_result(call)}".rstrip()
+        yield f"{text:<60}  {result_text(call.result, call.pointer)}".rstrip()
     yield f"why: {printable(question.reason(outcome))}"
     for what, errno in changes:
         yield f"{what}: {errno or 'ok'}"
@@ -231,12 +232,6 @@ def _call_text(question: SocketQuestion) -> str:
     type_ = "|".join([TYPES.get(kind, str(kind)), *flags])
     protocol = PROTOCOLS.get(question.protocol, str(question.protocol))
     return f"socket({FAMILIES.get(question.family, question.family)}, {type_}, {protocol})"
-
-
-def _result(call: PredictedCall) -> str:
-    if call.pointer is not None:
-        return call.pointer
-    return f"-{errno_name(-call.result)}" if call.result and call.result < 0 else str(call.result)
 
 
 def _batch(default: Profile | None) -> int:

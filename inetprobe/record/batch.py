@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.record.calls import Calls, Indices, flatten, opaque, unflatten
+from inetprobe.record.calls import Calls, Indices, flatten, opaque, unflatten, used
 from inetprobe.record.layout import NAMES, OPTIONAL, Records
 from inetprobe.record.shapes import Groups, Names, Words, alike, call_words, grouped, names_of, packed, words_of
 
@@ -42,14 +42,13 @@ class Loss:
 
 
 def _keys(records: Records) -> list[bytes]:
-    bare = records.copy()
+    cleared = records.copy()
     for name in _NO_SHAPE:
-        bare[name] = np.zeros((), bare.dtype[name])
+        cleared[name] = np.zeros((), cleared.dtype[name])
     for name in ("start_ns", "duration_ns"):
-        bare["calls"][name] = 0
-    slots = bare["calls"]
-    slots[np.arange(slots.shape[1]) >= bare["ncalls"][:, None]] = np.zeros((), slots.dtype)
-    keys: list[bytes] = opaque(bare).tolist()
+        cleared["calls"][name] = 0
+    cleared["calls"][~used(cleared)] = np.zeros((), cleared["calls"].dtype)
+    keys: list[bytes] = opaque(cleared).tolist()
     return keys
 
 
@@ -90,7 +89,7 @@ class Batch:
     def calls(self) -> Calls:
         """The records' calls, as columns."""
         if self._calls is None:
-            self._calls = flatten(self.records["calls"], self.records["ncalls"])
+            self._calls = flatten(self.records)
         return self._calls
 
     @property
@@ -236,7 +235,7 @@ class ColumnBatch(Batch):
                     records[name][:, 0] = self.column(name)
             elif name not in _NOT_COLUMNS:
                 records[name] = self.column(name)
-        unflatten(self.calls, records["calls"])
+        unflatten(self.calls, records)
         return records
 
 

@@ -17,18 +17,18 @@ import numpy.typing as npt
 from inetprobe.base import text
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import parse
+from inetprobe.record.calls import used
 from inetprobe.record.layout import (
     CALL_NULL,
-    CALL_RETURNED,
     FUNCTION_REQUEST_MODULE,
-    INCOMPLETE_FLAGS,
-    RECORD_BARE,
+    Mask,
     Records,
     define,
+    has_returned,
+    is_bare,
+    is_incomplete,
 )
 from inetprobe.record.run import Run
-
-Mask = npt.NDArray[np.bool_]
 
 _UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
@@ -72,7 +72,7 @@ class Filters:
     def mask(self, records: Records, run: Run) -> Mask:
         """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
         keep = np.ones(len(records), bool)
-        bare = (records["flags"] & RECORD_BARE) != 0
+        bare = is_bare(records["flags"])
         for name in NUMBERS:
             if name in self.terms:
                 passes = _numbers(records[name], self.terms[name])
@@ -107,21 +107,19 @@ class Filters:
 
     def _outcome(self, records: Records) -> Mask:
         outermost = records["calls"][:, 0]
-        unseen = (outermost["flags"] & CALL_RETURNED) == 0
+        unseen = ~has_returned(outermost["flags"])
         keep = np.ones(len(records), bool)
         if self.failed:
             keep &= unseen | (outermost["result"] != 0) | ((outermost["flags"] & CALL_NULL) != 0)
         if "errno" in self.terms:
-            bare = (records["flags"] & RECORD_BARE) != 0
+            bare = is_bare(records["flags"])
             passes = _numbers(-outermost["result"], self.terms["errno"])
             keep &= unseen | np.where(bare, not self.terms["errno"].include, passes)
         if self.min_duration_ns is not None:
             keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
         if self.module_requests:
-            slots = np.arange(records["calls"].shape[1])
-            used = slots < records["ncalls"][:, None]
-            unseen |= (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
-            keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
+            asked = used(records) & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)
+            keep &= unseen | is_incomplete(records["flags"]) | asked.any(axis=1)
         return keep
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.calls import Calls, Indices, parents_of
-from inetprobe.record.layout import CALL_RETURNED
+from inetprobe.record.layout import has_returned
 from inetprobe.record.run import Run
 
 #: A batch of call traces: none of its records has a problem.
@@ -89,7 +89,7 @@ def _too_long(calls: Calls) -> npt.NDArray[np.bool_]:
             too_long = end > limit
             ends.append(end if returned else limit)
     """
-    returned = (calls.flags & CALL_RETURNED) != 0
+    returned = has_returned(calls.flags)
     if returned.all():
         end = calls.start_ns + calls.duration_ns
         limit = end.take(parents_of(calls.depth))

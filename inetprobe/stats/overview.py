@@ -18,8 +18,9 @@ from inetprobe.base import text
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import module_name
-from inetprobe.record.layout import CALL_RETURNED, FUNCTION_REQUEST_MODULE, RECORD_BARE, Records, reasons
-from inetprobe.record.measures import errnos, failed, seen
+from inetprobe.record.calls import used as used_slots
+from inetprobe.record.layout import FUNCTION_REQUEST_MODULE, Records, has_returned, is_bare, reasons
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, failed, seen
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
 from inetprobe.stats.loglinear import Latency, Rows, sums
@@ -227,9 +228,9 @@ class OverviewSink:
     def _add(self, records: Records, run: Run) -> None:
         self._widen((int(records["start_ns"].min()), int(records["start_ns"].max())))
         self._incomplete.update({why: n for why, n in reasons(records["flags"]).items() if why is not None})
-        used = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
+        used = used_slots(records)
         self._add_functions(records["calls"][used], run)
-        bare = (records["flags"] & RECORD_BARE) != 0
+        bare = is_bare(records["flags"])
         self._bare += int(np.count_nonzero(bare))
         if bare.any():
             records, used = records[~bare], used[~bare]
@@ -237,7 +238,7 @@ class OverviewSink:
             self._add_creations(records, used, run)
 
     def _add_functions(self, calls: Records, run: Run) -> None:
-        returned = calls[(calls["flags"] & CALL_RETURNED) != 0]
+        returned = calls[has_returned(calls["flags"])]
         numbers, groups, counts = np.unique(returned["function"], return_inverse=True, return_counts=True)
         rows = self._functions.add([run.functions[number] for number in numbers.tolist()], [counts.tolist()])
         assert self._functions.histograms is not None
@@ -249,7 +250,7 @@ class OverviewSink:
         owner = np.nonzero(asked)[0]
         requests = records["calls"][asked]
         # What is not zero until a call has returned is not blocked time yet.
-        blocked = np.where((requests["flags"] & CALL_RETURNED) != 0, requests["duration_ns"], np.uint64(0))
+        blocked = np.where(has_returned(requests["flags"]), requests["duration_ns"], np.uint64(0))
         fails = failed(records)
         self._unseen += int(np.count_nonzero(~seen(records)))
         last = np.zeros(len(first), np.int64)
@@ -289,7 +290,7 @@ class OverviewSink:
         of_failed = errnos(records)[fails]
         first, _, each = grouped(groups[fails], of_failed)
         counts = each.tolist()
-        numbers = [number or None for number in of_failed[first].tolist()]
+        numbers = [None if number == UNKNOWN_ERRNO else number for number in of_failed[first].tolist()]
         asked = records[np.flatnonzero(fails)[first]]
         of_kind = (asked[name].tolist() for name in Kind._fields)
         failures = [Failure(*one) for one in zip(*of_kind, numbers, strict=True)]
@@ -300,7 +301,7 @@ class OverviewSink:
     def _add_requests(self, each: Records, who: Rows, requests: Records, blocked: _Ns) -> None:
         fields = ("module", "module_family", "module_protocol", "module_type")
         first, groups, _ = grouped(who, *(requests[name] for name in fields))
-        refused = ((requests["flags"] & CALL_RETURNED) != 0) & (requests["result"] != 0)
+        refused = has_returned(requests["flags"]) & (requests["result"] != 0)
         columns = [
             np.bincount(groups).tolist(),
             np.bincount(groups[refused], minlength=len(first)).tolist(),

@@ -12,15 +12,14 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import Indices, flatten, module_name
 from inetprobe.record.layout import (
-    CALL_NULL,
-    CALL_RETURNED,
     FUNCTION_REQUEST_MODULE,
     RECORD,
-    RECORD_BARE,
     Records,
+    has_returned,
     incomplete_reason,
+    is_bare,
 )
-from inetprobe.record.measures import MAX_ERRNO, seen
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, seen
 from inetprobe.record.run import Run
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, Bounds, Histograms
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, Snapshot
@@ -121,20 +120,20 @@ class Recount:
         columns = [records[name].tolist() for name in ("family", "type", "protocol")]
         flags = records["flags"].tolist()
         for count, flag, errno, (family, type_, protocol) in zip(
-            counts, flags, errnos(records), zip(*columns, strict=True), strict=True
+            counts, flags, errnos(records).tolist(), zip(*columns, strict=True), strict=True
         ):
             reason = incomplete_reason(flag)
             if reason is not None:
                 self._incomplete[reason] += count
-            outcome = OutcomeKey(family, type_, protocol, errno)
+            outcome = OutcomeKey(family, type_, protocol, None if errno == UNKNOWN_ERRNO else errno)
             if outcome not in self._outcomes and len(self._outcomes) >= _MOST_OUTCOMES:
                 outcome = OutcomeKey(_REST, _REST, None, 0 if errno == 0 else None)
             self._outcomes[outcome] += count
 
     def _count_calls(self, kinds: _Kinds) -> None:
-        calls = flatten(kinds.records["calls"], kinds.records["ncalls"])
+        calls = flatten(kinds.records)
         counts = np.repeat(kinds.counts, calls.counts)
-        returned = (calls.flags & CALL_RETURNED) != 0
+        returned = has_returned(calls.flags)
         for into, of in ((self._entered, slice(None)), (self._returned, returned)):
             for function, count in zip(calls.function[of].tolist(), counts[of].tolist(), strict=True):
                 into[function] += count
@@ -157,7 +156,7 @@ class Recount:
         """Calls by function; creations, which are calls too, by family and type. Only what was seen to end has a time,
         and socks that no create made are no creations."""
         calls, kinds = batch.calls, batch.distinct.records
-        created = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
+        created = seen(kinds) & ~is_bare(kinds["flags"])
         keys = [
             (function, family, type_) if is_created else (function,)
             for is_created, function, family, type_ in zip(
@@ -172,7 +171,7 @@ class Recount:
         places = {label: place for place, label in enumerate(labels)}
         groups = calls.function.astype(np.intp)
         groups[calls.starts] = np.array([places[key] for key in keys]).take(batch.shapes.group_of)
-        returned = (calls.flags & CALL_RETURNED) != 0
+        returned = has_returned(calls.flags)
         if not returned.all():
             groups[~returned] = len(labels)
         for place, counts, sum_ns in self._bounds.tally(groups, calls.duration_ns):
@@ -213,19 +212,11 @@ class _Kinds:
     def __init__(self, records: Records, counts: Indices) -> None:
         self.records = records
         self.counts = counts
-        self.bare: npt.NDArray[np.bool_] = (records["flags"] & RECORD_BARE) != 0
+        self.bare = is_bare(records["flags"])
 
     def total(self, which: npt.NDArray[np.bool_]) -> int:
         """How many records are of these kinds."""
         return int(self.counts[which].sum())
-
-
-def errnos(records: Records) -> list[int | None]:
-    """What each ended with, if its outcome was seen: 0, an errno, or None for what is no errno of the kernel's."""
-    outermost = records["calls"][:, 0]
-    values = -outermost["result"].astype(np.int64)
-    odd = (values < 0) | (values > MAX_ERRNO) | ((outermost["flags"] & CALL_NULL) != 0)
-    return [None if value < 0 else value for value in np.where(odd, _REST, values).tolist()]
 
 
 def _mechanism(of_run: str, function: str) -> str | None:

@@ -6,13 +6,15 @@ record in a batch whose calls are known to nest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from inetprobe.base import text, words
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
 from inetprobe.model.inet_sock import Sock
-from inetprobe.record.calls import module_name
+from inetprobe.record.calls import module_name, parents_of
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_POINTER,
@@ -28,6 +30,7 @@ from inetprobe.record.layout import (
 )
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
+from inetprobe.record.self_time import without_children
 from inetprobe.record.stacks import Stack
 
 _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "stack", "frames")]
@@ -176,15 +179,15 @@ def request(trace: CallTrace) -> str:
     return f"socket({family}, {words.name(TYPES, trace.type)}, {words.name(PROTOCOLS, trace.protocol)})"
 
 
-def own_of(calls: Iterable[Call]) -> list[int | None]:
-    """The same for the calls of one trace; None for a call whose end, or that of one below it, was not seen."""
-    own: list[int | None] = []
-    opened: list[int] = []
-    for place, call in enumerate(calls):
-        del opened[call.depth :]
-        own.append(call.duration_ns)
-        if opened:
-            mine = own[opened[-1]]
-            own[opened[-1]] = None if mine is None or call.duration_ns is None else max(0, mine - call.duration_ns)
-        opened.append(place)
+def self_times(calls: Sequence[Call]) -> list[int | None]:
+    """Nanoseconds of each call of one trace less those of the calls directly below it.
+
+    None for a call whose return, or that of a call directly below it, was not seen.
+    """
+    depth = np.array([call.depth for call in calls], np.uint8)
+    durations = np.array([call.duration_ns or 0 for call in calls], object)
+    own: list[int | None] = without_children(depth, durations).tolist()
+    for index, parent in enumerate(parents_of(depth).tolist()):
+        if calls[index].duration_ns is None:
+            own[index] = own[parent] = None
     return own

@@ -54,7 +54,7 @@ class Sample:
         self.requesting += int(np.count_nonzero(ended & (module_requests(records) > 0)))
         values, counts = np.unique(errnos(records), return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            if value:
+            if value > 0:
                 self.errnos[value] += count
 
     def summary(self, accounting: Accounting) -> None:

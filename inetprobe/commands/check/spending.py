@@ -17,8 +17,8 @@ from inetprobe.commands.check.result import Case, Status
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
-from inetprobe.record.layout import Records
-from inetprobe.record.measures import Mask, durations, errnos, failed, module_requests, seen
+from inetprobe.record.layout import Mask, Records
+from inetprobe.record.measures import durations, errnos, failed, module_requests, seen
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.stats.sample import Reservoir, quantile

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import UsageError
 from inetprobe.base.files import WholeFile
@@ -45,14 +47,14 @@ class FoldedExport:
         if not len(batch):
             return
         first, of, _ = batch.shapes_by(*self._also)
-        own = self_times(batch.records)
-        own[own < 0] = 0  # whose end was not seen has no time
+        own = np.maximum(self_times(batch.calls), 0)  # a call whose return was not seen has no time
         if int(own.max()) * len(own) >= 1 << 63:
-            own = own.astype(object)  # somebody made it up; the sum is what it is all the same
+            own = own.astype(object)  # crafted; the sum is exact all the same
         order = of.argsort(kind="stable")
         bounds = [*of[order].searchsorted(range(len(first))), len(order)]
         for place, trace in enumerate(call_traces(batch.take(first), run)):
-            times = own[order[bounds[place] : bounds[place + 1]]].sum(axis=0).tolist()
+            starts = batch.calls.starts[order[bounds[place] : bounds[place + 1]]]
+            times = own[starts[:, None] + np.arange(len(trace.calls))].sum(axis=0).tolist()
             self._add(trace, times)
 
     def summary(self, accounting: Accounting) -> None:
@@ -73,7 +75,7 @@ class FoldedExport:
     def _add(self, trace: CallTrace, times: list[int]) -> None:
         callers = [] if trace.stack is None else trace.stack.callers()
         stack = [_frame(self._root(trace) or "(none)"), *map(_frame, callers)]
-        for call, time in zip(trace.calls, times, strict=False):
+        for call, time in zip(trace.calls, times, strict=True):
             del stack[call.depth + 1 + len(callers) :]
             stack.append(_frame(_called(call)))
             if time:

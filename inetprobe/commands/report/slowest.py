@@ -8,7 +8,7 @@ import numpy as np
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.layout import RECORD_BARE, Records
+from inetprobe.record.layout import Records, is_bare
 from inetprobe.record.measures import seen
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
@@ -29,7 +29,7 @@ class Slowest:
         self._run = run
         records = batch.records
         took = records["calls"]["duration_ns"][:, 0]
-        wanted = seen(records) & ((records["flags"] & RECORD_BARE) == 0)
+        wanted = seen(records) & ~is_bare(records["flags"])
         candidates = records[wanted if self._least is None else wanted & (took > np.uint64(self._least))]
         if not len(candidates) or not self._most:
             return

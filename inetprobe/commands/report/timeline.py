@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.layout import RECORD_BARE
+from inetprobe.record.layout import is_bare
 from inetprobe.record.measures import failed, module_requests, seen
 from inetprobe.record.run import Run
 
@@ -68,7 +68,7 @@ class Timeline:
 
     def batch(self, batch: Batch, run: Run) -> None:
         """See Sink. Socks that no create made are left out."""
-        records = batch.records[(batch.records["flags"] & RECORD_BARE) == 0]
+        records = batch.records[~is_bare(batch.records["flags"])]
         # Nanoseconds since the epoch may be beyond 64 bits in a recording that somebody made up; microseconds are not.
         times = (records["start_ns"] // np.uint64(1000)).astype(np.int64) + run.clock_offset_ns // 1000
         if len(records):

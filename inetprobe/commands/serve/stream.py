@@ -14,12 +14,11 @@ import numpy.typing as npt
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import Indices
-from inetprobe.record.layout import CALL_RETURNED, INCOMPLETE_FLAGS, RECORD_BARE
-from inetprobe.record.measures import failed, module_requests, seen
+from inetprobe.record.layout import has_returned, is_bare, is_incomplete
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, failed, module_requests, seen
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Words, alike
-from inetprobe.stats.recount import errnos
 from inetprobe.stats.snapshot import OutcomeKey
 from inetprobe.trace.pump import Sink
 from inetprobe.trace.verdict import VerdictCache
@@ -99,18 +98,19 @@ class VerdictStream:
         calls = batch.calls
         durations = calls.duration_ns[calls.starts]
         buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
-        known = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
+        known = ~is_bare(batch.column("flags")) & has_returned(calls.flags[calls.starts])
         newest = _last_of_each([batch.shapes.group_of.astype(np.uint64), buckets], np.flatnonzero(known))
         records = batch.take(newest).records
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
         for family, type_, protocol, cpu, seq, start_ns, duration_ns, bucket, errno in zip(
-            *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records), strict=True
+            *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records).tolist(), strict=True
         ):
             example = TraceExample(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
             _newest(self._durations, Slot(family, type_, bucket), example)
             if errno != 0:
-                _newest(self._failures, OutcomeKey(family, type_, protocol, errno), example)
+                number = None if errno == UNKNOWN_ERRNO else errno
+                _newest(self._failures, OutcomeKey(family, type_, protocol, number), example)
 
     def _write(self, write: Callable[[Sink], None]) -> None:
         if self._log is None:
@@ -142,7 +142,7 @@ class Selected:
 def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
     """Which failed, asked for a module, took at least ``slow_ns``, or were not seen whole?"""
     kinds = batch.distinct.records
-    incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
+    incomplete = is_incomplete(kinds["flags"])
     odd: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
     slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
     slow |= odd.take(batch.shapes.group_of)

@@ -20,11 +20,11 @@ from inetprobe.record.filter import UNKNOWN_OF_BARE
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_POINTER,
-    CALL_RETURNED,
     CALL_VOID,
     RECORD,
-    RECORD_BARE,
     Records,
+    has_returned,
+    is_bare,
     record_dtype,
 )
 from inetprobe.record.run import Run
@@ -88,8 +88,8 @@ def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
 def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
     """The inverse of ``from_arrow``."""
     calls = batch.calls
-    seen = (calls.flags.take(calls.starts) & CALL_RETURNED) != 0
-    bare = (batch.column("flags") & RECORD_BARE) != 0
+    seen = has_returned(calls.flags.take(calls.starts))
+    bare = is_bare(batch.column("flags"))
     columns = [_plain(batch.column(name), name, bare) for name in _PLAIN]
     columns += [_names(batch.column(name), _until_nul) for name in ("comm", "prot")]
     columns.append(_names(batch.column("cgroup_id"), lambda identity: run.cgroups.get(int(identity))))
@@ -199,7 +199,7 @@ def _sock_from_arrow(column: pa.StructArray, dtype: np.dtype[np.void]) -> npt.ND
 
 
 def _calls_to_arrow(calls: Calls, run: Run) -> pa.ListArray:
-    returned = (calls.flags & CALL_RETURNED) != 0
+    returned = has_returned(calls.flags)
     is_pointer = (calls.flags & CALL_POINTER) != 0
     has_result = (calls.flags & (CALL_POINTER | CALL_VOID)) == 0
     pointer = pa.DictionaryArray.from_arrays(

@@ -6,7 +6,6 @@ from typing import TextIO
 
 from inetprobe.base import words
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import ERRNOS
 from inetprobe.base.words import tree_branches
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
@@ -68,7 +67,8 @@ class TreeSink:
         depths = [call.depth for call in calls]
         text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
         took = "" if self._style.stable else words.duration(call.duration_ns)
-        line = f"{text:<62} {took:>7}  {_result(call)}".rstrip()
+        result = words.result(call.result, call.pointer, returned=call.duration_ns is not None)
+        line = f"{text:<62} {took:>7}  {result}".rstrip()
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
         return self._paint("yellow", line) if failed else line
 
@@ -88,15 +88,3 @@ def _side_lines(name: str, side: Side | None) -> list[str]:
         return []
     note = f" [{printable(side.lost)}]" if side.lost else "" if side.frames else " none"
     return [f"  {name} stack:{note}", *(f"    {printable(frame)}" for frame in side.frames)]
-
-
-def _result(call: Call) -> str:
-    if call.pointer is not None:
-        return call.pointer
-    if call.duration_ns is None:
-        return "return not seen"
-    if call.result is None:
-        return ""  # it returns nothing
-    if call.result < 0:
-        return f"-{ERRNOS.get(-call.result, -call.result)}"
-    return str(call.result)

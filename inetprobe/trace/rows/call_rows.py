@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from inetprobe.record.calls import used
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
@@ -27,13 +28,13 @@ def of_traces(rows: pa.RecordBatch, batch: NestedBatch) -> pa.RecordBatch:
     ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
     seen.
     """
-    row, position = np.nonzero(trace_rows.used_calls(batch.records))
-    parent = pa.array(row)
+    row, position = np.nonzero(used(batch.records))
+    socket = pa.array(row)
     calls = rows.column("calls").flatten()
-    own = self_times(batch.records)[row, position]
+    own = self_times(batch.calls)
     columns = [
-        rows.column("recording").take(parent),
-        rows.column("id").take(parent),
+        rows.column("recording").take(socket),
+        rows.column("id").take(socket),
         pa.array(position.astype(np.int32)),
     ]
     columns += [calls.field(place) for place in range(calls.type.num_fields)]

@@ -19,8 +19,8 @@ from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Indices
-from inetprobe.record.layout import CALL_RETURNED, Records
+from inetprobe.record.calls import Indices, used
+from inetprobe.record.layout import Records, has_returned
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import signed
@@ -168,14 +168,8 @@ def _epoch(mono: npt.NDArray[np.int64], offset: int) -> npt.NDArray[np.int64]:
 
 
 def _duration(calls: npt.NDArray[np.void]) -> pa.Array:
-    unseen = (calls["flags"] & CALL_RETURNED) == 0
+    unseen = ~has_returned(calls["flags"])
     return pa.array(signed(np.where(unseen, 0, calls["duration_ns"]), "duration"), mask=unseen)
-
-
-def used_calls(records: Records) -> npt.NDArray[np.bool_]:
-    """Which slots of each record's calls are in use: a row a record."""
-    result: npt.NDArray[np.bool_] = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
-    return result
 
 
 def _stacks(batch: Batch, run: Run) -> pa.Array:
@@ -187,12 +181,12 @@ def _stacks(batch: Batch, run: Run) -> pa.Array:
 
 def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Indices) -> pa.ListArray:
     """Each socket's calls: the shape's, with the socket's own times."""
-    used = used_calls(records)
-    calls = records["calls"][used]
+    in_use = used(records)
+    calls = records["calls"][in_use]
     ncalls = records["ncalls"].astype(np.int64)
     listed = [call for shape in shapes for call in shape["calls"]]
     before = np.cumsum([0, *(len(shape["calls"]) for shape in shapes)])
-    row, slot = np.nonzero(used)
+    row, slot = np.nonzero(in_use)
     places = before[inverse[row]] + slot
     columns = {
         name: spread([call.get(name) for call in listed], places, CALL.field(name).type)
