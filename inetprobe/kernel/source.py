@@ -265,7 +265,7 @@ class LiveSource:
             host=platform.node(),
             machine_id=_machine_id(),
             architecture=platform.machine(),
-            mechanism=", ".join(f"{name}:{how}" for name, how in self._program.mechanisms.items()),
+            mechanisms=dict(self._program.mechanisms),
             filters=self._options.filters.describe(),
             functions=FUNCTIONS | {function.number: function.name for function in self._also},
             slots=SLOTS_ALSO if self._also else SLOTS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +193,7 @@ class Recount:
         """As the recorded run counted them; where it did not (fentry), what its records show."""
         probes = {}
         for number, function in run.functions.items():
-            mechanism = _mechanism(run.mechanism, function)
+            mechanism = run.mechanisms.get(function)
             if mechanism is None:
                 continue
             for side, counted in (("entry", self._entered), ("return", self._returned)):
@@ -217,11 +216,3 @@ class _Kinds:
     def total(self, which: npt.NDArray[np.bool_]) -> int:
         """How many records are of these kinds."""
         return int(self.counts[which].sum())
-
-
-def _mechanism(of_run: str, function: str) -> str | None:
-    """How a run traced ``function``: its one mechanism, or that of a list ``inet_create:fentry, sk_alloc:kprobe``."""
-    if ":" not in of_run:
-        return of_run
-    listed: Mapping[str, str] = dict(part.split(":", 1) for part in of_run.split(", ") if ":" in part)
-    return listed.get(function)

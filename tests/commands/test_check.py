@@ -255,7 +255,7 @@ def test_a_baseline_that_cannot_be_judged(tmp_path):
 
 def test_other_conditions_are_told(tmp_path):
     run_ = builders.run()
-    other = replace(run_, kernel="6.12.0", mechanism="fentry", machine_id="another")
+    other = replace(run_, kernel="6.12.0", mechanisms={"inet_create": "fentry"}, machine_id="another")
     old = recorded.write(tmp_path / "old.arrows", builders.created(prot=b"TCP"), run=other)
     found = cases(recorded.fine(tmp_path / "new.arrows"), baseline=old)["baseline conditions"]
     assert found.status == "warned"

@@ -130,10 +130,12 @@ def test_shares_never_say_none_of_some_nor_all_of_most():
 @pytest.mark.parametrize(
     ("recorded_as", "said"),
     [
-        ("inet_create:fentry, sk_alloc:fentry, __request_module:kprobe", "fentry; kprobe: __request_module"),
-        ("inet_create:kprobe, sk_alloc:kprobe", "kprobe"),
-        ("", ""),
-        ("no colon", ""),
+        (
+            {"inet_create": "fentry", "sk_alloc": "fentry", "__request_module": "kprobe"},
+            "fentry; kprobe: __request_module",
+        ),
+        ({"inet_create": "kprobe", "sk_alloc": "kprobe"}, "kprobe"),
+        ({}, ""),
     ],
 )
 def test_how_probes_were_attached_in_short(recorded_as, said):

@@ -135,7 +135,7 @@ def test_json_of_many_megabytes(tmp_path, facts):
 
 def test_a_newer_format_is_told_in_one_line(tmp_path, facts):
     refused(tmp_path, stream({"format": "2.0"}), "has format 2.0, and this inetprobe reads 1.x")
-    refused(tmp_path, stream({**facts, "format": "2\n" * 1000}), "its format is no name")
+    refused(tmp_path, stream({**facts, "format": "2\n" * 1000}), "its format is not a valid name")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_losses_that_are_none(tmp_path, facts, losses):
 )  # fmt: skip
 def test_an_accounting_of_the_wrong_type(tmp_path, facts, change):
     refused(tmp_path, stream(facts, (columns(), {"accounting": {**BOOKS["accounting"], **change}})), "is damaged")
-    refused(tmp_path, stream(facts, (columns(), {"accounting": [change]})), "its accounting is no JSON object")
+    refused(tmp_path, stream(facts, (columns(), {"accounting": [change]})), "its accounting is not a JSON object")
 
 
 def test_an_accounting_that_knows_nothing_of_what_is_filtered_out(tmp_path, facts):

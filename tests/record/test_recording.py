@@ -1,4 +1,6 @@
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.metadata import KEY, run_metadata, run_of
 from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
@@ -20,6 +23,21 @@ from inetprobe.trace.pump import pump
 from tests.support import builders
 
 BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "mechanisms"),
+    [
+        ("inet_create:fentry, sk_alloc:kprobe", {"inet_create": "fentry", "sk_alloc": "kprobe"}),
+        ("inet_create:fentry, odd", {"inet_create": "fentry"}),
+        ("kprobe", dict.fromkeys(FUNCTIONS.values(), "kprobe")),
+        ("", {}),
+    ],
+)
+def test_mechanisms_are_one_text_in_the_metadata(text, mechanisms):
+    facts = json.loads(run_metadata(replace(builders.run(), mechanisms={"a": "fentry", "b": "kprobe"}))[KEY])
+    assert facts["mechanism"] == "a:fentry, b:kprobe"
+    assert run_of({**facts, "mechanism": text}).mechanisms == mechanisms
 
 
 def write(path, batches=None, redact=frozenset()):

@@ -148,7 +148,7 @@ def test_the_recorded_runs_accounting_completes_the_identity():
 
 def test_probes_are_those_the_run_had():
     run = builders.run()
-    run.mechanism = "inet_create:fentry, sk_alloc:kprobe"
+    run.mechanisms = {"inet_create": "fentry", "sk_alloc": "kprobe"}
     probes = counted(builders.created(), run=run).probes
     assert {function: probe.mechanism for (function, _), probe in probes.items()} == {
         "inet_create": "fentry",

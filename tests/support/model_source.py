@@ -44,7 +44,12 @@ class ModelSource:
     """One record for each way that each request can go on a machine with this profile. See Source."""
 
     def __init__(self, profile: Profile, requests: Iterable[Wanted]) -> None:
-        self.run = Run(kernel=profile.kernel, clock_offset_ns=0, mechanism="model", profile=profile)
+        self.run = Run(
+            kernel=profile.kernel,
+            clock_offset_ns=0,
+            mechanisms=dict.fromkeys(FUNCTIONS.values(), "model"),
+            profile=profile,
+        )
         self._requests = tuple(requests)
         self._made = 0
         self._stopping = False

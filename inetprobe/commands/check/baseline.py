@@ -186,7 +186,7 @@ def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
     other = baseline.run
     conditions: dict[str, Callable[[Run], Any]] = {
         "machines": lambda run: run.machine_id,
-        "mechanisms of the probes": lambda run: run.mechanism,
+        "mechanisms of the probes": lambda run: run.mechanisms,
         "filters when recorded": lambda run: run.filters,
         "functions traced": lambda run: sorted(run.functions.values()),
     }

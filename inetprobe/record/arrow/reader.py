@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.text import file_name
-from inetprobe.model.profile import Profile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow import metadata as facts
+from inetprobe.record.arrow import metadata
 from inetprobe.record.arrow.columns import check, from_arrow
 from inetprobe.record.arrow.guard import Messages
-from inetprobe.record.batch import Batch, Loss
-from inetprobe.record.layout import SLOTS, SLOTS_ALSO, reasons
-from inetprobe.record.run import Run
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import reasons
 
 # Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
 _ROWS = 16384
 # Every message of an Arrow stream since 2019 begins so.
 _BEGINNING = b"\xff\xff\xff\xff"
-_FUNCTION_NUMBERS = {str(number): number for number in range(256)}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
@@ -57,13 +52,12 @@ class RecordingReader:
         try:
             self._messages = Messages(self._file)
             self._stream = pa.ipc.open_stream(self._messages)
-            told = (self._stream.schema.metadata or {}).get(b"inetprobe")
-            if told is None:
+            raw = (self._stream.schema.metadata or {}).get(metadata.KEY.encode())
+            if raw is None:
                 raise RecordingError("it is an Arrow stream of something else")
-            metadata = facts.mapping(facts.load(told), "metadata")
-            version = facts.word(metadata["format"], "format")
+            version, facts = metadata.facts_of(raw)
             if version.startswith("1."):
-                self.run = _run(metadata)
+                self.run = metadata.run_of(facts)
         except (RecordingError, *_DAMAGE) as error:
             raise _foreign(name, _first(error)) from None
         if not version.startswith("1."):
@@ -77,9 +71,9 @@ class RecordingReader:
         """Every batch, in order. Raises RecordingError where the recording is cut short or damaged."""
         while self._recorded is None and not self._stopping:
             try:
-                arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
+                arrow, custom = self._stream.read_next_batch_with_custom_metadata()
                 check(arrow, self._messages.body, sock=self.run.sock, stack=self.run.stack)
-                losses, accounting = _batch_metadata(metadata or {})
+                losses, accounting = metadata.losses_of(custom or {}), metadata.accounting_of(custom or {})
             except StopIteration:
                 raise self._cut_short() from None
             except (RecordingError, *_DAMAGE) as error:
@@ -136,62 +130,6 @@ class RecordingReader:
 
 def _foreign(name: str, why: str) -> RecordingError:
     return RecordingError(f"{name} is not a recording of inetprobe: {why}: give a file that inetprobe record wrote")
-
-
-def _run(metadata: dict[str, Any]) -> Run:
-    functions = facts.mapping(metadata["functions"], "table of functions")
-    if not functions.keys() <= _FUNCTION_NUMBERS.keys():
-        raise ValueError("its table of functions has a number that no call can carry")
-    names = {_FUNCTION_NUMBERS[number]: facts.word(name, "function's name") for number, name in functions.items()}
-    if len(set(names.values())) < len(names):
-        raise ValueError("two of its functions have one name")
-    filters = metadata.get("filters", [])
-    if not isinstance(filters, list):
-        raise ValueError("its filters are no list")
-    return Run(
-        kernel=facts.string(metadata["kernel"], "kernel"),
-        # Any start may follow on it: the sum has to stay a date.
-        clock_offset_ns=facts.integer(metadata["clock_offset_ns"], "clock offset", -(1 << 63), 1 << 63),
-        host=_optional(metadata, "host"),
-        machine_id=_optional(metadata, "machine_id"),
-        architecture=facts.string(metadata.get("architecture", ""), "architecture"),
-        mechanism=facts.string(metadata.get("mechanism", ""), "mechanism"),
-        filters=tuple(facts.string(one, "filter") for one in filters),
-        sock=facts.truth(metadata.get("sock", False), "mark of --sock"),
-        stack=facts.truth(metadata.get("stack", False), "mark of --stack"),
-        slots=_slots(metadata.get("slots", SLOTS)),
-        profile=None if metadata.get("profile") is None else Profile.from_dict(metadata["profile"]),
-        functions=names,
-    )
-
-
-def _optional(metadata: dict[str, Any], key: str) -> str | None:
-    value = metadata.get(key)
-    return None if value is None else facts.string(value, key)
-
-
-def _slots(value: Any) -> int:
-    number = facts.integer(value, "number of calls a trace holds", 1, 256)
-    if number not in (SLOTS, SLOTS_ALSO):
-        raise ValueError(f"it says that a trace has up to {number} calls")
-    return number
-
-
-def _batch_metadata(metadata: Any) -> tuple[tuple[Loss, ...], Accounting | None]:
-    """What a batch says beside its records: the losses before it and, the last one, the accounting."""
-    losses = facts.load(metadata.get("losses", b"[]"))
-    if not isinstance(losses, list):
-        raise ValueError("its losses are no list")
-    told = tuple(Loss(facts.word(reason, "loss"), facts.count(count, "loss")) for reason, count in losses)
-    if "accounting" not in metadata:
-        return told, None
-    recorded = facts.mapping(facts.load(metadata["accounting"]), "accounting")
-    known = {}
-    for name, default in asdict(Accounting()).items():
-        if name in recorded:
-            read = facts.counts if isinstance(default, dict) else facts.count
-            known[name] = read(recorded[name], name)
-    return told, Accounting.from_dict(known)
 
 
 def _first(error: BaseException) -> str:

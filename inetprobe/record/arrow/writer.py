@@ -6,7 +6,6 @@ metadata of the last, empty batch the accounting: without that one, the recordin
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -14,16 +13,15 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from inetprobe import __version__
 from inetprobe.base.errors import InetprobeError
 from inetprobe.base.files import OutputFile, cannot_write
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.columns import batch_to_arrow, schema, to_arrow
+from inetprobe.record.arrow.metadata import accounting_metadata, losses_metadata, run_metadata
 from inetprobe.record.batch import Batch, Loss, joined
 from inetprobe.record.layout import record_dtype
 from inetprobe.record.run import Run
 
-FORMAT = "1.0"
 _FLUSH_S = 1.0
 _ROWS = 16384
 
@@ -47,7 +45,7 @@ class RecordingWriter:
         self._flushed = time.monotonic()
         try:
             self._writer = pa.ipc.new_stream(
-                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(_metadata(run, redact))
+                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(run_metadata(run, redact))
             )
         except OSError as error:
             raise self._failed(error) from None
@@ -70,7 +68,7 @@ class RecordingWriter:
         """See Sink: writes what is left and the accounting, and closes the file."""
         if self._run is not None:
             self._flush(self._run)
-        self._write(to_arrow(self._nothing, Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
+        self._write(to_arrow(self._nothing, Run("", 0)), accounting_metadata(accounting))
         try:
             self._writer.close()
             self._file.close()
@@ -91,9 +89,9 @@ class RecordingWriter:
         shown = replace(run, cgroups={}) if "cgroup" in self._redact else run
         if "comm" in self._redact:
             shown = replace(shown, stacks=run.stacks.without_users())  # a program's functions tell which it is
-        losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
+        losses = losses_metadata(self._losses)
         self._pending, self._losses, self._rows = [], [], 0
-        self._write(batch_to_arrow(batch, shown), {"losses": losses} if losses != "[]" else {})
+        self._write(batch_to_arrow(batch, shown), losses)
 
     def _joined(self) -> Batch:
         """All that waits."""
@@ -112,26 +110,6 @@ class RecordingWriter:
 
     def _failed(self, error: OSError) -> InetprobeError:
         return cannot_write("recording", self._path, error)
-
-
-def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
-    facts = {
-        "format": FORMAT,
-        "version": __version__,
-        "kernel": run.kernel,
-        "architecture": run.architecture,
-        "clock_offset_ns": run.clock_offset_ns,
-        "mechanism": run.mechanism,
-        "filters": list(run.filters),
-        "slots": run.slots,
-        "sock": run.sock,
-        "stack": run.stack,
-        "profile": None if run.profile is None else run.profile.to_dict(),
-        "functions": {str(number): name for number, name in run.functions.items()},
-        "host": None if "host" in redact else run.host,
-        "machine_id": None if "host" in redact else run.machine_id,
-    }
-    return {"inetprobe": json.dumps(facts)}
 
 
 #: What a recording can leave out.

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.metadata import mechanism_text
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 
@@ -75,7 +76,7 @@ def to_arrow(recording: str, run: Run, span: Span, accounting: Accounting, probl
         "machine_id": run.machine_id,
         "kernel": run.kernel,
         "architecture": run.architecture,
-        "mechanism": run.mechanism,
+        "mechanism": mechanism_text(run.mechanisms),
         "filters": " ".join(run.filters),
         "first_time": first,
         "last_time": last,
