@@ -39,9 +39,9 @@ _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "s
 class Call(NamedTuple):
     """One call of a traced kernel function.
 
-    ``start_ns`` counts from the trace's own start; ``duration_ns`` is None where the return was never seen.
-    ``result`` is the function's integer result; for a function that returns a pointer ``pointer`` is ``"valid"`` or
-    ``"NULL"`` instead. ``module`` is the name ``__request_module`` was asked for.
+    ``start_ns`` counts from the start of the trace; ``duration_ns`` is None where the return was not seen. ``result``
+    is the integer result; ``pointer`` is ``"valid"`` or ``"NULL"`` instead where the function returns a pointer.
+    ``module`` is the name that ``__request_module`` was asked for.
     """
 
     function: str
@@ -54,18 +54,20 @@ class Call(NamedTuple):
 
 
 class CallTrace(NamedTuple):
-    """How one socket came to be, or did not.
+    """How the kernel created one socket, or refused to.
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or
-    None for success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
-    ``cap_net_raw``: did the caller hold it; None where it was not looked at (but for SOCK_RAW) or could not be told.
-    ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is None where it could not be seen.
+    None for a success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
+    ``cap_net_raw`` says whether the caller had CAP_NET_RAW; None where that was not looked at (it is for SOCK_RAW) or
+    could not be determined. ``cpu`` is the CPU on which the trace ended, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is
+    an inode number, None where it could not be read.
 
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
-    Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
+    Of a sock made in a softirq (``softirq``), the thread is the one that was interrupted, and had no part in it.
 
-    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them. ``stack``
-    is who called the outermost call; None where it neither failed nor was slow, and where a run did not look.
+    ``sock`` has the fields of the sock that was made; None where none was, and where the run did not read them.
+    ``stack`` is the stack at the outermost call; None where that neither failed nor was slow, and where the run did not
+    take stacks.
     """
 
     id: str
@@ -110,7 +112,7 @@ def call_traces(batch: NestedBatch, run: Run) -> Iterator[CallTrace]:
 def _sock(present: int, *fields: int) -> Sock | None:
     if not present:
         return None
-    return Sock(*[value if present >> place & 1 else None for place, value in enumerate(fields)])
+    return Sock(*[value if present >> bit & 1 else None for bit, value in enumerate(fields)])
 
 
 def _build(
@@ -122,7 +124,7 @@ def _build(
     ) = head  # fmt: skip
     functions = run.functions
     calls = []
-    for start, duration, result, function, depth, call_flags, kind, m_protocol, m_family, m_type in slots[:ncalls]:
+    for start, duration, result, function, depth, call_flags, form, m_protocol, m_family, m_type in slots[:ncalls]:
         returned = call_flags & CALL_RETURNED
         pointer = None
         if call_flags & CALL_POINTER:
@@ -135,7 +137,7 @@ def _build(
                 duration if returned else None,
                 result if returned and pointer is None and not call_flags & CALL_VOID else None,
                 pointer,
-                module_name(kind, m_family, m_protocol, m_type) if kind else None,
+                module_name(form, m_family, m_protocol, m_type) if form else None,
             )
         )
     outcome = calls[0].result
@@ -171,7 +173,7 @@ def _build(
 
 
 def request(trace: CallTrace) -> str:
-    """The call as C has it: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how it came to be."""
+    """The call in C: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how the kernel made it."""
     family = words.name(FAMILIES, trace.family)
     if trace.bare:
         made = "sk_alloc" if trace.calls[0].function == "sk_alloc" else "accepted"

@@ -1,4 +1,4 @@
-"""Which rows are equal: against a dictionary of them."""
+"""Groups of equal rows, compared with those of a dictionary."""
 
 import numpy as np
 import pytest
@@ -32,20 +32,20 @@ words = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 1 << 32, (1
 
 
 @given(words)
-def test_rows_are_as_alike_as_a_dictionary_finds_them(rows):
+def test_groups_equal_those_of_a_dictionary(rows):
     columns = [np.array([row[place] for row in rows], np.uint64) for place in (0, 1)]
     assert lists(alike(columns)) == by_hand(rows)
 
 
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2), st.binary(max_size=8)), max_size=40))
-def test_columns_of_any_kind_are_alike_as_a_dictionary_finds_them(rows):
+def test_groups_of_columns_of_any_dtype_equal_those_of_a_dictionary(rows):
     rows = [(number, small, name.rstrip(b"\0")) for number, small, name in rows]
     columns = [np.array([row[place] for row in rows], kind) for place, kind in enumerate(("i4", "i8", "S8"))]
     assert lists(grouped(*columns)) == by_hand(rows)
 
 
 @pytest.mark.parametrize("multiplier", [0, 1 << 63])
-def test_where_everything_shares_a_slot_it_still_finds_all(monkeypatch, multiplier):
+def test_groups_are_right_when_all_hashes_collide(monkeypatch, multiplier):
     monkeypatch.setattr(shapes, "_multiplier", lambda _: np.uint64(multiplier))
     values = np.random.default_rng(1).integers(0, 40, 500)
     assert lists(alike([values.astype(np.uint64)])) == by_hand(values.tolist())
@@ -59,7 +59,7 @@ def test_more_rows_than_the_table_has_slots():
 
 
 @given(st.lists(st.tuples(st.integers(-(2**15), 2**15 - 1), st.integers(0, 2**16 - 1), st.integers(-(2**31), -1))))
-def test_packed_integers_do_not_reach_over_each_other(rows):
+def test_packed_integers_do_not_overlap(rows):
     columns = [np.array([row[place] for row in rows], kind) for place, kind in enumerate(("i2", "u2", "i4"))]
     wanted = [(a & 0xFFFF) << 48 | b << 32 | c & 0xFFFFFFFF for a, b, c in rows]
     assert packed((columns[0], 16), (columns[1], 16), (columns[2], 32)).tolist() == wanted
@@ -69,11 +69,11 @@ def test_names_are_those_of_the_column():
     column = np.array([b"a", b"b", b"a", b"", b"b" * 16], "S16")
     names = names_of(column)
     assert names.values.tolist() == [b"a", b"b", b"", b"b" * 16]
-    assert names.values[names.places].tolist() == column.tolist()
+    assert names.values[names.indices].tolist() == column.tolist()
 
 
 @given(st.lists(st.integers(0, len(KINDS) - 1), max_size=40), st.randoms(use_true_random=False))
-def test_a_shape_is_all_but_who_where_and_when(places, random):
+def test_a_shape_is_all_but_process_place_and_time(places, random):
     records = KINDS[np.array(places, int)].copy()
     for record in records:
         for name in APART[:-1]:
@@ -87,7 +87,7 @@ def test_a_shape_is_all_but_who_where_and_when(places, random):
 
 
 @given(st.lists(st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 2), st.sampled_from([b"a", b"b"]))))
-def test_a_shape_is_told_apart_by_what_is_asked_for_too(rows):
+def test_shapes_by_further_members(rows):
     records = KINDS[np.array([kind for kind, _, _ in rows], int)].copy()
     records["pid"], records["comm"] = [pid for _, pid, _ in rows], [comm for _, _, comm in rows]
     alike_shapes = [(0 if kind == 9 else kind, pid, comm) for kind, pid, comm in rows]

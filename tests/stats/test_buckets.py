@@ -1,4 +1,4 @@
-"""The histograms' bounds: the default ones, and what --buckets takes."""
+"""The bounds of histograms: the defaults, and those of --buckets."""
 
 import pytest
 

@@ -12,7 +12,7 @@ from tests.support import builders
 
 @st.composite
 def nestings(draw):
-    """Well-formed calls: each inside its parent, in order of entry, at most a record full."""
+    """Well-formed calls: each inside its parent, in order of entry, at most as many as a record has room for."""
     calls = []
 
     def grow(depth, start, end):
@@ -68,7 +68,7 @@ def test_each_rule_is_enforced(change, problem):
     assert (len(batch), malformed.tolist(), batch.losses) == (1, [1], (Loss("malformed", 1),))
 
 
-def test_the_kinds_read_as_they_were_made():
+def test_traces_of_every_kind_of_record():
     traces = list(call_traces(Batch(builders.every_kind()), builders.run()))
     assert [trace.errno for trace in traces] == [
         None,
@@ -96,7 +96,7 @@ def test_the_kinds_read_as_they_were_made():
     assert traces[9].comm == 'a\x1b[31m\n\\xff\\\\"'
 
 
-def test_what_follows_the_name_in_memory_is_not_part_of_it():
+def test_a_name_ends_at_its_nul():
     record = builders.created(prot=b"TCP\0garbage")
     (trace,) = call_traces(Batch(record), builders.run())
     assert trace.prot == "TCP"

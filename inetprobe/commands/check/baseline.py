@@ -43,7 +43,7 @@ class Sample:
     errnos: Counter[int] = field(default_factory=Counter)
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Adds a batch to the sample."""
         records = batch.records
         for number, name in run.functions.items():
             if name in self.durations:
@@ -58,7 +58,7 @@ class Sample:
                 self.errnos[value] += count
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
 
 class Baseline(NamedTuple):

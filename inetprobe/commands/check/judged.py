@@ -38,7 +38,7 @@ class Judged:
     examples: dict[str, dict[tuple[str, str | None, str], Example]] = field(default_factory=dict)
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Judges a batch, each shape once."""
         for loss in batch.losses:
             self.lost[loss.reason] += loss.count
         self.sockets += len(batch)
@@ -47,7 +47,7 @@ class Judged:
             self._count(trace, run, count)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def _count(self, trace: CallTrace, run: Run, count: int) -> None:
         verdict = judge(trace, run.profile)

@@ -53,7 +53,7 @@ class Spending:
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Holds a batch against the budget."""
         budget = self.budget
         records = batch.records
         if budget.where != Filters():
@@ -79,7 +79,7 @@ class Spending:
                 sample.add(durations(records, numbers[limit.function]))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def case(self, run: Run) -> Case:
         """The budget's outcome, of ``run`` with everything seen."""

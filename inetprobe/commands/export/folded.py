@@ -43,7 +43,7 @@ class FoldedExport:
         self._stacks: dict[str, int] = {}
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Adds the self times of a batch to its stacks."""
         if not len(batch):
             return
         first, of, _ = batch.shapes_by(*self._also)
@@ -58,18 +58,18 @@ class FoldedExport:
             self._add(trace, times)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes all stacks, and puts the output into place."""
         with self._output.writing():
             for stack in sorted(self._stacks):
                 self._output.file.write(f"{stack} {self._stacks[stack]}\n".encode())
         self._output.finish()
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export; folded stacks have no place for a remark."""
+        """Writes what was read; folded stacks have no place for the problem."""
         self.summary(accounting)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         self._output.discard()
 
     def _add(self, trace: CallTrace, times: list[int]) -> None:

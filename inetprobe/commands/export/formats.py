@@ -29,7 +29,7 @@ class Export(Protocol):
     """A sink of one run whose output is put into place when it is whole."""
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Takes a batch and its losses, as any sink does."""
 
     def summary(self, accounting: Accounting) -> None:
         """The run is over and was read to its end."""

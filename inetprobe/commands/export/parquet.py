@@ -85,7 +85,7 @@ class ParquetExport:
             raise
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Adds the rows of a batch to each table."""
         if not len(batch):
             return
         self._span.add(batch)
@@ -95,15 +95,15 @@ class ParquetExport:
             self._tables["calls"].add(call_rows.of_traces(rows, batch))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes the row of the recording, and puts the tables into place."""
         self._finish(accounting, None)
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export."""
+        """As ``summary``, with the problem in the row of the recording."""
         self._finish(accounting, problem)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         for table in self._tables.values():
             table.discard()
 

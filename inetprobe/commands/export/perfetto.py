@@ -38,7 +38,7 @@ class PerfettoExport:
         self._run = run
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Writes the slices of a batch."""
         _check_times(batch.records)
         with self._output.writing():
             if self._last is None and (len(batch) or batch.losses):
@@ -49,7 +49,7 @@ class PerfettoExport:
                 self._trace(trace)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes the accounting, and puts the output into place."""
         with self._output.writing():
             if self._last is None:
                 self._begin(0)
@@ -57,7 +57,7 @@ class PerfettoExport:
         self._output.finish()
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export."""
+        """Writes the problem as a remark, then what ``summary`` writes."""
         with self._output.writing():
             if self._last is None:
                 self._begin(0)
@@ -65,7 +65,7 @@ class PerfettoExport:
         self.summary(accounting)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         self._output.discard()
 
     def _begin(self, now: int) -> None:

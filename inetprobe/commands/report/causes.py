@@ -57,7 +57,7 @@ class Causes:
     _kept: dict[Cause, list[CallTrace]] = field(default_factory=dict)
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Judges a batch, each shape once."""
         if not len(batch):
             return
         shapes, distinct = batch.shapes, batch.distinct
@@ -78,7 +78,7 @@ class Causes:
             self._add(batch.take(rows), [causes[shape] for shape in shapes.group_of[rows].tolist()], run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def found(self) -> tuple[dict[Cause, CauseFound], int]:
         """What was found by cause, the most frequent first, and how many sockets had causes beyond ``MOST_CAUSES``."""

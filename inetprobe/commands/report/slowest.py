@@ -25,7 +25,7 @@ class Slowest:
         self._run: Run | None = None
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Keeps the records of a batch that are among the slowest so far."""
         self._run = run
         records = batch.records
         took = records["calls"]["duration_ns"][:, 0]
@@ -41,7 +41,7 @@ class Slowest:
             self._least = int(self._kept["calls"]["duration_ns"][-1, 0])
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def traces(self) -> Iterator[CallTrace]:
         """Those kept, the slowest first."""

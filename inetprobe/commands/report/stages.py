@@ -37,7 +37,7 @@ class Stages:
             self._add(batch.calls.take(rows[start : start + _STEP]), run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def latencies(self) -> dict[str, Latency]:
         """By function."""

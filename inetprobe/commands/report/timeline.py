@@ -67,7 +67,7 @@ class Timeline:
         return [(place * self._width, self._bins[place]) for place in sorted(self._bins)]
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink. Socks that no create made are left out."""
+        """Counts the creations of a batch; socks that no create made are left out."""
         records = batch.records[~is_bare(batch.records["flags"])]
         # Nanoseconds since the epoch may be beyond 64 bits in a recording that somebody made up; microseconds are not.
         times = (records["start_ns"] // np.uint64(1000)).astype(np.int64) + run.clock_offset_ns // 1000
@@ -96,7 +96,7 @@ class Timeline:
             self._bins.setdefault(place, Bin()).add(found)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def _fit(self, first: int, last: int) -> None:
         """Makes the bins so wide that from the first to the last there are few enough."""

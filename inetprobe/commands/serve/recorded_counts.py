@@ -34,5 +34,5 @@ class ReplayedCounts:
         self._snapshot = aggregate.snapshot()
 
     def snapshot(self) -> Snapshot:
-        """See Counts."""
+        """The counts of the whole recording."""
         return self._snapshot

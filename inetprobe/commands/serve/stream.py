@@ -75,7 +75,7 @@ class VerdictStream:
         self._failures: OrderedDict[OutcomeKey, TraceExample] = OrderedDict()
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Counts and logs a batch."""
         verdicts: Counter[str] = Counter()
         for verdict, count in zip(self._judge.of_shapes(batch, run), batch.shapes.counts.tolist(), strict=True):
             verdicts[verdict.verdict] += count
@@ -86,7 +86,7 @@ class VerdictStream:
         self._write(lambda log: log.batch(batch, run))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Passes the accounting on to the log."""
         self._write(lambda log: log.summary(accounting))
 
     def told(self) -> StreamCounts:
@@ -130,12 +130,12 @@ class Selected:
         self._slow_ns = slow_ns
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Passes on the records that need an explanation."""
         chosen = np.flatnonzero(needs_explaining(batch, self._slow_ns))
         self._stream.batch(batch.take(chosen, batch.losses), run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Passes the accounting on."""
         self._stream.summary(accounting)
 
 

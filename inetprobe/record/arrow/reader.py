@@ -1,4 +1,4 @@
-"""The replay source: a recording, read without trusting it."""
+"""A recording as a source of batches, read without trusting it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from inetprobe.record.arrow.guard import Messages
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import reasons
 
-# Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
+# Records are far larger in memory than in a crafted file, so a batch of any size becomes several of these.
 _ROWS = 16384
-# Every message of an Arrow stream since 2019 begins so.
+# The first bytes of every message of an Arrow stream since 2019.
 _BEGINNING = b"\xff\xff\xff\xff"
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
 class RecordingReader:
-    """The batches of one recording. Everything before a damage is yielded, then RecordingError is raised."""
+    """The batches of one recording. Those before a damage are yielded, then RecordingError is raised."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None] | None = None) -> None:
-        """Reads the metadata. ``on_read`` is told, batch by batch, how many more bytes of the file were read.
+        """Reads the metadata. ``on_read`` is called with the number of bytes read, after each batch.
 
         Raises RecordingError for a file that is empty, foreign, damaged or too new.
         """
         self._name = name = file_name(path)
         self._on_read = on_read
         self._read = 0
-        # Arrow's own pools give memory back between two batches and so pay for every page of each.
+        # Arrow's own pools return memory between two batches, and pay for each page again.
         pa.set_memory_pool(pa.system_memory_pool())
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
@@ -91,11 +91,11 @@ class RecordingReader:
             self._tell_read()
 
     def stop(self) -> None:
-        """Asks ``batches`` to end before the next one."""
+        """Asks ``batches`` to end before the next batch."""
         self._stopping = True
 
     def accounting(self) -> Accounting:
-        """What the live run counted, as far as the recording has it."""
+        """What the live run counted; of a recording that was not read to its end, what was read."""
         if self._recorded is not None:
             return self._recorded
         incomplete = {reason: n for reason, n in self._seen.items() if reason is not None}
@@ -133,6 +133,6 @@ def _foreign(name: str, why: str) -> RecordingError:
 
 
 def _first(error: BaseException) -> str:
-    """The first line of an error's text, which may quote what the recording has at any length."""
+    """The start of an error's first line: the text may quote the recording at any length."""
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__

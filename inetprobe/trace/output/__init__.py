@@ -1,4 +1,4 @@
-"""The sinks of ``--format``: a small file and a line in ``open_format`` each."""
+"""The sinks of ``--format``: each is a file here and a line in ``open_format``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from inetprobe.trace.pump import Sink
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How text looks: ``colour`` on a terminal; ``stable`` leaves out what changes from run to run."""
+    """How text looks: ``colour`` for a terminal; ``stable`` leaves out what differs between runs of one workload."""
 
     colour: bool = False
     stable: bool = False
 
 
 def open_format(name: str, out: TextIO, style: Style) -> Sink:
-    """The text sink ``tree``, ``line`` or ``json`` on ``out``."""
+    """The sink ``tree``, ``line`` or ``json``, writing to ``out``."""
     from inetprobe.trace.output import json_lines, line, tree
 
     formats: dict[str, Callable[[TextIO, Style], Sink]] = {

@@ -1,4 +1,4 @@
-"""``--format tree``: one socket a block, its calls nested."""
+"""``--format tree``: a block per socket, with its calls nested."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TreeSink:
         self._style = style
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
-        """See Sink."""
+        """Writes the losses and the blocks of a batch."""
         for loss in batch.losses:
             self._out.write(self._paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
         for trace in call_traces(batch, run):
@@ -34,7 +34,7 @@ class TreeSink:
         self._out.flush()
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink: people get theirs on stderr."""
+        """Writes nothing: the summary line goes to stderr, from the command."""
 
     def _block(self, trace: CallTrace, run: Run) -> list[str]:
         failed = trace.errno is not None or trace.calls[0].pointer == "NULL"
@@ -77,7 +77,7 @@ class TreeSink:
 
 
 def stack_lines(stack: Stack | None) -> list[str]:
-    """Both sides of a stack, a frame a line, the innermost first."""
+    """Both sides of a stack, a line per frame, the innermost first."""
     if stack is None:
         return []
     return [*_side_lines("kernel", stack.kernel), *_side_lines("user", stack.user)]

@@ -1,4 +1,4 @@
-"""A batch as a row a call, each with the socket it belongs to."""
+"""A batch as a row per call, each with the socket that it belongs to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
 
 
 def of_traces(rows: pa.RecordBatch, batch: NestedBatch) -> pa.RecordBatch:
-    """The calls of the sockets in ``rows``, which are ``batch`` as ``traces.to_arrow`` has it.
+    """The calls of the sockets in ``rows``, which is ``trace_rows.to_arrow`` of the batch.
 
     ``position`` counts the calls of a socket from 0, in order of entry; ``self_ns`` is null where a return was not
     seen.
@@ -37,7 +37,7 @@ def of_traces(rows: pa.RecordBatch, batch: NestedBatch) -> pa.RecordBatch:
         rows.column("id").take(socket),
         pa.array(position.astype(np.int32)),
     ]
-    columns += [calls.field(place) for place in range(calls.type.num_fields)]
+    columns += [calls.field(index) for index in range(calls.type.num_fields)]
     columns.append(pa.array(own, mask=own < 0))
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
