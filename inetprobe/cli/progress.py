@@ -3,7 +3,7 @@
 ::
 
     with reading(paths, quiet=quiet) as advance:      # advance(bytes) as they are read
-        pump(ReplaySource(path, on_read=advance), …)
+        pump(RecordingReader(path, on_read=advance), …)
 
     with progress("compiling the BPF program"):       # nobody knows how long: a spinner and the time
         …
