@@ -65,7 +65,8 @@ def _folder(tmp_path_factory):
 
 
 hostile = given(
-    comm=NAMES, prot=NAMES, cgroup=TEXTS, kernel=TEXTS, host=TEXTS, architecture=TEXTS, mechanism=TEXTS, number=NUMBERS,
+    comm=NAMES, prot=NAMES, cgroup=TEXTS, kernel=TEXTS, host=TEXTS, architecture=TEXTS, number=NUMBERS,
+    mechanisms=st.dictionaries(TEXTS, TEXTS, max_size=2),
     filters=st.lists(TEXTS, max_size=2).map(tuple),
 )  # fmt: skip
 few = settings(max_examples=40)
@@ -103,7 +104,7 @@ def test_perfetto_s_packets_have_the_names_as_they_are(folder, **given_):
 
 @hostile
 @example(
-    comm=b"a", prot=b"b", cgroup="\r", kernel="", host="", architecture="", mechanism="", number=0, filters=()
+    comm=b"a", prot=b"b", cgroup="\r", kernel="", host="", architecture="", mechanisms={}, number=0, filters=()
 )  # fmt: skip
 @settings(max_examples=12)
 def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
