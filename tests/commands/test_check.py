@@ -91,7 +91,7 @@ def test_what_cannot_be_judged_is_status_4(tmp_path):
     whole = recorded.every_kind(tmp_path / "whole.arrows").read_bytes()
     cut, damaged = tmp_path / "cut.arrows", tmp_path / "damaged.arrows"
     cut.write_bytes(whole[:-600])
-    damaged.write_bytes(whole.replace(b"inet_create", b"inet_CREATE", 1))
+    damaged.write_bytes(whole.replace(b'"0": "inet_create', b'"0": "inet_CREATE', 1))
     foreign = tmp_path / "foreign.arrows"
     foreign.write_bytes(b"hello")
     empty = recorded.write(tmp_path / "empty.arrows", np.zeros(0, builders.RECORD))
