@@ -6,7 +6,6 @@
     ├── UsageError              2  the command line or a file's option is wrong
     ├── HostError               3  this machine cannot be traced
     ├── RecordingError          4  a recording is empty, damaged, lossy or of another format
-    ├── TraceError              4  a record does not describe a well-formed call trace
     ├── VmError               125  the throwaway VM could not be prepared or died
     └── CommandError      126/127  COMMAND cannot be run / was not found
 
@@ -53,10 +52,6 @@ class RecordingError(InetprobeError):
     """A recording is empty, damaged, lossy or of another format."""
 
     exit_code = EXIT_RECORDING
-
-
-class TraceError(RecordingError):
-    """The calls of a record do not nest: it is reported, never shown as a trace."""
 
 
 class VmError(InetprobeError):

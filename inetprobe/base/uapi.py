@@ -95,3 +95,14 @@ def _nearest(kind: str, word: str) -> str:
     names = {name.removeprefix(prefix).lower(): name for name in _TABLES[kind].values()}
     otherwise = f"give a name such as {_EXAMPLES[kind]}, or a number"
     return f": {did_you_mean(word.lower().removeprefix(prefix.lower()), names, otherwise, most=3)}"
+
+
+def result_text(value: int | None, pointer: str | None, *, returned: bool = True) -> str:
+    """A call's result: ``-EPERM``, ``0``, ``valid`` or ``NULL`` of a pointer; empty of a function without a result."""
+    if pointer is not None:
+        return pointer
+    if not returned:
+        return "return not seen"
+    if value is None:
+        return ""
+    return f"-{errno_name(-value)}" if value < 0 else str(value)

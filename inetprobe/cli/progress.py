@@ -3,7 +3,7 @@
 ::
 
     with reading(paths, quiet=quiet) as advance:      # advance(bytes) as they are read
-        pump(RecordingReader(path, advance), …)
+        pump(RecordingReader(path, on_read=advance), …)
 
     with progress("compiling the BPF program"):       # of unknown length: a spinner and the time
         …

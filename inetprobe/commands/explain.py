@@ -16,11 +16,11 @@ import click
 
 from inetprobe.base.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES, errno_name, parse
+from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES, parse, result_text
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
 from inetprobe.kernel.host import privileges
-from inetprobe.model.inet_create import Outcome, PredictedCall
+from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
 
@@ -228,7 +228,7 @@ def _tree(
     depths = [call.depth for call in outcome.calls]
     for index, call in enumerate(outcome.calls):
         text = f"{tree_branches(depths, index)}{call.function}({call.module or ''})"
-        yield f"{text:<60}  {_result(call)}".rstrip()
+        yield f"{text:<60}  {result_text(call.result, call.pointer)}".rstrip()
     yield f"why: {printable(question.reason(outcome))}"
     for change, errno in changes:
         yield f"{change}: {errno or 'ok'}"
@@ -242,12 +242,6 @@ def _call_text(question: SocketQuestion) -> str:
     type_ = "|".join([TYPES.get(bare, str(bare)), *(name for name, flag in flags.items() if question.type & flag)])
     protocol = PROTOCOLS.get(question.protocol, str(question.protocol))
     return f"socket({FAMILIES.get(question.family, question.family)}, {type_}, {protocol})"
-
-
-def _result(call: PredictedCall) -> str:
-    if call.pointer is not None:
-        return call.pointer
-    return f"-{errno_name(-call.result)}" if call.result and call.result < 0 else str(call.result)
 
 
 def _batch(default: Profile | None) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,8 +33,7 @@ from inetprobe.record.layout import (
     INCOMPLETE_FLAGS,
     SLOTS,
     SLOTS_ALSO,
-    Records,
-    incomplete_reason,
+    reasons,
     record_dtype,
 )
 from inetprobe.record.run import Run
@@ -57,7 +57,7 @@ class Attached:
         self._naming = naming
         self._dtype = record_dtype(run.slots, sock=run.sock, stack=run.stack)
         self.backlog = Backlog(self._dtype)
-        self._received: dict[str | None, int] = dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0)
+        self._received = Counter[str | None](dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0))
 
     @classmethod
     def to_kernel(
@@ -115,7 +115,7 @@ class Attached:
         records = self.program.ring.drain()
         if self._naming is not None:
             records = self._naming.numbered(records, self._dtype, self.run.stacks)
-        self._count(records)
+        self._received.update(reasons(records["flags"]))
         identities = records["cgroup_id"]
         if (identities == identities[:1]).all():
             identities = identities[:1]  # the common case, which needs no sorting
@@ -158,11 +158,6 @@ class Attached:
         if self._naming is not None:
             self._naming.close()
 
-    def _count(self, records: Records) -> None:
-        for flags, count in enumerate(np.bincount(records["flags"], minlength=1).tolist()):
-            if count:
-                self._received[incomplete_reason(flags)] += count
-
 
 def _functions(target: Target) -> dict[int, str]:
     return FUNCTIONS | {function.number: function.name for function in target.also}
@@ -183,7 +178,7 @@ def _describe(options: TraceOptions, target: Target, mechanisms: Mapping[str, st
         host=platform.node(),
         machine_id=_machine_id(),
         architecture=platform.machine(),
-        mechanism=", ".join(f"{function}:{mechanism}" for function, mechanism in mechanisms.items()),
+        mechanisms=dict(mechanisms),
         filters=options.filters.describe(),
         functions=_functions(target),
         slots=SLOTS_ALSO if target.also else SLOTS,

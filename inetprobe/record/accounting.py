@@ -8,7 +8,7 @@ from typing import Any
 
 from inetprobe.base.words import by_reason, counted
 
-#: Probes whose misses are sockets that nothing else counts.
+#: The probes whose misses are sockets that are counted nowhere else.
 CREATES = ("inet_create:entry", "inet6_create:entry")
 
 
@@ -19,12 +19,12 @@ class Accounting:
     ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
     arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
 
-    Apart from it: ``nested`` creates within another's; ``foreign`` calls of interrupts, set aside; ``orphan_returns``,
-    returns without an entry; ``unfollowed`` children of COMMAND; by address family ``other_families``, calls of
-    sk_alloc that no create made, and ``accepted``, socks cloned for accepted connections. By probe
-    (``inet_create:entry``): ``probe_hits`` and ``probe_misses`` as the kernel counts them, and ``program_skipped``,
-    hits on which the kernel did not run the program. ``stacks_lost`` are the stacks without all of their frames, by
-    side and reason (``user:exited``).
+    Not part of the identity are ``nested``, creates within another create; ``foreign``, calls of interrupts, which are
+    left out; ``orphan_returns``, returns without an entry; ``unfollowed``, children of COMMAND; and by address family
+    ``other_families``, calls of sk_alloc that no create made, and ``accepted``, socks cloned for accepted connections.
+    By probe (``inet_create:entry``): ``probe_hits`` and ``probe_misses`` as the kernel counts them, and
+    ``program_skipped``, hits on which the kernel did not run the program. ``stacks_lost`` are the stacks without all of
+    their frames, by side and reason (``user:exited``).
     """
 
     entries: int = 0
@@ -45,20 +45,20 @@ class Accounting:
     stacks_lost: dict[str, int] = field(default_factory=dict)
 
     def unaccounted(self) -> int:
-        """Entries minus everything they can have become: 0 when the identity holds."""
+        """Entries less everything that they can have become: 0 when the identity holds."""
         ended = self.complete + sum(self.incomplete.values()) + sum(self.lost.values())
         return self.entries - ended - self.filtered - self.in_flight
 
     def damage(self, sockets: int) -> str | None:
-        """In which way a recording of ``sockets`` is damaged, as the end of a sentence; None where it is whole."""
-        told = self.complete + sum(self.incomplete.values())
-        if told != sockets:
-            return f"is damaged: it has {counted(sockets, 'socket')}, and its accounting says {told:,}"
-        odd = self.unaccounted()
-        return f"is damaged: its accounting does not add up, by {odd:+,} sockets" if odd else None
+        """How a recording with this number of sockets is damaged, as the end of a sentence; None where it is whole."""
+        arrived = self.complete + sum(self.incomplete.values())
+        if arrived != sockets:
+            return f"is damaged: it has {counted(sockets, 'socket')}, and its accounting says {arrived:,}"
+        unaccounted = self.unaccounted()
+        return f"is damaged: its accounting does not add up, by {unaccounted:+,} sockets" if unaccounted else None
 
     def missing(self) -> dict[str, int]:
-        """Sockets of which nothing is known, by reason."""
+        """The number of sockets about which nothing is known, by reason."""
         missing = {reason: count for reason, count in self.lost.items() if count}
         for reason, counts in (("probe missed", self.probe_misses), ("probe skipped", self.program_skipped)):
             unseen = sum(counts.get(probe, 0) for probe in CREATES)
@@ -69,16 +69,16 @@ class Accounting:
         return missing
 
     def gap(self) -> str | None:
-        """Why a recording does not tell of every socket, as the end of a sentence; None where it does."""
+        """Why a recording does not have every socket, as the end of a sentence; None where it does."""
         missing = self.missing()
         return f"is lossy ({by_reason(missing)}): what the missing sockets did is not known" if missing else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, in the summary line and in a recording; of stacks only where some are not whole."""
-        said = asdict(self)
+        """The accounting as in the JSON summary and in a recording; with ``stacks_lost`` only where there are some."""
+        fields = asdict(self)
         if not self.stacks_lost:
-            del said["stacks_lost"]
-        return said
+            del fields["stacks_lost"]
+        return fields
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Accounting:

@@ -17,25 +17,25 @@ import numpy.typing as npt
 from inetprobe.base import text
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import AF_INET, AF_INET6, parse
+from inetprobe.record.calls import used
 from inetprobe.record.layout import (
     CALL_NULL,
-    CALL_RETURNED,
     FUNCTION_REQUEST_MODULE,
-    INCOMPLETE_FLAGS,
-    RECORD_BARE,
+    Mask,
     Records,
     define,
+    has_returned,
+    is_bare,
+    is_incomplete,
 )
 from inetprobe.record.run import Run
-
-Mask = npt.NDArray[np.bool_]
 
 _UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
 _NETNS = re.compile(r"net:\[(\d+)\]")
-#: Filters of integers that stand in the record under the same name.
+#: Filters that compare the member of a record with the same name, an integer.
 NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
-#: What is not known of a sock that no create made: no value of such a filter matches it.
+#: Filters of what a sock that no create made does not have: none of their values matches it.
 UNKNOWN_OF_BARE = ("type", "protocol", "errno")
 
 
@@ -47,14 +47,14 @@ class Term:
     exclude: frozenset[int | str]
 
     def passes(self, matches: Callable[[int | str], bool]) -> bool:
-        """Does a thing pass that ``matches`` compares with each value?"""
+        """Does something pass that ``matches`` compares with each value?"""
         included = not self.include or any(matches(value) for value in self.include)
         return included and not any(matches(value) for value in self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of one command. ``terms`` has only those given; ``min_duration_ns`` is in nanoseconds."""
+    """The filters of one command. ``terms`` has those that were given, by name."""
 
     terms: Mapping[str, Term] = field(default_factory=dict)
     failed: bool = False
@@ -64,14 +64,14 @@ class Filters:
 
     @property
     def beyond_inet(self) -> bool:
-        """Are socks wanted that inet_create and inet6_create do not make?"""
+        """Do socks pass that neither inet_create nor inet6_create makes?"""
         families = self.terms["family"].include if "family" in self.terms else frozenset()
         return self.all_families or bool(families - {AF_INET, AF_INET6})
 
     def mask(self, records: Records, run: Run) -> Mask:
-        """Which of ``records`` pass. What asks for an outcome that was not seen lets the record through."""
+        """Which records pass, ``[records]``. A filter on an outcome that a record lacks passes."""
         keep = np.ones(len(records), bool)
-        bare = (records["flags"] & RECORD_BARE) != 0
+        bare = is_bare(records["flags"])
         for name in NUMBERS:
             if name in self.terms:
                 passes = _numbers(records[name], self.terms[name])
@@ -94,33 +94,31 @@ class Filters:
             parts.append(f"min-duration={self.min_duration_ns}ns")
         return tuple(parts)
 
-    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[Any], str], kind: str) -> Mask:
+    def _by_value(self, column: npt.NDArray[np.void], name_of: Callable[[Any], str], filter_name: str) -> Mask:
         values, inverse = np.unique(column, return_inverse=True)
-        match = _same_comm if kind == "comm" else _in_cgroup
-        term = self.terms[kind]
-        verdicts = np.zeros(len(values), np.bool_)
-        for place, value in enumerate(values.tolist()):
-            verdicts[place] = term.passes(partial(match, name_of(value)))
-        result: Mask = verdicts[inverse]
-        return result
+        match = _same_comm if filter_name == "comm" else _in_cgroup
+        term = self.terms[filter_name]
+        passes = np.zeros(len(values), np.bool_)
+        for index, value in enumerate(values.tolist()):
+            passes[index] = term.passes(partial(match, name_of(value)))
+        mask: Mask = passes[inverse]
+        return mask
 
     def _outcome(self, records: Records) -> Mask:
         outermost = records["calls"][:, 0]
-        unseen = (outermost["flags"] & CALL_RETURNED) == 0
+        unseen = ~has_returned(outermost["flags"])
         keep = np.ones(len(records), bool)
         if self.failed:
             keep &= unseen | (outermost["result"] != 0) | ((outermost["flags"] & CALL_NULL) != 0)
         if "errno" in self.terms:
-            bare = (records["flags"] & RECORD_BARE) != 0
+            bare = is_bare(records["flags"])
             passes = _numbers(-outermost["result"], self.terms["errno"])
             keep &= unseen | np.where(bare, not self.terms["errno"].include, passes)
         if self.min_duration_ns is not None:
             keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
         if self.module_requests:
-            slots = np.arange(records["calls"].shape[1])
-            used = slots < records["ncalls"][:, None]
-            unseen |= (records["flags"] & sum(INCOMPLETE_FLAGS)) != 0
-            keep &= unseen | (used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)).any(axis=1)
+            asked = used(records) & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)
+            keep &= unseen | is_incomplete(records["flags"]) | asked.any(axis=1)
         return keep
 
 
@@ -131,7 +129,7 @@ def build(
     module_requests: bool = False,
     min_duration: str | None = None,
 ) -> Filters:
-    """Filters from the words of a command line, by filter name. Raises UsageError for a value that is none."""
+    """Filters from the words of a command line, by filter name. Raises UsageError for an invalid value."""
     terms = {}
     all_families = False
     for name, words in values.items():
@@ -159,7 +157,7 @@ def parse_duration(word: str) -> int:
 
 
 def is_glob(word: str) -> bool:
-    """Is it a shell pattern rather than a name?"""
+    """Is the word a shell pattern rather than a name?"""
     return any(char in word for char in "*?[")
 
 
@@ -168,7 +166,7 @@ def _value(name: str, word: str) -> int | str:
     if not word:
         raise UsageError(f"--{name}: an empty value: give one, or leave the filter out")
     if name == "comm" and not is_glob(word):
-        return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps no more
+        return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps as much
     if name in ("comm", "cgroup"):
         return word
     if name in ("family", "type", "protocol", "errno"):
@@ -177,7 +175,7 @@ def _value(name: str, word: str) -> int | str:
         return _uid(word)
     if name == "netns" and not _is_number(word):
         return _netns(word)
-    # Ten digits at most: Python itself refuses to read thousands of them.
+    # At most ten digits: Python itself refuses to parse thousands of them.
     if not _is_number(word) or len(word) > 10 or int(word) >= 1 << 32:
         raise UsageError(f"--{name}: {word[:40]!r} is not a number below 2^32")
     return int(word)
@@ -223,10 +221,10 @@ def _same_comm(comm: str, wanted: int | str) -> bool:
     return fnmatch.fnmatchcase(comm, wanted) if is_glob(wanted) else comm == wanted
 
 
-# A recording may give a long path to any number of cgroups.
+# Cached: a recording may give a long path to any number of cgroups.
 @lru_cache(maxsize=4096)
 def _in_cgroup(path: str, wanted: int | str) -> bool:
-    """A cgroup and everything below it."""
+    """Is the cgroup the wanted one, or below it?"""
     wanted = "/" + str(wanted).strip("/")
     if not is_glob(wanted):
         return wanted == "/" or path == wanted or path.startswith(wanted + "/")

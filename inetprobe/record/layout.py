@@ -1,12 +1,13 @@
-"""The record as Python sees it: a numpy type built from ``bpf/record.h``, and the batch that carries records.
+"""The record in Python: a numpy type built from ``bpf/record.h``, the only definition of the layout.
 
-``bpf/record.h`` is the only definition of the layout. It is read here once, at import, so the two cannot differ; a
-test compiles the header and compares every offset with the compiler's.
+The header is read at import, so that the two cannot differ; a test compiles it and compares every offset.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from inetprobe.base.errors import InetprobeError
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 
 Records = npt.NDArray[np.void]
-
+Flags = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 _HEADER = (bpf_folder() / "record.h").read_text()
 _DEFINES = parse_defines(_HEADER)
@@ -26,7 +28,7 @@ def define(name: str) -> int:
     return _DEFINES[name]
 
 
-#: Calls a record holds, and how many with --also.
+#: Calls that a record has room for: by default, and with --also.
 SLOTS = _DEFINES["INETPROBE_CALLS"]
 SLOTS_ALSO = 32
 
@@ -35,9 +37,10 @@ SLOTS_ALSO = 32
 def record_dtype(
     calls: int = SLOTS, *, sock: bool = False, stack: bool = False, frames: bool = False
 ) -> np.dtype[np.void]:
-    """``struct inetprobe_record`` with room for ``calls`` calls and, with ``sock``, for the sock's fields.
+    """``struct inetprobe_record`` with room for ``calls`` calls.
 
-    With ``stack`` it has the number of a stack, and with ``frames`` besides what only the kernel's ring has: addresses.
+    ``sock`` adds the fields of the sock, ``stack`` the number of a stack, ``frames`` addresses, which only records in
+    the kernel's ring have.
     """
     sizes = {
         "INETPROBE_CALLS": calls,
@@ -67,24 +70,25 @@ RECORD_SOFTIRQ = define("RECORD_SOFTIRQ")
 FUNCTION_REQUEST_MODULE = define("FUNCTION_REQUEST_MODULE")
 PRODUCERS = define("PRODUCERS")
 
-# A record whose call was not seen whole, worst first, with what the summary and the JSON call it.
+#: The flags of an incomplete record, the most serious first, and the reason's name in the summary and the JSON.
 INCOMPLETE_FLAGS = {
     RECORD_RETURN_MISSED: "return_missed",
     RECORD_ENTRY_MISSED: "entry_missed",
     RECORD_TRUNCATED: "truncated",
 }
+_INCOMPLETE = sum(INCOMPLETE_FLAGS)
 
 #: Members of a record that are text.
 NAMES = ("comm", "prot")
 
-#: Members that a record has one of or none.
+#: Members that a record has once or not at all.
 OPTIONAL = ("sock", "stack")
 
-#: The most functions --also takes, and the number of the first.
+#: The maximum number of functions that --also takes, and the number of the first.
 ALSO_MAX = define("ALSO_MAX")
 FUNCTION_ALSO = define("FUNCTION_ALSO")
 
-#: The functions always traced, by the number a call carries.
+#: The functions that are always traced, by the number in a call.
 FUNCTIONS: dict[int, str] = {
     define("FUNCTION_INET_CREATE"): "inet_create",
     define("FUNCTION_INET6_CREATE"): "inet6_create",
@@ -102,6 +106,21 @@ def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECO
     return np.frombuffer(data, dtype=dtype)
 
 
+def is_bare(flags: Flags) -> Mask:
+    """Which records, by their flags, are of socks that no create made?"""
+    return _mask((flags & RECORD_BARE) != 0)
+
+
+def is_incomplete(flags: Flags) -> Mask:
+    """Which records, by their flags, are not complete traces?"""
+    return _mask((flags & _INCOMPLETE) != 0)
+
+
+def has_returned(flags: Flags) -> Mask:
+    """The return of which calls, by their flags, was seen?"""
+    return _mask((flags & CALL_RETURNED) != 0)
+
+
 def incomplete_reason(flags: int) -> str | None:
     """Why a record with these flags is not a complete trace, or None when it is one."""
     for flag, reason in INCOMPLETE_FLAGS.items():
@@ -110,7 +129,18 @@ def incomplete_reason(flags: int) -> str | None:
     return None
 
 
-def reasons(flags: npt.NDArray[np.uint8]) -> list[tuple[str | None, int]]:
-    """Why records with these flags are not complete traces, None for those that are, and of how many that is true."""
-    counts = np.bincount(flags)
-    return [(incomplete_reason(value), int(counts[value])) for value in np.flatnonzero(counts).tolist()]
+def reasons(flags: Flags) -> Counter[str | None]:
+    """The number of records by the reason why they are not complete traces, None for those that are complete.
+
+    ``flags`` are the records' own, ``[records]``.
+    """
+    counts: Counter[str | None] = Counter()
+    for value, count in enumerate(np.bincount(flags).tolist()):
+        if count:
+            counts[incomplete_reason(value)] += count
+    return counts
+
+
+def _mask(values: Any) -> Mask:
+    mask: Mask = values
+    return mask

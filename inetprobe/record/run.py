@@ -1,6 +1,6 @@
-"""What is true of a whole run: the machine, the clock, the probes, and how every socket was accounted for.
+"""What is true of a whole run: the machine, the clock, the probes.
 
-A live source makes it, a recording stores it, a replay reads it back; sinks need nothing else to show a batch.
+A live source makes it, a recording stores it, and a replay reads it back. A sink needs nothing else to show a batch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from inetprobe.record.stacks import Stacks
 class Run:
     """The facts of one run.
 
-    ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``cgroups``
-    grows while the run goes on: cgroup v2 id → path below the cgroup mount, None where it was gone before it could be
-    read. ``functions`` maps the number a call carries to the kernel function's name; ``slots`` is how many calls a
-    record holds, ``sock`` whether it has the fields of the sock that was made, ``stack`` whether it has the number of
-    one of ``stacks``, which grows while the run goes on. ``profile`` is what the model must know of the machine, None
-    where nobody wrote it down.
+    ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``functions``
+    maps the number in a call to the name of the kernel function, and ``mechanisms`` that name to how the function was
+    attached (``fentry``, ``kprobe``). ``slots`` is how many calls a record has room for; ``sock`` and ``stack`` say
+    whether it has the sock's fields and the number of a stack. ``profile`` is the machine as the model needs to know
+    it, None where it was not recorded.
+
+    Two members grow while the run goes on: ``cgroups``, from a cgroup v2 id to the path below the cgroup mount, None
+    where the cgroup was gone before its path could be read; and ``stacks``.
     """
 
     kernel: str
@@ -30,7 +32,7 @@ class Run:
     host: str | None = None
     machine_id: str | None = None
     architecture: str = "x86_64"
-    mechanism: str = "kprobe"
+    mechanisms: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(FUNCTIONS.values(), "kprobe"))
     filters: tuple[str, ...] = ()
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
     slots: int = SLOTS

@@ -1,4 +1,4 @@
-"""Histograms of durations as a page shows them: any quantile, and few enough bins for a chart."""
+"""Histograms of durations for the report: any quantile, and few enough bins for a chart."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from inetprobe.stats.loglinear import BUCKETS, Latency, bounds
 
 Bucket = tuple[int, int, int]
-# Eight bins an octave make a smooth curve; the histograms have 32.
+# Eight bins per octave make a smooth curve; the histograms have 32.
 _TOGETHER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Durations in nanoseconds. ``buckets`` are (least, greatest, count), ascending; quantiles are to 1.6 %, as in
-    inetprobe.stats.loglinear, and never beyond ``least_ns`` and ``most_ns``, which are exact."""
+    """Durations in nanoseconds. ``buckets`` are (lowest, highest, count), ascending. Quantiles are accurate to 1.6 %,
+    as in inetprobe.stats.loglinear, and within ``least_ns`` and ``most_ns``, which are exact."""
 
     buckets: tuple[Bucket, ...]
     least_ns: int
@@ -24,10 +24,10 @@ class Distribution:
 
     @classmethod
     def of(cls, histograms: Iterable[Iterable[Bucket]], latencies: Iterable[Latency]) -> Distribution:
-        """Several histograms together, and what else is known of each."""
+        """The sum of several histograms, of which each has its own ``Latency``."""
         counts: Counter[tuple[int, int]] = Counter()
         known = list(latencies)
-        least, most = min((one.min_ns for one in known), default=0), max((one.max_ns for one in known), default=0)
+        least, most = min((each.min_ns for each in known), default=0), max((each.max_ns for each in known), default=0)
         for histogram in histograms:
             for low, high, count in histogram:
                 counts[low, high] += count
@@ -35,12 +35,12 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many durations."""
+        """The number of durations."""
         return sum(count for _, _, count in self.buckets)
 
     def quantile(self, per_mille: int) -> int:
-        """Nanoseconds that ``per_mille`` ‰ of the durations do not exceed: the nearest rank. Raises IndexError if there
-        are none."""
+        """Nanoseconds that ``per_mille`` ‰ of the durations do not exceed, by the nearest rank. Raises IndexError if
+        there are no durations."""
         rank = -(-self.count * per_mille // 1000)
         so_far = 0
         for low, high, count in self.buckets:
@@ -50,19 +50,19 @@ class Distribution:
         raise IndexError("there are no durations")
 
     def bins(self) -> list[tuple[int, int, float]]:
-        """(from ns, to ns, share of all) of what is not empty, in bins of an eighth of an octave, ascending."""
+        """(from ns, to ns, share of all) of each bin that is not empty, an eighth of an octave wide, ascending."""
         total = self.count
         counts: Counter[int] = Counter()
         for low, _, count in self.buckets:
             counts[_number(low) // _TOGETHER] += count
         shown = []
-        for place in sorted(counts):
-            first, last = place * _TOGETHER, min(place * _TOGETHER + _TOGETHER - 1, BUCKETS - 1)
-            shown.append((bounds(first)[0], bounds(last)[1] + 1, counts[place] / total))
+        for number in sorted(counts):
+            first, last = number * _TOGETHER, min(number * _TOGETHER + _TOGETHER - 1, BUCKETS - 1)
+            shown.append((bounds(first)[0], bounds(last)[1] + 1, counts[number] / total))
         return shown
 
 
 def _number(value: int) -> int:
-    """The bucket of a value, as inetprobe.stats.loglinear has it for arrays."""
+    """The bucket of a value: inetprobe.stats.loglinear.bucket() of one."""
     shift = max(value.bit_length() - 6, 0)
     return (value >> shift) + (shift << 5)

@@ -1,7 +1,7 @@
-"""What a run's records come to, for people: who, what, how long, by whom it was held up.
+"""Totals of a run's records for people: which processes, which sockets, how long they took, what they waited for.
 
-``OverviewSink`` is a sink for any number of records in bounded memory. ``recount.py`` is another thing: it makes the
-very counts, in the very buckets, that the kernel keeps for Prometheus.
+``OverviewSink`` takes any number of records in bounded memory. ``recount``, in contrast, makes the same counts, in the
+same buckets, that the kernel keeps for Prometheus.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from inetprobe.base import text
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import module_name
-from inetprobe.record.layout import CALL_RETURNED, FUNCTION_REQUEST_MODULE, RECORD_BARE, Records, incomplete_reason
-from inetprobe.record.measures import errnos, failed, seen
+from inetprobe.record.calls import used as used_slots
+from inetprobe.record.layout import FUNCTION_REQUEST_MODULE, Records, has_returned, is_bare, reasons
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, failed, seen
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
 from inetprobe.stats.loglinear import Latency, Rows, sums
 from inetprobe.stats.top_keys import OTHER, Other, TopKeys
 
 _K = TypeVar("_K", bound=Hashable)
-#: Keys that a table holds before the rest counts as OTHER.
+#: The maximum number of keys in a table; the rest counts as OTHER.
 MOST_WHO, MOST_KINDS, MOST_MODULES, MOST_FAILURES, MOST_FUNCTIONS = 4096, 512, 1024, 4096, 64
-# More at once, and the floats that sums are made in would not be exact.
+# Records that are counted at once: the sums of more would not be exact as floats.
 _STEP = 1 << 15
 
 
 class Kind(NamedTuple):
-    """What a socket was asked to be; ``type`` without its flags, ``protocol`` as the caller gave it."""
+    """The arguments of socket(): ``type`` without its flags, ``protocol`` as the caller gave it."""
 
     family: int
     type: int
@@ -41,7 +42,7 @@ class Kind(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A kind and the errno it failed with, positive; None where what it failed with is no errno of the kernel's."""
+    """A kind and the errno that it failed with, positive; None for a failure whose result is no errno."""
 
     family: int
     type: int
@@ -50,14 +51,14 @@ class Failure(NamedTuple):
 
 
 class ProcessKey(NamedTuple):
-    """Who asked; ``comm`` is decoded (inetprobe.base.text), not yet made harmless for a terminal."""
+    """A process; ``comm`` is decoded (inetprobe.base.text), but not yet escaped for a terminal."""
 
     pid: int
     comm: str
 
 
 class Asker(NamedTuple):
-    """Who asked for a module; ``module`` is None for a name that is not of inet_create's."""
+    """A process that asked for a module; ``module`` is None for a name that inet_create does not ask for."""
 
     module: str | None
     pid: int
@@ -67,8 +68,8 @@ class Asker(NamedTuple):
 class Counts(NamedTuple):
     """Sockets of one kind, process, comm or cgroup.
 
-    ``failures`` are of those whose outcome was seen. ``requests`` are calls of __request_module, ``blocked_ns`` the
-    time inside those that returned, ``longest_ns`` the longest of them.
+    ``failures`` are those of sockets whose outcome was seen. ``requests`` are calls of __request_module, ``blocked_ns``
+    is the time inside those that returned, and ``longest_ns`` the longest of them.
     """
 
     sockets: int = 0
@@ -88,7 +89,7 @@ class Requests(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What was last seen of a process. ``cgroup`` is a path, None where it is not known."""
+    """The latest facts of a process. ``cgroup`` is a path, None where it is not known."""
 
     ppid: int
     uid: int
@@ -101,12 +102,11 @@ Cgroup = str | int
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The counts of a moment. Each mapping may have the key OTHER, for what its table had no room for.
+    """The counts at one moment. Each mapping may have the key OTHER, for the keys that its table had no room for.
 
-    ``sockets`` are creations whose record was seen, ``bare`` the socks that no create made (they count in
-    ``functions`` alone, and in who made them not at all); ``unseen`` are creations without an outcome. ``failures`` by
-    kind and errno, ``errnos`` by errno alone. ``lost`` are sockets without a record, by reason, as the batches and,
-    once the run is over, its accounting say.
+    ``sockets`` are creations with a record, ``unseen`` those of them without an outcome, ``bare`` the socks that no
+    create made, which count in ``functions`` alone. ``failures`` are by kind and errno, ``errnos`` by errno alone.
+    ``lost`` are sockets without a record, by reason, as told by the batches and, once the run is over, the accounting.
     """
 
     sockets: int = 0
@@ -133,8 +133,34 @@ class Overview:
     accounting: Accounting | None = None
 
 
+_Ns = npt.NDArray[np.uint64]
+
+
+class _Sums:
+    """The columns of ``Counts`` by group. ``groups`` is the group of each record and ``fails`` whether it failed,
+    ``[records]``; ``owner`` is the record of each module request, and ``blocked`` its time, ``[requests]``."""
+
+    def __init__(self, groups: Rows, count: int, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
+        asking = groups[owner]
+        self.columns = (
+            np.bincount(groups, minlength=count).tolist(),
+            np.bincount(groups[fails], minlength=count).tolist(),
+            np.bincount(asking, minlength=count).tolist(),
+            sums(asking, blocked, count),
+        )
+        self.longest = _longest(asking, blocked, count)
+
+
+def _longest(groups: Rows, values: _Ns, count: int) -> list[int]:
+    """The largest value of each of ``count`` groups, 0 of an empty one."""
+    longest = np.zeros(count, np.uint64)
+    np.maximum.at(longest, groups, values)
+    in_order: list[int] = longest.tolist()
+    return in_order
+
+
 class OverviewSink:
-    """A sink (see Sink) that counts, and gives the View of what it was fed so far. Not thread-safe."""
+    """A sink that counts, and gives the Overview of what it was fed so far. Not thread-safe."""
 
     def __init__(self) -> None:
         self._functions: TopKeys[str] = TopKeys(MOST_FUNCTIONS, 1, timed=True)
@@ -155,20 +181,20 @@ class OverviewSink:
         self._accounting: Accounting | None = None
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink. The calls must nest, as ``pump`` sees to."""
+        """Counts a batch."""
         for loss in batch.losses:
             self._lost[loss.reason] += loss.count
         for start in range(0, len(batch), _STEP):
             self._add(batch.records[start : start + _STEP], run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Takes the accounting; its losses replace the smaller ones of the batches."""
         self._accounting = accounting
         for reason, count in accounting.lost.items():
             self._lost[reason] = max(self._lost[reason], count)
 
     def merge(self, other: OverviewSink) -> None:
-        """Adds what another was fed. The accounting of the runs is not added up: the view has none then."""
+        """Adds what another was fed. The accountings of the runs are not added up: the view then has none."""
         tables: tuple[tuple[TopKeys[Any], TopKeys[Any]], ...] = (
             (self._functions, other._functions),
             (self._kinds, other._kinds),
@@ -191,14 +217,14 @@ class OverviewSink:
         self._accounting = None
 
     def buckets(self, key: str | Kind | Other) -> list[tuple[int, int, int]]:
-        """(least ns, greatest ns, count) of a function's or a kind's histogram, ascending, empty ones left out.
+        """(lowest ns, highest ns, count) of each bucket in use of a function's or a kind's histogram, ascending.
 
         Raises KeyError if nothing was counted under that key; OTHER is that of the kinds.
         """
         return list(self._functions.buckets(key) if isinstance(key, str) else self._kinds.buckets(key))
 
     def view(self) -> Overview:
-        """The counts now, which later batches do not change."""
+        """A copy of the counts at this moment."""
         return Overview(
             sockets=self._totals.sockets,
             bare=self._bare,
@@ -226,24 +252,18 @@ class OverviewSink:
 
     def _add(self, records: Records, run: Run) -> None:
         self._widen((int(records["start_ns"].min()), int(records["start_ns"].max())))
-        self._add_incomplete(records["flags"])
-        used = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
+        self._incomplete.update({why: n for why, n in reasons(records["flags"]).items() if why is not None})
+        used = used_slots(records)
         self._add_functions(records["calls"][used], run)
-        bare = (records["flags"] & RECORD_BARE) != 0
+        bare = is_bare(records["flags"])
         self._bare += int(np.count_nonzero(bare))
         if bare.any():
             records, used = records[~bare], used[~bare]
         if len(records):
             self._add_creations(records, used, run)
 
-    def _add_incomplete(self, flags: npt.NDArray[np.uint8]) -> None:
-        for value, count in enumerate(np.bincount(flags).tolist()):
-            reason = incomplete_reason(value)
-            if count and reason is not None:
-                self._incomplete[reason] += count
-
     def _add_functions(self, calls: Records, run: Run) -> None:
-        returned = calls[(calls["flags"] & CALL_RETURNED) != 0]
+        returned = calls[has_returned(calls["flags"])]
         numbers, groups, counts = np.unique(returned["function"], return_inverse=True, return_counts=True)
         rows = self._functions.add([run.functions[number] for number in numbers.tolist()], [counts.tolist()])
         assert self._functions.histograms is not None
@@ -254,12 +274,12 @@ class OverviewSink:
         asked = used & (records["calls"]["function"] == FUNCTION_REQUEST_MODULE)
         owner = np.nonzero(asked)[0]
         requests = records["calls"][asked]
-        # What is not zero until a call has returned is not blocked time yet.
-        blocked = np.where((requests["flags"] & CALL_RETURNED) != 0, requests["duration_ns"], np.uint64(0))
+        # The duration of a call that was not seen to return is not known.
+        blocked = np.where(has_returned(requests["flags"]), requests["duration_ns"], np.uint64(0))
         fails = failed(records)
         self._unseen += int(np.count_nonzero(~seen(records)))
         last = np.zeros(len(first), np.int64)
-        last[who] = np.arange(len(records))  # of those with one number the last stays
+        last[who] = np.arange(len(records))  # of equal indices, the last assignment stays
         self._add_who(records[last], last, _Sums(who, len(first), fails, owner, blocked), run)
         self._add_kinds(records, fails, owner, blocked)
         if len(requests):
@@ -272,8 +292,8 @@ class OverviewSink:
         paths = [run.cgroups.get(identity) for identity in each["cgroup_id"].tolist()]
         fields = (each[name].tolist() for name in ("ppid", "uid"))
         facts = [Facts(ppid, uid, path) for ppid, uid, path in zip(*fields, paths, strict=True)]
-        # A process that has moved to another cgroup is there twice.
-        latest = {processes[place]: facts[place] for place in np.argsort(order).tolist()}
+        # A process that has moved to another cgroup occurs twice.
+        latest = {processes[index]: facts[index] for index in np.argsort(order).tolist()}
         self._processes.add(processes, columns, longest, [latest[process] for process in processes])
         self._comms.add([process.comm for process in processes], columns, longest)
         named = [
@@ -284,7 +304,7 @@ class OverviewSink:
     def _add_kinds(self, records: Records, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
         fields = [records[name] for name in Kind._fields]
         first, groups, _ = grouped(*fields)
-        kinds = [Kind._make(one) for one in zip(*(column[first].tolist() for column in fields), strict=True)]
+        kinds = [Kind._make(values) for values in zip(*(column[first].tolist() for column in fields), strict=True)]
         counted = _Sums(groups, len(first), fails, owner, blocked)
         rows = self._kinds.add(kinds, counted.columns, counted.longest)
         known = seen(records)
@@ -295,10 +315,10 @@ class OverviewSink:
         of_failed = errnos(records)[fails]
         first, _, each = grouped(groups[fails], of_failed)
         counts = each.tolist()
-        numbers = [number or None for number in of_failed[first].tolist()]
+        numbers = [None if number == UNKNOWN_ERRNO else number for number in of_failed[first].tolist()]
         asked = records[np.flatnonzero(fails)[first]]
         of_kind = (asked[name].tolist() for name in Kind._fields)
-        failures = [Failure(*one) for one in zip(*of_kind, numbers, strict=True)]
+        failures = [Failure(*values) for values in zip(*of_kind, numbers, strict=True)]
         self._failures.add(failures, [counts])
         for errno, count in zip(numbers, counts, strict=True):
             self._errnos[errno] += count
@@ -306,7 +326,7 @@ class OverviewSink:
     def _add_requests(self, each: Records, who: Rows, requests: Records, blocked: _Ns) -> None:
         fields = ("module", "module_family", "module_protocol", "module_type")
         first, groups, _ = grouped(who, *(requests[name] for name in fields))
-        refused = ((requests["flags"] & CALL_RETURNED) != 0) & (requests["result"] != 0)
+        refused = has_returned(requests["flags"]) & (requests["result"] != 0)
         columns = [
             np.bincount(groups).tolist(),
             np.bincount(groups[refused], minlength=len(first)).tolist(),
@@ -327,40 +347,16 @@ class OverviewSink:
             self._span = min(self._span[0], span[0]), max(self._span[1], span[1])
 
 
-_Ns = npt.NDArray[np.uint64]
-
-
-class _Sums:
-    """The columns of ``Counts`` for groups of records: ``owner`` is the record of each of the ``blocked`` times."""
-
-    def __init__(self, groups: Rows, most: int, fails: npt.NDArray[np.bool_], owner: Rows, blocked: _Ns) -> None:
-        asking = groups[owner]
-        self.columns = (
-            np.bincount(groups, minlength=most).tolist(),
-            np.bincount(groups[fails], minlength=most).tolist(),
-            np.bincount(asking, minlength=most).tolist(),
-            sums(asking, blocked, most),
-        )
-        self.longest = _longest(asking, blocked, most)
-
-
-def _longest(groups: Rows, values: _Ns, most: int) -> list[int]:
-    longest = np.zeros(most, np.uint64)
-    np.maximum.at(longest, groups, values)
-    result: list[int] = longest.tolist()
-    return result
-
-
 def _processes(records: Records) -> list[ProcessKey]:
     comms = [text.decode(comm.partition(b"\0")[0]) for comm in records["comm"].tolist()]
     return [ProcessKey(pid, comm) for pid, comm in zip(records["pid"].tolist(), comms, strict=True)]
 
 
 def _latencies(table: TopKeys[_K]) -> dict[_K | Other, Latency]:
-    found = ((key, table.latency(key)) for key in (*(key for key, _ in table.items()), OTHER))
-    return {key: latency for key, latency in found if latency is not None}
+    latencies = ((key, table.latency(key)) for key in (*(key for key, _ in table.items()), OTHER))
+    return {key: latency for key, latency in latencies if latency is not None}
 
 
-def _sum(one: Counts, other: Counts) -> Counts:
-    added = (mine + theirs for mine, theirs in zip(one[:-1], other[:-1], strict=True))
-    return Counts._make([*added, max(one.longest_ns, other.longest_ns)])
+def _sum(left: Counts, right: Counts) -> Counts:
+    added = (mine + theirs for mine, theirs in zip(left[:-1], right[:-1], strict=True))
+    return Counts._make([*added, max(left.longest_ns, right.longest_ns)])

@@ -1,71 +1,67 @@
-"""Records → the counts that the kernel would have kept of the same sockets."""
+"""Records → the counts that the kernel would have kept for the same sockets."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places, flatten, module_name
+from inetprobe.record.calls import Indices, flatten, module_name
 from inetprobe.record.layout import (
-    CALL_NULL,
-    CALL_RETURNED,
     FUNCTION_REQUEST_MODULE,
     RECORD,
-    RECORD_BARE,
     Records,
+    has_returned,
     incomplete_reason,
+    is_bare,
 )
-from inetprobe.record.measures import MAX_ERRNO, seen
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, seen
 from inetprobe.record.run import Run
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
-from inetprobe.stats.buckets import Bounds, Histograms
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, Bounds, Histograms
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, Snapshot
 
-# A recording may make up as many requests as it has sockets: past these, as in the kernel's tables, they are one.
-_MOST_OUTCOMES = 1 << 16
-_MOST_REQUESTS = 1 << 12
+# A recording may have as many requests as sockets: beyond these, as in the kernel's tables, they count together.
+_MAX_OUTCOMES = 1 << 16
+_MAX_REQUESTS = 1 << 12
 _REST = -1
-# Kinds whose counting is put off.
-_MOST_KINDS = 1 << 12
-# A call's number is a byte.
-_FUNCTIONS = [(number,) for number in range(256)]
-# Losses of the recorded run that say no more of a socket than that it was begun.
+# Shapes that are counted at once rather than in each batch.
+_MAX_SHAPES = 1 << 12
+# Losses of the recorded run of which the kernel's counts have the same reason.
 _UNSEEN = {"thread_died": "thread_died", "no_state": "no_state"}
 
 
 class Recount:
     """A sink that counts, and gives the Snapshot of what it was fed so far.
 
-    Calls beyond those a record holds, of interrupts and of sockets without a record are not in the durations. A lost
-    record's outcome cannot be known: it counts as ``outcome_missed``. Socks that no create made are not creations: of
-    those only the calls are counted.
+    The durations are without calls beyond those that a record has room for, calls of interrupts, and calls of sockets
+    without a record. A lost record has no known outcome, and counts as ``outcome_missed``. Socks that no create made
+    are not creations: only their calls are counted.
     """
 
     def __init__(self, bounds_ns: tuple[int, ...] = DEFAULT_BOUNDS_NS) -> None:
         self.sockets = 0
         self._bounds_ns = bounds_ns
         self._bare = 0
-        self._kinds: Counter[bytes] = Counter()
+        self._pending: Counter[bytes] = Counter()
         self._dtype = RECORD
         self._outcomes: Counter[OutcomeKey] = Counter()
         self._incomplete: Counter[str] = Counter()
         self._modules: Counter[str | None] = Counter()
         self._module_failures: Counter[str | None] = Counter()
         self._bounds = Bounds(bounds_ns)
-        self._calls: Histograms[int] = Histograms(_MOST_REQUESTS)
-        self._creations: Histograms[tuple[int, int]] = Histograms(_MOST_REQUESTS)
+        self._calls: Histograms[int] = Histograms(_MAX_REQUESTS)
+        self._creations: Histograms[tuple[int, int]] = Histograms(_MAX_REQUESTS)
         self._entered: Counter[int] = Counter()
         self._returned: Counter[int] = Counter()
         self._run: Run | None = None
         self._accounting: Accounting | None = None
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Counts a batch."""
         self._run = run
         self.sockets += len(batch)
         if not len(batch):
@@ -73,18 +69,18 @@ class Recount:
         if batch.dtype is not self._dtype:
             self._settle()
             self._dtype = batch.dtype
-        for key, count in zip(batch.kind_keys, batch.shapes.counts.tolist(), strict=True):
-            self._kinds[key] += count
-        if len(self._kinds) > _MOST_KINDS:
+        for key, count in zip(batch.shape_keys, batch.shapes.counts.tolist(), strict=True):
+            self._pending[key] += count
+        if len(self._pending) > _MAX_SHAPES:
             self._settle()
         self._time(batch)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Takes what the run counted besides its records."""
         self._accounting = accounting
 
     def snapshot(self) -> Snapshot:
-        """See Counts."""
+        """The counts of what was fed so far."""
         self._settle()
         known = self._accounting or Accounting(entries=self.sockets)
         incomplete = self._incomplete.copy()
@@ -108,83 +104,77 @@ class Recount:
         )
 
     def _settle(self) -> None:
-        """Counts what was put off: the same few dozen kinds are counted once, and not in each batch."""
-        kinds = _Kinds(np.frombuffer(b"".join(self._kinds), self._dtype), np.array([*self._kinds.values()], np.intp))
-        self._kinds.clear()
-        self._bare += kinds.total(kinds.bare)
-        self._count_outcomes(kinds)
-        self._count_calls(kinds)
+        """Counts the shapes of the batches since the last call: a few dozen, once instead of in each batch."""
+        shapes = _Shapes(
+            np.frombuffer(b"".join(self._pending), self._dtype), np.array([*self._pending.values()], np.intp)
+        )
+        self._pending.clear()
+        self._bare += shapes.total(shapes.bare)
+        self._count_outcomes(shapes)
+        self._count_calls(shapes)
 
-    def _count_outcomes(self, kinds: _Kinds) -> None:
-        known = seen(kinds.records) & ~kinds.bare
-        self._incomplete["outcome_missed"] += kinds.total(~known & ~kinds.bare)
-        records, counts = kinds.records[known], kinds.counts[known].tolist()
+    def _count_outcomes(self, shapes: _Shapes) -> None:
+        known = seen(shapes.records) & ~shapes.bare
+        self._incomplete["outcome_missed"] += shapes.total(~known & ~shapes.bare)
+        records, counts = shapes.records[known], shapes.counts[known].tolist()
         columns = [records[name].tolist() for name in ("family", "type", "protocol")]
         flags = records["flags"].tolist()
         for count, flag, errno, (family, type_, protocol) in zip(
-            counts, flags, errnos(records), zip(*columns, strict=True), strict=True
+            counts, flags, errnos(records).tolist(), zip(*columns, strict=True), strict=True
         ):
             reason = incomplete_reason(flag)
             if reason is not None:
                 self._incomplete[reason] += count
-            outcome = OutcomeKey(family, type_, protocol, errno)
-            if outcome not in self._outcomes and len(self._outcomes) >= _MOST_OUTCOMES:
+            outcome = OutcomeKey(family, type_, protocol, None if errno == UNKNOWN_ERRNO else errno)
+            if outcome not in self._outcomes and len(self._outcomes) >= _MAX_OUTCOMES:
                 outcome = OutcomeKey(_REST, _REST, None, 0 if errno == 0 else None)
             self._outcomes[outcome] += count
 
-    def _count_calls(self, kinds: _Kinds) -> None:
-        calls = flatten(kinds.records["calls"], kinds.records["ncalls"])
-        counts = np.repeat(kinds.counts, calls.counts)
-        returned = (calls.flags & CALL_RETURNED) != 0
-        for into, of in ((self._entered, slice(None)), (self._returned, returned)):
-            for function, count in zip(calls.function[of].tolist(), counts[of].tolist(), strict=True):
-                into[function] += count
+    def _count_calls(self, shapes: _Shapes) -> None:
+        calls = flatten(shapes.records)
+        counts = np.repeat(shapes.counts, calls.counts)
+        returned = has_returned(calls.flags)
+        for counter, chosen in ((self._entered, slice(None)), (self._returned, returned)):
+            for function, count in zip(calls.function[chosen].tolist(), counts[chosen].tolist(), strict=True):
+                counter[function] += count
         requests = np.flatnonzero(calls.function == FUNCTION_REQUEST_MODULE)
         failed = returned & (calls.result != 0)
         asked = (calls.module, calls.module_family, calls.module_protocol, calls.module_type)
-        for count, refused, *what in zip(
+        for count, refused, *alias in zip(
             counts[requests].tolist(),
             failed[requests].tolist(),
             *(column[requests].tolist() for column in asked),
             strict=True,
         ):
-            name = module_name(*what)
-            if name not in self._modules and len(self._modules) >= _MOST_REQUESTS:
+            name = module_name(*alias)
+            if name not in self._modules and len(self._modules) >= _MAX_REQUESTS:
                 name = None
             self._modules[name] += count
             self._module_failures[name] += count * refused
 
     def _time(self, batch: Batch) -> None:
-        """Calls by function; creations, which are calls too, by family and type. Only what was seen to end has a time,
-        and socks that no create made are no creations."""
-        calls, kinds = batch.calls, batch.kinds
-        created = seen(kinds) & ((kinds["flags"] & RECORD_BARE) == 0)
-        keys = [
-            (function, family, type_) if is_created else (function,)
-            for is_created, function, family, type_ in zip(
-                created.tolist(),
-                kinds["calls"]["function"][:, 0].tolist(),
-                kinds["family"].tolist(),
-                kinds["type"].tolist(),
-                strict=True,
-            )
-        ]
-        labels = list(dict.fromkeys([*_FUNCTIONS, *keys]))
-        places = {label: place for place, label in enumerate(labels)}
+        """Adds the durations of calls by function, and those of creations, which are calls as well, by request.
+
+        Only calls that returned have a duration, and socks that no create made are not creations.
+        """
+        calls = batch.calls
+        of_shapes = _outermost_labels(batch.distinct.records)
+        labels = list(dict.fromkeys([*_FUNCTION_LABELS, *of_shapes]))
+        index_of = {label: index for index, label in enumerate(labels)}
         groups = calls.function.astype(np.intp)
-        groups[calls.starts] = np.array([places[key] for key in keys]).take(batch.shapes.of)
-        returned = (calls.flags & CALL_RETURNED) != 0
+        groups[calls.starts] = np.array([index_of[label] for label in of_shapes]).take(batch.shapes.group_of)
+        returned = has_returned(calls.flags)
         if not returned.all():
             groups[~returned] = len(labels)
-        for place, counts, sum_ns in self._bounds.tally(groups, calls.duration_ns):
-            if place < len(labels):
-                function, *request = labels[place]
+        for group, counts, sum_ns in self._bounds.tally(groups, calls.duration_ns):
+            if group < len(labels):
+                function, request = labels[group]
                 self._calls.add(function, counts, sum_ns)
-                if request:
-                    self._creations.add((request[0], request[1]), counts, sum_ns)
+                if request is not None:
+                    self._creations.add(request, counts, sum_ns)
 
     def _call_durations(self, run: Run) -> dict[str, Histogram]:
-        # A call's number is a byte: there is no rest.
+        # There are at most 256 functions, so none of them counts under None.
         return {run.functions[key]: histogram for key, histogram in self._calls.totals().items() if key is not None}
 
     def _creation_durations(self) -> dict[tuple[int, int], Histogram]:
@@ -193,10 +183,10 @@ class Recount:
         }
 
     def _probes(self, run: Run, accounting: Accounting) -> dict[tuple[str, str], Probe]:
-        """As the recorded run counted them; where it did not (fentry), what its records show."""
+        """Hits as the recorded run counted them; where it did not (fentry), the calls in its records."""
         probes = {}
         for number, function in run.functions.items():
-            mechanism = _mechanism(run.mechanism, function)
+            mechanism = run.mechanisms.get(function)
             if mechanism is None:
                 continue
             for side, counted in (("entry", self._entered), ("return", self._returned)):
@@ -208,30 +198,40 @@ class Recount:
         return probes
 
 
-class _Kinds:
-    """One record of each shape in a batch, and how many there are of it."""
+class _Label(NamedTuple):
+    """What a duration counts for: a function by its number and, if the call was a creation, its family and type."""
 
-    def __init__(self, records: Records, counts: Places) -> None:
+    function: int
+    request: tuple[int, int] | None
+
+
+# By the function's number, a byte.
+_FUNCTION_LABELS = [_Label(number, None) for number in range(256)]
+
+
+def _outermost_labels(records: Records) -> list[_Label]:
+    """The label of each record's outermost call."""
+    created = seen(records) & ~is_bare(records["flags"])
+    return [
+        _Label(function, (family, type_) if is_creation else None)
+        for is_creation, function, family, type_ in zip(
+            created.tolist(),
+            records["calls"]["function"][:, 0].tolist(),
+            records["family"].tolist(),
+            records["type"].tolist(),
+            strict=True,
+        )
+    ]
+
+
+class _Shapes:
+    """One record of each shape, and the number of records of that shape."""
+
+    def __init__(self, records: Records, counts: Indices) -> None:
         self.records = records
         self.counts = counts
-        self.bare: npt.NDArray[np.bool_] = (records["flags"] & RECORD_BARE) != 0
+        self.bare = is_bare(records["flags"])
 
     def total(self, which: npt.NDArray[np.bool_]) -> int:
-        """How many records are of these kinds."""
+        """How many records are of these shapes."""
         return int(self.counts[which].sum())
-
-
-def errnos(records: Records) -> list[int | None]:
-    """What each ended with, if its outcome was seen: 0, an errno, or None for what is no errno of the kernel's."""
-    outermost = records["calls"][:, 0]
-    values = -outermost["result"].astype(np.int64)
-    odd = (values < 0) | (values > MAX_ERRNO) | ((outermost["flags"] & CALL_NULL) != 0)
-    return [None if value < 0 else value for value in np.where(odd, _REST, values).tolist()]
-
-
-def _mechanism(of_run: str, function: str) -> str | None:
-    """How a run traced ``function``: its one mechanism, or that of a list ``inet_create:fentry, sk_alloc:kprobe``."""
-    if ":" not in of_run:
-        return of_run
-    listed: Mapping[str, str] = dict(part.split(":", 1) for part in of_run.split(", ") if ":" in part)
-    return listed.get(function)

@@ -8,9 +8,9 @@ from inetprobe.record.measures import Durations
 
 
 class Reservoir:
-    """A sample of at most ``size`` of any number of values, each as likely to be in it (Vitter's algorithm R).
+    """A uniform sample of at most ``size`` of any number of values (Vitter's algorithm R).
 
-    The same values in the same order give the same sample. ``count`` is how many there were.
+    The same values in the same order give the same sample. ``count`` is the number of values so far.
     """
 
     def __init__(self, size: int = 100_000) -> None:
@@ -21,16 +21,16 @@ class Reservoir:
 
     @property
     def values(self) -> Durations:
-        """The sample, in no order."""
+        """The sample, ``[values]``, in no particular order."""
         return self._kept
 
     @property
     def sampled(self) -> bool:
-        """Is it less than everything?"""
+        """Does the sample lack some of the values?"""
         return self.count > len(self._kept)
 
     def add(self, values: Durations) -> None:
-        """Takes more values in."""
+        """Adds values."""
         room = self._size - len(self._kept)
         taken, rest = values[:room], values[room:]
         if len(taken):
@@ -38,11 +38,11 @@ class Reservoir:
         self.count += len(values)
         if len(rest):
             so_far = np.arange(self.count - len(rest), self.count) + 1
-            places = self._random.integers(0, so_far)
-            inside = places < self._size
-            self._kept[places[inside]] = rest[inside]
+            indices = self._random.integers(0, so_far)
+            inside = indices < self._size
+            self._kept[indices[inside]] = rest[inside]
 
 
 def quantile(values: Durations, percent: int) -> int:
-    """The least of the values that at least ``percent`` % of them do not exceed. They must not be empty."""
+    """The lowest value that at least ``percent`` % of the values, one or more, do not exceed."""
     return int(np.quantile(values, percent / 100, method="inverted_cdf"))

@@ -1,4 +1,4 @@
-"""Is a difference more than noise? Rank and proportion tests in numpy, whose answers scipy's were compared with."""
+"""Is a difference more than noise? Rank and proportion tests in numpy, compared with those of scipy."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ _EXPECTED = 5
 
 
 class Ranks(NamedTuple):
-    """``superiority`` is the chance that a value of the one sample is above one of the other, half of it for ties: 0.5
-    where they are alike. Cliff's delta is twice that, less one. ``p`` is two-sided."""
+    """``superiority`` is the probability that a value of the first sample is above a value of the second, with half of
+    it for ties: 0.5 for equal distributions. Cliff's delta is twice that, less one. ``p`` is two-sided."""
 
     superiority: float
     p: float
 
 
 class Proportions(NamedTuple):
-    """The two-sided ``p`` and the ``test`` it is of."""
+    """The two-sided ``p``, and the name of the ``test`` that gave it."""
 
     test: str
     p: float
 
 
-def mann_whitney(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Ranks:
+def mann_whitney(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Ranks:
     """The Mann–Whitney U test of two samples that are not empty: normal approximation, corrected for ties."""
-    n, m = len(one), len(other)
+    n, m = len(first), len(second)
     total = n + m
-    _, places, ties = np.unique(np.concatenate([one, other]), return_inverse=True, return_counts=True)
+    _, indices, ties = np.unique(np.concatenate([first, second]), return_inverse=True, return_counts=True)
     last = np.cumsum(ties)
     ranks = last - (ties - 1) / 2
-    u = float(ranks[places[:n]].sum()) - n * (n + 1) / 2
+    u = float(ranks[indices[:n]].sum()) - n * (n + 1) / 2
     tied = float((ties.astype(float) ** 3 - ties).sum())
     variance = n * m / 12 * (total + 1 - tied / (total * (total - 1)))
-    # Half a unit is what a step of U, a whole number, covers of the normal curve.
+    # The continuity correction: U is a whole number.
     distance = max(0.0, abs(u - n * m / 2) - 0.5)
     p = math.erfc(distance / math.sqrt(2 * variance)) if variance > 0 else 1.0
     return Ranks(u / (n * m), p)
 
 
 def proportions(hits: int, n: int, other_hits: int, m: int) -> Proportions:
-    """Whether ``hits`` of ``n`` and ``other_hits`` of ``m`` (neither 0) are shares of one kind.
+    """Tests whether ``hits`` of ``n`` and ``other_hits`` of ``m`` are the same proportion; ``n`` and ``m`` are not 0.
 
-    The z-test where every count is large enough for it, else Fisher's exact test.
+    The z-test is used where every expected count is large enough for it, else Fisher's exact test.
     """
     total = hits + other_hits
-    # In whole numbers: a share of failures is exactly what is left of one of successes.
+    # In whole numbers, so that successes and failures give exactly the same answer.
     if min(n, m) * min(total, n + m - total) < _EXPECTED * (n + m):
         return Proportions(FISHER, _fisher(hits, n, other_hits, m))
     share = total / (n + m)
@@ -63,24 +63,24 @@ def proportions(hits: int, n: int, other_hits: int, m: int) -> Proportions:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """P-values corrected for there being several (Holm 1979), in the order given."""
+    """P-values corrected for multiple tests (Holm 1979), in the order given."""
     corrected = [1.0] * len(chances)
     worst = 0.0
-    for place, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        worst = max(worst, min(1.0, chances[index] * (len(chances) - place)))
+    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        worst = max(worst, min(1.0, chances[index] * (len(chances) - rank)))
         corrected[index] = worst
     return corrected
 
 
 def _fisher(hits: int, n: int, other_hits: int, m: int) -> float:
-    """The chance of a table at most as likely as this one, its margins given."""
+    """The probability of a table at most as likely as this one, given its margins."""
     both = hits + other_hits
     low, high = max(0, both - m), min(n, both)
-    # Each table's likelihood from that of the one before: few of them, since an expected count is small.
+    # Each table's likelihood from that of the table before. They are few, since an expected count is small.
     before = np.arange(low, high, dtype=float)
     steps = np.log((both - before) * (n - before)) - np.log((before + 1) * (m - both + before + 1))
     logs = np.concatenate([[0.0], np.cumsum(steps)])
     chances = np.exp(logs - logs.max())
-    # Tables as likely as this one differ from it by rounding.
+    # The likelihoods of equally likely tables differ by rounding.
     as_likely = chances <= chances[hits - low] * (1 + 1e-7)
     return float(min(1.0, chances[as_likely].sum() / chances.sum()))

@@ -1,4 +1,4 @@
-"""Bounded tables of counts by key: when one is full, what stands out least is counted together, as ``OTHER``."""
+"""Bounded tables of counts by key: when a table is full, the keys that stand out least are counted as ``OTHER``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Other(Enum):
-    """The key of the rest."""
+    """The type of ``OTHER``, the key of all that has no key of its own."""
 
     OTHER = "other"
 
@@ -24,16 +24,16 @@ OTHER: Final = Other.OTHER
 
 
 class TopKeys(Generic[K]):
-    """Exact sums and maxima by key, for at most ``most`` keys at a time.
+    """Exact sums and maxima by key, for at most ``max_keys`` keys at a time.
 
-    When there are more, the half that stands out least in every column folds into OTHER, sums and all: so no count is
-    lost, what is large stays, and a key that comes back starts again. Row 0 is OTHER's.
+    When there would be more, the half of the keys that stands out least in every column is added to OTHER. No count is
+    lost, and keys with large counts stay; a key that comes back starts again. Row 0 is that of OTHER.
     """
 
-    def __init__(self, most: int, columns: int, *, timed: bool = False) -> None:
-        """``columns`` is how many sums a key has; ``timed``: it has a histogram too."""
+    def __init__(self, max_keys: int, columns: int, *, timed: bool = False) -> None:
+        """``columns`` is the number of sums per key; a ``timed`` table also has a histogram per key."""
         self.histograms = LogLinear() if timed else None
-        self._most = most
+        self._max_keys = max_keys
         self._rows: dict[K, int] = {}
         self._notes: dict[K, Any] = {}
         self._sums = np.zeros((1, columns), object)
@@ -45,11 +45,12 @@ class TopKeys(Generic[K]):
     def add(
         self, keys: Sequence[K], sums: Sequence[Sequence[int]], longest: Sequence[int] = (), notes: Sequence[Any] = ()
     ) -> Rows:
-        """Adds ``sums[column][i]`` to ``keys[i]``, and gives the row of each key.
+        """Adds ``sums[column][i]`` to ``keys[i]``, and returns the row of each key, ``[keys]``.
 
-        ``longest`` are candidates for the maximum; ``notes`` replace what is noted of a key. A key may be there twice.
+        ``longest`` has a candidate for the maximum of each key, and ``notes`` a value that replaces the key's note. A
+        key may occur twice.
         """
-        rows = self._places(keys)
+        rows = self._rows_of(keys)
         if not keys:
             return rows
         np.add.at(self._sums, rows, np.array(sums, object).T)
@@ -61,31 +62,32 @@ class TopKeys(Generic[K]):
         return rows
 
     def items(self) -> Iterator[tuple[K | Other, tuple[int, ...]]]:
-        """(key, (*sums, maximum)) of each key, then of OTHER where it has anything."""
+        """(key, (*sums, maximum)) of each key, then of OTHER if anything was added to it."""
         for key, row in self._rows.items():
             yield key, (*self._sums[row].tolist(), self._longest[row])
         if self._sums[0].any():
             yield OTHER, (*self._sums[0].tolist(), self._longest[0])
 
     def latency(self, key: K | Other) -> Latency | None:
-        """Of a timed table: the key's durations."""
+        """The durations of a key, in a timed table."""
         assert self.histograms is not None
         return self.histograms.latency(self._row(key))
 
     def buckets(self, key: K | Other) -> Iterator[tuple[int, int, int]]:
-        """Of a timed table: (least ns, greatest ns, count) of the key's buckets that are not empty, ascending."""
+        """(lowest ns, highest ns, count) of the key's buckets that are not empty, ascending, in a timed table."""
         assert self.histograms is not None
         return self.histograms.buckets(self._row(key))
 
     @property
     def notes(self) -> Mapping[K, Any]:
-        """What was last noted of each key."""
+        """The latest note of each key."""
         return self._notes
 
     def merge(self, other: TopKeys[K]) -> None:
-        """Adds another table, of the same columns."""
+        """Adds another table with the same columns."""
         share = other._share()
-        keys = sorted(other._rows, key=lambda key: -share[other._rows[key]])  # where there is no room, it is for these
+        # Those that stand out most first: they are kept if there is not room for all.
+        keys = sorted(other._rows, key=lambda key: -share[other._rows[key]])
         theirs = [other._rows[key] for key in keys]
         rows = self.add(
             keys,
@@ -102,11 +104,11 @@ class TopKeys(Generic[K]):
     def _row(self, key: K | Other) -> int:
         return 0 if isinstance(key, Other) else self._rows[key]
 
-    def _places(self, keys: Sequence[K]) -> Rows:
-        if len(self._rows) + len(set(keys) - self._rows.keys()) > self._most:
+    def _rows_of(self, keys: Sequence[K]) -> Rows:
+        if len(self._rows) + len(set(keys) - self._rows.keys()) > self._max_keys:
             self._fold()
         for key in keys:
-            if key not in self._rows and len(self._rows) < self._most:
+            if key not in self._rows and len(self._rows) < self._max_keys:
                 self._rows[key] = len(self._rows) + 1
         missing = len(self._rows) + 1 - len(self._sums)
         if missing > 0:
@@ -116,7 +118,7 @@ class TopKeys(Generic[K]):
         return np.array([self._rows.get(key, 0) for key in keys], np.int64)
 
     def _share(self) -> npt.NDArray[np.float64]:
-        """The largest share that each row has of any column, in the largest there is; OTHER's is 0."""
+        """How far each row stands out, ``[rows]``: its largest ratio to the maximum of a column; 0 for OTHER."""
         used = len(self._rows) + 1
         columns = np.column_stack([self._sums[:used], self._longest[:used]]).astype(np.float64)
         columns[0] = 0
@@ -124,10 +126,10 @@ class TopKeys(Generic[K]):
         return result
 
     def _fold(self) -> None:
-        """Leaves half of the keys, those with the largest share of any column."""
+        """Keeps half of the keys, those that stand out most, and adds the others to OTHER."""
         share = self._share()
         used = len(share)
-        left = set(np.argsort(-share, kind="stable")[: self._most // 2].tolist()) - {0}
+        left = set(np.argsort(-share, kind="stable")[: self._max_keys // 2].tolist()) - {0}
         keys = [key for key, row in self._rows.items() if row in left]
         kept = [self._rows[key] for key in keys]
         gone = sorted(set(range(used)) - set(kept))

@@ -1,1 +1,1 @@
-"""Record → call trace → verdict → what is read."""
+"""Record → call trace → verdict → the formats that people and programs read."""

@@ -1,22 +1,20 @@
 """Records → call traces: pure functions, no clock, no I/O.
 
-A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` checks a whole batch at once
-and then builds one ``CallTrace`` a record.
+A record is flat: its calls stand in order of entry, each with its depth. ``call_traces`` makes a ``CallTrace`` of each
+record in a batch whose calls are known to nest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from inetprobe.base import text, words
-from inetprobe.base.errors import TraceError
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
 from inetprobe.model.inet_sock import Sock
-from inetprobe.record.batch import Batch
-from inetprobe.record.calls import module_name
+from inetprobe.record.calls import module_name, parents_of
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_POINTER,
@@ -30,8 +28,9 @@ from inetprobe.record.layout import (
     RECORD_SOFTIRQ,
     incomplete_reason,
 )
-from inetprobe.record.nesting import RULES, problems
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
+from inetprobe.record.self_time import without_children
 from inetprobe.record.stacks import Stack
 
 _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "stack", "frames")]
@@ -40,9 +39,9 @@ _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "s
 class Call(NamedTuple):
     """One call of a traced kernel function.
 
-    ``start_ns`` counts from the trace's own start; ``duration_ns`` is None where the return was never seen.
-    ``result`` is the function's integer result; for a function that returns a pointer ``pointer`` is ``"valid"`` or
-    ``"NULL"`` instead. ``module`` is the name ``__request_module`` was asked for.
+    ``start_ns`` counts from the start of the trace; ``duration_ns`` is None where the return was not seen. ``result``
+    is the integer result; ``pointer`` is ``"valid"`` or ``"NULL"`` instead where the function returns a pointer.
+    ``module`` is the name that ``__request_module`` was asked for.
     """
 
     function: str
@@ -55,18 +54,20 @@ class Call(NamedTuple):
 
 
 class CallTrace(NamedTuple):
-    """How one socket came to be, or did not.
+    """How the kernel created one socket, or refused to.
 
     ``type`` is without SOCK_CLOEXEC and SOCK_NONBLOCK; ``protocol`` is as the caller asked. ``errno`` is the name, or
-    None for success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
-    ``cap_net_raw``: did the caller hold it; None where it was not looked at (but for SOCK_RAW) or could not be told.
-    ``cpu`` is the one the trace ended on, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is None where it could not be seen.
+    None for a success and for a result that was not seen. ``incomplete`` is None for a complete trace, else the reason.
+    ``cap_net_raw`` says whether the caller had CAP_NET_RAW; None where that was not looked at (it is for SOCK_RAW) or
+    could not be determined. ``cpu`` is the CPU on which the trace ended, ``start_ns`` is CLOCK_BOOTTIME. ``netns`` is
+    an inode number, None where it could not be read.
 
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
-    Of one made in a softirq (``softirq``) the thread is a stranger that was interrupted.
+    Of a sock made in a softirq (``softirq``), the thread is the one that was interrupted, and had no part in it.
 
-    ``sock`` has the fields of the sock that was made; None where none was, and where a run did not read them. ``stack``
-    is who called the outermost call; None where it neither failed nor was slow, and where a run did not look.
+    ``sock`` has the fields of the sock that was made; None where none was, and where the run did not read them.
+    ``stack`` is the stack at the outermost call; None where that neither failed nor was slow, and where the run did not
+    take stacks.
     """
 
     id: str
@@ -97,16 +98,8 @@ class CallTrace(NamedTuple):
     stack: Stack | None = None
 
 
-def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
-    """The traces of a batch, in its order.
-
-    Raises TraceError, before the first is yielded, if any record's calls do not nest.
-    """
-    codes = problems(batch, run)
-    bad = np.flatnonzero(codes)
-    if bad.size:
-        first = int(bad[0])
-        raise TraceError(f"record {first} of a batch of {len(batch)} is not a call trace: {RULES[int(codes[first])]}")
+def call_traces(batch: NestedBatch, run: Run) -> Iterator[CallTrace]:
+    """The traces of a batch, in its order."""
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     records = batch.records
     parts = [records[name].tolist() for name in ("calls", "sock", "stack")]
@@ -119,7 +112,7 @@ def call_traces(batch: Batch, run: Run) -> Iterator[CallTrace]:
 def _sock(present: int, *fields: int) -> Sock | None:
     if not present:
         return None
-    return Sock(*[value if present >> place & 1 else None for place, value in enumerate(fields)])
+    return Sock(*[value if present >> bit & 1 else None for bit, value in enumerate(fields)])
 
 
 def _build(
@@ -131,7 +124,7 @@ def _build(
     ) = head  # fmt: skip
     functions = run.functions
     calls = []
-    for start, duration, result, function, depth, call_flags, kind, m_protocol, m_family, m_type in slots[:ncalls]:
+    for start, duration, result, function, depth, call_flags, form, m_protocol, m_family, m_type in slots[:ncalls]:
         returned = call_flags & CALL_RETURNED
         pointer = None
         if call_flags & CALL_POINTER:
@@ -144,7 +137,7 @@ def _build(
                 duration if returned else None,
                 result if returned and pointer is None and not call_flags & CALL_VOID else None,
                 pointer,
-                module_name(kind, m_family, m_protocol, m_type) if kind else None,
+                module_name(form, m_family, m_protocol, m_type) if form else None,
             )
         )
     outcome = calls[0].result
@@ -180,7 +173,7 @@ def _build(
 
 
 def request(trace: CallTrace) -> str:
-    """The call as C has it: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how it came to be."""
+    """The call in C: ``socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)``; for a bare sock, how the kernel made it."""
     family = words.name(FAMILIES, trace.family)
     if trace.bare:
         made = "sk_alloc" if trace.calls[0].function == "sk_alloc" else "accepted"
@@ -188,15 +181,15 @@ def request(trace: CallTrace) -> str:
     return f"socket({family}, {words.name(TYPES, trace.type)}, {words.name(PROTOCOLS, trace.protocol)})"
 
 
-def own_of(calls: Iterable[Call]) -> list[int | None]:
-    """The same for the calls of one trace; None for a call whose end, or that of one below it, was not seen."""
-    own: list[int | None] = []
-    opened: list[int] = []
-    for place, call in enumerate(calls):
-        del opened[call.depth :]
-        own.append(call.duration_ns)
-        if opened:
-            mine = own[opened[-1]]
-            own[opened[-1]] = None if mine is None or call.duration_ns is None else max(0, mine - call.duration_ns)
-        opened.append(place)
+def self_times(calls: Sequence[Call]) -> list[int | None]:
+    """Nanoseconds of each call of one trace less those of the calls directly below it.
+
+    None for a call whose return, or that of a call directly below it, was not seen.
+    """
+    depth = np.array([call.depth for call in calls], np.uint8)
+    durations = np.array([call.duration_ns or 0 for call in calls], object)
+    own: list[int | None] = without_children(depth, durations).tolist()
+    for index, parent in enumerate(parents_of(depth).tolist()):
+        if calls[index].duration_ns is None:
+            own[index] = own[parent] = None
     return own

@@ -1,105 +1,124 @@
-"""The one way data flows: source → batch → filters → sinks."""
+"""The one way data flows: source → call traces → filters → sinks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch, Loss
+from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.layout import reasons
-from inetprobe.record.nesting import problems
+from inetprobe.record.nesting import NestedBatch, nested
 from inetprobe.record.run import Run
 
-# Records that arrived and are not shown: (why incomplete, malformed?) → how many.
-Dropped = dict[tuple[str | None, bool], int]
 EVERYTHING = Filters()
 
 
 def pump(source: Source, filters: Filters, sinks: Sequence[Sink], limit: int | None = None) -> Accounting:
-    """Everything from ``source`` that the filters keep into every sink, then the accounting; at most ``limit`` traces.
+    """Feeds every sink with what a ``Pump`` lets through, then with the accounting, which it returns.
 
-    A record whose calls do not nest is never shown: it counts as lost (``malformed``).
-    Raises BrokenPipeError, after the other sinks are complete, if one's reader has gone.
+    Raises BrokenPipeError, after the other sinks are complete, if the reader of one has gone.
     """
-    dropped: Dropped = {}
-    left = limit
-    open_sinks = list(sinks)
-    closed: BrokenPipeError | None = None
-    for batch in source.batches():
-        kept = _keep(batch, source, filters, dropped, left)
-        for sink in list(open_sinks):
-            try:
-                sink.batch(kept, source.run)
-            except BrokenPipeError as error:
-                # Its reader has gone; a recording beside it is still finished.
-                closed = error
-                open_sinks.remove(sink)
-                source.stop()
-        if left is not None:
-            left -= len(kept)
-            if left <= 0:
-                source.stop()
-    accounting = _without(source.accounting(), dropped)
-    for sink in open_sinks:
-        sink.summary(accounting)
-    if closed is not None:
-        raise closed
-    return accounting
+    return Pump(source, filters, limit).into(sinks)
 
 
-def _keep(batch: Batch, source: Source, filters: Filters, dropped: Dropped, left: int | None) -> Batch:
-    if not len(batch):
-        return batch
-    broken = problems(batch, source.run) != 0
-    malformed = int(np.count_nonzero(broken))
-    if malformed:
-        _tally(dropped, batch.column("flags")[broken], malformed=True)
-        batch = batch.take(np.flatnonzero(~broken), (*batch.losses, Loss("malformed", malformed)))
-    if filters == EVERYTHING and (left is None or left >= len(batch)):
-        return batch
-    mask = filters.mask(batch.records, source.run)
-    if left is not None:
-        mask &= np.cumsum(mask) <= left
-    if mask.all():
-        return batch  # as most are where the kernel has filtered: a copy would cost more than all else here
-    _tally(dropped, batch.column("flags")[~mask], malformed=False)
-    return batch.take(np.flatnonzero(mask), batch.losses)
+class Pump:
+    """The batches of a source without the records that are not shown.
 
+    These are records whose calls do not nest, which count as lost (``malformed``), records that the filters leave out,
+    and all records beyond the first ``limit``.
+    """
 
-def _tally(dropped: Dropped, flags: npt.NDArray[np.uint8], *, malformed: bool) -> None:
-    for reason, count in reasons(flags):
-        dropped[reason, malformed] = dropped.get((reason, malformed), 0) + count
+    def __init__(self, source: Source, filters: Filters = EVERYTHING, limit: int | None = None) -> None:
+        self._source = source
+        self._filters = filters
+        self._left = limit
+        # By the reason why a record is incomplete.
+        self._malformed: Counter[str | None] = Counter()
+        self._filtered: Counter[str | None] = Counter()
+        #: Records let through so far.
+        self.shown = 0
 
+    def batches(self) -> Iterator[NestedBatch]:
+        """What is left of each batch of the source, empty ones included. Raises what the source raises."""
+        for batch in self._source.batches():
+            shown = self._keep(batch)
+            self.shown += len(shown)
+            yield shown
+            if self._left is not None:
+                self._left -= len(shown)
+                if self._left <= 0:
+                    self._source.stop()
 
-def _without(accounting: Accounting, dropped: Dropped) -> Accounting:
-    """What arrived and was not shown: filtered out, or lost for being malformed."""
-    for (reason, malformed), count in dropped.items():
-        if malformed:
-            accounting.lost["malformed"] = accounting.lost.get("malformed", 0) + count
-        else:
-            accounting.filtered += count
-        if reason is None:
-            accounting.complete -= count
-        else:
-            # A damaged recording's accounting may know nothing of it; then the numbers do not add up, and say so.
-            accounting.incomplete[reason] = accounting.incomplete.get(reason, 0) - count
-    accounting.incomplete = {reason: count for reason, count in accounting.incomplete.items() if count}
-    return accounting
+    def into(self, sinks: Sequence[Sink]) -> Accounting:
+        """Feeds every sink, then gives each the accounting. Raises BrokenPipeError as ``pump`` does."""
+        open_sinks = list(sinks)
+        closed: BrokenPipeError | None = None
+        for batch in self.batches():
+            for sink in list(open_sinks):
+                try:
+                    sink.batch(batch, self._source.run)
+                except BrokenPipeError as error:
+                    # Its reader has gone; a recording beside it is still finished.
+                    closed = error
+                    open_sinks.remove(sink)
+                    self._source.stop()
+        accounting = self.accounting()
+        for sink in open_sinks:
+            sink.summary(accounting)
+        if closed is not None:
+            raise closed
+        return accounting
+
+    def accounting(self) -> Accounting:
+        """The source's accounting with the records that were not shown as filtered out or lost."""
+        read = self._source.accounting()
+        arrived: Counter[str | None] = Counter({None: read.complete})
+        arrived.update(read.incomplete)
+        # A damaged recording's accounting may lack a reason of its records: then the numbers do not add up, and say so.
+        arrived.subtract(self._malformed + self._filtered)
+        malformed = read.lost.get("malformed", 0) + self._malformed.total()
+        return replace(
+            read,
+            complete=arrived[None],
+            incomplete={reason: count for reason, count in arrived.items() if reason is not None and count},
+            lost={**read.lost, **({"malformed": malformed} if malformed else {})},
+            filtered=read.filtered + self._filtered.total(),
+        )
+
+    def _keep(self, batch: Batch) -> NestedBatch:
+        if not len(batch):
+            return NestedBatch(batch)
+        well_formed, malformed = nested(batch, self._source.run)
+        if len(malformed):
+            self._malformed.update(reasons(batch.column("flags")[malformed]))
+        if self._filters == EVERYTHING and (self._left is None or self._left >= len(well_formed)):
+            return well_formed
+        return self._filter(well_formed)
+
+    def _filter(self, batch: NestedBatch) -> NestedBatch:
+        mask = self._filters.mask(batch.records, self._source.run)
+        if self._left is not None:
+            mask &= np.cumsum(mask) <= self._left
+        if mask.all():
+            return batch  # as most are where the kernel has filtered: a copy would cost more than all else here
+        self._filtered.update(reasons(batch.column("flags")[~mask]))
+        return batch.take(np.flatnonzero(mask), batch.losses)
 
 
 class Sink(Protocol):
     """Takes the batches of one run in order, then its accounting."""
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """One batch, with its losses; called with empty ones too, so that time can be kept."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Takes a batch and its losses. It may be empty, and comes all the same, so that a sink can keep time."""
 
     def summary(self, accounting: Accounting) -> None:
-        """The run is over."""
+        """Takes the accounting; the last call."""
 
 
 class Source(Protocol):
@@ -107,10 +126,10 @@ class Source(Protocol):
 
     @property
     def run(self) -> Run:
-        """What is true of the whole run; its ``cgroups`` grow with the batches."""
+        """The facts of the run; its ``cgroups`` and ``stacks`` grow with the batches."""
 
     def batches(self) -> Iterator[Batch]:
-        """Every batch; may block for the next one, and may yield empty ones."""
+        """Every batch. Blocks for the next one, and may yield empty ones."""
 
     def stop(self) -> None:
         """Asks ``batches`` to end soon."""

@@ -1,20 +1,22 @@
-"""What a trace amounts to, in one word and one sentence: whether it is whole, and what the model says of it."""
+"""The verdict on a trace, a word and a sentence: is it complete, and did it go as the model predicts?"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+import numpy as np
 
 from inetprobe.model.inet_create import PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 
-# Shapes whose verdicts are remembered: past so many, whoever made the recording has made them up.
-_MOST = 2048
+# Shapes whose verdicts are kept, more than any real run has (see inetprobe.record).
+_MAX_SHAPES = 2048
 _INCOMPLETE = {
     "return_missed": "a return was missed: more threads were inside a traced function than the probes had room for",
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
@@ -28,14 +30,14 @@ _NO_PROFILE = Verdict("unmodelled", None, "the recording does not say what its m
 
 
 def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
-    """The verdict on a trace of a machine with this profile."""
+    """The verdict on a trace from a machine with this profile, None where it is not known."""
     if trace.incomplete is not None:
         return _MISSING[trace.incomplete]
     if trace.bare:
         return _BARE
     if profile is None:
         return _NO_PROFILE
-    # Half a dozen shapes make up nearly all traces: what is judged once is known.
+    # Half a dozen shapes make up nearly all traces: each is judged once.
     verdict = _judged(
         profile,
         trace.family,
@@ -53,24 +55,24 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
 
 
 class VerdictCache:
-    """Remembers the verdicts on the shapes of one run's batches."""
+    """The verdicts on the shapes of one run's batches, each judged once."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Verdict] = {}
 
-    def kinds(self, batch: Batch, run: Run) -> list[Verdict]:
+    def of_shapes(self, batch: NestedBatch, run: Run) -> list[Verdict]:
         """The verdict on each shape of a batch, in the order of ``batch.shapes``."""
-        keys = batch.kind_keys
-        if len(self._known) > _MOST:
+        keys = batch.shape_keys
+        if len(self._known) > _MAX_SHAPES:
             self._known.clear()
-        new = [place for place, key in enumerate(keys) if key not in self._known]
+        new = [shape for shape, key in enumerate(keys) if key not in self._known]
         if new:
-            for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run), strict=True):
-                self._known[keys[place]] = judge(trace, run.profile)
+            for shape, trace in zip(new, call_traces(batch.distinct.take(np.array(new)), run), strict=True):
+                self._known[keys[shape]] = judge(trace, run.profile)
         return [self._known[key] for key in keys]
 
 
-# A stranger may make up as many shapes as there are protocol numbers, a kilobyte each: caches must end well before.
+# The caches below are bounded: a crafted recording may have a shape per protocol number, a kilobyte each.
 _Call = tuple[str, int, int | None, str | None, str | None]
 
 
@@ -92,19 +94,19 @@ def _judged(
 
 @lru_cache(maxsize=8192)
 def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protocol: int, sock: Sock) -> Verdict:
-    """The verdict on a trace whose calls are as predicted: is its sock?"""
+    """The verdict on a trace whose calls are as predicted: is its sock as predicted?"""
     entry = entry_of(prot, type_)
-    found = differences(sock, expected(entry, protocol or entry.protocol, profile))
-    if not found:
+    differing = differences(sock, expected(entry, protocol or entry.protocol, profile))
+    if not differing:
         return verdict
-    said = "; ".join(f"sock.{field}: expected {wanted}, saw {seen}" for field, wanted, seen in found)
-    return Verdict("deviation", None, said)
+    reason = "; ".join(f"sock.{field}: expected {wanted}, saw {seen}" for field, wanted, seen in differing)
+    return Verdict("deviation", None, reason)
 
 
 def _of_the_path(calls: tuple[_Call, ...]) -> tuple[PredictedCall, ...]:
-    """Without the calls that --also added; what those called moves up."""
+    """The calls without those that --also added, whose own calls move up."""
     kept = []
-    others: list[int] = []  # depths of the open ones
+    others: list[int] = []  # depths of the open calls
     for function, depth, result, pointer, module in calls:
         while others and others[-1] >= depth:
             others.pop()

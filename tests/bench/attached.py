@@ -21,7 +21,7 @@ from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.filter import build
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 
 FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")

@@ -41,10 +41,11 @@ print(round(sorted(best)[100] * int(sys.argv[1]) / source.nbytes))
 """
 TO_ARROW = (
     "import sys; from pathlib import Path; from inetprobe.record.filter import Filters\n"
-    "from inetprobe.trace.pump import pump; from inetprobe.trace.output import OutputFile\n"
-    "from inetprobe.record.arrow.writer import RecordingSink; from inetprobe.record.arrow.reader import ReplaySource\n"
-    "source = ReplaySource(Path(sys.argv[1]))\n"
-    "pump(source, Filters(), [RecordingSink(OutputFile.create(Path(sys.argv[2])), source.run)])"
+    "from inetprobe.trace.pump import pump; from inetprobe.base.files import OutputFile\n"
+    "from inetprobe.record.arrow.writer import RecordingWriter\n"
+    "from inetprobe.record.arrow.reader import RecordingReader\n"
+    "source = RecordingReader(Path(sys.argv[1]))\n"
+    "pump(source, Filters(), [RecordingWriter(OutputFile.create(Path(sys.argv[2])), source.run)])"
 )
 #: What is asked for, records a second.
 TARGETS = {"aggregates": 5_000_000, "JSON lines": 200_000}

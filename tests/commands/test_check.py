@@ -91,7 +91,7 @@ def test_a_recording_that_cannot_be_judged_is_status_4(tmp_path):
     whole = recorded.every_kind(tmp_path / "whole.arrows").read_bytes()
     cut, damaged = tmp_path / "cut.arrows", tmp_path / "damaged.arrows"
     cut.write_bytes(whole[:-600])
-    damaged.write_bytes(whole.replace(b"inet_create", b"inet_CREATE", 1))
+    damaged.write_bytes(whole.replace(b'"0": "inet_create', b'"0": "inet_CREATE', 1))
     foreign = tmp_path / "foreign.arrows"
     foreign.write_bytes(b"hello")
     empty = recorded.write(tmp_path / "empty.arrows", np.zeros(0, builders.RECORD))
@@ -255,7 +255,7 @@ def test_a_baseline_that_cannot_be_judged(tmp_path):
 
 def test_different_conditions_are_reported(tmp_path):
     run_ = builders.run()
-    other = replace(run_, kernel="6.12.0", mechanism="fentry", machine_id="another")
+    other = replace(run_, kernel="6.12.0", mechanisms={"inet_create": "fentry"}, machine_id="another")
     old = recorded.write(tmp_path / "old.arrows", builders.created(prot=b"TCP"), run=other)
     found = cases(recorded.fine(tmp_path / "new.arrows"), baseline=old)["baseline conditions"]
     assert found.status == "warned"

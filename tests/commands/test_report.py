@@ -193,7 +193,7 @@ def test_a_baseline_is_compared(tmp_path):
 
 def test_each_of_several_recordings_is_compared_with_the_baseline(tmp_path):
     before = recorded.timed(tmp_path / "before.arrows")
-    other = replace(builders.run(), kernel="6.12.0", mechanism="fentry", filters=("failed",))
+    other = replace(builders.run(), kernel="6.12.0", mechanisms={"inet_create": "fentry"}, filters=("failed",))
     odd = recorded.write(tmp_path / "odd.arrows", builders.created(prot=b"TCP"), run=other)
     after = recorded.timed(tmp_path / "after.arrows", seed=2)
     for recordings in ([after, odd], [odd, after]):

@@ -128,10 +128,12 @@ def test_a_share_is_0_or_100_percent_only_if_exact():
 @pytest.mark.parametrize(
     ("recorded_as", "said"),
     [
-        ("inet_create:fentry, sk_alloc:fentry, __request_module:kprobe", "fentry; kprobe: __request_module"),
-        ("inet_create:kprobe, sk_alloc:kprobe", "kprobe"),
-        ("", ""),
-        ("no colon", ""),
+        (
+            {"inet_create": "fentry", "sk_alloc": "fentry", "__request_module": "kprobe"},
+            "fentry; kprobe: __request_module",
+        ),
+        ({"inet_create": "kprobe", "sk_alloc": "kprobe"}, "kprobe"),
+        ({}, ""),
     ],
 )
 def test_how_probes_were_attached_in_short(recorded_as, said):

@@ -15,16 +15,16 @@ from inetprobe.commands.report.slowest import Slowest
 from inetprobe.commands.report.stages import Stages
 from inetprobe.commands.report.timeline import MOST_BINS, Timeline
 from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.record import self_time
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD_BARE, RECORD_TRUNCATED
-from inetprobe.record.self_time import own_times
 from inetprobe.stats import loglinear
 from inetprobe.stats.distribution import Distribution, _number
 from inetprobe.stats.top_keys import OTHER
-from inetprobe.trace.call_trace import call_traces, own_of
+from inetprobe.trace.call_trace import call_traces, self_times
 from tests.support import builders, recorded
 from tests.support.model_source import EVERY_PATH, ModelSource
 from tests.support.reported import Elements, gathered, rendered
@@ -61,22 +61,23 @@ def test_a_timeline_puts_each_socket_where_it_was():
     ]  # fmt: skip
 
 
-def test_self_times_agree_between_both_implementations():
+def test_self_times_of_a_batch_are_those_of_its_traces():
     source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
     for batch in source.batches():
-        own = own_times(batch.records)
-        for place, trace in enumerate(call_traces(batch, source.run)):
-            assert own_of(trace.calls) == own[place, : len(trace.calls)].tolist()
-            assert sum(own_of(trace.calls)) == trace.duration_ns
+        own = self_time.self_times(batch.calls).tolist()
+        for start, trace in zip(batch.calls.starts.tolist(), call_traces(batch, source.run), strict=True):
+            assert self_times(trace.calls) == own[start : start + len(trace.calls)]
+            assert sum(self_times(trace.calls)) == trace.duration_ns
 
 
 def test_siblings_longer_than_their_parent_make_no_negative_time():
     calls = [builders.call(builders.CREATE, 0, 0, 2**63)]
     calls += [builders.call(builders.SK_ALLOC, 1, 0, 2**63, pointer=True)] * 3
     records = builders.record(calls)
-    assert own_times(records)[0, 0] == 0
+    durations = records["calls"]["duration_ns"][0, :4] >> np.uint64(1)
+    assert self_time.without_children(records["calls"]["depth"][0, :4], durations.astype(np.int64))[0] == 0
     (trace,) = call_traces(Batch(records), builders.run())
-    assert own_of(trace.calls)[0] == 0
+    assert self_times(trace.calls)[0] == 0
     stages = Stages()
     stages.batch(Batch(records), builders.run())
     assert stages.latencies()["sk_alloc"].max_ns == 3 * 2**58
@@ -88,7 +89,7 @@ def test_stages_leave_out_incomplete_creations():
     found = stages.latencies()
     assert found["__request_module"].calls == 2
     assert found["inet_create"].sum_ns == sum(
-        own_of(trace.calls)[place]
+        self_times(trace.calls)[place]
         for trace in call_traces(Batch(builders.every_kind()), builders.run())
         if trace.incomplete is None
         for place, call in enumerate(trace.calls)

@@ -18,7 +18,7 @@ from inetprobe.commands.serve.metrics.exposition import Page
 from inetprobe.commands.serve.stream import StreamCounts, StreamSelector, VerdictStream
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.filter import Filters
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
 from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey, Probe, ProgramCost, Snapshot
 from inetprobe.trace.pump import pump

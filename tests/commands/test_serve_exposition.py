@@ -13,7 +13,7 @@ from inetprobe.commands.serve.metrics.collector import SnapshotCollector
 from inetprobe.commands.serve.metrics.exposition import OPENMETRICS, TEXT, Page, wants_openmetrics
 from inetprobe.commands.serve.stream import StreamCounts, TraceExample, VerdictStream
 from inetprobe.record.batch import Batch
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
 from inetprobe.stats.snapshot import OutcomeKey
 from tests.support import builders

@@ -1,4 +1,4 @@
-"""What is fuzzed: any bytes, replayed as ``inetprobe replay`` would, into every sink."""
+"""The function that is fuzzed: it replays any bytes, as ``inetprobe replay`` does, into every sink."""
 
 import io
 import json
@@ -36,7 +36,7 @@ EVERY_FILTER = build(
 
 
 class Terminal(io.TextIOBase):
-    """Takes only what cannot move a cursor, change a colour or reorder text."""
+    """Accepts only text that cannot move the cursor, change colours or reorder text."""
 
     def write(self, text):
         assert text.replace("\n", "").isprintable(), f"a terminal would be sent {text!r}"
@@ -44,7 +44,7 @@ class Terminal(io.TextIOBase):
 
 
 def replay(data):
-    """Replays ``data``. Raises anything but an error of ours, and AssertionError where a promise is not kept."""
+    """Replays ``data``. Raises every error but InetprobeError, and AssertionError where an output is wrong."""
     with _memory(data) as recording, _memory() as copy:
         for filters, limit in ((EVERY_FILTER, 5), (EVERY_SOCKET, None)):
             try:

@@ -1,6 +1,6 @@
-"""Recordings made hostile where raw bytes seldom get: in the JSON, the columns and the batches of a valid stream.
+"""Mutants of a valid recording, in places that random bytes seldom reach: its JSON, columns and batches.
 
-A mutant is a whole stream again, so that the fuzzer can go on from one that found something new.
+A mutant is a whole stream again, so that the fuzzer can go on from one that reached new code.
 """
 
 import io
@@ -59,7 +59,7 @@ _DEEP = b"[" * 5000
 
 
 def mutate(data, rng):
-    """A hostile relative of ``data``; of a seed where ``data`` is no stream that can be taken apart."""
+    """A mutant of ``data``, or of a seed where ``data`` is not a stream that can be parsed."""
     for source in (data, rng.choice(sorted(CORPUS.iterdir())).read_bytes()):
         try:
             stream = _Stream(source)

@@ -35,7 +35,7 @@ def write(path, batches, run=None, accounting=BOOKS):
 
 
 def long_trace():
-    """A record of --also, with more calls than another holds."""
+    """A record of --also, with more calls than other records have room for."""
     run = builders.run()
     run.slots, run.functions = SLOTS_ALSO, {**FUNCTIONS, 8: "sock_init_data"}
     short, record = builders.created(), np.zeros(1, record_dtype(SLOTS_ALSO))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from inetprobe.kernel.maps import cells
 from inetprobe.record.cheader import bpf_folder, parse_defines
 from inetprobe.record.layout import define
-from inetprobe.stats.bounds import MAX_BOUNDS
+from inetprobe.stats.buckets import MAX_BOUNDS
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
 
 BOUNDS = (500, 1000, 25_000, 10**10)

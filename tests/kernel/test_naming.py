@@ -21,7 +21,7 @@ from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
-from inetprobe.record.stacks import MOST, REDACTED, TOO_MANY, Side, Stack, Stacks, as_dict
+from inetprobe.record.stacks import MAX_STACKS, REDACTED, TOO_MANY, Side, Stack, Stacks, as_dict
 from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.output.json_lines import to_dict
@@ -166,7 +166,7 @@ def test_equal_stacks_share_a_number_and_beyond_the_limit_all_do():
     stacks = Stacks()
     assert stacks.get(0) is None
     assert [stacks.number(BOTH), stacks.number(GONE), stacks.number(Stack(*BOTH))] == [1, 2, 1]
-    for index in range(MOST):
+    for index in range(MAX_STACKS):
         number = stacks.number(Stack(None, Side((str(index),))))
     assert stacks.get(number) == Stack(None, Side((), TOO_MANY))
     assert stacks.number(Stack(None, Side(("more",)))) == number

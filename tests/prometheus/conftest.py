@@ -15,7 +15,7 @@ import yaml
 
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
 from inetprobe.commands.serve.stream import StreamCounts
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import Histogram, MapFill, OutcomeKey, Probe, ProgramCost, Snapshot
 from tests.prometheus import workload
 from tests.support.prometheus import Prometheus, config, free_port

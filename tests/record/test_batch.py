@@ -1,4 +1,4 @@
-"""Batches that were read as columns: as those of records, whatever is asked of them and of their parts."""
+"""Batches that were read as columns, and their parts, compared with batches of records."""
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,9 @@ def assert_same(one, other):
         assert mine.tolist() == yours.tolist()
     for name in ("comm", "prot"):
         mine, yours = one.names(name), other.names(name)
-        assert mine.values[mine.places].tolist() == yours.values[yours.places].tolist()
+        assert mine.values[mine.indices].tolist() == yours.values[yours.indices].tolist()
     assert [column.tolist() for column in one.shapes] == [column.tolist() for column in other.shapes]
-    assert one.kinds.tobytes() == other.kinds.tobytes()
+    assert one.distinct.records.tobytes() == other.distinct.records.tobytes()
     assert one.records.tobytes() == other.records.tobytes()
 
 
@@ -39,7 +39,7 @@ places = st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=30)
 
 
 @given(places, st.data())
-def test_a_batch_and_parts_of_it_are_as_of_records(places, data):
+def test_a_batch_of_columns_equals_one_of_records(places, data):
     records = KINDS[np.array(places)]
     batch = read(records)
     assert isinstance(batch, ColumnBatch)
@@ -77,13 +77,13 @@ def test_a_dictionary_larger_than_the_column(used):
     assert len(batch.names("prot").values) <= 5
 
 
-def test_losses_go_with_whom_they_are_given_to():
+def test_a_part_has_only_the_losses_given_to_it():
     batch = read(KINDS)
     assert batch.take(np.arange(2)).losses == ()
     assert batch.take(np.arange(2), (Loss("ring_full", 1),)).losses == (Loss("ring_full", 1),)
 
 
-def test_nothing_becomes_a_record_of_what_only_counts(monkeypatch):
+def test_counting_makes_no_records(monkeypatch):
     batch = read(KINDS)
     monkeypatch.setattr(ColumnBatch, "_make_records", None)
     assert len(batch.shapes.first) == 11

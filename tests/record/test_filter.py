@@ -13,7 +13,7 @@ def kept(values=None, **flags):
     return records["seq"][build(values or {}, **flags).mask(records, builders.run())].tolist()
 
 
-def test_nothing_asked_keeps_everything():
+def test_no_filter_keeps_everything():
     assert kept() == list(range(1, 13))
 
 
@@ -44,7 +44,7 @@ def test_values_are_alternatives_and_filters_all_hold(values, expected):
     assert kept(values) == expected
 
 
-def test_what_asks_for_an_outcome_lets_an_unseen_one_through():
+def test_filters_on_the_outcome_pass_unseen_outcomes():
     assert kept(failed=True) == [3, 5, 8, 9]
     assert kept(module_requests=True) == [4, 5, 9]
     assert kept(min_duration="1ms") == [4, 5, 9]
@@ -77,7 +77,7 @@ def test_a_bad_value_is_one_sentence(name, word):
     assert "\n" not in str(caught.value)
 
 
-def test_a_near_miss_names_what_was_meant():
+def test_a_misspelt_name_gets_a_suggestion():
     with pytest.raises(UsageError, match="IPPROTO_SCTP"):
         build({"protocol": ["sctpp"]})
 
@@ -96,7 +96,7 @@ def test_durations():
         parse_duration("soon")
 
 
-def test_a_recording_remembers_what_was_asked():
+def test_describe_gives_every_filter():
     filters = build({"uid": ["!0"], "protocol": ["sctp"]}, failed=True, min_duration="5ms")
     assert filters.describe() == ("protocol=132", "uid=!0", "failed", "min-duration=5000000ns")
 
@@ -106,7 +106,7 @@ def test_a_user_name_is_this_machine_s():
     assert Path("/proc/self/ns/net").stat().st_ino in build({"netns": ["/proc/self/ns/net"]}).terms["netns"].include
 
 
-def test_families_beyond_inet_are_traced_only_where_asked():
+def test_other_families_are_traced_only_on_request():
     for words, beyond in {"inet": False, "!inet": False, "inet6,unix": True, "all": True, "netlink": True}.items():
         assert build({"family": [words]}).beyond_inet == beyond
     assert not build({}).beyond_inet

@@ -1,4 +1,4 @@
-"""Recordings made to hurt: each was, or would have been, a crash, a hang or gigabytes in a reader less careful."""
+"""Crafted recordings: each crashed or stopped the reader, or took gigabytes, or would in a less careful reader."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def valid_facts(tmp_path_factory):
 
 
 def stream(facts, *batches, schema=SCHEMA, **options):
-    """The bytes of a recording; ``facts`` and the batches' metadata may be JSON text or what becomes it."""
+    """The bytes of a recording; ``facts`` and the batches' metadata are JSON texts or values to be made JSON."""
     out = io.BytesIO()
     schema = schema.with_metadata({"inetprobe": _text(facts)})
     with pa.ipc.new_stream(out, schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
@@ -59,7 +59,7 @@ BOOKS = {"accounting": Accounting(entries=12, complete=11, incomplete={"return_m
 
 
 def refused(tmp_path, data, says=None):
-    """It is RecordingError, one short line of it, and nothing else in any sink."""
+    """Reading ``data`` raises a RecordingError of one short line, and no sink raises anything else."""
     path = tmp_path / "hostile"
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=says) as caught:
@@ -69,7 +69,7 @@ def refused(tmp_path, data, says=None):
     replay(data)
 
 
-def test_what_is_not_hostile_passes(tmp_path, facts):
+def test_a_valid_recording_passes(tmp_path, facts):
     path = tmp_path / "fine"
     path.write_bytes(stream(facts, (columns(), BOOKS)))
     assert pump(RecordingReader(path), build({}), []).complete == 11
@@ -113,7 +113,7 @@ def test_a_table_of_functions_that_no_kernel_has(tmp_path, facts, functions):
 
 
 @pytest.mark.parametrize("offset", [float("inf"), 10**20, -(10**20), 2**63, 10**4000])
-def test_a_clock_that_is_no_date(tmp_path, facts, offset):
+def test_a_clock_offset_that_gives_no_date(tmp_path, facts, offset):
     refused(tmp_path, stream({**facts, "clock_offset_ns": offset}, (columns(), BOOKS)), "clock offset")
 
 
@@ -133,16 +133,16 @@ def test_json_of_many_megabytes(tmp_path, facts):
     refused(tmp_path, stream({**facts, "host": "x" * (1 << 20)}), "its metadata has")
 
 
-def test_a_newer_format_is_told_in_one_line(tmp_path, facts):
+def test_a_newer_format_is_refused_in_one_line(tmp_path, facts):
     refused(tmp_path, stream({"format": "2.0"}), "has format 2.0, and this inetprobe reads 1.x")
-    refused(tmp_path, stream({**facts, "format": "2\n" * 1000}), "its format is no name")
+    refused(tmp_path, stream({**facts, "format": "2\n" * 1000}), "its format is not a valid name")
 
 
 @pytest.mark.parametrize(
     "losses",
     [5, {"ab": 1}, [["x", "1"]], [["x", 1.5]], [["x", 2**64]], [["x", 10**4299]] * 2, [["\x1b[31m", 1]], [["x"]], [5]],
 )
-def test_losses_that_are_none(tmp_path, facts, losses):
+def test_invalid_losses(tmp_path, facts, losses):
     refused(tmp_path, stream(facts, (columns(), {**BOOKS, "losses": losses})), "is damaged after 0 sockets")
 
 
@@ -153,10 +153,10 @@ def test_losses_that_are_none(tmp_path, facts, losses):
 )  # fmt: skip
 def test_an_accounting_of_the_wrong_type(tmp_path, facts, change):
     refused(tmp_path, stream(facts, (columns(), {"accounting": {**BOOKS["accounting"], **change}})), "is damaged")
-    refused(tmp_path, stream(facts, (columns(), {"accounting": [change]})), "its accounting is no JSON object")
+    refused(tmp_path, stream(facts, (columns(), {"accounting": [change]})), "its accounting is not a JSON object")
 
 
-def test_an_accounting_that_knows_nothing_of_what_is_filtered_out(tmp_path, facts):
+def test_an_accounting_without_the_reason_of_a_filtered_record(tmp_path, facts):
     missed = builders.created(flags=RECORD_RETURN_MISSED, uid=7)
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, (columns(missed), {"accounting": {"entries": 1, "complete": 1}})))
@@ -164,7 +164,7 @@ def test_an_accounting_that_knows_nothing_of_what_is_filtered_out(tmp_path, fact
     assert accounting.incomplete == {"return_missed": -1}
 
 
-def test_a_result_that_is_no_errno(facts):
+def test_a_result_that_is_not_an_errno(facts):
     odd = builders.created(prot=b"TCP")
     odd["calls"][0, 0]["result"] = 5
     replay(stream(facts, (columns(odd), BOOKS)))
@@ -192,7 +192,7 @@ def test_a_null_among_the_calls(tmp_path, facts):
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_a_compressed_one_is_refused(tmp_path, facts, codec):
+def test_a_compressed_recording_is_refused(tmp_path, facts, codec):
     refused(tmp_path, stream(facts, (columns(), BOOKS), compression=codec), "it is compressed")
 
 
@@ -219,7 +219,7 @@ def test_lengths_beyond_the_file(tmp_path, facts):
 
 
 def _last_body(data):
-    """The size of the body of the stream's last message."""
+    """The size in bytes of the body of the stream's last message."""
     reader = pa.ipc.MessageReader.open_stream(data)
     size = 0
     while True:
@@ -253,7 +253,7 @@ def test_a_message_without_its_header(tmp_path, facts, field):
     assert {"schema", "dictionary", "record batch"} == set(kinds)
 
 
-def test_a_huge_batch_comes_in_small_ones(tmp_path, facts):
+def test_a_huge_batch_is_split(tmp_path, facts):
     path = tmp_path / "r.arrows"
     lost = {**BOOKS, "losses": [["ring_full", 3]]}
     path.write_bytes(stream(facts, (columns(np.tile(builders.created(), 40_000)), lost)))
@@ -299,16 +299,16 @@ def test_a_profile_that_has_every_module_thrice(tmp_path, facts):
 
 @pytest.mark.parametrize("name", ["comm", "prot", "cgroup"])
 @pytest.mark.parametrize("index", [-1, 1, 2**31 - 1])
-def test_a_name_that_is_nowhere_is_found_before_anybody_asks_for_it(tmp_path, facts, name, index):
+def test_a_name_index_out_of_range_is_refused_at_once(tmp_path, facts, name, index):
     indices = pa.array([0] * 11 + [index], pa.int32())
     beyond = pa.DictionaryArray.from_arrays(indices, pa.array(["x"]), safe=False)
     data = stream(facts, (columns(**{name: beyond}), BOOKS))
     refused(tmp_path, data, "is damaged after 0 sockets")
-    with pytest.raises(RecordingError, match="not where its column says"):
+    with pytest.raises(RecordingError, match="lies outside its dictionary"):
         list(RecordingReader(tmp_path / "hostile").batches())
 
 
-def test_a_function_that_is_nowhere(tmp_path, facts):
+def test_a_function_index_out_of_range(tmp_path, facts):
     calls = to_arrow(builders.created(), builders.run()).column("calls")
     fields = {field.name: calls.values.field(place) for place, field in enumerate(calls.values.type)}
     fields["function"] = pa.DictionaryArray.from_arrays(
@@ -316,12 +316,12 @@ def test_a_function_that_is_nowhere(tmp_path, facts):
     )
     values = pa.StructArray.from_arrays(list(fields.values()), fields=list(calls.values.type))
     nowhere = pa.ListArray.from_arrays(calls.offsets, values, type=calls.type)
-    refused(tmp_path, stream(facts, (columns(builders.created(), calls=nowhere), BOOKS)), "not where its column says")
+    refused(tmp_path, stream(facts, (columns(builders.created(), calls=nowhere), BOOKS)), "lies outside its dictionary")
 
 
-def test_calls_that_go_backwards(tmp_path, facts):
+def test_call_offsets_that_decrease(tmp_path, facts):
     records = np.tile(builders.created(), 3)
     calls = to_arrow(records, builders.run()).column("calls")
     offsets = pa.py_buffer(struct.pack("<4i", 0, 5, 3, 9))
     wrong = pa.Array.from_buffers(calls.type, 3, [None, offsets], children=[calls.values])
-    refused(tmp_path, stream(facts, (columns(records, calls=wrong), BOOKS)), "calls of a trace are not where")
+    refused(tmp_path, stream(facts, (columns(records, calls=wrong), BOOKS)), "offsets of column calls lie outside it")

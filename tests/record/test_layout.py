@@ -12,7 +12,7 @@ HEADER = bpf_folder() / "record.h"
 
 
 def compiled(tmp_path, body, **sizes):
-    """What a C compiler makes of record.h, built with ``sizes``: the numbers that ``body`` prints."""
+    """The numbers that the C statements ``body`` print, compiled with record.h and ``sizes``."""
     source = tmp_path / "layout.c"
     source.write_text(
         "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n"
@@ -58,7 +58,7 @@ def test_samples_need_no_padding_in_the_ring():
 
 
 @pytest.mark.parametrize("sock", [False, True])
-def test_with_a_stack_the_frames_come_last_and_all_else_stands_where_it_stood(sock):
+def test_frames_come_last_and_move_no_other_member(sock):
     sent, kept, plain = (
         record_dtype(sock=sock, **more) for more in ({"stack": True, "frames": True}, {"stack": True}, {})
     )

@@ -1,4 +1,4 @@
-"""The rules on whole batches: against one trace at a time, each call looked for in its parent."""
+"""The rules on whole batches, compared with a check of one record and one call at a time."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def checked(records):
 
 @st.composite
 def nearly(draw):
-    """Calls that mostly nest: each deeper, later and shorter than the one before, but where it is not."""
+    """Calls that mostly nest: each, with exceptions, deeper, later and shorter than the one before."""
     calls, depth, start = [], 0, draw(st.integers(0, 2))
     for duration in draw(st.lists(st.sampled_from([9, 8, 7, 6, 5, 4, 2, 0, 2**64 - 1]), min_size=1, max_size=9)):
         function = draw(st.sampled_from([0, 2, 2, 2, 3, 3, 3, 4, 77]))
@@ -70,7 +70,7 @@ def nearly(draw):
 
 @settings(max_examples=500)
 @given(st.lists(nearly(), max_size=4))
-def test_any_calls_are_judged_as_one_by_one(batch):
+def test_a_batch_is_checked_as_each_record_alone(batch):
     records = np.zeros(len(batch), RECORD)
     for record, made in zip(records, batch, strict=True):
         record["ncalls"] = len(made)
@@ -91,7 +91,7 @@ def test_any_calls_are_judged_as_one_by_one(batch):
         ([(0, 9, 1, 0), (1, 3, 1, 1), (2, 1, 1, 2), (4, 1, 1, 0)], 3),
     ],
 )
-def test_what_a_call_may_last(calls, code):
+def test_how_long_a_call_may_last(calls, code):
     made = builders.record([(start, ns, 0, 2, depth, seen, 0, 0, 0, 0) for start, ns, seen, depth in calls])
     assert problems(Batch(np.concatenate([builders.created(), made])), builders.run()).tolist() == [0, code]
     checked(made)
@@ -106,7 +106,7 @@ changes = st.tuples(
 
 
 @given(st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=20), st.lists(changes, max_size=4))
-def test_a_change_to_a_trace_is_a_change_to_no_other(places, changes):
+def test_a_malformed_record_does_not_affect_the_others(places, changes):
     records = KINDS[np.array(places)].copy()
     for row, slot, name, value in changes:
         records["calls"][name][row % len(records), slot] = value
@@ -118,5 +118,5 @@ def test_a_change_to_a_trace_is_a_change_to_no_other(places, changes):
         lambda b: b[: len(b) - len(b) % RECORD.itemsize]
     )
 )
-def test_garbage_is_judged_as_one_by_one(data):
+def test_random_calls_are_checked_as_each_record_alone(data):
     checked(decode(data))

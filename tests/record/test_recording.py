@@ -1,4 +1,6 @@
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.metadata import KEY, run_metadata, run_of
 from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch, Loss
@@ -20,6 +23,21 @@ from inetprobe.trace.pump import pump
 from tests.support import builders
 
 BOOKS = Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "mechanisms"),
+    [
+        ("inet_create:fentry, sk_alloc:kprobe", {"inet_create": "fentry", "sk_alloc": "kprobe"}),
+        ("inet_create:fentry, odd", {"inet_create": "fentry"}),
+        ("kprobe", dict.fromkeys(FUNCTIONS.values(), "kprobe")),
+        ("", {}),
+    ],
+)
+def test_mechanisms_are_one_text_in_the_metadata(text, mechanisms):
+    facts = json.loads(run_metadata(replace(builders.run(), mechanisms={"a": "fentry", "b": "kprobe"}))[KEY])
+    assert facts["mechanism"] == "a:fentry, b:kprobe"
+    assert run_of({**facts, "mechanism": text}).mechanisms == mechanisms
 
 
 def write(path, batches=None, redact=frozenset()):
@@ -35,7 +53,7 @@ def read(path):
     return list(source.batches()), source
 
 
-def test_records_come_back_as_they_went(tmp_path):
+def test_records_are_read_as_they_were_written(tmp_path):
     batches, source = read(write(tmp_path / "r.arrows"))
     assert np.array_equal(np.concatenate([batch.records for batch in batches]), builders.every_kind())
     assert source.accounting() == BOOKS
@@ -43,7 +61,7 @@ def test_records_come_back_as_they_went(tmp_path):
     assert source.run.kernel == "6.1.0-test"
 
 
-def test_long_traces_of_also_come_back_as_they_went(tmp_path):
+def test_long_traces_of_also_are_read_as_they_were_written(tmp_path):
     run = builders.run()
     run.slots, run.functions = SLOTS_ALSO, {**FUNCTIONS, 8: "sock_init_data"}
     records = np.zeros(1, record_dtype(SLOTS_ALSO))
@@ -77,7 +95,7 @@ def test_the_replay_prints_the_same_bytes(tmp_path):
     assert again.getvalue() == live.getvalue()
 
 
-def test_a_copy_of_a_recording_is_the_recording(tmp_path):
+def test_a_copy_equals_its_recording(tmp_path):
     kinds = np.tile(builders.every_kind(), 3000)
     parts = [
         Batch(kinds[start : start + 2048], (Loss("ring_full", 1),) * (start == 20_480))
@@ -95,7 +113,7 @@ def test_a_copy_of_a_recording_is_the_recording(tmp_path):
     st.booleans(),
     st.sampled_from([["0"], ["1000"], ["0,1000"]]),
 )
-def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
+def test_a_filtered_copy_has_the_records_that_passed(parts, sock, uids):
     run, kinds = builders.run(), builders.every_kind()
     if sock:
         run.sock, kinds = True, builders.with_sock(kinds, builders.TCP_SOCK, None, builders.TCP_SOCK)
@@ -116,7 +134,7 @@ def test_what_a_copy_has_is_what_was_kept_of_the_recording(parts, sock, uids):
     assert again.accounting().filtered == len(records) - len(kept)
 
 
-def test_what_a_filter_keeps_is_all_that_its_recording_knows(tmp_path):
+def test_a_filtered_copy_names_only_what_passed(tmp_path):
     path = write(tmp_path / "r.arrows")
     source = RecordingReader(path)
     pump(source, build({"uid": ["1000"]}), [RecordingWriter(OutputFile.create(tmp_path / "kept"), source.run)])
@@ -138,7 +156,7 @@ def test_losses_stay_where_they_happened(tmp_path):
     assert before == len(kinds)
 
 
-def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
+def test_a_recording_cut_anywhere_is_shown_up_to_there(tmp_path):
     whole = write(tmp_path / "r.arrows").read_bytes()
     cut = tmp_path / "cut.arrows"
     shown = set()
@@ -159,7 +177,7 @@ def test_cut_anywhere_it_says_so_and_shows_what_was_before(tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_damage_never_raises_anything_but_our_own_error(data):
+def test_damage_raises_recording_error_only(data):
     whole = bytearray(DAMAGED.read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))

@@ -1,9 +1,9 @@
-"""The histograms' bounds: the default ones, and what --buckets takes."""
+"""The bounds of histograms: the defaults, and those of --buckets."""
 
 import pytest
 
 from inetprobe.base.errors import UsageError
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS, MAX_BOUNDS, parse_bounds
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, MAX_BOUNDS, parse_bounds
 
 
 def test_the_default_goes_from_below_a_microsecond_to_tens_of_seconds():

@@ -1,4 +1,4 @@
-"""Histograms against the values themselves."""
+"""Histograms, compared with the values themselves."""
 
 import itertools
 import math
@@ -43,7 +43,7 @@ def test_a_latency_is_that_of_the_values(lists):
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), NS), min_size=1), st.integers(0, 60))
-def test_merged_is_as_added_together(pairs, cut):
+def test_merging_equals_adding_to_one(pairs, cut):
     def of(some):
         histograms = LogLinear()
         histograms.add(np.array([row for row, _ in some], int), np.array([value for _, value in some], np.uint64))
@@ -56,7 +56,7 @@ def test_merged_is_as_added_together(pairs, cut):
         assert list(one.buckets(row)) == list(together.buckets(row))
 
 
-def test_what_is_not_kept_is_one():
+def test_rows_not_kept_are_summed_in_row_0():
     histograms = LogLinear()
     histograms.add(np.array([0, 1, 2, 3]), np.array([5, 100, 1000, 10_000], np.uint64))
     kept = histograms.keep([2])
@@ -64,7 +64,7 @@ def test_what_is_not_kept_is_one():
     assert (kept.latency(0).calls, kept.latency(0).sum_ns, kept.latency(0).max_ns) == (3, 10_105, 10_000)
 
 
-def test_nothing_has_no_latency():
+def test_an_empty_row_has_no_latency():
     filled = LogLinear()
     filled.add(np.array([1]), np.array([7], np.uint64))
     assert [filled.latency(row) for row in (0, 99)] == [None, None]

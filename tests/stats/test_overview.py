@@ -1,4 +1,4 @@
-"""Stats against a count by hand, trace by trace."""
+"""OverviewSink, compared with a count by hand, trace by trace."""
 
 import math
 from collections import Counter, defaultdict
@@ -39,7 +39,7 @@ def latency(values):
 
 
 def by_hand(records, run):
-    """Every mapping of a View, one trace and one call at a time."""
+    """Every mapping of an Overview, from one trace and one call at a time."""
     functions, kinds, latencies = defaultdict(list), {}, defaultdict(list)
     who = {"processes": {}, "comms": {}, "cgroups": {}}
     modules, askers = {}, {}
@@ -130,7 +130,7 @@ def test_any_batches_count_as_by_hand(batches):
 
 @settings(max_examples=50)
 @given(RECORDS, RECORDS)
-def test_merged_is_as_fed_together(one, other):
+def test_merging_equals_feeding_one(one, other):
     merged = fed(made(one), run=run())
     merged.merge(fed(made(other), run=run()))
     together = fed(made(one), made(other), run=run())
@@ -146,7 +146,7 @@ def test_every_path_of_the_model_counts_as_by_hand():
     assert view.modules
 
 
-def test_a_view_is_of_its_moment():
+def test_a_view_does_not_change_later():
     filled = fed(KINDS)
     before = filled.view()
     sockets = before.processes[ProcessKey(100, "python3")].sockets
@@ -155,7 +155,7 @@ def test_a_view_is_of_its_moment():
     assert filled.view().sockets == 2 * before.sockets
 
 
-def test_what_was_last_seen_of_a_process():
+def test_the_latest_facts_of_a_process():
     records = np.concatenate([builders.created(start=5, uid=7), builders.created(start=10**9, uid=1000)])
     records["ppid"] = [1, 42]
     filled = fed(records[:1], records[1:])
@@ -163,7 +163,7 @@ def test_what_was_last_seen_of_a_process():
     assert (filled.view().first_ns, filled.view().last_ns) == (5, 10**9)
 
 
-def test_what_was_last_seen_of_a_process_that_moved_within_a_batch():
+def test_the_latest_facts_of_a_process_that_moved_within_a_batch():
     run = builders.run()
     run.cgroups = {number: f"/{number}" for number in range(1, 41)}
     records = np.tile(builders.created(), 40)
@@ -181,14 +181,14 @@ def test_a_cgroup_without_a_path_goes_by_its_id():
     assert list(fed(records).view().cgroups) == [77]
 
 
-def test_what_is_no_errno_is_a_failure_of_unknown_kind():
+def test_a_result_that_is_not_an_errno_counts_as_failure():
     odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4096, -(2**31))]
     view = fed(np.concatenate(odd)).view()
     assert view.errnos == {None: 3}
     assert view.failures == {Failure(2, 1, 0, None): 3}
 
 
-def test_a_request_that_did_not_return_has_blocked_nobody_yet():
+def test_a_request_without_a_return_has_no_blocked_time():
     calls = [
         builders.call(builders.CREATE, 0, 0, 0, returned=False),
         builders.call(builders.REQUEST_MODULE, 1, 5, 99, returned=False, module=(builders.PROTO, 2, 132, 0)),
@@ -196,7 +196,7 @@ def test_a_request_that_did_not_return_has_blocked_nobody_yet():
     assert fed(builders.record(calls)).view().modules == {"net-pf-2-proto-132": Requests(1, 0, 0, 0)}
 
 
-def test_losses_of_the_batches_and_of_the_accounting_are_one():
+def test_losses_are_not_counted_twice():
     filled = OverviewSink()
     filled.batch(Batch(KINDS[:0], (Loss("ring_full", 3),)), builders.run())
     filled.batch(Batch(KINDS[:1], (Loss("ring_full", 2), Loss("malformed", 1))), builders.run())
@@ -209,7 +209,7 @@ def test_a_batch_of_any_size():
     assert fed(np.tile(KINDS, 6000)).view().sockets == 6000 * 10
 
 
-def test_a_stranger_s_recording_cannot_fill_the_memory():
+def test_a_crafted_recording_cannot_fill_memory():
     filled = OverviewSink()
     records = np.tile(KINDS[4:5], 6000)
     for start in range(0, 24_000, len(records)):

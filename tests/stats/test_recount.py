@@ -1,4 +1,4 @@
-"""Records → Snapshot: against a count by hand, trace by trace."""
+"""Records → Snapshot, compared with a count by hand, trace by trace."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -12,7 +12,7 @@ from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
 from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
 from inetprobe.trace.call_trace import call_traces
@@ -99,7 +99,7 @@ def test_every_path_of_the_model_counts_as_by_hand():
     assert_as_by_hand(counted(*batches, run=source.run), np.concatenate(batches))
 
 
-def test_a_bound_belongs_to_the_bucket_it_ends():
+def test_a_bound_belongs_to_the_bucket_that_it_ends():
     records = np.tile(builders.created(), 4)
     records["calls"]["duration_ns"][:, 0] = [9999, 10_000, 10_001, 2**64 - 1]
     histogram = counted(records, bounds=(10_000, 20_000)).creation_durations[2, 1]
@@ -119,7 +119,7 @@ def test_an_outcome_that_was_seen_counts_though_an_inner_call_is_missing():
     assert snapshot.incomplete == {"outcome_missed": 0, "return_missed": 1, "entry_missed": 1, "truncated": 1}
 
 
-def test_what_is_no_errno_is_a_failure_of_unknown_kind():
+def test_a_result_that_is_not_an_errno_counts_as_failure():
     odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4096, -(2**31))]
     null = builders.record([builders.call(builders.SK_ALLOC, 0, 0, 5000, pointer=False)])
     assert counted(np.concatenate([*odd, null])).outcomes == {OutcomeKey(2, 1, 0, None): 4}
@@ -146,9 +146,9 @@ def test_the_recorded_runs_accounting_completes_the_identity():
     assert snapshot.probes["sk_alloc", "entry"].hits == 1  # nobody counted it: what the records show
 
 
-def test_probes_are_those_the_run_had():
+def test_probes_are_those_of_the_run():
     run = builders.run()
-    run.mechanism = "inet_create:fentry, sk_alloc:kprobe"
+    run.mechanisms = {"inet_create": "fentry", "sk_alloc": "kprobe"}
     probes = counted(builders.created(), run=run).probes
     assert {function: probe.mechanism for (function, _), probe in probes.items()} == {
         "inet_create": "fentry",
@@ -156,7 +156,7 @@ def test_probes_are_those_the_run_had():
     }
 
 
-def test_made_up_requests_cannot_fill_the_memory():
+def test_crafted_requests_cannot_fill_memory():
     aggregate = Recount()
     records = np.tile(np.concatenate([builders.created(), KINDS[4:5]]), 2048)
     for start in range(0, 80_000, len(records)):

@@ -1,4 +1,4 @@
-"""The statistics against scipy's and statsmodels' answers, and what must hold of any sample."""
+"""The statistics, compared with those of scipy and statsmodels, and properties that hold for any sample."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_mann_whitney_is_symmetric(one, other):
 
 
 @given(values, values)
-def test_mann_whitney_knows_nothing_but_the_order(one, other):
+def test_mann_whitney_depends_on_the_order_alone(one, other):
     def moved(numbers):
         return durations([number * 3 + 7 for number in numbers])
 
@@ -105,7 +105,7 @@ def test_holm_only_ever_raises_and_keeps_the_order(chances):
 
 
 @given(values, st.sampled_from([50, 90, 95, 99]))
-def test_a_quantile_is_the_least_value_that_enough_do_not_exceed(one, percent):
+def test_a_quantile_is_the_lowest_value_that_enough_do_not_exceed(one, percent):
     found = quantile(durations(one), percent)
     assert found in one
     need = math.ceil(len(one) * percent / 100)
@@ -139,5 +139,5 @@ def test_a_full_reservoir_is_a_fair_sample_and_the_same_each_time():
     assert parts.max() < 260
 
 
-def test_at_the_edge_failures_are_tested_as_successes_are():
+def test_failures_and_successes_use_the_same_test_at_the_limit():
     assert proportions(434, 444, 444, 444).p == pytest.approx(proportions(10, 444, 0, 444).p)

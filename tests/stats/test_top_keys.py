@@ -1,4 +1,4 @@
-"""Bounded tables: exact as long as there is room, and nothing is lost where there is none."""
+"""Bounded tables: exact while there is room, and without a loss when there is not."""
 
 from collections import Counter
 
@@ -44,7 +44,7 @@ def test_without_room_every_sum_is_exact(batches, most):
 
 
 @given(ADDED, ADDED)
-def test_merged_is_as_fed_together(one, other):
+def test_merging_equals_feeding_one(one, other):
     merged = fed(one, 31)
     merged.merge(fed(other, 31))
     together = fed(one + other, 31)
@@ -61,7 +61,7 @@ def test_merged_without_room_loses_nothing(one, other, most):
     assert len(merged) <= most
 
 
-def test_what_stands_out_in_any_column_stays():
+def test_a_key_that_stands_out_in_any_column_stays():
     table = TopKeys(10, 2)
     table.add(["busy"], [[1000], [0]])
     table.add(["slow"], [[1], [10**9]])

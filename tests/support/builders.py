@@ -1,4 +1,4 @@
-"""Records made by hand, one a kind of outcome, in bpf/record.h's layout."""
+"""Records made by hand in the layout of bpf/record.h, one per kind of outcome."""
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def autoloaded(protocol, result, allocated):
 
 
 def every_kind():
-    """One of each, in a fixed order; the goldens show all of them."""
+    """One record of each kind, in a fixed order; the goldens show all of them."""
     nested = [
         call(CREATE, 0, 0, 90_000),
         call(SK_ALLOC, 1, 1000, 4000, pointer=True),
@@ -117,7 +117,7 @@ TCP_SOCK = Sock(1, 6, 0, 0, 0, 1, 0, 0, 1, -1, 1, 1, 1, 0, 0)
 
 
 def with_sock(records, *socks):
-    """The records as a run with --sock has them; a sock (or None) each."""
+    """The records as in a run with --sock, each with a sock or None."""
     made = np.zeros(len(records), record_dtype(sock=True))
     for name in records.dtype.names:
         if name != "sock":
@@ -130,7 +130,7 @@ def with_sock(records, *socks):
 
 
 def with_stack(records, stacks, *made):
-    """The records as a run with --stack has them; a stack (or None) each, known to ``stacks``."""
+    """The records as in a run with --stack, each with a stack, which is added to ``stacks``, or None."""
     numbered = np.zeros(len(records), record_dtype(stack=True))
     for name in records.dtype.names:
         if name not in ("stack", "frames"):

@@ -1,4 +1,4 @@
-"""Recordings of any number of sockets as they are in life: of every kind, most ordinary, some slow, a few refused."""
+"""Recordings of any number of sockets in realistic proportions: most are ordinary, some slow, a few refused."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _CGROUPS = {
     "cri-containerd-" + "ab12" * 16 + ".scope",
     4: "/user.slice/user-1000.slice/session-3.scope",
 }
-# How often each kind of builders.every_kind() occurs: nearly all is ordinary, as it is in life.
+# How often each kind of builders.every_kind() occurs: nearly all are ordinary.
 _OFTEN = np.array([600, 250, 12, 1, 2, 3, 120, 1, 1, 5, 3, 2], float)
 
 
@@ -30,7 +30,7 @@ def run():
 
 
 def records(rows, seed=1, slower=1.0):
-    """``rows`` sockets of every kind, with durations as they are in life: lognormal, with a long tail."""
+    """``rows`` sockets of every kind, with realistic durations: lognormal, with a long tail."""
     rng = np.random.default_rng(seed)
     kinds = builders.every_kind()
     which = rng.choice(len(kinds), rows, p=_OFTEN / _OFTEN.sum())

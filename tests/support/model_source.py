@@ -64,7 +64,12 @@ class ModelSource:
     """One record per way that each request can go on a machine with this profile. See Source."""
 
     def __init__(self, profile: Profile, requests: Iterable[ModelRequest]) -> None:
-        self.run = Run(kernel=profile.kernel, clock_offset_ns=0, mechanism="model", profile=profile)
+        self.run = Run(
+            kernel=profile.kernel,
+            clock_offset_ns=0,
+            mechanisms=dict.fromkeys(FUNCTIONS.values(), "model"),
+            profile=profile,
+        )
         self._requests = tuple(requests)
         self._made = 0
         self._stopping = False

@@ -1,4 +1,4 @@
-"""Recordings on disk, made of the builders' records."""
+"""Recordings on disk, of records from ``builders``."""
 
 import random
 
@@ -27,13 +27,13 @@ def every_kind(path):
 
 
 def fine(path, count=3):
-    """Nothing but TCP sockets, as the model predicts."""
+    """TCP sockets only, as the model predicts."""
     return write(path, np.tile(builders.created(prot=b"TCP"), count))
 
 
 def called(path):
-    """Failures of a run with --stack: two of one caller's, and one each whose process had ended, of the user's side
-    alone, and without a stack."""
+    """Failures of a run with --stack: two with the same caller, one whose process had ended, one with the user's side
+    alone, and one without a stack."""
     kernel, user = Side(("__sock_create+0x107",)), Side(("socket+0x7 (libc.so.6)", "culprit\u202e+0x18 (a.out)"))
     stacks = (Stack(kernel, user), Stack(kernel, user), Stack(kernel, Side((), "exited")), Stack(None, user), None)
     run = builders.run()
@@ -45,7 +45,7 @@ def called(path):
 
 
 def deviating(path):
-    """The hostile names are part of it: one socket went where no way leads."""
+    """A socket as predicted, and one with a result that the model does not know and a hostile name."""
     odd = builders.record(
         [builders.call(builders.CREATE, 0, 0, 5000, -71)], seq=9, comm=b"a\x1b[31m\n::error::\xff", uid=1000
     )
@@ -53,7 +53,7 @@ def deviating(path):
 
 
 def timed(path, scale=1.0, count=400, failing=0, seed=1):
-    """``count`` sockets of lognormal durations, ``failing`` of them refused for want of CAP_NET_RAW."""
+    """``count`` sockets of lognormal durations, ``failing`` of them refused for lack of CAP_NET_RAW."""
     records = np.tile(builders.created(prot=b"TCP"), count)
     records["seq"] = np.arange(count)
     noise = random.Random(seed)  # numpy's own may give other numbers in its next version

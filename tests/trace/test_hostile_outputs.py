@@ -1,4 +1,4 @@
-"""Recordings with names and numbers made to hurt, through export, query and report: each read back by what reads it."""
+"""Hostile names and numbers through export, query and report, each output read back by a program that is for it."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def write(path, comm=b"x", prot=b"TCP", cgroup="/", *, start=10**9, offset=0, lo
 
 
 def refused(done, *sentences):
-    """It ended with one of these sentences, on one line that no terminal takes for more."""
+    """The command ended with one of these sentences, on one line without control characters."""
     assert done.returncode == 4, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.rstrip("\n").isprintable()
@@ -65,7 +65,8 @@ def _folder(tmp_path_factory):
 
 
 hostile = given(
-    comm=NAMES, prot=NAMES, cgroup=TEXTS, kernel=TEXTS, host=TEXTS, architecture=TEXTS, mechanism=TEXTS, number=NUMBERS,
+    comm=NAMES, prot=NAMES, cgroup=TEXTS, kernel=TEXTS, host=TEXTS, architecture=TEXTS, number=NUMBERS,
+    mechanisms=st.dictionaries(TEXTS, TEXTS, max_size=2),
     filters=st.lists(TEXTS, max_size=2).map(tuple),
 )  # fmt: skip
 few = settings(max_examples=40)
@@ -103,7 +104,7 @@ def test_perfetto_s_packets_have_the_names_as_they_are(folder, **given_):
 
 @hostile
 @example(
-    comm=b"a", prot=b"b", cgroup="\r", kernel="", host="", architecture="", mechanism="", number=0, filters=()
+    comm=b"a", prot=b"b", cgroup="\r", kernel="", host="", architecture="", mechanisms={}, number=0, filters=()
 )  # fmt: skip
 @settings(max_examples=12)
 def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
@@ -132,7 +133,7 @@ def test_parquet_and_query_have_the_names_as_they_are(folder, **given_):
 
 @hostile
 @settings(max_examples=8)
-def test_a_page_has_no_element_but_its_own(folder, **given_):
+def test_a_page_has_only_its_own_elements(folder, **given_):
     write(folder / "plain.arrows")
     write(folder / "r.arrows", **given_)
     pages = []
@@ -158,7 +159,7 @@ times = given(
 
 @times
 @settings(max_examples=12)
-def test_times_beyond_what_a_format_has_are_one_sentence(folder, **given_):
+def test_times_that_a_format_cannot_hold_are_refused(folder, **given_):
     path = folder / "x.arrows"
     write(path, **given_)
     for argv in (
@@ -174,7 +175,7 @@ def test_times_beyond_what_a_format_has_are_one_sentence(folder, **given_):
 
 
 @pytest.mark.parametrize(("longest", "sum_"), [(2**62, 4 * 2**62 + 36_000), (2**63 - 9000, None)])
-def test_folded_stacks_of_centuries_add_up_or_are_one_sentence(tmp_path, longest, sum_):
+def test_folded_stacks_of_centuries_add_up_or_are_refused(tmp_path, longest, sum_):
     records = np.tile(builders.record([builders.call(builders.CREATE, 0, 0, 9000)], comm=b"x"), 4)
     records["calls"]["duration_ns"][:, 0] += np.uint64(longest)
     recorded.write(tmp_path / "r.arrows", records)
@@ -186,7 +187,7 @@ def test_folded_stacks_of_centuries_add_up_or_are_one_sentence(tmp_path, longest
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1])
-def test_counts_beyond_what_a_format_has(tmp_path, number):
+def test_counts_that_a_format_cannot_hold(tmp_path, number):
     path = tmp_path / "n.arrows"
     sink = RecordingWriter(OutputFile.create(path), builders.run())
     sink.batch(Batch(builders.every_kind(), (Loss("ring_full", number),) * 2), builders.run())
@@ -208,7 +209,7 @@ def test_counts_beyond_what_a_format_has(tmp_path, number):
 @pytest.mark.parametrize(
     "piece", [b"a;b", b"\x1b[31m\n", b'<script>"</script>', b"\xe2\x80\xae\xff", b" 7", b"&'`", b""]
 )
-def test_flamegraph_pl_draws_what_strangers_named(tmp_path, piece):
+def test_flamegraph_pl_draws_hostile_names(tmp_path, piece):
     write(tmp_path / "r.arrows", comm=piece, cgroup=text.decode(piece))
     for by in ("comm", "cgroup"):
         folded = run_command.run("export", tmp_path / "r.arrows", "-q", "--to", "folded", "--by", by).stdout

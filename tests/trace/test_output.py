@@ -1,4 +1,4 @@
-"""Each format against its golden; `pytest --update-goldens` writes them anew."""
+"""Each format against its golden; `pytest --update-goldens` writes them again."""
 
 import io
 import json
@@ -37,14 +37,14 @@ def test_golden(form, stable, update_goldens):
     assert shown(form, stable=stable) == golden.read_text()
 
 
-def test_json_by_template_is_json_by_the_library():
+def test_templates_give_the_json_of_the_library():
     lines = shown("json").splitlines()[1:-1]
     traces = call_traces(Batch(builders.every_kind()), builders.run())
     assert lines == [json.dumps(to_dict(trace, builders.run())) for trace in traces]
 
 
 def unlike(draw, records):
-    """The records with whatever differs between those of one shape, as it may ever come."""
+    """The records, with any values in the members that differ between records of one shape."""
     made = records.copy()
     for record in made:
         for name in ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "netns", "cpu"):
@@ -60,7 +60,7 @@ def unlike(draw, records):
 
 @given(st.data())
 @pytest.mark.parametrize("stable", [False, True])
-def test_each_line_is_what_the_library_makes_of_its_trace(stable, data):
+def test_each_line_equals_json_dumps_of_its_trace(stable, data):
     run = builders.run()
     run.clock_offset_ns = data.draw(st.integers(-(2**63), 2**63))
     run.cgroups = {1: "/", 2: '/a\\"%s%%\u2028', 3: None}
@@ -91,7 +91,7 @@ def without_the_unstable(fields):
     return {**kept, "calls": [{k: v for k, v in call.items() if k not in unstable} for call in fields["calls"]]}
 
 
-def test_more_shapes_than_templates_are_kept_for():
+def test_more_shapes_than_templates():
     records = np.tile(builders.every_kind()[4:5], 5000)
     records["protocol"] = np.arange(5000) // 2
     records["seq"] = np.arange(5000)
@@ -104,7 +104,7 @@ def test_more_shapes_than_templates_are_kept_for():
 
 
 @pytest.mark.parametrize(("returned", "said"), [(True, "116µs"), (False, "?  return not seen")])
-def test_a_function_that_returns_nothing_has_returned_all_the_same(returned, said):
+def test_a_void_function_has_returned(returned, said):
     calls = [
         builders.call(builders.CREATE, 0, 0, 200_000),
         builders.call(8, 1, 500, 116_000 * returned, returned=returned),
@@ -131,7 +131,7 @@ def test_a_hostile_name_cannot_touch_the_terminal(form):
     assert "\x1b" not in shown(form)
 
 
-def test_colour_is_only_where_asked():
+def test_colour_only_on_request():
     assert "\x1b[" in shown("tree", colour=True)
 
 
@@ -140,6 +140,6 @@ def test_stable_output_does_not_depend_on_when_or_where():
     assert '"pid"' not in shown("json", stable=True)
 
 
-def test_the_summary_shouts_when_the_books_do_not_balance():
+def test_the_summary_says_what_does_not_add_up():
     assert "UNACCOUNTED" not in summary_line(Accounting(entries=2, complete=1, lost={"ring_full": 1}))
     assert "+1 UNACCOUNTED" in summary_line(Accounting(entries=2, complete=1))

@@ -43,7 +43,7 @@ class Sample:
     errnos: Counter[int] = field(default_factory=Counter)
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Adds a batch to the sample."""
         records = batch.records
         for number, name in run.functions.items():
             if name in self.durations:
@@ -54,11 +54,11 @@ class Sample:
         self.requesting += int(np.count_nonzero(ended & (module_requests(records) > 0)))
         values, counts = np.unique(errnos(records), return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            if value:
+            if value > 0:
                 self.errnos[value] += count
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
 
 class Baseline(NamedTuple):
@@ -192,7 +192,7 @@ def _conditions(runs: Sequence[Run], baseline: Baseline) -> Case:
     other = baseline.run
     conditions: dict[str, Callable[[Run], Any]] = {
         "machines": lambda run: run.machine_id,
-        "mechanisms of the probes": lambda run: run.mechanism,
+        "mechanisms of the probes": lambda run: run.mechanisms,
         "filters when recorded": lambda run: run.filters,
         "functions traced": lambda run: sorted(run.functions.values()),
     }

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.verdict import judge
@@ -37,17 +37,17 @@ class Judged:
     lost: Counter[str] = field(default_factory=Counter)
     examples: dict[str, dict[tuple[str, str | None, str], Example]] = field(default_factory=dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Judges a batch, each shape once."""
         for loss in batch.losses:
             self.lost[loss.reason] += loss.count
         self.sockets += len(batch)
         shapes = batch.shapes
-        for trace, count in zip(call_traces(Batch(batch.kinds), run), shapes.counts.tolist(), strict=True):
+        for trace, count in zip(call_traces(batch.distinct, run), shapes.counts.tolist(), strict=True):
             self._count(trace, run, count)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def _count(self, trace: CallTrace, run: Run, count: int) -> None:
         verdict = judge(trace, run.profile)

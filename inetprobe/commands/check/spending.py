@@ -16,8 +16,9 @@ from inetprobe.commands.check.result import Case, Status
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
-from inetprobe.record.layout import Records
-from inetprobe.record.measures import Mask, durations, errnos, failed, module_requests, seen
+from inetprobe.record.layout import Mask, Records
+from inetprobe.record.measures import durations, errnos, failed, module_requests, seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.stats.sample import Reservoir, quantile
 from inetprobe.trace.call_trace import call_traces, request
@@ -50,8 +51,8 @@ class Spending:
     _samples: dict[Quantile, Reservoir] = field(default_factory=dict)
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Holds a batch against the budget."""
         budget = self.budget
         records = batch.records
         if budget.where != Filters():
@@ -77,7 +78,7 @@ class Spending:
                 sample.add(durations(records, numbers[limit.function]))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def case(self, run: Run) -> Case:
         """The result of the budget, once the whole ``run`` has been read."""
@@ -170,7 +171,7 @@ class Spending:
         kept = self._examples.setdefault(key, [])
         if len(kept) == _EXAMPLES:
             return
-        wanted = records[where][: _EXAMPLES - len(kept)]
-        for trace in call_traces(Batch(wanted), run):
+        wanted = records[where][: _EXAMPLES - len(kept)]  # rows of nested batches
+        for trace in call_traces(NestedBatch(Batch(wanted)), run):
             outcome = f"-1 {trace.errno}" if trace.errno else words.duration(trace.duration_ns)
             kept.append(f"{trace.id} {trace.comm} uid {trace.uid} {request(trace)} = {outcome}")

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import UsageError
 from inetprobe.base.files import WholeFile
 from inetprobe.base.text import printable
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import self_times
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces
@@ -40,40 +42,40 @@ class FoldedExport:
         self._also = ("comm", "stack") if self._field == "comm" else ("comm", "stack", self._field)
         self._stacks: dict[str, int] = {}
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Adds the self times of a batch to its stacks."""
         if not len(batch):
             return
         first, groups, _ = batch.shapes_by(*self._also)
-        own = self_times(batch.records)
-        own[own < 0] = 0  # a call whose end was not seen has no self time
+        own = np.maximum(self_times(batch.calls), 0)  # a call whose return was not seen has no self time
         if int(own.max()) * len(own) >= 1 << 63:
             own = own.astype(object)  # a crafted recording: exact sums need Python integers
         order = groups.argsort(kind="stable")
         bounds = [*groups[order].searchsorted(range(len(first))), len(order)]
         for group, trace in enumerate(call_traces(batch.take(first), run)):
-            times = own[order[bounds[group] : bounds[group + 1]]].sum(axis=0).tolist()
+            starts = batch.calls.starts[order[bounds[group] : bounds[group + 1]]]
+            times = own[starts[:, None] + np.arange(len(trace.calls))].sum(axis=0).tolist()
             self._add(trace, times)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes all stacks, and puts the output into place."""
         with self._output.writing():
             for stack in sorted(self._stacks):
                 self._output.file.write(f"{stack} {self._stacks[stack]}\n".encode())
         self._output.finish()
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export. The format cannot contain a remark."""
+        """Writes what was read; folded stacks have no place for the problem."""
         self.summary(accounting)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         self._output.discard()
 
     def _add(self, trace: CallTrace, times: list[int]) -> None:
         callers = [] if trace.stack is None else trace.stack.callers()
         stack = [_frame(self._root(trace) or "(none)"), *map(_frame, callers)]
-        for call, time in zip(trace.calls, times, strict=False):
+        for call, time in zip(trace.calls, times, strict=True):
             del stack[call.depth + 1 + len(callers) :]
             stack.append(_frame(_called(call)))
             if time:

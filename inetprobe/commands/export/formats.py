@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 
 #: Each is a module of this package, whose ``open_export`` takes the run and the options.
@@ -27,8 +27,8 @@ class ExportOptions:
 class Export(Protocol):
     """A sink of one run whose output gets its name once it is complete."""
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Takes a batch and its losses, as any sink does."""
 
     def summary(self, accounting: Accounting) -> None:
         """The run was read to its end."""

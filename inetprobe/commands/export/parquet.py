@@ -18,7 +18,7 @@ from inetprobe.base.files import WholeFile
 from inetprobe.base.text import file_name
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.rows import call_rows, recording_rows, trace_rows
 from inetprobe.trace.rows.trace_rows import plain
@@ -84,8 +84,8 @@ class ParquetExport:
             self.discard()
             raise
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Adds the rows of a batch to each table."""
         if not len(batch):
             return
         self._span.add(batch)
@@ -95,15 +95,15 @@ class ParquetExport:
             self._tables["calls"].add(call_rows.of_traces(rows, batch))
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes the row of the recording, and puts the tables into place."""
         self._finish(accounting, None)
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export."""
+        """As ``summary``, with the problem in the row of the recording."""
         self._finish(accounting, problem)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         for table in self._tables.values():
             table.discard()
 

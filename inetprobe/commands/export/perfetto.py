@@ -17,8 +17,8 @@ from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Packets, on_track
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
 from inetprobe.record.layout import Records
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces
 from inetprobe.trace.verdict import judge
@@ -37,8 +37,8 @@ class PerfettoExport:
         self._last: int | None = None
         self._run = run
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Writes the slices of a batch."""
         _check_times(batch.records)
         with self._output.writing():
             if self._last is None and (len(batch) or batch.losses):
@@ -49,7 +49,7 @@ class PerfettoExport:
                 self._trace(trace)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes the accounting, and puts the output into place."""
         with self._output.writing():
             if self._last is None:
                 self._begin(0)
@@ -57,7 +57,7 @@ class PerfettoExport:
         self._output.finish()
 
     def cut_short(self, accounting: Accounting, problem: str) -> None:
-        """See Export."""
+        """Writes the problem as a remark, then what ``summary`` writes."""
         with self._output.writing():
             if self._last is None:
                 self._begin(0)
@@ -65,7 +65,7 @@ class PerfettoExport:
         self.summary(accounting)
 
     def discard(self) -> None:
-        """See Export."""
+        """Leaves nothing of the output."""
         self._output.discard()
 
     def _begin(self, now: int) -> None:

@@ -10,19 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.text import file_name
-from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.reader import RecordingReader
-from inetprobe.record.batch import Batch, Loss
-from inetprobe.record.nesting import problems
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
+from inetprobe.trace.pump import Pump
 from inetprobe.trace.rows import call_rows, recording_rows, trace_rows
 
-Rows = Callable[[Batch, Run, str], pa.RecordBatch]
+Rows = Callable[[NestedBatch, Run, str], pa.RecordBatch]
 
 
 class Recordings:
@@ -51,7 +49,7 @@ class Recordings:
     def _rows(self, rows: Rows) -> Iterator[pa.RecordBatch]:
         for name in self._names:
             source = RecordingReader(Path(name), self._on_read)
-            for batch in self._batches(name, source, {}):
+            for batch in self._batches(name, Pump(source)):
                 try:
                     made = rows(batch, source.run, file_name(name))
                 except RecordingError as error:
@@ -62,37 +60,25 @@ class Recordings:
     def _recordings(self) -> Iterator[pa.RecordBatch]:
         for name in self._names:
             source = RecordingReader(Path(name), self._on_read)
+            pump = Pump(source)
             span = recording_rows.Span()
-            malformed: dict[str, int] = {}
-            for batch in self._batches(name, source, malformed):
+            for batch in self._batches(name, pump):
                 span.add(batch)
-            accounting = source.accounting()
-            _set_aside(accounting, malformed)
+            problem = self.problems.get(name)
             try:
-                row = recording_rows.to_arrow(file_name(name), source.run, span, accounting, self.problems.get(name))
+                row = recording_rows.to_arrow(file_name(name), source.run, span, pump.accounting(), problem)
             except RecordingError as error:
                 self.problems[name] = f"{file_name(name)}: {error}"
                 continue
             yield row
 
-    def _batches(self, name: str, source: RecordingReader, malformed: dict[str, int]) -> Iterator[Batch]:
-        """The batches that are not empty, without records whose calls do not nest: they count as lost."""
+    def _batches(self, name: str, pump: Pump) -> Iterator[NestedBatch]:
+        """The batches that are not empty."""
         try:
-            for batch in source.batches():
-                if not len(batch):
-                    continue
-                sound = problems(batch, source.run) == 0
-                if not sound.all():
-                    count = int(np.count_nonzero(~sound))
-                    malformed["malformed"] = malformed.get("malformed", 0) + count
-                    batch = Batch(batch.records[sound], (*batch.losses, Loss("malformed", count)))
-                yield batch
+            yield from filter(len, pump.batches())
         except RecordingError as error:
             self.problems[name] = str(error)
-        lost = dict(source.accounting().lost)
-        for reason, count in malformed.items():
-            lost[reason] = lost.get(reason, 0) + count
-        self.lost[name] = {reason: count for reason, count in lost.items() if count}
+        self.lost[name] = {reason: count for reason, count in pump.accounting().lost.items() if count}
 
 
 class RowStream:
@@ -108,10 +94,3 @@ class RowStream:
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
-
-
-def _set_aside(accounting: Accounting, malformed: dict[str, int]) -> None:
-    """Moves malformed records from complete to lost."""
-    for reason, count in malformed.items():
-        accounting.lost[reason] = accounting.lost.get(reason, 0) + count
-        accounting.complete -= count

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from inetprobe.base import words
 from inetprobe.base.cgroup_owner import owner_of
-from inetprobe.base.uapi import ERRNOS
+from inetprobe.base.uapi import result_text
 from inetprobe.commands.report.gather import Recording
-from inetprobe.trace.call_trace import Call, CallTrace, own_of, request
+from inetprobe.trace.call_trace import Call, CallTrace, request, self_times
 from inetprobe.trace.verdict import judge
 
 
@@ -63,7 +63,7 @@ def _bars(trace: CallTrace) -> list[Bar]:
     # If the return of the outermost call was not seen, up to the last event that was.
     whole = trace.duration_ns or max(call.start_ns + (call.duration_ns or 0) for call in trace.calls) or 1
     bars = []
-    for call, own in zip(trace.calls, own_of(trace.calls), strict=True):
+    for call, own in zip(trace.calls, self_times(trace.calls), strict=True):
         left = min(100.0, call.start_ns / whole * 100)
         width = 100 - left if call.duration_ns is None else min(100 - left, call.duration_ns / whole * 100)
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
@@ -72,14 +72,7 @@ def _bars(trace: CallTrace) -> list[Bar]:
 
 
 def _result(call: Call) -> str:
-    if call.pointer is not None:
-        return call.pointer
-    if call.duration_ns is None:
-        return "return not seen"
-    if call.result is None:
-        return ""
-    if call.result < 0:
-        return f"−{ERRNOS.get(-call.result, -call.result)}"
-    if call.module is not None:
-        return "0, found" if call.result == 0 else f"{call.result}, not found"
-    return str(call.result)
+    result = result_text(call.result, call.pointer, returned=call.duration_ns is not None)
+    if call.module is None or call.result is None or call.result < 0:
+        return result
+    return f"{result}, found" if call.result == 0 else f"{result}, not found"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
 from inetprobe.record.measures import failed
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.stats.top_keys import OTHER, Other, TopKeys
 from inetprobe.trace.call_trace import CallTrace, call_traces, request
@@ -56,14 +56,14 @@ class Causes:
     _askers: TopKeys[tuple[Cause, str]] = field(default_factory=lambda: TopKeys(MOST_ASKERS, 1))
     _kept: dict[Cause, list[CallTrace]] = field(default_factory=dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Judges a batch, each shape once."""
         if not len(batch):
             return
-        shapes, kinds = batch.shapes, batch.kinds
+        shapes, distinct = batch.shapes, batch.distinct
         causes: list[Cause | None] = []
         for trace, fails, count in zip(
-            call_traces(Batch(kinds), run), failed(kinds).tolist(), shapes.counts.tolist(), strict=True
+            call_traces(distinct, run), failed(distinct.records).tolist(), shapes.counts.tolist(), strict=True
         ):
             cause = _cause(trace, fails, run)
             self.verdicts[cause.verdict] += count
@@ -73,12 +73,12 @@ class Causes:
                 self.beyond = self.beyond or cause.reason
             causes.append(cause if fails or cause.verdict in ("deviation", "incomplete") else None)
         troubled = np.array([cause is not None for cause in causes], bool)
-        rows = np.flatnonzero(troubled[shapes.of])
+        rows = np.flatnonzero(troubled[shapes.group_of])
         if len(rows):
-            self._add(batch.take(rows), [causes[shape] for shape in shapes.of[rows].tolist()], run)
+            self._add(batch.take(rows), [causes[shape] for shape in shapes.group_of[rows].tolist()], run)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def found(self) -> tuple[dict[Cause, CauseFound], int]:
         """The causes, the most frequent first, and the number of sockets with causes beyond ``MOST_CAUSES``."""
@@ -98,7 +98,7 @@ class Causes:
             found[row] = CauseFound(count, named, tuple(self._kept.get(row, ())))
         return found, rest
 
-    def _add(self, batch: Batch, causes: list[Cause | None], run: Run) -> None:
+    def _add(self, batch: NestedBatch, causes: list[Cause | None], run: Run) -> None:
         first, groups, each = batch.shapes_by("comm")
         counts = each.tolist()
         traces = list(call_traces(batch.take(first), run))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.text import file_name
@@ -18,12 +15,10 @@ from inetprobe.commands.report.stages import Stages
 from inetprobe.commands.report.timeline import Timeline
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.reader import RecordingReader
-from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
-from inetprobe.record.layout import incomplete_reason
 from inetprobe.record.run import Run
 from inetprobe.stats.overview import OverviewSink
-from inetprobe.trace.pump import Sink, pump
+from inetprobe.trace.pump import Pump, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +60,6 @@ class Gathered:
     sample: Sample | None
 
 
-class _Books:
-    """A sink that counts the records that arrived, for a recording whose end, with the accounting, is missing."""
-
-    def __init__(self) -> None:
-        self.kept: Counter[str | None] = Counter()
-        self.malformed = 0
-
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
-        values, counts = np.unique(batch.records["flags"], return_counts=True)
-        for flags, count in zip(values.tolist(), counts.tolist(), strict=True):
-            self.kept[incomplete_reason(flags)] += count
-        self.malformed += sum(loss.count for loss in batch.losses if loss.reason == "malformed")
-
-    def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
-
-    def accounting(self, source: Accounting) -> Accounting:
-        """The accounting of what was read; ``source`` is that of the source, before any filter."""
-        arrived = source.complete + sum(source.incomplete.values())
-        lost = {**source.lost, **({"malformed": self.malformed} if self.malformed else {})}
-        return Accounting(
-            entries=source.entries,
-            complete=self.kept[None],
-            incomplete={reason: count for reason, count in self.kept.items() if reason is not None},
-            lost=lost,
-            filtered=arrived - self.kept.total() - self.malformed,
-        )
-
-
 def gather(paths: Sequence[Path], options: GatherOptions, on_read: Callable[[int], None] | None = None) -> Gathered:
     """Reads all files; ``on_read`` gets each number of bytes read.
 
@@ -110,7 +75,7 @@ def gather(paths: Sequence[Path], options: GatherOptions, on_read: Callable[[int
 
 
 def _read(source: RecordingReader, path: Path, options: GatherOptions, gathered: Gathered) -> Recording:
-    books, stats = _Books(), OverviewSink()
+    shown, stats = Pump(source, options.filters), OverviewSink()
     causes, slowest = Causes(options.examples), Slowest(options.slowest)
     shared: list[Sink] = [
         gathered.stages,
@@ -119,13 +84,13 @@ def _read(source: RecordingReader, path: Path, options: GatherOptions, gathered:
     ]
     damage = None
     try:
-        accounting = pump(source, options.filters, [books, stats, causes, slowest, *shared])
+        accounting = shown.into([stats, causes, slowest, *shared])
     except RecordingError as error:
-        if not books.kept:
+        if not shown.shown:
             raise
         damage = str(error)
-        accounting = books.accounting(source.accounting())
-    if not books.kept:
+        accounting = shown.accounting()
+    if not shown.shown:
         which = "no socket in it" if options.filters == Filters() else "no socket that passes the filters"
         raise RecordingError(f"{path} has {which}: there is nothing to report")
     return Recording(path, source.run, accounting, damage, causes, slowest, stats)

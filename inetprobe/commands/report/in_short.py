@@ -19,7 +19,7 @@ from inetprobe.record.run import Run
 from inetprobe.stats.distribution import Distribution
 from inetprobe.stats.overview import Asker, ProcessKey, Requests
 from inetprobe.stats.top_keys import OTHER, Other
-from inetprobe.trace.call_trace import CallTrace, own_of
+from inetprobe.trace.call_trace import CallTrace, self_times
 
 Mark = Literal["bad", "warn", "good", "note"]
 _SAID, _NAMED = 5, 3
@@ -121,7 +121,7 @@ def overall(gathered: Gathered) -> Distribution:
 def mostly(trace: CallTrace) -> str | None:
     """The function in which a trace spent most of its time, None where that is not known."""
     took_by: Counter[str] = Counter()
-    for call, own in zip(trace.calls, own_of(trace.calls), strict=True):
+    for call, own in zip(trace.calls, self_times(trace.calls), strict=True):
         if own is None:
             return None
         took_by[call.function] += own

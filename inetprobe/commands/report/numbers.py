@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from inetprobe.base import words
 
@@ -22,13 +23,13 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper() if first.isalpha() and first.islower() else text[:1]}{text[1:]}."
 
 
-def mechanisms(text: str) -> str:
-    """``a:fentry, b:fentry, c:kprobe`` in short, how probes were attached: ``fentry; kprobe: c``."""
-    by: dict[str, list[str]] = {}
-    for function, _, how in (one.partition(":") for one in text.split(", ")):
-        by.setdefault(how, []).append(function)
-    most, *others = sorted(by, key=lambda how: -len(by[how]))
-    return "; ".join([most, *(f"{how}: {', '.join(by[how])}" for how in others)])
+def mechanisms(of_functions: Mapping[str, str]) -> str:
+    """How functions were attached in short: ``fentry; kprobe: c`` of a and b by fentry, c by kprobe."""
+    functions: dict[str, list[str]] = {}
+    for function, mechanism in of_functions.items():
+        functions.setdefault(mechanism, []).append(function)
+    usual, *others = sorted(functions, key=lambda mechanism: -len(functions[mechanism])) or [""]
+    return "; ".join([usual, *(f"{mechanism}: {', '.join(functions[mechanism])}" for mechanism in others)])
 
 
 def took(ns: int | None) -> str:

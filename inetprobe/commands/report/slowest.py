@@ -8,8 +8,9 @@ import numpy as np
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.layout import RECORD_BARE, Records
+from inetprobe.record.layout import Records, is_bare
 from inetprobe.record.measures import seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 
@@ -23,12 +24,12 @@ class Slowest:
         self._least: int | None = None
         self._run: Run | None = None
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Keeps the records of a batch that are among the slowest so far."""
         self._run = run
         records = batch.records
         took = records["calls"]["duration_ns"][:, 0]
-        wanted = seen(records) & ((records["flags"] & RECORD_BARE) == 0)
+        wanted = seen(records) & ~is_bare(records["flags"])
         candidates = records[wanted if self._least is None else wanted & (took > np.uint64(self._least))]
         if not len(candidates) or not self._most:
             return
@@ -40,9 +41,9 @@ class Slowest:
             self._least = int(self._kept["calls"]["duration_ns"][-1, 0])
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def traces(self) -> Iterator[CallTrace]:
         """Those kept, the slowest first."""
         if self._kept is not None and self._run is not None:
-            yield from call_traces(Batch(self._kept), self._run)
+            yield from call_traces(NestedBatch(Batch(self._kept)), self._run)  # rows of nested batches

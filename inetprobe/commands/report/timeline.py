@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.layout import RECORD_BARE
+from inetprobe.record.layout import is_bare
 from inetprobe.record.measures import failed, module_requests, seen
 from inetprobe.record.run import Run
 
@@ -66,8 +66,8 @@ class Timeline:
         return [(index * self._width, self._bins[index]) for index in sorted(self._bins)]
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink. Socks that inet_create did not create are left out."""
-        records = batch.records[(batch.records["flags"] & RECORD_BARE) == 0]
+        """Counts the creations of a batch; socks that inet_create did not create are left out."""
+        records = batch.records[~is_bare(batch.records["flags"])]
         # Nanoseconds since the epoch may exceed 64 bits in a crafted recording; microseconds do not.
         times = (records["start_ns"] // np.uint64(1000)).astype(np.int64) + run.clock_offset_ns // 1000
         if len(records):
@@ -95,7 +95,7 @@ class Timeline:
             self._bins.setdefault(index, Bin()).add(counts)
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """The accounting is not needed."""
 
     def _fit(self, first: int, last: int) -> None:
         """Widens the bins until ``MOST_BINS`` cover the time from ``first`` to ``last``."""

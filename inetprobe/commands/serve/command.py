@@ -30,7 +30,7 @@ from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import Filters, parse_duration
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS, parse_bounds
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, parse_bounds
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import Sink, pump

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
-from inetprobe.record.layout import CALL_RETURNED, INCOMPLETE_FLAGS, RECORD_BARE
-from inetprobe.record.measures import failed, module_requests, seen
+from inetprobe.record.calls import Indices
+from inetprobe.record.layout import has_returned, is_bare, is_incomplete
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, failed, module_requests, seen
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Words, alike
-from inetprobe.stats.recount import errnos
 from inetprobe.stats.snapshot import OutcomeKey
 from inetprobe.trace.pump import Sink
 from inetprobe.trace.verdict import VerdictCache
@@ -73,10 +73,10 @@ class VerdictStream:
         self._durations: OrderedDict[DurationKey, TraceExample] = OrderedDict()
         self._failures: OrderedDict[OutcomeKey, TraceExample] = OrderedDict()
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """Counts the verdicts of the batch and keeps its newest examples."""
         verdicts: Counter[str] = Counter()
-        for verdict, count in zip(self._verdict_cache.kinds(batch, run), batch.shapes.counts.tolist(), strict=True):
+        for verdict, count in zip(self._verdict_cache.of_shapes(batch, run), batch.shapes.counts.tolist(), strict=True):
             verdicts[verdict.verdict] += count
         with self._lock:
             self._verdicts.update(verdicts)
@@ -97,18 +97,19 @@ class VerdictStream:
         calls = batch.calls
         durations = calls.duration_ns[calls.starts]
         buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
-        ended = ((batch.column("flags") & RECORD_BARE) == 0) & ((calls.flags[calls.starts] & CALL_RETURNED) != 0)
-        newest = _last_of_each([batch.shapes.of.astype(np.uint64), buckets], np.flatnonzero(ended))
+        ended = ~is_bare(batch.column("flags")) & has_returned(calls.flags[calls.starts])
+        newest = _last_of_each([batch.shapes.group_of.astype(np.uint64), buckets], np.flatnonzero(ended))
         records = batch.take(newest).records
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
         for family, type_, protocol, cpu, seq, start_ns, duration_ns, bucket, errno in zip(
-            *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records), strict=True
+            *columns, durations[newest].tolist(), buckets[newest].tolist(), errnos(records).tolist(), strict=True
         ):
             example = TraceExample(f"{cpu}-{seq}", start_ns + duration_ns + clock_offset_ns, duration_ns)
             _keep_newest(self._durations, DurationKey(family, type_, bucket), example)
             if errno != 0:
-                _keep_newest(self._failures, OutcomeKey(family, type_, protocol, errno), example)
+                number = None if errno == UNKNOWN_ERRNO else errno
+                _keep_newest(self._failures, OutcomeKey(family, type_, protocol, number), example)
 
     def _write(self, write: Callable[[Sink], None]) -> None:
         if self._log is None:
@@ -127,7 +128,7 @@ class StreamSelector:
         self._stream = stream
         self._slow_ns = slow_ns
 
-    def batch(self, batch: Batch, run: Run) -> None:
+    def batch(self, batch: NestedBatch, run: Run) -> None:
         """Passes on the records that need an explanation, and every loss."""
         selected = np.flatnonzero(needs_explaining(batch, self._slow_ns))
         self._stream.batch(batch.take(selected, batch.losses), run)
@@ -139,17 +140,19 @@ class StreamSelector:
 
 def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
     """Which records failed, asked for a module, took at least ``slow_ns``, or were not seen whole? ``[rows]`` bool."""
-    kinds = batch.kinds
-    incomplete = (kinds["flags"] & sum(INCOMPLETE_FLAGS)) != 0
-    needed: npt.NDArray[np.bool_] = failed(kinds) | (module_requests(kinds) > 0) | incomplete | ~seen(kinds)
+    kinds = batch.distinct.records
+    needed: npt.NDArray[np.bool_] = (
+        failed(kinds) | (module_requests(kinds) > 0) | is_incomplete(kinds["flags"]) | ~seen(kinds)
+    )
     slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
-    return slow | needed.take(batch.shapes.of)
+    slow |= needed.take(batch.shapes.group_of)
+    return slow
 
 
-def _last_of_each(words: list[Words], rows: Places) -> Places:
+def _last_of_each(words: list[Words], rows: Indices) -> Indices:
     """Of the rows whose words are equal, the last one, in the rows' order: an example before it would be replaced."""
     backwards = rows[::-1]
-    last: Places = backwards[alike([word[backwards] for word in words]).first][::-1]
+    last: Indices = backwards[alike([word[backwards] for word in words]).first][::-1]
     return last
 
 

@@ -70,7 +70,7 @@ class Collector:
         self._wanted = filters
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Counts what the filters keep of a batch, and publishes when an interval is over."""
         if self._wanted is not self._filters:
             self._filters = self._wanted
             self._start()
@@ -83,7 +83,7 @@ class Collector:
             self._publish()
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Takes the losses of the whole run, and publishes for the last time."""
         for reason, count in accounting.lost.items():
             self._lost[reason] = max(self._lost[reason], count)
         self._publish(ended=True)

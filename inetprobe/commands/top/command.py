@@ -82,16 +82,16 @@ def top_command(interval: str, once: bool, rows: int, recording: str | None, liv
 
 
 class _Print:
-    """Prints the tables when the run is over. See Sink."""
+    """A sink that prints the tables when the run is over."""
 
     def __init__(self, collector: Collector, rows: int) -> None:
         self._collector, self._rows = collector, rows
 
     def batch(self, _batch: object, _run: object) -> None:
-        """See Sink; the collector, an earlier sink, has counted it."""
+        """Does nothing: the collector, which comes first, counts the batch."""
 
     def summary(self, _accounting: Accounting) -> None:
-        """See Sink."""
+        """Prints the tables."""
         _print(self._collector, self._rows)
 
 

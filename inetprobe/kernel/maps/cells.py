@@ -13,7 +13,7 @@ from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 from inetprobe.record.layout import FUNCTIONS, Records, define
-from inetprobe.stats.bounds import DEFAULT_BOUNDS_NS
+from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey
 
 _HEADER = (bpf_folder() / "cells.h").read_text()

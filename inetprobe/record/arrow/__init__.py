@@ -1,1 +1,1 @@
-"""Records as Arrow columns: written into a recording, and read again from a stranger's."""
+"""Records as Arrow columns: written into a recording, and read from one that is not trusted."""

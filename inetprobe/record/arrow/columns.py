@@ -1,4 +1,4 @@
-"""Records ↔ Arrow columns: names and types that pandas, polars or DuckDB read as they are, losslessly."""
+"""Records ↔ Arrow columns, without loss, in names and types that pandas, polars or DuckDB read as they are."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from inetprobe.record.filter import UNKNOWN_OF_BARE
 from inetprobe.record.layout import (
     CALL_NULL,
     CALL_POINTER,
-    CALL_RETURNED,
     CALL_VOID,
     RECORD,
-    RECORD_BARE,
     Records,
+    has_returned,
+    is_bare,
     record_dtype,
 )
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Names, grouped
 
 _NAME = pa.dictionary(pa.int32(), pa.utf8())
-# Columns that stand in the record under the same name, with its own type.
+# Columns with the name and the type of a record's member.
 _PLAIN = (
     "start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "protocol", "family", "type",
     "foreign", "cpu", "flags",
 )  # fmt: skip
 _CALL_PLAIN = ("start_ns", "depth", "flags", "module", "module_protocol", "module_family", "module_type")
 
-# All of a call that is read back.
+# The fields of a call that are read back.
 _CALL_READ = (*_CALL_PLAIN, "function", "duration_ns", "result")
 
 CALL_TYPE = pa.struct(
@@ -68,28 +68,29 @@ SCHEMA = pa.schema(
         ("calls", pa.list_(CALL_TYPE)),
     ]
 )
-# What is read back; the rest is for people who open the file with another tool.
+# The columns that are read back; the others are for other tools.
 _READ = (*_PLAIN, "comm", "prot", "cgroup", "calls")
 _ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN)
-# A path that the kernel takes, each byte of it as \\xNN.
-_CGROUP_PATH = 4 * 4096
+# The kernel's longest path, PATH_MAX, with each byte of it as \\xNN.
+_LONGEST_PATH = 4 * 4096
 
 
 def schema(*, sock: bool = False, stack: bool = False) -> pa.Schema:
-    """The columns of a run: ``SCHEMA``, and what it was asked for besides: the fields of the sock, stacks."""
+    """The columns of a run: ``SCHEMA``, and with --sock and --stack the columns of these."""
     return pa.schema([*SCHEMA, *[_SOCK] * sock, *[stack_columns.FIELD] * stack])
 
 
 def to_arrow(records: Records, run: Run) -> pa.RecordBatch:
-    """One record batch, with the sock's fields and the stacks where the records have them. Each has a call at least."""
+    """As ``batch_to_arrow``, of records ``[records]``."""
     return batch_to_arrow(Batch(records), run)
 
 
 def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
-    """The inverse of ``from_arrow``."""
+    """The inverse of ``from_arrow``. Each record must have a call; the sock's fields and the stacks are written where
+    the records have them."""
     calls = batch.calls
-    seen = (calls.flags.take(calls.starts) & CALL_RETURNED) != 0
-    bare = (batch.column("flags") & RECORD_BARE) != 0
+    seen = has_returned(calls.flags.take(calls.starts))
+    bare = is_bare(batch.column("flags"))
     columns = [_plain(batch.column(name), name, bare) for name in _PLAIN]
     columns += [_names(batch.column(name), _until_nul) for name in ("comm", "prot")]
     columns.append(_names(batch.column("cgroup_id"), lambda identity: run.cgroups.get(int(identity))))
@@ -104,16 +105,16 @@ def batch_to_arrow(batch: Batch, run: Run) -> pa.RecordBatch:
 
 
 def check(batch: pa.RecordBatch, size: int, *, sock: bool = False, stack: bool = False) -> None:
-    """Whether ``from_arrow`` may look at a batch whose body has ``size`` bytes in the stream, with these columns in it.
+    """Checks that ``from_arrow`` may read a batch, whose body has ``size`` bytes in the stream.
 
     Raises RecordingError if a column is missing or of another type, ArrowException if one is not well formed.
     """
-    # Columns may share their bytes; then few of them would make any number of records.
+    # Columns may share their bytes: a few bytes would then make any number of records.
     if batch.num_rows * _ROW_BYTES > size:
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
-    wanted = schema(sock=sock, stack=stack)
+    expected = schema(sock=sock, stack=stack)
     for name in (*_READ, *[_SOCK.name] * sock, *[stack_columns.FIELD.name] * stack):
-        column = _column(batch, name, wanted.field(name).type)
+        column = _column(batch, name, expected.field(name).type)
         if name == "calls":
             _check_calls(column)
         else:
@@ -121,7 +122,7 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False, stack: bool =
 
 
 def _check_column(column: pa.Array) -> None:
-    """In full, but for where the indices of names lead: ``_used`` sees to that."""
+    """Validates a column in full, except for the indices of names, which ``_used`` checks."""
     if isinstance(column, pa.DictionaryArray):
         column.validate()
         column.dictionary.validate(full=True)
@@ -130,20 +131,22 @@ def _check_column(column: pa.Array) -> None:
 
 
 def _check_calls(column: pa.ListArray) -> None:
-    """In full but for the texts of ``pointer``, which nobody reads and which take as long as all else."""
+    """Validates the calls in full, except for the texts of ``pointer``, which are not read back and take as long as all
+    the rest."""
     column.validate()
     if len(column):
         offsets = np.asarray(column.offsets)
         if offsets[0] < 0 or offsets[-1] > len(column.values) or (offsets[1:] < offsets[:-1]).any():
-            raise RecordingError("the calls of a trace are not where its column says")
+            raise RecordingError("the offsets of column calls lie outside it")
     for name in _CALL_READ:
         _check_column(column.values.field(name))
 
 
 def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -> Batch:
-    """A batch, or a slice of it, that ``check`` has passed, without a copy of most columns; fills ``run.cgroups``.
+    """A batch, or a slice of one, that ``check`` has passed; most columns are not copied. Adds to ``run.cgroups`` and
+    ``run.stacks``.
 
-    Raises RecordingError if a column is null where it cannot be, or out of range.
+    Raises RecordingError if a column has a null where none may be, or is out of range.
     """
     dtype = record_dtype(run.slots, sock=run.sock, stack=run.stack)
     if not batch.num_rows:
@@ -154,19 +157,20 @@ def from_arrow(batch: pa.RecordBatch, run: Run, losses: tuple[Loss, ...] = ()) -
         columns.known["stack"] = stack_columns.from_arrow(batch.column("stack"), run.stacks)
     calls = _calls_from_arrow(batch.column("calls"), run)
     columns.known["ncalls"] = calls.counts.astype(np.uint8)
-    _learn_cgroups(columns.known["cgroup_id"], batch.column("cgroup"), run)
+    for identity, path in _cgroup_paths(columns.known["cgroup_id"], batch.column("cgroup")).items():
+        run.cgroups.setdefault(identity, path)
     return ColumnBatch(dtype, columns, calls, losses)
 
 
 class _ArrowColumns:
-    """The members of a record that a batch of Arrow's has; what can be wrong with them is found at once."""
+    """The members of the records in a batch of Arrow's; all but the sock are checked when this is made."""
 
     def __init__(self, batch: pa.RecordBatch, dtype: np.dtype[np.void]) -> None:
         self.known = {}
         for name in _PLAIN:
             column = batch.column(name)
             self.known[name] = _filled(column, 0) if name in UNKNOWN_OF_BARE else _numbers(column, name)
-        self._words = {name: _used(batch.column(name)) for name in ("comm", "prot")}
+        self._names = {name: _used(batch.column(name)) for name in ("comm", "prot")}
         self._batch = batch
         self._dtype = dtype
 
@@ -176,30 +180,30 @@ class _ArrowColumns:
         return _sock_from_arrow(self._batch.column(name), self._dtype[name].base)
 
     def names(self, name: str) -> Names:
-        words, places = self._words[name]
+        texts, indices = self._names[name]
         size = self._dtype[name].itemsize
-        return Names(np.array([text.encode(word or "")[:size] for word in words], f"S{size}"), places)
+        return Names(np.array([text.encode(name or "")[:size] for name in texts], f"S{size}"), indices)
 
 
 def _sock_to_arrow(socks: npt.NDArray[np.void]) -> pa.StructArray:
     present = socks["present"]
-    fields = [_nullable(socks[name], (present >> place & 1) != 0) for place, name in enumerate(Sock._fields)]
+    fields = [_nullable(socks[name], (present >> bit & 1) != 0) for bit, name in enumerate(Sock._fields)]
     return pa.StructArray.from_arrays(fields, fields=list(_SOCK.type), mask=pa.array(present == 0))
 
 
 def _sock_from_arrow(column: pa.StructArray, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
     socks = np.zeros(len(column), dtype)
     made = np.asarray(column.is_valid())
-    for place, name in enumerate(Sock._fields):
+    for bit, name in enumerate(Sock._fields):
         field = column.field(name)
         known = made & np.asarray(field.is_valid())
         socks[name] = np.where(known, np.asarray(field.fill_null(0)), 0)
-        socks["present"] |= known.astype(np.uint32) << np.uint32(place)
+        socks["present"] |= known.astype(np.uint32) << np.uint32(bit)
     return socks
 
 
 def _calls_to_arrow(calls: Calls, run: Run) -> pa.ListArray:
-    returned = (calls.flags & CALL_RETURNED) != 0
+    returned = has_returned(calls.flags)
     is_pointer = (calls.flags & CALL_POINTER) != 0
     has_result = (calls.flags & (CALL_POINTER | CALL_VOID)) == 0
     pointer = pa.DictionaryArray.from_arrays(
@@ -222,9 +226,9 @@ def _calls_from_arrow(column: pa.ListArray, run: Run) -> Calls:
         raise RecordingError("column calls has a null")
     offsets = np.asarray(column.offsets).astype(np.intp)
     counts = np.diff(offsets)
-    most = int(counts.max())
-    if most > run.slots:
-        raise RecordingError(f"a trace has {most} calls, and a record holds {run.slots}")
+    longest = int(counts.max())
+    if longest > run.slots:
+        raise RecordingError(f"a trace has {longest} calls, and a record has room for {run.slots}")
     struct = column.flatten()
     if struct.null_count:
         raise RecordingError("column calls has a null call")
@@ -238,17 +242,17 @@ def _function_numbers(column: pa.DictionaryArray, run: Run) -> npt.NDArray[np.ui
     known = {name: number for number, name in run.functions.items()}
     if column.null_count or column.dictionary.null_count:
         raise RecordingError("column calls.function has a null")
-    names, places = _used(column)
+    names, indices = _used(column)
     unknown = [name for name in names[:-1] if name not in known]
     if unknown:
-        raise RecordingError(f"it has a call of {unknown[0]!r}, a function its metadata does not name")
+        raise RecordingError(f"it has a call of {unknown[0]!r}, a function that its metadata does not name")
     numbers = np.array([known[name] for name in names[:-1] if name is not None], np.uint8)
-    result: npt.NDArray[np.uint8] = numbers.take(places)
-    return result
+    functions: npt.NDArray[np.uint8] = numbers.take(indices)
+    return functions
 
 
 def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa.DictionaryArray:
-    """Each distinct value's name once; a value without one is null."""
+    """A column of names, each distinct value named once; a value without a name is null."""
     values, inverse = _distinct(column)
     names = [name_of(value) for value in values.tolist()]
     nameless = np.array([name is None for name in names], bool)
@@ -260,15 +264,15 @@ def _names(column: npt.NDArray[Any], name_of: Callable[[Any], str | None]) -> pa
 
 
 def _distinct(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """The values of a column in their order, and which of them each row has; sorted only what is distinct."""
+    """The distinct values of a column, ascending, and the index among them of each row's value."""
     if column.dtype == np.uint8:
-        there = np.bincount(column, minlength=256) > 0
-        return np.flatnonzero(there), (np.cumsum(there) - 1)[column]
+        occurs = np.bincount(column, minlength=256) > 0
+        return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[column]
     groups = grouped(column)
     order = np.argsort(column[groups.first])
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
-    return column[groups.first[order]], rank[groups.of]
+    return column[groups.first[order]], rank[groups.group_of]
 
 
 def _until_nul(raw: bytes) -> str | None:
@@ -287,11 +291,11 @@ def _nullable(column: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Arra
     return pa.array(np.ascontiguousarray(column), mask=~known)
 
 
-def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> Any:
-    place = batch.schema.get_field_index(name)
-    if place < 0 or batch.schema.field(place).type != kind:
-        raise RecordingError(f"it has no column {name} of type {kind}")
-    return batch.column(place)
+def _column(batch: pa.RecordBatch, name: str, type_: pa.DataType) -> Any:
+    index = batch.schema.get_field_index(name)
+    if index < 0 or batch.schema.field(index).type != type_:
+        raise RecordingError(f"it has no column {name} of type {type_}")
+    return batch.column(index)
 
 
 def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
@@ -301,40 +305,44 @@ def _numbers(column: pa.Array, name: str) -> npt.NDArray[Any]:
 
 
 def _filled(column: pa.Array, value: int) -> npt.NDArray[Any]:
-    """The integers of a column, ``value`` for a null: as fill_null() has them, in a fifth of its time."""
+    """The integers of a column, with ``value`` for a null: what fill_null() returns, in a fifth of its time."""
     validity, data = column.buffers()
-    here = slice(column.offset, column.offset + len(column))
-    numbers: npt.NDArray[Any] = np.frombuffer(data, column.type.to_pandas_dtype())[here]
+    window = slice(column.offset, column.offset + len(column))
+    numbers: npt.NDArray[Any] = np.frombuffer(data, column.type.to_pandas_dtype())[window]
     if not column.null_count:
         return numbers
-    known = np.unpackbits(np.frombuffer(validity, np.uint8), count=here.stop, bitorder="little")[here]
+    known = np.unpackbits(np.frombuffer(validity, np.uint8), count=window.stop, bitorder="little")[window]
     return np.where(known.view(bool), numbers, numbers.dtype.type(value))
 
 
 def _used(column: pa.DictionaryArray) -> tuple[list[str | None], npt.NDArray[np.signedinteger[Any]]]:
-    """The names that a column uses, and where among them each row's name is; the last is None, for a null's.
+    """The names that a column uses, and the index among them of each row's name. The last is None, a null's name.
 
-    A dictionary may be far larger than the column: it serves every batch that follows. Of one that is not, all is used.
+    A dictionary may be far larger than the column, since it also serves the batches that follow. All names of one that
+    is not larger are returned.
     """
     indices = _filled(column.indices, -1)
     least = -1 if column.null_count else 0
     if len(indices) and (indices.min() < least or indices.max() >= len(column.dictionary)):
-        raise RecordingError("a name of it is not where its column says")
+        raise RecordingError("the index of a name lies outside its dictionary")
     if len(column.dictionary) <= len(indices):
         return [*column.dictionary.to_pylist(), None], indices
-    used, places = np.unique(indices, return_inverse=True)
+    used, inverse = np.unique(indices, return_inverse=True)
     nulls = np.count_nonzero(used < 0)
-    return [*column.dictionary.take(pa.array(used[nulls:])).to_pylist(), None], places - nulls
+    return [*column.dictionary.take(pa.array(used[nulls:])).to_pylist(), None], inverse - nulls
 
 
-def _learn_cgroups(identities: npt.NDArray[np.uint64], column: pa.DictionaryArray, run: Run) -> None:
-    names, places = _used(column)
-    if any(len(name or "") > _CGROUP_PATH for name in names):
+def _cgroup_paths(identities: npt.NDArray[np.uint64], column: pa.DictionaryArray) -> dict[int, str | None]:
+    """The path of each distinct cgroup id, None where the column has a null."""
+    paths, indices = _used(column)
+    if any(len(path or "") > _LONGEST_PATH for path in paths):
         raise RecordingError("a cgroup's path is longer than the kernel takes")
-    lead = np.full(len(names), -1)
-    lead[places[::-1]] = np.arange(len(places))[::-1]
-    first = lead[lead >= 0]
-    if (identities.take(lead.take(places)) != identities).any():  # cgroups of one path, or without any
-        first = grouped(identities).first
-    for identity, row in zip(identities[first].tolist(), places[first].tolist(), strict=True):
-        run.cgroups.setdefault(identity, names[row])
+    first_row = np.full(len(paths), -1)  # of each path
+    first_row[indices[::-1]] = np.arange(len(indices))[::-1]
+    rows = first_row[first_row >= 0]
+    if (identities.take(first_row.take(indices)) != identities).any():  # several cgroups have one path, or none
+        rows = grouped(identities).first
+    path_of: dict[int, str | None] = {}
+    for identity, index in zip(identities[rows].tolist(), indices[rows].tolist(), strict=True):
+        path_of.setdefault(identity, paths[index])
+    return path_of

@@ -1,46 +1,42 @@
-"""The replay source: a recording, read without trusting it."""
+"""A recording as a source of batches, read without trusting it."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.text import file_name
-from inetprobe.model.profile import Profile
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.arrow import metadata as facts
+from inetprobe.record.arrow import metadata
 from inetprobe.record.arrow.columns import check, from_arrow
 from inetprobe.record.arrow.guard import Messages
-from inetprobe.record.batch import Batch, Loss
-from inetprobe.record.layout import SLOTS, SLOTS_ALSO, reasons
-from inetprobe.record.run import Run
+from inetprobe.record.batch import Batch
+from inetprobe.record.layout import reasons
 
-# Records are far larger in memory than in a file that lies about them, so a batch of any size becomes several.
+# Records are far larger in memory than in a crafted file, so a batch of any size becomes several of these.
 _ROWS = 16384
-# Every message of an Arrow stream since 2019 begins so.
+# The first bytes of every message of an Arrow stream since 2019.
 _BEGINNING = b"\xff\xff\xff\xff"
-_FUNCTION_NUMBERS = {str(number): number for number in range(256)}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
 class RecordingReader:
-    """The batches of one recording. Everything before a damage is yielded, then RecordingError is raised."""
+    """The batches of one recording. Those before a damage are yielded, then RecordingError is raised."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None] | None = None) -> None:
-        """Reads the metadata. ``on_read`` is told, batch by batch, how many more bytes of the file were read.
+        """Reads the metadata. ``on_read`` is called with the number of bytes read, after each batch.
 
         Raises RecordingError for a file that is empty, foreign, damaged or too new.
         """
         self._name = name = file_name(path)
         self._on_read = on_read
         self._read = 0
-        # Arrow's own pools give memory back between two batches and so pay for every page of each.
+        # Arrow's own pools return memory between two batches, and pay for each page again.
         pa.set_memory_pool(pa.system_memory_pool())
         try:
             self._file = pa.OSFile(os.fsencode(path), "rb")
@@ -48,7 +44,7 @@ class RecordingReader:
             reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's own text repeats the path
             raise RecordingError(f"{name} cannot be read: {reason}") from None
         if not self._file.size():
-            raise RecordingError(f"{name} is empty: nothing was recorded in it, so record anew")
+            raise RecordingError(f"{name} is empty: nothing was recorded in it, so record again")
         beginning = self._file.read(len(_BEGINNING))
         self._file.seek(0)
         if beginning != _BEGINNING:
@@ -56,29 +52,28 @@ class RecordingReader:
         try:
             self._messages = Messages(self._file)
             self._stream = pa.ipc.open_stream(self._messages)
-            told = (self._stream.schema.metadata or {}).get(b"inetprobe")
-            if told is None:
+            raw = (self._stream.schema.metadata or {}).get(metadata.KEY.encode())
+            if raw is None:
                 raise RecordingError("it is an Arrow stream of something else")
-            metadata = facts.mapping(facts.load(told), "metadata")
-            version = facts.word(metadata["format"], "format")
+            version, facts = metadata.facts_of(raw)
             if version.startswith("1."):
-                self.run = _run(metadata)
+                self.run = metadata.run_of(facts)
         except (RecordingError, *_DAMAGE) as error:
             raise _foreign(name, _first(error)) from None
         if not version.startswith("1."):
             raise RecordingError(f"{name} has format {version}, and this inetprobe reads 1.x: use a newer one")
         self._recorded: Accounting | None = None
         self._stopping = False
-        self._seen: dict[str | None, int] = {None: 0}
-        self._lost: dict[str, int] = {}
+        self._seen: Counter[str | None] = Counter()
+        self._lost: Counter[str] = Counter()
 
     def batches(self) -> Iterator[Batch]:
         """Every batch, in order. Raises RecordingError where the recording is cut short or damaged."""
         while self._recorded is None and not self._stopping:
             try:
-                arrow, metadata = self._stream.read_next_batch_with_custom_metadata()
+                arrow, custom = self._stream.read_next_batch_with_custom_metadata()
                 check(arrow, self._messages.body, sock=self.run.sock, stack=self.run.stack)
-                losses, accounting = _batch_metadata(metadata or {})
+                losses, accounting = metadata.losses_of(custom or {}), metadata.accounting_of(custom or {})
             except StopIteration:
                 raise self._cut_short() from None
             except (RecordingError, *_DAMAGE) as error:
@@ -96,16 +91,16 @@ class RecordingReader:
             self._tell_read()
 
     def stop(self) -> None:
-        """Asks ``batches`` to end before the next one."""
+        """Asks ``batches`` to end before the next batch."""
         self._stopping = True
 
     def accounting(self) -> Accounting:
-        """What the live run counted, as far as the recording has it."""
+        """What the live run counted; of a recording that was not read to its end, what was read."""
         if self._recorded is not None:
             return self._recorded
         incomplete = {reason: n for reason, n in self._seen.items() if reason is not None}
-        total = self._count() + sum(self._lost.values())
-        return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=self._lost)
+        total = self._seen.total() + self._lost.total()
+        return Accounting(entries=total, complete=self._seen[None], incomplete=incomplete, lost=dict(self._lost))
 
     def _tell_read(self) -> None:
         read = self._file.tell()
@@ -114,25 +109,22 @@ class RecordingReader:
         self._read = read
 
     def _tally(self, batch: Batch) -> None:
-        for reason, count in reasons(batch.column("flags")):
-            self._seen[reason] = self._seen.get(reason, 0) + count
+        self._seen.update(reasons(batch.column("flags")))
         for loss in batch.losses:
-            self._lost[loss.reason] = self._lost.get(loss.reason, 0) + loss.count
-
-    def _count(self) -> int:
-        return sum(self._seen.values())
+            self._lost[loss.reason] += loss.count
 
     def _damaged(self, error: BaseException) -> RecordingError:
         if self._messages.short:
             return self._cut_short()
         return RecordingError(
-            f"{self._name} is damaged after {self._count():,} sockets: {_first(error)}: copy it again, or record anew"
+            f"{self._name} is damaged after {self._seen.total():,} sockets: {_first(error)}: "
+            "copy it again, or record again"
         )
 
     def _cut_short(self) -> RecordingError:
         return RecordingError(
-            f"{self._name} is cut short after {self._count():,} sockets: its last second and its "
-            "accounting are missing; copy it again, or record anew"
+            f"{self._name} is cut short after {self._seen.total():,} sockets: its last second and its "
+            "accounting are missing; copy it again, or record again"
         )
 
 
@@ -140,63 +132,7 @@ def _foreign(name: str, why: str) -> RecordingError:
     return RecordingError(f"{name} is not a recording of inetprobe: {why}: give a file that inetprobe record wrote")
 
 
-def _run(metadata: dict[str, Any]) -> Run:
-    functions = facts.mapping(metadata["functions"], "table of functions")
-    if not functions.keys() <= _FUNCTION_NUMBERS.keys():
-        raise ValueError("its table of functions has a number that no call can carry")
-    names = {_FUNCTION_NUMBERS[number]: facts.word(name, "function's name") for number, name in functions.items()}
-    if len(set(names.values())) < len(names):
-        raise ValueError("two of its functions have one name")
-    filters = metadata.get("filters", [])
-    if not isinstance(filters, list):
-        raise ValueError("its filters are no list")
-    return Run(
-        kernel=facts.string(metadata["kernel"], "kernel"),
-        # Any start may follow on it: the sum has to stay a date.
-        clock_offset_ns=facts.integer(metadata["clock_offset_ns"], "clock offset", -(1 << 63), 1 << 63),
-        host=_optional(metadata, "host"),
-        machine_id=_optional(metadata, "machine_id"),
-        architecture=facts.string(metadata.get("architecture", ""), "architecture"),
-        mechanism=facts.string(metadata.get("mechanism", ""), "mechanism"),
-        filters=tuple(facts.string(one, "filter") for one in filters),
-        sock=facts.truth(metadata.get("sock", False), "mark of --sock"),
-        stack=facts.truth(metadata.get("stack", False), "mark of --stack"),
-        slots=_slots(metadata.get("slots", SLOTS)),
-        profile=None if metadata.get("profile") is None else Profile.from_dict(metadata["profile"]),
-        functions=names,
-    )
-
-
-def _optional(metadata: dict[str, Any], key: str) -> str | None:
-    value = metadata.get(key)
-    return None if value is None else facts.string(value, key)
-
-
-def _slots(value: Any) -> int:
-    number = facts.integer(value, "number of calls a trace holds", 1, 256)
-    if number not in (SLOTS, SLOTS_ALSO):
-        raise ValueError(f"it says that a trace has up to {number} calls")
-    return number
-
-
-def _batch_metadata(metadata: Any) -> tuple[tuple[Loss, ...], Accounting | None]:
-    """What a batch says beside its records: the losses before it and, the last one, the accounting."""
-    losses = facts.load(metadata.get("losses", b"[]"))
-    if not isinstance(losses, list):
-        raise ValueError("its losses are no list")
-    told = tuple(Loss(facts.word(reason, "loss"), facts.count(count, "loss")) for reason, count in losses)
-    if "accounting" not in metadata:
-        return told, None
-    recorded = facts.mapping(facts.load(metadata["accounting"]), "accounting")
-    known = {}
-    for name, default in asdict(Accounting()).items():
-        if name in recorded:
-            read = facts.counts if isinstance(default, dict) else facts.count
-            known[name] = read(recorded[name], name)
-    return told, Accounting.from_dict(known)
-
-
 def _first(error: BaseException) -> str:
-    """The first line of an error's text, which may quote what the recording has at any length."""
+    """The start of an error's first line: the text may quote the recording at any length."""
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__

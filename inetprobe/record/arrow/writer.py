@@ -1,12 +1,10 @@
 """A recording: an Arrow IPC stream, written as the run goes on, so that a crash costs at most the last second.
 
-The schema's metadata has what is true of the whole run, a batch's own metadata what was lost just before it, and the
-metadata of the last, empty batch the accounting: without that one, the recording was cut short.
+The last batch is empty, and its metadata has the accounting (see ``metadata``); a recording without it was cut short.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -14,22 +12,21 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from inetprobe import __version__
 from inetprobe.base.errors import InetprobeError
 from inetprobe.base.files import OutputFile, cannot_write
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.columns import batch_to_arrow, schema, to_arrow
+from inetprobe.record.arrow.metadata import accounting_metadata, losses_metadata, run_metadata
 from inetprobe.record.batch import Batch, Loss, joined
 from inetprobe.record.layout import record_dtype
 from inetprobe.record.run import Run
 
-FORMAT = "1.0"
 _FLUSH_S = 1.0
 _ROWS = 16384
 
 
 class RecordingWriter:
-    """Writes one recording into an open file. Raises InetprobeError, once, if it cannot be written any further."""
+    """Writes one recording into an open file. Raises InetprobeError, once, if it cannot be written further."""
 
     def __init__(self, file: OutputFile, run: Run, redact: AbstractSet[str] = frozenset()) -> None:
         self._path = file.path
@@ -40,22 +37,22 @@ class RecordingWriter:
         self._rows = 0
         self._run: Run | None = None
         self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock, stack=run.stack))
-        # The first time takes pyarrow a while, among other things to look for a pandas: better before there is traffic.
+        # The first conversion is slow, also because pyarrow looks for pandas: do it before there is traffic.
         first = np.zeros(1, self._nothing.dtype)
         first["ncalls"] = 1
         to_arrow(first, Run("", 0))
         self._flushed = time.monotonic()
         try:
             self._writer = pa.ipc.new_stream(
-                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(_metadata(run, redact))
+                self._file, schema(sock=run.sock, stack=run.stack).with_metadata(run_metadata(run, redact))
             )
         except OSError as error:
             raise self._failed(error) from None
 
     def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+        """Writes the batch, or keeps it until enough wait or a second has passed."""
         if batch.losses:
-            # A loss is told before the records that came after it: those that came before go out first.
+            # A loss is written before the records that came after it: those that came before are written first.
             self._flush(run)
             self._losses += batch.losses
         if len(batch):
@@ -67,10 +64,10 @@ class RecordingWriter:
         self._run = run
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink: writes what is left and the accounting, and closes the file."""
+        """Writes what waits and the accounting, and closes the file."""
         if self._run is not None:
             self._flush(self._run)
-        self._write(to_arrow(self._nothing, Run("", 0)), {"accounting": json.dumps(accounting.to_dict())})
+        self._write(to_arrow(self._nothing, Run("", 0)), accounting_metadata(accounting))
         try:
             self._writer.close()
             self._file.close()
@@ -78,7 +75,7 @@ class RecordingWriter:
             raise self._failed(error) from None
 
     def cut_short(self) -> None:
-        """Writes what is left without an accounting: the recording says that it is not whole."""
+        """Writes what waits without an accounting, and closes the file: the recording says that it is not whole."""
         if self._run is not None:
             self._flush(self._run)
         self._file.close()
@@ -90,15 +87,15 @@ class RecordingWriter:
         batch = self._joined()
         shown = replace(run, cgroups={}) if "cgroup" in self._redact else run
         if "comm" in self._redact:
-            shown = replace(shown, stacks=run.stacks.without_users())  # a program's functions tell which it is
-        losses = json.dumps([[loss.reason, loss.count] for loss in self._losses])
+            shown = replace(shown, stacks=run.stacks.without_users())  # the functions of a program tell which it is
+        losses = losses_metadata(self._losses)
         self._pending, self._losses, self._rows = [], [], 0
-        self._write(batch_to_arrow(batch, shown), {"losses": losses} if losses != "[]" else {})
+        self._write(batch_to_arrow(batch, shown), losses)
 
     def _joined(self) -> Batch:
-        """All that waits."""
+        """All that waits, as one batch."""
         if len(self._pending) == 1 and "comm" not in self._redact:
-            return self._pending[0]  # as a replay's are: of columns no records are made
+            return self._pending[0]  # as in a replay: columns need not become records
         records = joined([batch.records for batch in self._pending]) if self._pending else self._nothing
         if "comm" in self._redact:
             records["comm"] = b"redacted"
@@ -114,25 +111,5 @@ class RecordingWriter:
         return cannot_write("recording", self._path, error)
 
 
-def _metadata(run: Run, redact: AbstractSet[str]) -> dict[str, str]:
-    facts = {
-        "format": FORMAT,
-        "version": __version__,
-        "kernel": run.kernel,
-        "architecture": run.architecture,
-        "clock_offset_ns": run.clock_offset_ns,
-        "mechanism": run.mechanism,
-        "filters": list(run.filters),
-        "slots": run.slots,
-        "sock": run.sock,
-        "stack": run.stack,
-        "profile": None if run.profile is None else run.profile.to_dict(),
-        "functions": {str(number): name for number, name in run.functions.items()},
-        "host": None if "host" in redact else run.host,
-        "machine_id": None if "host" in redact else run.machine_id,
-    }
-    return {"inetprobe": json.dumps(facts)}
-
-
-#: What a recording can leave out.
+#: What --redact can leave out of a recording.
 REDACTIONS = ("host", "comm", "cgroup")

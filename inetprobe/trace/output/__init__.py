@@ -1,4 +1,4 @@
-"""The sinks of ``--format``: a small file and a line in ``open_format`` each."""
+"""The sinks of ``--format``: each is a file here and a line in ``open_format``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = {"red": 31, "green": 32, "yellow": 33, "dim": 2, "bold": 1}
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How text looks: ``colour`` on a terminal; ``stable`` leaves out what changes from run to run."""
+    """How text looks: ``colour`` for a terminal; ``stable`` leaves out what differs between runs of one workload."""
 
     colour: bool = False
     stable: bool = False
@@ -25,7 +25,7 @@ class Style:
 
 
 def open_format(name: str, out: TextIO, style: Style) -> Sink:
-    """The text sink ``tree``, ``line`` or ``json`` on ``out``."""
+    """The sink ``tree``, ``line`` or ``json``, writing to ``out``."""
     from inetprobe.trace.output import json_lines, line, tree
 
     formats: dict[str, Callable[[TextIO, Style], Sink]] = {

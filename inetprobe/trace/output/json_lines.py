@@ -1,4 +1,4 @@
-"""``--format json``: one object a line, in the contract's keys and order."""
+"""``--format json``: one object per line, with the contract's keys in their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.base.words import rfc3339
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import as_dict
 from inetprobe.trace.call_trace import Call, CallTrace
@@ -17,21 +17,21 @@ from inetprobe.trace.output import Style
 from inetprobe.trace.output.json_template import JsonLines
 from inetprobe.trace.verdict import judge
 
-# What differs between two runs of the same workload, left out by --stable.
+# The keys that differ between two runs of the same workload, which --stable leaves out.
 _UNSTABLE = frozenset(
     {"id", "time", "mono_ns", "pid", "tid", "ppid", "cgroup", "netns", "cpu", "duration_ns", "start_ns"}
 )
 
 
 class JsonSink:
-    """The contract's JSON lines; the last is the summary."""
+    """JSON lines, of which the last is the summary."""
 
     def __init__(self, out: TextIO, style: Style) -> None:
         self._out = out
         self._lines = JsonLines(_stable if style.stable else to_dict)
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Writes a line per loss and per trace."""
         for loss in batch.losses:
             self._out.write(json.dumps({"v": 1, "kind": "lost", "reason": loss.reason, "count": loss.count}) + "\n")
         for lines in self._lines.of(batch, run):
@@ -39,13 +39,13 @@ class JsonSink:
         self._out.flush()
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink."""
+        """Writes the line that ends a run."""
         self._out.write(json.dumps({"v": 1, "kind": "summary", **accounting.to_dict()}) + "\n")
         self._out.flush()
 
 
 def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
-    """A trace as the contract has it."""
+    """A trace as an object with the contract's keys."""
     verdict = judge(trace, run.profile)
     return {
         "v": 1,

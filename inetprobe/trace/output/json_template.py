@@ -1,7 +1,16 @@
-"""A batch as JSON lines, quickly: a line is worked out once for each shape, and filled in for each record.
+"""A batch as JSON lines, quickly: a line is made once per shape, as a template that is filled in for each record.
 
-What a line says is said elsewhere, by the function that gives a trace's fields; here is only which of them change from
-record to record of one shape, and how those are written.
+The fields of a line come from a function outside of this module, which only knows the fields that differ between
+records of one shape, and how they are written. The template of a TCP socket is (on one line, and shortened)::
+
+    {"v": 1, "kind": "trace", "id": "%d-%d", "time": "%s.%09dZ", "mono_ns": %d, "pid": %d, …, "comm": %s, …,
+     "family": 2, "family_name": "AF_INET", …, "prot": "TCP", "errno": null, "duration_ns": %d, "verdict": "ok", …,
+     "calls": [{"function": "inet_create", "depth": 0, "start_ns": %d, "duration_ns": %d, "result": 0}, …]}
+
+Its columns are ``cpu, seq, second, nanosecond, start_ns, pid, …, comm, …, 0.duration_ns, 0.start_ns, 0.duration_ns,
+…``, where ``0.`` stands for the first call. Filled in, it becomes the line of a record::
+
+    {"v": 1, "kind": "trace", "id": "1-7", "time": "2023-11-14T22:13:21.000000000Z", "mono_ns": 1000000000, …
 """
 
 from __future__ import annotations
@@ -18,19 +27,20 @@ import numpy.typing as npt
 from inetprobe.base import text
 from inetprobe.base.words import second
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
+from inetprobe.record.calls import Indices
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import grouped
 from inetprobe.record.stacks import as_dict
 from inetprobe.trace.call_trace import CallTrace, call_traces
 
-#: Records whose lines are made at once: a few megabytes.
+#: Records whose lines are made at once, a few megabytes.
 STEP = 2048
-# Templates kept: past so many, whoever made the recording has made them up.
-_MOST = STEP
+# Templates kept, more than any real run needs (see inetprobe.record).
+_MAX_TEMPLATES = STEP
 _NS = 10**9
 
-# What differs between records of one shape: how it is written, and the columns that it is written from.
+# The fields that differ between records of one shape: how each is written, and from which columns.
 _FORMATS = {
     "id": ('"%d-%d"', ("cpu", "seq")),
     "time": ('"%s.%09dZ"', ("second", "nanosecond")),
@@ -41,60 +51,60 @@ _FORMATS = {
     "netns": ("%s", ("netns",)),
     **{name: ("%d", (name,)) for name in ("pid", "tid", "ppid", "uid", "cpu")},
 }
-# A mark is a string that no name, sentence or module can be: it begins with a NUL.
+# A mark stands for a field to be filled in: it begins with a NUL, as no name, sentence or module does.
 _MARK = re.compile(r'"\\u0000([a-z_0-9.]+)"')
 
 
 class _Template(NamedTuple):
-    """A line to be filled in by ``%``, from these columns in this order."""
+    """A line to be filled in by ``%`` with these columns, in this order."""
 
     line: str
     columns: tuple[str, ...]
 
 
 class JsonLines:
-    """Lines of JSON, each what ``json.dumps`` makes of ``fields(trace, run)``: all of one run."""
+    """Lines of JSON, each equal to ``json.dumps(fields(trace, run))``, of the batches of one run."""
 
     def __init__(self, fields: Callable[[CallTrace, Run], dict[str, Any]]) -> None:
         self._fields = fields
         self._templates: dict[bytes, _Template] = {}
 
-    def of(self, batch: Batch, run: Run) -> Iterator[str]:
-        """The lines of a batch whose calls are well formed, in its order, some thousand in one text."""
+    def of(self, batch: NestedBatch, run: Run) -> Iterator[str]:
+        """The lines of a batch, in its order, up to ``STEP`` of them in one text."""
         if not len(batch):
             return
-        if len(batch.shapes.first) > _MOST:
+        if len(batch.shapes.first) > _MAX_TEMPLATES:
             for start in range(0, len(batch), STEP):
                 yield from self.of(batch.take(np.arange(start, min(start + STEP, len(batch)))), run)
             return
         templates = self._templates_of(batch, run)
         columns = _TemplateColumns(batch, run)
         for start in range(0, len(batch), STEP):
-            yield "".join(_filled(templates, batch.shapes.of[start : start + STEP], start, columns))
+            yield "".join(_filled(templates, batch.shapes.group_of[start : start + STEP], start, columns))
 
-    def _templates_of(self, batch: Batch, run: Run) -> list[_Template]:
-        keys = batch.kind_keys
-        if len(self._templates) > _MOST:
+    def _templates_of(self, batch: NestedBatch, run: Run) -> list[_Template]:
+        keys = batch.shape_keys
+        if len(self._templates) > _MAX_TEMPLATES:
             self._templates.clear()
-        new = [place for place, key in enumerate(keys) if key not in self._templates]
-        for place, trace in zip(new, call_traces(Batch(batch.kinds[new]), run) if new else (), strict=True):
-            self._templates[keys[place]] = _template(self._fields(trace, run))
+        new = [shape for shape, key in enumerate(keys) if key not in self._templates]
+        if new:
+            for shape, trace in zip(new, call_traces(batch.distinct.take(np.array(new)), run), strict=True):
+                self._templates[keys[shape]] = _template(self._fields(trace, run))
         return [self._templates[key] for key in keys]
 
 
 def _template(fields: dict[str, Any]) -> _Template:
     calls = [
         {
-            key: _mark(f"{place}.{key}") if key in _CALL_TIMES and value is not None else value
+            key: _mark(f"{index}.{key}") if key in _CALL_TIMES and value is not None else value
             for key, value in call.items()
         }
-        for place, call in enumerate(fields["calls"])
+        for index, call in enumerate(fields["calls"])
     ]
     marked = {key: _mark(key) if key in _FORMATS else value for key, value in fields.items()}
     if fields.get("duration_ns") is not None:
         marked["duration_ns"] = _mark("0.duration_ns")
-    said = json.dumps({**marked, "calls": calls}).replace("%", "%%")
-    *pieces, last = _MARK.split(said)
+    *pieces, last = _MARK.split(json.dumps({**marked, "calls": calls}).replace("%", "%%"))
     line = ""
     columns: list[str] = []
     for before, key in zip(pieces[::2], pieces[1::2], strict=True):
@@ -111,12 +121,12 @@ def _mark(key: str) -> str:
     return f"\0{key}"
 
 
-def _filled(templates: list[_Template], of: Places, start: int, columns: _TemplateColumns) -> tuple[str, ...]:
-    """The lines of the records from ``start`` on whose templates are at the places ``of``."""
-    order = np.argsort(of.astype(np.uint16) if len(templates) < 1 << 16 else of, kind="stable")
+def _filled(templates: list[_Template], shape_of: Indices, start: int, columns: _TemplateColumns) -> tuple[str, ...]:
+    """The lines of the records from ``start`` on, whose shapes, and so their templates, are ``shape_of``."""
+    order = np.argsort(shape_of.astype(np.uint16) if len(templates) < 1 << 16 else shape_of, kind="stable")
     sorted_columns: dict[str, list[Any]] = {}
     lines: list[str] = []
-    ends = np.cumsum(np.bincount(of)).tolist()
+    ends = np.cumsum(np.bincount(shape_of)).tolist()
     for template, begin, end in zip(templates, [0, *ends], ends, strict=False):
         if begin == end:
             continue
@@ -131,21 +141,21 @@ def _filled(templates: list[_Template], of: Places, start: int, columns: _Templa
 
 
 class _TemplateColumns:
-    """What templates are filled in with."""
+    """The columns that templates are filled in with, each made when it is first asked for."""
 
     def __init__(self, batch: Batch, run: Run) -> None:
         self._batch = batch
         self._run = run
         self._known: dict[str, npt.NDArray[Any]] = {}
 
-    def taken(self, name: str, rows: Places) -> list[Any]:
-        """The column's values of these records."""
-        place, _, member = name.rpartition(".")
-        if place:
-            # A record without so many calls has another template, which does not ask for this one.
+    def taken(self, name: str, rows: Indices) -> list[Any]:
+        """The values of a column for these records."""
+        slot, _, member = name.rpartition(".")
+        if slot:
+            # A record with fewer calls has another template, which does not use this column: any value will do.
             calls = self._batch.calls
-            where = np.minimum(calls.starts[rows] + int(place), len(calls.flags) - 1)
-            return list(getattr(calls, member)[where].tolist())
+            indices = np.minimum(calls.starts[rows] + int(slot), len(calls.flags) - 1)
+            return list(getattr(calls, member)[indices].tolist())
         if name not in self._known:
             self._known[name] = self._column(name)
         taken: list[Any] = self._known[name][rows].tolist()
@@ -160,7 +170,7 @@ class _TemplateColumns:
             return self._known[name]
         if name == "comm":
             names = batch.names(name)
-            return _objects([json.dumps(text.until_nul(raw)) for raw in names.values.tolist()], names.places)
+            return _objects([json.dumps(text.until_nul(raw)) for raw in names.values.tolist()], names.indices)
         if name == "cgroup":
             return _looked_up(batch.column("cgroup_id"), self._run.cgroups.get)
         if name == "stack":
@@ -169,23 +179,23 @@ class _TemplateColumns:
 
 
 def _when(start_ns: npt.NDArray[np.uint64], offset_ns: int) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
-    """Starts on the clock of the recording as text up to the second, and nanoseconds; their sum may have 65 bits."""
+    """Starts in UTC: the text up to the second, and the nanoseconds. The sum of both arguments may have 65 bits."""
     seconds, ns = (part.astype(np.int64) for part in np.divmod(start_ns, np.uint64(_NS)))
     ns += offset_ns % _NS
     seconds += offset_ns // _NS + (ns >= _NS)
     ns -= _NS * (ns >= _NS)
     groups = grouped(seconds)
-    return _objects([second(value) for value in seconds[groups.first].tolist()], groups.of), ns
+    return _objects([second(value) for value in seconds[groups.first].tolist()], groups.group_of), ns
 
 
-def _looked_up(column: npt.NDArray[np.uint64], said: Callable[[int], Any]) -> npt.NDArray[np.object_]:
-    """JSON of what each of the column's numbers stands for."""
+def _looked_up(column: npt.NDArray[np.uint64], value_of: Callable[[int], Any]) -> npt.NDArray[np.object_]:
+    """The JSON of what each number in the column stands for."""
     groups = grouped(column)
-    return _objects([json.dumps(said(number)) for number in column[groups.first].tolist()], groups.of)
+    return _objects([json.dumps(value_of(number)) for number in column[groups.first].tolist()], groups.group_of)
 
 
-def _objects(values: list[str], places: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
-    made = np.empty(len(values), object)
-    made[:] = values
-    taken: npt.NDArray[np.object_] = made[places]
+def _objects(values: list[str], indices: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    taken: npt.NDArray[np.object_] = objects[indices]
     return taken

@@ -1,4 +1,4 @@
-"""``--format line``: one aligned line a socket, below a header."""
+"""``--format line``: a header, then one aligned line per socket."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from inetprobe.base import words
 from inetprobe.base.text import printable
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import CallTrace, call_traces
 from inetprobe.trace.output import Style
 
 
 class LineSink:
-    """One line a socket; under 80 columns unless a name is long."""
+    """One line per socket, under 80 columns unless a name is long."""
 
     def __init__(self, out: TextIO, style: Style) -> None:
         self._out = out
         self._stable = style.stable
         self._headed = False
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Writes the losses and the lines of a batch; first of all, the header."""
         if not self._headed:
             self._headed = True
             when = "" if self._stable else f"{'TIME':<15} {'PID':>7} "
@@ -35,16 +35,16 @@ class LineSink:
         self._out.flush()
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink: people get theirs on stderr."""
+        """Writes nothing: the summary line goes to stderr, from the command."""
 
     def _line(self, trace: CallTrace, run: Run) -> str:
         family = words.name(FAMILIES, trace.family).removeprefix("AF_")
-        kind = words.name(TYPES, trace.type).removeprefix("SOCK_")
+        type_ = words.name(TYPES, trace.type).removeprefix("SOCK_")
         protocol = words.name(PROTOCOLS, trace.protocol).removeprefix("IPPROTO_")
         modules = sum(call.function == "__request_module" for call in trace.calls)
         outcome = trace.incomplete or trace.errno or "ok"
-        what = f"{printable(trace.comm):<15} {family:<6} {kind:<6.6} {protocol:<7} {modules or '-':>3} "
+        socket = f"{printable(trace.comm):<15} {family:<6} {type_:<6.6} {protocol:<7} {modules or '-':>3} "
         if self._stable:
-            return f"{what}{outcome}\n"
+            return f"{socket}{outcome}\n"
         when = f"{words.clock(trace.start_ns + run.clock_offset_ns)} {trace.pid:>7} "
-        return f"{when}{what}{words.duration(trace.duration_ns):>8} {outcome}\n"
+        return f"{when}{socket}{words.duration(trace.duration_ns):>8} {outcome}\n"

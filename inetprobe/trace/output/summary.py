@@ -6,7 +6,7 @@ from inetprobe.record.accounting import Accounting
 
 
 def summary_line(accounting: Accounting) -> str:
-    """Sockets created, complete, incomplete and lost by reason; and, loudly, whatever does not add up."""
+    """Sockets created, complete, incomplete and lost by reason, and in capitals a number that does not add up."""
     shown = accounting.entries - accounting.filtered
     parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
     parts.append(_by_reason("incomplete", accounting.incomplete))
@@ -27,13 +27,13 @@ def summary_line(accounting: Accounting) -> str:
         "stacks without all frames": accounting.stacks_lost,
     }
     parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
-    odd = accounting.unaccounted()
-    if odd:
-        parts.append(f"{odd:+,} UNACCOUNTED FOR")
+    unaccounted = accounting.unaccounted()
+    if unaccounted:
+        parts.append(f"{unaccounted:+,} UNACCOUNTED FOR")
     return ", ".join(parts)
 
 
-def _by_reason(what: str, counts: dict[str, int]) -> str:
+def _by_reason(name: str, counts: dict[str, int]) -> str:
     total = sum(counts.values())
     detail = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
-    return f"{total:,} {what}" + (f" ({detail})" if total else "")
+    return f"{total:,} {name}" + (f" ({detail})" if total else "")

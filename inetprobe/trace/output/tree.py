@@ -1,4 +1,4 @@
-"""``--format tree``: one socket a block, its calls nested."""
+"""``--format tree``: a block per socket, with its calls nested."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TextIO
 
 from inetprobe.base import words
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import ERRNOS
+from inetprobe.base.uapi import result_text
 from inetprobe.base.words import tree_branches
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import Side, Stack
 from inetprobe.trace.call_trace import Call, CallTrace, call_traces, request
@@ -24,8 +24,8 @@ class TreeSink:
         self._out = out
         self._style = style
 
-    def batch(self, batch: Batch, run: Run) -> None:
-        """See Sink."""
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Writes the losses and the blocks of a batch."""
         for loss in batch.losses:
             self._out.write(self._style.paint("red", f"lost {loss.count} sockets: {loss.reason}") + "\n\n")
         for trace in call_traces(batch, run):
@@ -33,7 +33,7 @@ class TreeSink:
         self._out.flush()
 
     def summary(self, accounting: Accounting) -> None:
-        """See Sink: people get theirs on stderr."""
+        """Writes nothing: the summary line goes to stderr, from the command."""
 
     def _block(self, trace: CallTrace, run: Run) -> list[str]:
         failed = trace.errno is not None or trace.calls[0].pointer == "NULL"
@@ -66,13 +66,14 @@ class TreeSink:
         depths = [call.depth for call in calls]
         text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
         took = "" if self._style.stable else words.duration(call.duration_ns)
-        line = f"{text:<62} {took:>7}  {_result(call)}".rstrip()
+        result = result_text(call.result, call.pointer, returned=call.duration_ns is not None)
+        line = f"{text:<62} {took:>7}  {result}".rstrip()
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
         return self._style.paint("yellow", line) if failed else line
 
 
 def stack_lines(stack: Stack | None) -> list[str]:
-    """Both sides of a stack, a frame a line, the innermost first."""
+    """Both sides of a stack, a line per frame, the innermost first."""
     if stack is None:
         return []
     return [*_side_lines("kernel", stack.kernel), *_side_lines("user", stack.user)]
@@ -83,15 +84,3 @@ def _side_lines(name: str, side: Side | None) -> list[str]:
         return []
     note = f" [{printable(side.lost)}]" if side.lost else "" if side.frames else " none"
     return [f"  {name} stack:{note}", *(f"    {printable(frame)}" for frame in side.frames)]
-
-
-def _result(call: Call) -> str:
-    if call.pointer is not None:
-        return call.pointer
-    if call.duration_ns is None:
-        return "return not seen"
-    if call.result is None:
-        return ""  # it returns nothing
-    if call.result < 0:
-        return f"-{ERRNOS.get(-call.result, -call.result)}"
-    return str(call.result)

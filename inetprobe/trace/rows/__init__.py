@@ -1,4 +1,4 @@
-"""Sockets as flat Arrow tables with the JSON's names: what ``export`` writes to Parquet is what ``query`` asks.
+"""Sockets as flat Arrow tables with the JSON's names: ``export`` writes them to Parquet, ``query`` reads them.
 
-``traces`` has a row a socket, ``calls`` a row a call, ``recordings`` a row a recording.
+``traces`` has a row per socket, ``calls`` a row per call, ``recordings`` a row per recording.
 """

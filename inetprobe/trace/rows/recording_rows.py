@@ -1,4 +1,4 @@
-"""A row a recording: the machine, the run, and where every socket went."""
+"""A row per recording: the machine, the run, and where every socket went."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from inetprobe.base.errors import RecordingError
 from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow.metadata import mechanism_text
 from inetprobe.record.batch import Batch
 from inetprobe.record.run import Run
 
@@ -39,7 +40,7 @@ SCHEMA = pa.schema(
 
 
 class Span:
-    """How many sockets there were, and from when to when."""
+    """The number of sockets, and the time from the first to the last."""
 
     def __init__(self) -> None:
         self.sockets = 0
@@ -47,7 +48,7 @@ class Span:
         self._last = 0
 
     def add(self, batch: Batch) -> None:
-        """Takes a batch in."""
+        """Adds a batch."""
         if not len(batch):
             return
         starts = batch.records["start_ns"]
@@ -57,16 +58,19 @@ class Span:
         self.sockets += len(batch)
 
     def times(self, offset: int) -> tuple[int | None, int | None]:
-        """Microseconds since the epoch of the first and the last socket's start; None where there was none."""
+        """The starts of the first and the last socket in microseconds since the epoch; None without sockets.
+
+        ``offset`` is the run's ``clock_offset_ns``.
+        """
         if self._first is None:
             return None, None
         return (self._first + offset) // 1000, (self._last + offset) // 1000
 
 
 def to_arrow(recording: str, run: Run, span: Span, accounting: Accounting, problem: str | None) -> pa.RecordBatch:
-    """The one row; ``problem`` says in what way the recording is not whole, None if it is.
+    """The one row; ``problem`` says why the recording is not whole, None if it is.
 
-    Raises RecordingError for a count that no signed 64 bits hold.
+    Raises RecordingError for a count that exceeds signed 64 bits.
     """
     first, last = span.times(run.clock_offset_ns)
     row = {
@@ -75,7 +79,7 @@ def to_arrow(recording: str, run: Run, span: Span, accounting: Accounting, probl
         "machine_id": run.machine_id,
         "kernel": run.kernel,
         "architecture": run.architecture,
-        "mechanism": run.mechanism,
+        "mechanism": mechanism_text(run.mechanisms),
         "filters": " ".join(run.filters),
         "first_time": first,
         "last_time": last,

@@ -1,7 +1,7 @@
-"""A batch as a row a socket: the contract's JSON keys as columns, made column by column.
+"""A batch as a row per socket, with the contract's JSON keys as columns, made column by column.
 
-Integers are signed 64-bit or smaller, since Spark knows no other, and strings may be dictionaries, which ``plain``
-resolves. ``time`` is in microseconds, as Spark's are, and ``time_ns`` has the rest.
+Integers are signed and have at most 64 bits, since Spark has no others. Strings may be dictionaries, which ``plain``
+resolves. ``time`` is in microseconds, as Spark's timestamps are; ``time_ns`` is exact.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.batch import Batch
-from inetprobe.record.calls import Places
-from inetprobe.record.layout import CALL_RETURNED, Records
+from inetprobe.record.calls import Indices, used
+from inetprobe.record.layout import Records, has_returned
+from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import signed
 from inetprobe.record.stacks import Stack, as_dict
@@ -47,7 +48,7 @@ STACK = pa.struct(
         ("lost", pa.struct([(side, pa.utf8()) for side in Stack._fields])),
     ]
 )
-# What the shape decides, under the JSON's names.
+# The columns that depend on the shape alone.
 _SHAPED = {
     "family": pa.int32(),
     "family_name": NAME,
@@ -91,13 +92,13 @@ SCHEMA = pa.schema(
 )
 
 
-def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
-    """The rows of a batch whose calls nest. Raises RecordingError for a time that no signed 64 bits hold."""
+def to_arrow(batch: NestedBatch, run: Run, recording: str) -> pa.RecordBatch:
+    """A row per record of the batch. Raises RecordingError for a time that exceeds signed 64 bits."""
     records = batch.records
-    shapes, inverse = [to_dict(trace, run) for trace in call_traces(Batch(batch.kinds), run)], batch.shapes.of
+    shapes, inverse = [to_dict(trace, run) for trace in call_traces(batch.distinct, run)], batch.shapes.group_of
     columns = _own(records, run, recording)
-    for name, kind in _SHAPED.items():
-        columns[name] = spread([shape.get(name) for shape in shapes], inverse, kind)
+    for name, type_ in _SHAPED.items():
+        columns[name] = spread([shape.get(name) for shape in shapes], inverse, type_)
     columns["calls"] = _calls(records, shapes, inverse)
     columns["sock"] = pa.array([shape.get("sock") for shape in shapes], SCHEMA.field("sock").type).take(
         pa.array(inverse)
@@ -106,10 +107,10 @@ def to_arrow(batch: Batch, run: Run, recording: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def spread(values: Sequence[Any], inverse: Places, kind: pa.DataType) -> pa.Array:
-    """A column of ``kind`` out of few values and, for each row, which of them it has."""
-    if not pa.types.is_dictionary(kind):
-        return pa.array(values, kind).take(pa.array(inverse))
+def spread(values: Sequence[Any], inverse: Indices, type_: pa.DataType) -> pa.Array:
+    """A column of ``values[inverse]``."""
+    if not pa.types.is_dictionary(type_):
+        return pa.array(values, type_).take(pa.array(inverse))
     index = inverse.astype(np.int32)
     missing = np.array([value is None for value in values], bool)
     mask = missing[index] if len(values) else None
@@ -118,22 +119,22 @@ def spread(values: Sequence[Any], inverse: Places, kind: pa.DataType) -> pa.Arra
 
 
 def plain(schema: pa.Schema) -> pa.Schema:
-    """The schema with utf8 for dictionaries of it, within lists and structs too."""
+    """The schema with utf8 instead of dictionaries, also within lists and structs."""
     return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
-    if pa.types.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _plain(field.type)) for field in kind])
-    return kind
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return type_.value_type
+    if pa.types.is_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _plain(field.type)) for field in type_])
+    return type_
 
 
 def _own(records: Records, run: Run, recording: str) -> dict[str, pa.Array]:
-    """What each record has of its own."""
+    """The columns that differ between records of one shape."""
     mono = signed(records["start_ns"], "time")
     columns = {name: pa.array(records[name].astype(np.int64)) for name in ("pid", "tid", "ppid", "uid")}
     columns["recording"] = spread([recording], np.zeros(len(records), np.intp), NAME)
@@ -141,18 +142,18 @@ def _own(records: Records, run: Run, recording: str) -> dict[str, pa.Array]:
     columns["id"] = pc.binary_join_element_wise(cpu, seq, "-")
     columns["mono_ns"] = pa.array(mono)
     columns["time_ns"] = pa.array(_epoch(mono, run.clock_offset_ns))
-    # Floored, as a clock that shows only microseconds would.
+    # Rounded down, as a clock with microseconds would show it.
     columns["time"] = pa.array(np.asarray(columns["time_ns"]) // 1000).cast(SCHEMA.field("time").type)
     columns["netns"] = pa.array(records["netns"].astype(np.int64), mask=records["netns"] == 0)
     columns["cpu"] = pa.array(records["cpu"].astype(np.int32))
-    names, places = np.unique(records["comm"], return_inverse=True)
-    columns["comm"] = spread([text.decode(name.partition(b"\0")[0]) for name in names.tolist()], places, NAME)
-    values, places = np.unique(records["cgroup_id"], return_inverse=True)
+    names, inverse = np.unique(records["comm"], return_inverse=True)
+    columns["comm"] = spread([text.decode(name.partition(b"\0")[0]) for name in names.tolist()], inverse, NAME)
+    values, inverse = np.unique(records["cgroup_id"], return_inverse=True)
     paths = [run.cgroups.get(identity) for identity in values.tolist()]
     owners = [owner_of(path) for path in paths]
-    columns["cgroup"] = spread(paths, places, NAME)
+    columns["cgroup"] = spread(paths, inverse, NAME)
     for name in ("container", "runtime", "pod", "unit"):
-        columns[name] = spread([getattr(owner, name) for owner in owners], places, NAME)
+        columns[name] = spread([getattr(owner, name) for owner in owners], inverse, NAME)
     outermost = records["calls"][:, 0]
     columns["duration_ns"] = _duration(outermost)
     return columns
@@ -162,39 +163,33 @@ def _epoch(mono: npt.NDArray[np.int64], offset: int) -> npt.NDArray[np.int64]:
     """Nanoseconds since 1970."""
     if len(mono) and not -(1 << 63) <= int(mono.min()) + offset <= int(mono.max()) + offset < 1 << 63:
         raise RecordingError("the recording has times beyond the years 1677 to 2262: they cannot be shown as a column")
-    result: npt.NDArray[np.int64] = mono + np.int64(offset)
-    return result
+    since_epoch: npt.NDArray[np.int64] = mono + np.int64(offset)
+    return since_epoch
 
 
 def _duration(calls: npt.NDArray[np.void]) -> pa.Array:
-    unseen = (calls["flags"] & CALL_RETURNED) == 0
+    unseen = ~has_returned(calls["flags"])
     return pa.array(signed(np.where(unseen, 0, calls["duration_ns"]), "duration"), mask=unseen)
-
-
-def used_calls(records: Records) -> npt.NDArray[np.bool_]:
-    """Which slots of each record's calls are in use: a row a record."""
-    result: npt.NDArray[np.bool_] = np.arange(records["calls"].shape[1]) < records["ncalls"][:, None]
-    return result
 
 
 def _stacks(batch: Batch, run: Run) -> pa.Array:
     if not batch.has_stack:
         return pa.nulls(len(batch), STACK)
-    numbers, places = np.unique(batch.column("stack"), return_inverse=True)
-    return pa.array([as_dict(run.stacks.get(number)) for number in numbers.tolist()], STACK).take(pa.array(places))
+    numbers, inverse = np.unique(batch.column("stack"), return_inverse=True)
+    return pa.array([as_dict(run.stacks.get(number)) for number in numbers.tolist()], STACK).take(pa.array(inverse))
 
 
-def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Places) -> pa.ListArray:
-    """Each socket's calls: the shape's, with the socket's own times."""
-    used = used_calls(records)
-    calls = records["calls"][used]
+def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Indices) -> pa.ListArray:
+    """The calls of each socket: those of its shape, with its own times."""
+    in_use = used(records)
+    calls = records["calls"][in_use]
     ncalls = records["ncalls"].astype(np.int64)
     listed = [call for shape in shapes for call in shape["calls"]]
     before = np.cumsum([0, *(len(shape["calls"]) for shape in shapes)])
-    row, slot = np.nonzero(used)
-    places = before[inverse[row]] + slot
+    row, slot = np.nonzero(in_use)
+    indices = before[inverse[row]] + slot
     columns = {
-        name: spread([call.get(name) for call in listed], places, CALL.field(name).type)
+        name: spread([call.get(name) for call in listed], indices, CALL.field(name).type)
         for name in ("function", "depth", "result", "pointer", "module")
     }
     columns["start_ns"] = pa.array(signed(calls["start_ns"], "start"))
