@@ -57,7 +57,6 @@ struct cpu_cells {
 	__u64 sent;
 };
 
-#ifdef BUCKET
 static __always_inline struct cell *cell_of(struct cell *table, u32 size, u64 key)
 {
 	u32 start = (key * 0x9E3779B97F4A7C15ULL) >> 32; /* 2^64 / golden ratio */
@@ -112,6 +111,5 @@ static __always_inline void count_duration(struct histogram *histogram, u64 dura
 		histogram->bucket[bucket]++;
 	histogram->sum_ns += duration_ns;
 }
-#endif
 
 #endif

@@ -10,7 +10,10 @@
 #define INETPROBE_THREAD_H
 
 #include "caller.h"
+#include "counters.h"
+#include "features.h"
 
+#define RET_SLOT 8	/* x86-64: `ret` pops the return address, so a return's pointer is its entry's plus this */
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
 
@@ -22,26 +25,20 @@ struct frame {
 };
 
 struct thread {
-	u64 owner;		/* task the frames belong to, 0 of a free slot; a stray in a hash can outlive its thread */
+	u64 owner;		/* task the frames belong to, 0 of a free slot; a displaced thread's, in a hash, can outlive its thread */
 	struct frame frames[DEPTH];
 	u32 depth;
 	u32 ncalls;
-	u32 allocated;		/* bit per depth: has the create above it called sk_alloc()? */
+	u32 alloc_seen;		/* bit per depth: has the create above it called sk_alloc()? */
 	u32 foreign;
 	u64 start_ns;
 	u64 prot;
 	u64 frame;		/* where stack_of() turns a context's address into a number */
-#if INETPROBE_SOCKS
-	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
-#endif
-#if INETPROBE_STACKS
-	s32 kernel_size;	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
-	u64 kernel[KERNEL_FRAMES];
-#endif
-#ifdef BARE
-	u64 stack;		/* the task's own */
-	u8 softirq;		/* is this the CPU's and not a thread's? */
-#endif
+	u64 socket[SOCKS];	/* that the outermost create was given; 0 of a bare sock */
+	s32 kernel_size[STACKS];	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
+	u64 kernel[STACKS][KERNEL_FRAMES];
+	u64 stack[BARE];	/* the task's own */
+	u8 softirq[BARE];	/* is this the CPU's and not a thread's? */
 	u32 netns;
 	s32 protocol;
 	s16 family;
@@ -49,20 +46,27 @@ struct thread {
 	u8 flags;
 	u8 modules;		/* module requests seen */
 	u8 nested;		/* creates within the outermost one */
-	u8 stray;		/* is it not in its slot? */
+	u8 displaced;		/* is it not in its slot? */
 	u64 named;		/* struct proto of the kernel's own whose name was read last, and its first 8 bytes */
 	u64 name;
 	struct inetprobe_call calls[INETPROBE_CALLS];
 };
 
+/* Where the threads with one hash meet. Counts are of all of them, on any CPU. */
+struct slot {
+	u64 runs[PROGRAMS];	/* what the kernel counts as a kprobe's hit and did not run shows here */
+	u64 sk_alloc_outside[INET_FAMILIES];	/* as in struct cpu_counters, of AF_INET and AF_INET6 */
+	u64 sk_prot_alloc_outside[INET_FAMILIES];
+	u64 claims;		/* threads that have taken it, or are trying to */
+	u64 displaced;		/* threads that have found it taken */
+	struct thread thread;
+};
+_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "as inetprobe/kernel/maps/counters.py has it");
+
 /* Has no create made this trace? */
 static __always_inline int is_bare(struct thread *t)
 {
-#ifdef BARE
-	return t->flags & RECORD_BARE;
-#else
-	return 0;
-#endif
+	return BARE && t->flags & RECORD_BARE;
 }
 
 /* The frame of the innermost open call; some other where there is none. */
@@ -151,11 +155,7 @@ static __always_inline u64 stack_of(struct thread *t, u64 sp, void *frame)
 /* Not on the stack the trace is on? */
 static __always_inline int is_foreign(struct thread *t, u64 sp)
 {
-#ifdef BARE
-	return ((t->stack ^ sp) & STACK_MASK) != 0;
-#else
-	return ((t->frames[0].sp ^ sp) & STACK_MASK) != 0;
-#endif
+	return (((BARE ? *t->stack : t->frames[0].sp) ^ sp) & STACK_MASK) != 0;
 }
 
 /*
@@ -170,7 +170,7 @@ static __always_inline int nests(struct thread *t, u64 kern, void *frame)
 		return 0;
 	if (frame)
 		return 1; /* fexit has no limit of calls in flight to miss one by */
-	if (t->nested || !t->allocated)
+	if (t->nested || !t->alloc_seen)
 		return 0;
 	for (u32 i = 0; i < DEPTH; i++)
 		if (i < t->depth && t->frames[i].function == FUNCTION_SK_ALLOC)
@@ -188,7 +188,7 @@ static __always_inline int differs(struct thread *t, u64 family)
 
 static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 type, s32 protocol, u32 netns)
 {
-	*(u64 *)&t->allocated = 0; /* and foreign */
+	*(u64 *)&t->alloc_seen = 0; /* and foreign */
 	t->modules = 0;
 	t->nested = 0;
 	t->prot = 0;
@@ -197,15 +197,12 @@ static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 ty
 	t->family = family;
 	t->type = type;
 	t->flags = flags;
-#if INETPROBE_SOCKS
-	t->socket = 0;
-#endif
-#if INETPROBE_STACKS
-	t->kernel_size = 0;
-#endif
-#ifdef BARE
-	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
-#endif
+	if (SOCKS)
+		*t->socket = 0;
+	if (STACKS)
+		*t->kernel_size = 0;
+	if (BARE)
+		READ(*t->stack, bpf_get_current_task(), OFF_TASK_STACK);
 }
 
 static __always_inline void fill_prot(struct inetprobe_record *r, struct thread *t)

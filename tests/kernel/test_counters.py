@@ -1,4 +1,4 @@
-"""The counters as Python reads them, from memory laid out as bpf/slots.h has it."""
+"""The counters as Python reads them, from memory laid out as bpf/counters.h has it."""
 
 import mmap
 import os
@@ -14,7 +14,7 @@ from inetprobe.record.layout import define
 
 CPUS = 3
 CALLS = 8
-SOURCE = (bpf_folder() / "slots.h").read_text()
+SOURCE = "".join((bpf_folder() / name).read_text() for name in ("counters.h", "thread.h"))
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def members(name):
 
 def test_the_layout_is_the_header_s():
     cpu, slot = members("cpu_counters"), members("slot")
-    assert [name for name, _ in cpu] == ["value", "on", "seq", "other", "outside"]
+    assert [name for name, _ in cpu] == ["value", "on", "seq", "sk_alloc_outside", "sk_prot_alloc_outside"]
     assert sum(length for _, length in cpu) == counters._WORDS
-    assert [name for name, _ in slot[:3]] == ["runs", "allocated", "cloned"]
+    assert [name for name, _ in slot[:3]] == ["runs", "sk_alloc_outside", "sk_prot_alloc_outside"]
     assert slot[0][1] == counters._ALLOCATED
     assert slot[0][1] + slot[1][1] == counters._CLONED
 

@@ -15,13 +15,13 @@ from inetprobe.kernel.host.syscall import create_value
 from inetprobe.record.batch import Loss
 from inetprobe.record.layout import PRODUCERS, define
 
-# struct cpu_counters of bpf/slots.h: the first word of each member, in order.
+# struct cpu_counters of bpf/counters.h: the first word of each member, in order.
 _ON = define("COUNTERS")
 _OTHER = _ON + 1 + PRODUCERS
 _FAMILIES = define("FAMILIES")
 _OUTSIDE = _OTHER + _FAMILIES
 _WORDS = _OUTSIDE + _FAMILIES
-# The head of struct slot, likewise: all the counts that threads keep where they meet.
+# The head of struct slot of bpf/thread.h, likewise: all the counts that threads keep where they meet.
 _PROGRAMS = define("PROGRAMS")
 _INET_FAMILIES = (2, 10)
 _ALLOCATED, _CLONED = _PROGRAMS, _PROGRAMS + len(_INET_FAMILIES)
@@ -49,7 +49,7 @@ def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> t
 
 
 class Counters:
-    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/slots.h."""
+    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``."""
 
     def __init__(self, cpus: int, calls: int, create: Callable[[int], int] = create_value) -> None:
         """For so many CPUs, and traces that hold so many calls; ``create`` makes a map of one value of so many bytes

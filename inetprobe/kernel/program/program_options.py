@@ -70,5 +70,5 @@ def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) 
     return min(int(threads_max.read_text()), _MAXACTIVE_MAX)
 
 
-#: Whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
+#: Whose registers and stacks bpf/probe.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)

@@ -4,10 +4,8 @@
  * MECHANISM_<function> names. `entry` and `exit` are expressions over slot, task, sp, frame, and a0..a4 or result; what an entry
  * does not use of its arguments is never read. The one place that knows a machine's registers, with asm/ptrace.h.
  */
-#ifndef INETPROBE_PAIR_H
-#define INETPROBE_PAIR_H
-
-#define RET_SLOT 8	/* x86-64: `ret` pops the return address, so a return's pointer is its entry's plus this */
+#ifndef INETPROBE_PROBE_H
+#define INETPROBE_PROBE_H
 
 #define KPROBE_PAIR(fn, id, nargs, entry, exit)                                                                       \
 	int entry_##fn(struct pt_regs *ctx)                                                                           \
@@ -26,12 +24,8 @@
 		struct slot *slot = enter(task, (id) * 2 + 1);                                                        \
 		return exit;                                                                                          \
 	}
-/* Only serve shows how often: what the kernel skipped of fentry's it counts itself. */
-#ifdef BUCKET
-#define ENTER_FENTRY(task, program) enter(task, program)
-#else
-#define ENTER_FENTRY(task, program) slot_of(task)
-#endif
+/* Only serve shows how often a fentry program ran: the kernel counts itself how often it skipped one. */
+#define ENTER_FENTRY(task, program) (SERVE ? enter(task, program) : slot_of(task))
 #define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
 	int kfunc__##fn(unsigned long long *ctx)                                                                      \
 	{                                                                                                             \
