@@ -25,9 +25,9 @@ static __always_inline u32 netns_of(u64 net)
 }
 
 /* Of a create's argument `net`, which is the caller's own in most calls. */
-static __always_inline u32 netns_of_create(u64 net, void *frame)
+static __always_inline u32 netns_of_create(u64 net, int fentry)
 {
-	if (frame)
+	if (fentry)
 		return LOAD(u32, net, OFF_NET_INUM);
 	if (TASK_STORAGE) {
 		u64 mine = LOAD(u64, LOAD(u64, CURRENT_TASK(), OFF_TASK_NSPROXY), OFF_NSPROXY_NET);

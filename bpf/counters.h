@@ -1,42 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Counters: in each slot those that every run of a program counts, the rest by CPU. They are no maps to the programs, but
- * memory at addresses that the programs know.
+ * The counters' layout, per CPU and per slot. inetprobe/kernel/maps/counters.py reads this file and makes the two maps.
+ * The counters COUNT_* of record.h are indices of value[].
  */
 #ifndef INETPROBE_COUNTERS_H
 #define INETPROBE_COUNTERS_H
 
-#include "kernel.h"
-#include "record.h"
+#define SLOT_BITS 10 /* there are 2 to the power of this many slots */
+/* Room for a struct slot of thread.h, which asserts that it is enough: this, and for each call a trace can hold. */
+#define SLOT_FIXED_BYTES 1280
+#define SLOT_CALL_BYTES 32
 
 struct cpu_counters {
-	u64 value[COUNTERS];
-	u64 on;			/* do traces begin? */
-	u64 seq[PRODUCERS];
-	u64 sk_alloc_outside[FAMILIES];	/* sk_alloc() outside every create, by family */
-	u64 sk_prot_alloc_outside[FAMILIES];	/* likewise: those of sk_alloc(), and of sk_clone() for accepted children */
+	__u64 value[COUNTERS];
+	__u64 on;		/* may traces begin? */
+	__u64 seq[PRODUCERS];	/* records of each program so far, lost ones included */
+	__u64 sk_alloc_outside[FAMILIES];	/* sk_alloc() outside every create, by family */
+	__u64 sk_prot_alloc_outside[FAMILIES];	/* likewise: from sk_alloc(), and from sk_clone() for accepted children */
 };
 
-/* Of arrays that inetprobe/kernel/maps/counters.py makes: an only value's address takes one instruction, a lookup a dozen. */
-#define VALUE(fd) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_VALUE, fd))
-_Static_assert(sizeof(struct cpu_counters) == COUNTERS_BYTES, "as inetprobe/kernel/maps/counters.py has it");
-
-static __always_inline struct cpu_counters *counters_of(u64 cpu)
-{
-	return cpu < CPUS ? VALUE(COUNTERS_FD) + cpu * COUNTERS_BYTES : 0;
-}
-
-static __always_inline struct cpu_counters *this_cpu(void)
-{
-	return counters_of(bpf_get_smp_processor_id());
-}
-
-static __always_inline void count(u32 counter)
-{
-	struct cpu_counters *c = this_cpu();
-
-	if (c)
-		lock_xadd(&c->value[counter], 1);
-}
+/* What every call of a program counts: in the current thread's slot, where CPUs seldom meet. */
+struct slot_counters {
+	__u64 runs[PROGRAMS];	/* of a kprobe's hits, those that the kernel ran its program for */
+	__u64 sk_alloc_outside[INET_FAMILIES];	/* as above, of AF_INET and AF_INET6 */
+	__u64 sk_prot_alloc_outside[INET_FAMILIES];
+};
 
 #endif

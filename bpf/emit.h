@@ -5,7 +5,7 @@
 
 #include "caller.h"
 #include "cells.h"
-#include "counters.h"
+#include "count.h"
 #include "sock.h"
 #include "stack.h"
 #include "threads.h"
@@ -62,7 +62,7 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 }
 
 /* The trace is over: count how it ended and send it. All that the filters ask of the outcome is known here. */
-static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
+static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 {
 	u64 cpu = bpf_get_smp_processor_id(), n = t->ncalls, seq;
 	struct cpu_counters *c = counters_of(cpu);
@@ -79,14 +79,14 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 	}
 	if (SERVE && !count_trace(t, c, cpu, outcome))
 		return;
-	seq = c->seq[producer & (PRODUCERS - 1)]++;
+	seq = c->seq[program & (PRODUCERS - 1)]++;
 	r = record_reserve();
 	if (!r) {
 		lock_xadd(&c->value[COUNT_LOST_RING_FULL], 1);
 		return;
 	}
 	r->start_ns = t->start_ns;
-	r->seq = seq * PRODUCERS + producer;
+	r->seq = seq * PRODUCERS + program;
 	r->netns = t->netns;
 	r->protocol = t->protocol;
 	r->family = t->family;
@@ -102,7 +102,7 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 			break;
 		r->calls[i] = t->calls[i];
 		if (INETPROBE_CALLS > 8)
-			asm volatile("" : "+r"(i)); /* else clang unrolls a part, and the verifier cannot see that it ends */
+			asm volatile("" : "+r"(i)); /* else clang unrolls a part, and the verifier sees no end */
 	}
 	if (SOCKS) {
 		__builtin_memset(r->sock, 0, sizeof(r->sock));
@@ -123,8 +123,8 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 producer)
 }
 
 /*
- * The trace's outermost return was missed. The programs of a create send what there is of it. In the others, which do not
- * emit, that would double the code for the rarest case: there it is only counted.
+ * The trace's outermost return was missed. The programs of a create send what there is of it. In the others, which do
+ * not emit, that would double the code for the rarest case: there it is only counted.
  */
 static __always_inline void abandon(struct slot *slot, struct thread *t)
 {

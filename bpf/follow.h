@@ -39,31 +39,19 @@ static __always_inline int is_followed(void)
 	return 0;
 }
 
-/* A process forks: the child of a followed one is followed. */
-static __always_inline void follow_child(u64 child_task)
+/* A process forks: the child of a followed one is followed. The second argument of the tracepoint sched_process_fork is
+ * the child's task. */
+static __always_inline int follow_child(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 parent = WHO_PID, child = 0;
 	u8 yes = 1;
 
 	if (!is_followed())
-		return;
-	READ(child, child_task, OFF_TASK_TGID);
+		return 0;
+	READ(child, ctx->args[1], OFF_TASK_TGID);
 	if (child != parent && followed_add(&child, &yes))
 		count(COUNT_UNFOLLOWED);
-}
-
-/* A thread of `pid` ends: with the last one, the process leaves the set. */
-static __always_inline void unfollow(u32 *pid, u64 task)
-{
-	u32 live = 1;
-	u64 signal = 0;
-
-	if (!followed_has(pid))
-		return;
-	READ(signal, task, OFF_TASK_SIGNAL);
-	READ(live, signal, OFF_SIGNAL_LIVE);
-	if (!live)
-		followed_delete(pid);
+	return 0;
 }
 
 #endif

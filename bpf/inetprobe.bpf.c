@@ -13,8 +13,9 @@
 #include <asm/ptrace.h>
 #include "features.h"
 #include "record.h"
-#include "counters.h"
+#include "count.h"
 #include "thread.h"
+#include "cells.h"
 #include "cells.h"
 
 /* ---- maps and their accessors ---- */
@@ -168,46 +169,33 @@ static __always_inline struct thread *softirq_thread(void)
 #include "threads.h"
 #include "follow.h"
 #include "emit.h"
+#include "probe.h"
 #include "entries.h"
 #include "returns.h"
-#include "probe.h"
 
 /* ---- the programs ---- */
 
-#define LEAVE_INT(id, producer) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, producer)
-/* Only with BARE is any other than a create outermost. */
-#define LEAVE_SOCK(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, BARE ? id * 2 + 1 : NO_PRODUCER)
-#define CREATE(fn, id, family)                                                                                        \
-	PAIR(fn, id, 4, create_entry(ctx, slot, task, sp, frame, id, family, a0, a1, (u32)a2, a3), LEAVE_INT(id, id * 2 + 1))
-
-CREATE(inet_create, FUNCTION_INET_CREATE, AF_INET)
-CREATE(inet6_create, FUNCTION_INET6_CREATE, AF_INET6)
-PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(slot, task, sp, frame, a0, a1, a3, a4), LEAVE_SOCK(FUNCTION_SK_ALLOC))
-PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(slot, task, sp, frame, a0, a2),
-     LEAVE_SOCK(FUNCTION_SK_PROT_ALLOC))
+PAIR(inet_create, FUNCTION_INET_CREATE, 4, create_entry(p, AF_INET), leave_create(p))
+#ifdef MECHANISM_inet6_create /* not where the kernel has no such function */
+PAIR(inet6_create, FUNCTION_INET6_CREATE, 4, create_entry(p, AF_INET6), leave_create(p))
+#endif
+PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(p), leave_sock(p))
+PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(p), leave_sock(p))
 /* Variadic: fentry refuses it. */
-KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(slot, task, sp, frame, a1, a2, a3, a4),
-	    LEAVE_INT(FUNCTION_REQUEST_MODULE, NO_PRODUCER))
+KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(p), leave_int(p))
 
-/* --also: ALSO(X) is a list of X(function, id, mechanism, number of arguments, what it returns). */
-#define RETURNS_VOID(id) leave(ctx, slot, task, sp, frame, id, 0, CALL_VOID, NO_PRODUCER)
-#define RETURNS_POINTER(id) leave(ctx, slot, task, sp, frame, id, result, CALL_POINTER, NO_PRODUCER)
-#define RETURNS_8(id) leave(ctx, slot, task, sp, frame, id, (u8)result, 0, NO_PRODUCER)
-#define RETURNS_16(id) leave(ctx, slot, task, sp, frame, id, (u16)result, 0, NO_PRODUCER)
-#define RETURNS_32(id) leave(ctx, slot, task, sp, frame, id, (u32)result, 0, NO_PRODUCER)
-#define ALSO_PAIR(fn, id, mechanism, nargs, returns)                                                                  \
-	PAIR_BY(mechanism, fn, id, nargs, also_entry(slot, task, sp, frame, id), RETURNS_##returns(id))
+/* --also */
+#define ALSO_PAIR(fn, id, mechanism, nargs, returns) PAIR_BY(mechanism, fn, id, nargs, also_entry(p), LEAVE_##returns)
 ALSO(ALSO_PAIR)
 
 int thread_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	return end_thread(bpf_get_current_task(), ctx->args[0]);
+	return end_thread(ctx);
 }
 
 #if FOLLOW
 int follow_fork(struct bpf_raw_tracepoint_args *ctx)
 {
-	follow_child(ctx->args[1]);
-	return 0;
+	return follow_child(ctx);
 }
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Reading kernel memory: members by their offset (OFF_*, from the kernel's BTF). No kernel structure header is included. */
+/* Reads of kernel memory: members by their offset (OFF_*, from the kernel's BTF). No kernel structure header is
+ * included, and CO-RE is not needed: bcc compiles on the traced machine. */
 #ifndef INETPROBE_READ_H
 #define INETPROBE_READ_H
 
@@ -25,9 +26,9 @@
 #define CURRENT_TASK() bpf_get_current_task()
 #endif
 
-/* Reads `dst` from what an argument of the traced function points to. */
-#define READ_ARGUMENT(type, dst, base, offset)                                                                        \
-	if (frame)                                                                                                    \
+/* Reads `dst` from what an argument of the traced function points to. `fentry`: is it a fentry program's? */
+#define READ_ARGUMENT(fentry, type, dst, base, offset)                                                                \
+	if (fentry)                                                                                                   \
 		dst = LOAD(type, base, offset);                                                                       \
 	else                                                                                                          \
 		READ(dst, base, offset)

@@ -17,7 +17,7 @@ static __always_inline struct slot *enter(u64 task, u32 program)
 {
 	struct slot *slot = slot_of(task);
 
-	lock_xadd(&slot->runs[program & (PROGRAMS - 1)], 1);
+	lock_xadd(&slot->counters.runs[program & (PROGRAMS - 1)], 1);
 	return slot;
 }
 
