@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Who is calling: what a record and the filters say of the current thread. */
+/* The caller: what a record and the filters say of the current thread. */
 #ifndef INETPROBE_CALLER_H
 #define INETPROBE_CALLER_H
 
+#include "features.h"
+#include "kernel.h"
+#include "read.h"
 #include "record.h"
 
-#define READ(dst, base, offset) bpf_probe_read_kernel(&(dst), sizeof(dst), (void *)((u64)(base) + (offset)))
-
-/*
- * What a pointer of a type that the verifier knows points to: an argument of fentry's, or what was loaded from one, or
- * from the current task. A load instead of a call, and where the pointer is bad, 0. In assembly, since bcc would make a
- * call of it.
- */
-#define LOAD(type, base, offset)                                                                                      \
-	({                                                                                                            \
-		u64 loaded;                                                                                           \
-		asm volatile("%0 = *(" #type " *)(%1 + %2)" : "=r"(loaded) : "r"((u64)(base)), "i"(offset));           \
-		(type)loaded;                                                                                         \
-	})
-/* `dst` of an argument of the traced function. */
-#define READ_ARGUMENT(type, dst, base, offset)                                                                        \
-	if (frame)                                                                                                    \
-		dst = LOAD(type, base, offset);                                                                       \
-	else                                                                                                          \
-		READ(dst, base, offset)
-
-/* Thread filters; a filter is compiled in as an expression over these, read only where it names them. */
+/* Filters of the caller are expressions over these; each is read only where an expression names it. */
 #define WHO_PID ((u32)(bpf_get_current_pid_tgid() >> 32))
 #define WHO_UID ((u32)bpf_get_current_uid_gid())
 #define WHO_NETNS netns_of(net)
@@ -41,20 +24,18 @@ static __always_inline u32 netns_of(u64 net)
 	return inum;
 }
 
-/* Of a create's argument, which mostly is the caller's own. */
-static __always_inline u32 netns_of_create(u64 net, void *frame)
+/* Of a create's argument `net`, which is the caller's own in most calls. */
+static __always_inline u32 netns_of_create(u64 net, int fentry)
 {
-	if (frame)
+	if (fentry)
 		return LOAD(u32, net, OFF_NET_INUM);
-#ifdef TASK_STORAGE
-	{
-		u64 mine = LOAD(u64, LOAD(u64, bpf_get_current_task_btf(), OFF_TASK_NSPROXY), OFF_NSPROXY_NET);
-		u32 inum = LOAD(u32, mine, OFF_NET_INUM); /* of this pointer's type, which `net` lacks */
+	if (TASK_STORAGE) {
+		u64 mine = LOAD(u64, LOAD(u64, CURRENT_TASK(), OFF_TASK_NSPROXY), OFF_NSPROXY_NET);
+		u32 inum = LOAD(u32, mine, OFF_NET_INUM); /* `mine` has a type that the verifier knows, `net` has none */
 
 		if (mine == net)
 			return inum;
 	}
-#endif
 	return netns_of(net);
 }
 
@@ -77,13 +58,12 @@ static __always_inline u8 cap_net_raw(u64 net)
 	READ(owner, net, OFF_NET_USER_NS);
 	if (!cred || mine != owner)
 		return 0;
-	return RECORD_CAP_KNOWN | ((effective >> 13) & 1 ? RECORD_CAP_NET_RAW : 0);
+	return RECORD_CAP_KNOWN | ((effective >> CAP_NET_RAW) & 1 ? RECORD_CAP_NET_RAW : 0);
 }
 
-#ifdef TASK_STORAGE
-static __always_inline void fill_caller(struct inetprobe_record *r)
+static __always_inline void fill_caller_by_load(struct inetprobe_record *r)
 {
-	u64 ids = bpf_get_current_pid_tgid(), task = (u64)bpf_get_current_task_btf(), cred = LOAD(u64, task, OFF_TASK_CRED);
+	u64 ids = bpf_get_current_pid_tgid(), task = CURRENT_TASK(), cred = LOAD(u64, task, OFF_TASK_CRED);
 
 	r->pid = ids >> 32;
 	r->tid = ids;
@@ -94,8 +74,8 @@ static __always_inline void fill_caller(struct inetprobe_record *r)
 	*(u64 *)&r->comm[0] = LOAD(u64, task, OFF_TASK_COMM);
 	*(u64 *)&r->comm[8] = LOAD(u64, task, OFF_TASK_COMM + 8);
 }
-#else
-static __always_inline void fill_caller(struct inetprobe_record *r)
+
+static __always_inline void fill_caller_by_call(struct inetprobe_record *r)
 {
 	u64 ids = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid(), parent = 0;
 
@@ -109,16 +89,23 @@ static __always_inline void fill_caller(struct inetprobe_record *r)
 	READ(r->ppid, parent, OFF_TASK_TGID);
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 }
-#endif
 
-/* Softirqs run on the task's own stack in ksoftirqd alone, a kernel thread that nobody can pass for. */
+static __always_inline void fill_caller(struct inetprobe_record *r)
+{
+	if (TASK_STORAGE)
+		fill_caller_by_load(r);
+	else
+		fill_caller_by_call(r);
+}
+
+/* Is it ksoftirqd, the only thread on whose own stack softirqs run? No user process can pass for a kernel thread. */
 static __always_inline int is_ksoftirqd(void)
 {
 	u32 flags = 0;
 	u64 comm[2] = {};
 
 	READ(flags, bpf_get_current_task(), OFF_TASK_FLAGS);
-	if (!(flags & 0x00200000 /* PF_KTHREAD */))
+	if (!(flags & PF_KTHREAD))
 		return 0;
 	bpf_get_current_comm(comm, sizeof(comm));
 	return comm[0] == 0x71726974666f736bULL; /* "ksoftirq" */

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What serve's page is made of, kept in the kernel: a struct cpu_cells a CPU, in an array that user space maps.
+ * What serve's page is made of, kept in the kernel: one struct cpu_cells per CPU, in an array that user space maps.
  *
- * Only the program of a create's return counts here, and each create has cells of its own: no program runs twice at
- * once on a CPU, so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for the layout, as record.py does
- * record.h. BUCKET(ns), the index of the histograms' first upper bound that is not below ns, comes in as -D.
+ * Only the program of a create's return counts here, and each create has cells of its own. No program runs twice at
+ * once on a CPU (prog->active), so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for the
+ * layout.
  */
 #ifndef INETPROBE_CELLS_H
 #define INETPROBE_CELLS_H
 
 #define CREATES 2	/* inet_create() and inet6_create(), by their FUNCTION_* */
-/* Sizes of tables: powers of two. What a full one has no room for is counted with less detail. */
+/* Sizes of tables: powers of two. Where one is full, the rest is counted with less detail. */
 #define OUTCOMES 512	/* by type, protocol and errno */
 #define PLAIN_OUTCOMES 128	/* by type and errno */
 #define LAST_OUTCOMES 32	/* by type * 2, plus 1 where it failed */
 #define MODULES 128	/* by what was asked for, and whether it failed */
 #define LAST_MODULES 2	/* by whether it failed */
-#define TRIES 8		/* places in a table that a key can be in */
+#define TRIES 8		/* cells of a table that a key can be in */
 #define CELL_TYPES 16
 #define CELL_CALLS 8	/* functions, by FUNCTION_* */
-#define BUCKETS 15	/* at most 14 bounds, and what is beyond */
+#define BUCKETS 15	/* at most 14 bounds, and above the last */
 
-/* A key's bits: in use, with its protocol or failed, then what module was asked for, type, errno or family, protocol. */
+/* A key's bits: in use, with its protocol or failed, then the form of the module's name, type, errno or family,
+ * protocol. */
 #define KEY_USED 1
 #define KEY_PROTOCOL 2	/* of an outcome */
 #define KEY_FAILED 2	/* of a module request */
@@ -53,11 +54,10 @@ struct create_cells {
 
 struct cpu_cells {
 	struct create_cells create[CREATES];
-	__u64 second;	/* of the rate limit: records sent since it began */
-	__u64 sent;
+	__u64 second;	/* of the rate limit */
+	__u64 sent;	/* records in that second */
 };
 
-#ifdef BUCKET
 static __always_inline struct cell *cell_of(struct cell *table, u32 size, u64 key)
 {
 	u32 start = (key * 0x9E3779B97F4A7C15ULL) >> 32; /* 2^64 / golden ratio */
@@ -95,7 +95,7 @@ static __always_inline void count_module(struct create_cells *cells, struct inet
 {
 	u64 key = KEY_USED | (call->module & 3) << KEY_FORM | (call->module_type & (CELL_TYPES - 1)) << KEY_TYPE |
 		(u32)(u16)call->module_family << KEY_FAMILY | (u64)(u32)call->module_protocol << KEY_NUMBER;
-	int failed = call->result != 0; /* 0 where the return was not seen, too */
+	int failed = call->result != 0; /* also 0 where the return was not seen */
 	struct cell *cell = cell_of(cells->modules, MODULES, failed ? key | KEY_FAILED : key);
 
 	if (cell)
@@ -112,6 +112,5 @@ static __always_inline void count_duration(struct histogram *histogram, u64 dura
 		histogram->bucket[bucket]++;
 	histogram->sum_ns += duration_ns;
 }
-#endif
 
 #endif

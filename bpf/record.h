@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The record: what the kernel side emits for each outermost inet_create() or inet6_create().
+ * The record: emitted for each outermost inet_create() or inet6_create().
  *
- * This is the only definition of the layout. inetprobe/record/layout.py reads this file to build its numpy type; keep to
- * one declaration a line, fixed-width types, plain `#define NAME NUMBER` and explicit padding.
+ * This is the only definition of the layout. inetprobe/record/layout.py reads this file to build its numpy type; keep
+ * to one declaration a line, fixed-width types, plain `#define NAME NUMBER` and explicit padding.
  */
 #ifndef INETPROBE_RECORD_H
 #define INETPROBE_RECORD_H
 
-/* Calls kept of one trace: a power of two, since it masks an index. `--also` builds with more. */
+/* Calls kept of one trace: a power of two, since it masks an index. With `--also` there are more. */
 #ifndef INETPROBE_CALLS
 #define INETPROBE_CALLS 8
 #endif
 
-/* Socks kept of one trace: `--sock` builds with one. */
+/* Socks kept of one trace: one with `--sock`. */
 #ifndef INETPROBE_SOCKS
 #define INETPROBE_SOCKS 0
 #endif
 
-/* Stacks kept of one trace: `--stack` builds with one. The kernel sends its frames; the reader, once it has their names,
- * keeps a number instead. */
+/* Stacks kept of one trace: one with `--stack`. The kernel sends its frames; the reader gives them names and then keeps
+ * a number instead. */
 #ifndef INETPROBE_STACKS
 #define INETPROBE_STACKS 0
 #endif
@@ -29,7 +29,7 @@
 
 #define INETPROBE_COMM 16
 #define INETPROBE_PROT 32
-/* Frames of a stack. One more than is shown: where the last is there, the stack is deeper. */
+/* Frames of a stack, one more than is shown: where the last is used, the stack is deeper. */
 #define KERNEL_FRAMES 33
 #define USER_FRAMES 65
 
@@ -65,7 +65,7 @@
 #define RECORD_BARE 64
 #define RECORD_SOFTIRQ 128
 
-/* Counters, one slot a CPU each. Every outermost entry ends in exactly one of FILTERED .. LOST_THREAD_DIED, or is in
+/* Counters, each per CPU. Every outermost entry ends in exactly one of FILTERED .. LOST_THREAD_DIED, or is in
  * flight. */
 #define COUNT_ENTRIES 0
 #define COUNT_FILTERED 1
@@ -77,7 +77,7 @@
 #define COUNT_LOST_NO_STATE 7
 #define COUNT_LOST_RETURN_MISSED 8
 #define COUNT_LOST_THREAD_DIED 9
-/* Apart from the identity. */
+/* Not part of that sum. */
 #define COUNT_NESTED 10
 #define COUNT_FOREIGN 11
 #define COUNT_ORPHAN_RETURN 12
@@ -90,13 +90,13 @@
 #define COUNT_RATE_LIMITED 17
 #define COUNTERS 18
 
-/* Programs that may emit; each numbers its own records on each CPU, since none runs twice at once on one. */
+/* Programs that may emit a record. Each numbers its own on each CPU: there no program runs twice at once. */
 #define PRODUCERS 32
-/* Programs by function * 2, plus 1 for its return. */
+/* Programs: function * 2 for its entry, plus 1 for its return. */
 #define PROGRAMS 64
-/* Slots for counts by address family; the last takes whatever is beyond. */
+/* Address families that are counted apart; the last also counts all beyond it. */
 #define FAMILIES 64
-/* AF_INET and AF_INET6, which are counted elsewhere, in this order. */
+/* AF_INET and AF_INET6, in this order, which struct slot_counters counts. */
 #define INET_FAMILIES 2
 
 struct inetprobe_call {
@@ -112,7 +112,7 @@ struct inetprobe_call {
 	__s16 module_type;
 };
 
-/* The sock that was made; all 0 where none was. What each member is says the kernel. */
+/* The sock that was made; all 0 where none was. See struct sock and struct inet_sock for each member. */
 struct inetprobe_sock {
 	__u32 present;		/* bit per member below: does this kernel have it? */
 	__s32 sk_type;
@@ -132,13 +132,13 @@ struct inetprobe_sock {
 	__s32 rcv_tos;
 };
 
-/* The callers of an outermost call, innermost first, with what it takes to name them. */
+/* The callers of an outermost call, innermost first, and what it takes to give their addresses names. */
 struct inetprobe_frames {
 	__s32 kernel_size;	/* in bytes; below 0 the errno with which the kernel refused */
 	__s32 user_size;
 	__u64 process_start;	/* of the thread group's leader, CLOCK_BOOTTIME */
-	__u64 start_stack;	/* of the process's memory: another after each execve() */
-	__u64 caller;		/* what the thread's stack pointer points to in user space; 0 where that is not known */
+	__u64 start_stack;	/* of the process's memory: changes with each execve() */
+	__u64 caller;		/* the word at the thread's stack pointer in user space; 0 where not known */
 	__u64 kernel[KERNEL_FRAMES];
 	__u64 user[USER_FRAMES];
 };
@@ -155,7 +155,7 @@ struct inetprobe_record {
 	__u32 netns;		/* inode number; 0 where it is not known */
 	__s32 protocol;		/* as the caller asked; 0 where RECORD_BARE */
 	__s16 family;
-	__s16 type;		/* likewise, without SOCK_CLOEXEC and SOCK_NONBLOCK */
+	__s16 type;		/* as the caller asked, without SOCK_CLOEXEC and SOCK_NONBLOCK */
 	__u32 foreign;		/* calls of interrupts on this thread, left out of the trace */
 	__u16 cpu;
 	__u8 flags;		/* RECORD_* */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * --sock: the fields of the sock that was made. Where they are comes in as lists from inetprobe/kernel/program/sock.py:
- * SOCK_WORDS(X) of X(offset), the words that hold them; SOCK_FIELDS(X) of X(name, word's offset, bits up, bits down,
- * kind), where the shifts leave the field alone; SOCK_PRESENT, which of them this kernel has.
+ * --sock: the fields of the sock that was made. inetprobe/kernel/program/sock.py says where they are: SOCK_WORDS(X) is
+ * a list of X(offset), the words that hold them; SOCK_FIELDS(X) one of X(name, word's offset, shift up, shift down,
+ * kind), whose shifts leave only the field; SOCK_PRESENT has a bit for each field that this kernel has.
  */
 #ifndef INETPROBE_SOCK_H
 #define INETPROBE_SOCK_H
 
-#include "caller.h"
+#include "features.h"
+#include "read.h"
 
 #define SOCK_WORD(offset)                                                                                             \
 	u64 word_##offset = 0;                                                                                        \

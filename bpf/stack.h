@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * --stack: who called the outermost call of a trace that failed or lasted STACK_SLOW_NS. STACK_KERNEL and STACK_USER say
- * whose frames are wanted; STACK_AT_ENTRY, that this kernel cannot look beyond a kretprobe: then the kernel's are taken
- * when a create by kprobe begins. What is in the record stays with inetprobe/kernel/frames/naming.py, which gives the frames
- * names.
+ * --stack: the callers of the outermost call of a trace that failed or lasted at least STACK_SLOW_NS. STACK_KERNEL and
+ * STACK_USER: are the kernel's and the user's frames asked for? STACK_AT_ENTRY: this kernel cannot unwind beyond a
+ * kretprobe, so the kernel's frames are taken when a create by kprobe begins. The addresses go no further than
+ * inetprobe/kernel/frames/naming.py, which gives them names.
  */
 #ifndef INETPROBE_STACK_H
 #define INETPROBE_STACK_H
 
-#include "caller.h"
+#include "features.h"
+#include "read.h"
 
-/* Where a system call has left the registers of user space: arch/x86/include/asm/processor.h, task_pt_regs(). */
+/* Where a system call saves the user's registers: arch/x86/include/asm/processor.h, task_pt_regs(). */
 #define USER_REGS(stack, padding) ((stack) + STACK_SIZE - (padding) - sizeof(struct pt_regs))
 #define FRED_PADDING 16 /* TOP_OF_KERNEL_STACK_PADDING with CONFIG_X86_FRED, else 0 */
 
 /*
- * What the user's stack pointer points to. libc's wrapper of socket() pushes nothing, so there this is its return
- * address, which the frame pointer, still its caller's, does not lead to. Which padding this kernel has tells the
- * instruction pointer: it is the first frame's.
+ * The word at the user's stack pointer. libc's wrapper of socket() pushes nothing, so this is its return address, to
+ * which the frame pointer, still its caller's, does not lead. The right padding is the one at which the saved
+ * instruction pointer equals the first frame's.
  */
 static __always_inline u64 user_caller(u64 task, u64 ip)
 {
@@ -47,16 +48,16 @@ static __always_inline void fill_user(struct inetprobe_frames *f, void *ctx)
 	READ(f->process_start, leader, OFF_TASK_START);
 	READ(mm, task, OFF_TASK_MM);
 	READ(f->start_stack, mm, OFF_MM_START_STACK);
-	f->user_size = bpf_get_stack(ctx, f->user, sizeof(f->user), 1 << 8 /* BPF_F_USER_STACK */);
+	f->user_size = bpf_get_stack(ctx, f->user, sizeof(f->user), BPF_F_USER_STACK);
 	f->caller = f->user_size > 0 ? user_caller(task, f->user[0]) : 0;
 }
 
 /*
- * The frames, where they are wanted; 1 if there is a user's. Of a trace whose outermost return was not seen there are
- * none: what comes along is another call. In a softirq the user is a stranger.
+ * The frames, where they are asked for; 1 where the user's are among them. A trace whose outermost return was not seen
+ * has none: it ends in another call. In a softirq the interrupted process is not the caller.
  */
-static __always_inline int fill_frames(struct inetprobe_frames *f, void *ctx, struct inetprobe_call *outermost, u8 flags,
-				       u64 *at_entry, s32 size)
+static __always_inline int fill_frames(struct inetprobe_frames *f, void *ctx, struct inetprobe_call *outermost,
+				       u8 flags, u64 *at_entry, s32 size)
 {
 	f->kernel_size = 0;
 	f->user_size = 0;

@@ -1,47 +1,83 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * A thread's open calls are a stack of frames, each with the stack pointer at its entry. Within one system call, calls
- * nest downwards, so the stack pointer says which frames can still be live: one at or below the pointer of a later
- * entry has returned, and if its return was not seen, it was missed. From one system call to the next the kernel moves
- * the stack's start at random (CONFIG_RANDOMIZE_KSTACK_OFFSET), so across them the pointer proves nothing: there it is
- * what inet_create() can call, and how often, that tells a stale frame. A pointer on another stack is an interrupt's.
+ * What is known of a thread that is in the middle of a trace.
+ *
+ * Glossary
+ *   trace       an outermost create, or with BARE the making of a sock that no create made, and the traced calls within
+ *   create      inet_create() or inet6_create()
+ *   open call   a traced call whose return has not been seen (struct open_call); it is stale if it has returned all the
+ *               same: its return was missed
+ *   slot        where the threads whose task addresses have one hash meet; it has room for one thread's state. Finding
+ *               the slot, or that no state is in it, takes two dozen instructions
+ *   claim       a thread's count in its slot: the thread that finds itself alone owns the slot's state
+ *   displaced   a thread that found its slot claimed: its state is in task storage or a hash, where finding it takes
+ *               five times as many instructions
+ *   foreign     a call on another stack than the trace's: an interrupt's, left out of the trace and counted
+ *   bare        a trace of a sock that no create made: another family's, or that of a connection being accepted
+ *   outside     of a create that is traced: sk_alloc() and sk_prot_alloc() there are only counted, by family
+ *
+ * Which later call proves which open call stale
+ *
+ * The stack grows down, and within one system call calls nest, so the stack pointer orders them: an open call at or
+ * below the pointer of a later entry has returned. From one system call to the next the kernel moves the stack's
+ * start at random (CONFIG_RANDOMIZE_KSTACK_OFFSET), and the pointer proves nothing: there it is what inet_create() can
+ * call, and how often, that tells.
+ *
+ *   later event on the trace's stack                    stale open calls         tested in
+ *   entry at stack pointer sp                           all at or below sp       unwind()
+ *   return of an open call entered at sp                all below sp             unwind(), find_open()
+ *   create for a user (kern is 0)                       all                      nests()
+ *   create for the kernel, in a bare trace              all                      nests()
+ *   create for the kernel, by kprobe, if a nested       all                      nests()
+ *     create came before, no sk_alloc() has returned,
+ *     or the sock is neither MPTCP's nor SMC's
+ *   sk_alloc() of another family                        all                      sk_alloc_entry(), differs()
+ *   sk_alloc() again within the same create             all                      sk_alloc_entry(), alloc_seen
+ *   sk_alloc() in a bare trace                          all                      sk_alloc_entry()
+ *   sk_prot_alloc() in a bare trace, but from           all                      sk_prot_alloc_entry()
+ *     its sk_alloc()
+ *   __request_module() of another format or family,     all                      request_module_entry()
+ *     or after sk_alloc()
+ *   the thread's end                                    all                      end_thread()
+ *
+ * sk_prot_alloc() in a create's trace but not from its sk_alloc() proves nothing: it is foreign, from a softirq that
+ * PREEMPT_RT runs on this very stack.
  */
 #ifndef INETPROBE_THREAD_H
 #define INETPROBE_THREAD_H
 
 #include "caller.h"
+#include "count.h"
+#include "features.h"
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
 
 /* An open call. */
-struct frame {
+struct open_call {
 	u64 sp;			/* stack pointer at its entry */
 	u32 call;		/* its index in calls[] */
 	u32 function;
 };
 
+/* The open trace of a thread, or with `softirq` of a CPU's softirqs. */
 struct thread {
-	u64 owner;		/* task the frames belong to, 0 of a free slot; a stray in a hash can outlive its thread */
-	struct frame frames[DEPTH];
+	u64 owner;		/* the task, 0 of a free slot; only the slot's sole claimant writes it. In the hash of
+				 * displaced threads, state can outlive its thread: there the owner tells */
+	struct open_call open[DEPTH];
 	u32 depth;
 	u32 ncalls;
-	u32 allocated;		/* bit per depth: has the create above it called sk_alloc()? */
-	u32 foreign;
+	u32 alloc_seen;		/* bit per depth: has the create above it called sk_alloc()? */
+	u32 foreign;		/* next to it: begin() stores both at once */
 	u64 start_ns;
 	u64 prot;
-	u64 frame;		/* where stack_of() turns a context's address into a number */
-#if INETPROBE_SOCKS
-	u64 socket;		/* that the outermost create was given; 0 of a bare sock */
-#endif
-#if INETPROBE_STACKS
-	s32 kernel_size;	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
-	u64 kernel[KERNEL_FRAMES];
-#endif
-#ifdef BARE
-	u64 stack;		/* the task's own */
-	u8 softirq;		/* is this the CPU's and not a thread's? */
-#endif
+	u64 scratch;		/* where stack_pointer() turns a context's address into a number */
+	/* None or one of each, by feature. */
+	u64 socket[SOCKS];	/* struct socket of the outermost create; 0 in a bare trace */
+	s32 kernel_size[STACKS];	/* with STACK_AT_ENTRY as that of struct inetprobe_frames, else 0 */
+	u64 kernel[STACKS][KERNEL_FRAMES];
+	u64 stack[BARE];	/* address of the task's own stack */
+	u8 softirq[BARE];	/* is this a CPU's softirq, not a thread? */
 	u32 netns;
 	s32 protocol;
 	s16 family;
@@ -49,39 +85,48 @@ struct thread {
 	u8 flags;
 	u8 modules;		/* module requests seen */
 	u8 nested;		/* creates within the outermost one */
-	u8 stray;		/* is it not in its slot? */
-	u64 named;		/* struct proto of the kernel's own whose name was read last, and its first 8 bytes */
-	u64 name;
+	u8 displaced;		/* is this not in its slot? */
+	u64 named;		/* struct proto of the kernel's image whose name was read last */
+	u64 name;		/* the first 8 bytes of that name */
 	struct inetprobe_call calls[INETPROBE_CALLS];
 };
 
-/* Has no create made this trace? */
+/* Where the threads with one hash meet. Counts are of all of them, on any CPU. */
+struct slot {
+	struct slot_counters counters; /* first: counters.py reads them there */
+	u64 claims;		/* threads that have taken it, or are trying to */
+	u64 displaced;		/* threads that have found it taken and have state elsewhere */
+	struct thread thread;
+};
+#define SLOT_BYTES (SLOT_FIXED_BYTES + SLOT_CALL_BYTES * INETPROBE_CALLS)
+_Static_assert(sizeof(struct slot) <= SLOT_BYTES, "more room in counters.h");
+
+_Static_assert(__builtin_offsetof(struct thread, foreign) == __builtin_offsetof(struct thread, alloc_seen) + 4,
+	       "begin() stores both at once");
+
+/* Is this the trace of a sock that no create made? */
 static __always_inline int is_bare(struct thread *t)
 {
-#ifdef BARE
-	return t->flags & RECORD_BARE;
-#else
-	return 0;
-#endif
+	return BARE && t->flags & RECORD_BARE;
 }
 
-/* The frame of the innermost open call; some other where there is none. */
-static __always_inline struct frame *top_of(struct thread *t)
+/* The innermost open call; where none is open, any. */
+static __always_inline struct open_call *top_of(struct thread *t)
 {
 	u64 depth = t->depth;
 
-	return &t->frames[(depth - 1) & (DEPTH - 1)];
+	return &t->open[(depth - 1) & (DEPTH - 1)];
 }
 
-/* Is the top frame that of this call? */
+/* Is the innermost open call this one? */
 static __always_inline int is_top(struct thread *t, u64 sp, u32 function)
 {
-	struct frame *top = top_of(t);
+	struct open_call *top = top_of(t);
 
 	return t->depth && top->sp == sp && top->function == function;
 }
 
-/* Drop the frames that cannot be live at `sp`: their returns were missed. */
+/* Drops the open calls that cannot be live at `sp`: their returns were missed. */
 static __always_inline void unwind(struct thread *t, u64 sp)
 {
 	for (u32 i = 0; i < DEPTH; i++) {
@@ -96,15 +141,15 @@ static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, 
 						      u64 n)
 {
 	struct inetprobe_call *call = &t->calls[n & (INETPROBE_CALLS - 1)];
-	struct frame *frame = &t->frames[depth & (DEPTH - 1)];
+	struct open_call *open = &t->open[depth & (DEPTH - 1)];
 
-	frame->sp = sp;
-	*(u64 *)&frame->call = function << 32 | n;
+	open->sp = sp;
+	*(u64 *)&open->call = function << 32 | n;
 	t->depth = depth + 1;
 	t->ncalls = n + 1;
 	call->start_ns = start_ns;
 	call->duration_ns = 0;
-	/* result to module, then the module's numbers: a store each */
+	/* One store for result, function, depth, flags and module, one for the module's numbers (little-endian). */
 	*(u64 *)&call->result = function << 32 | depth << 40;
 	*(u64 *)&call->module_protocol = 0;
 	return call;
@@ -118,7 +163,7 @@ static __always_inline struct inetprobe_call *push(struct thread *t, u64 sp, u32
 		t->flags |= RECORD_TRUNCATED;
 		return 0;
 	}
-	asm volatile("" : "+r"(depth), "+r"(n)); /* or clang drops the masks, which the verifier needs */
+	asm volatile("" : "+r"(depth), "+r"(n)); /* else clang drops the masks, which the verifier needs */
 	return push_at(t, sp, function, bpf_ktime_get_boot_ns() - t->start_ns, depth, n);
 }
 
@@ -129,51 +174,28 @@ static __always_inline void push_first(struct thread *t, u64 sp, u32 function)
 	push_at(t, sp, function, 0, 0, 0);
 }
 
-/*
- * The stack pointer of a probe. A kprobe has it in its registers. fentry has none, but its context lies on the traced
- * stack below the caller's frame, at the same place at entry and exit; the verifier allows no arithmetic on a context's
- * address until it has been through a map. An interrupt that does the same in between puts back what it found.
- */
-static __always_inline u64 stack_of(struct thread *t, u64 sp, void *frame)
-{
-	volatile u64 *place = &t->frame;
-	u64 before;
-
-	if (!frame)
-		return sp;
-	before = *place;
-	*place = (u64)frame;
-	sp = *place;
-	*place = before;
-	return sp;
-}
-
-/* Not on the stack the trace is on? */
+/* Is `sp` on another stack than the trace's? */
 static __always_inline int is_foreign(struct thread *t, u64 sp)
 {
-#ifdef BARE
-	return ((t->stack ^ sp) & STACK_MASK) != 0;
-#else
-	return ((t->frames[0].sp ^ sp) & STACK_MASK) != 0;
-#endif
+	return (((BARE ? *t->stack : t->open[0].sp) ^ sp) & STACK_MASK) != 0;
 }
 
 /*
- * Does the open trace's protocol make a socket of its own in its init, as MPTCP and SMC do? It does so for the kernel,
- * and once, after sk_alloc(). Anything else is a later system call, and the open trace's return was missed.
+ * Is this create nested: does the open trace's protocol make a socket of its own in its init, as MPTCP and SMC do? It
+ * does so for the kernel, and once, after sk_alloc(). Any other create is a later system call's.
  */
-static __always_inline int nests(struct thread *t, u64 kern, void *frame)
+static __always_inline int nests(struct thread *t, u64 kern, int fentry)
 {
 	u64 name = 0;
 
 	if (!(kern & 0xff) || is_bare(t))
 		return 0;
-	if (frame)
-		return 1; /* fexit has no limit of calls in flight to miss one by */
-	if (t->nested || !t->allocated)
+	if (fentry)
+		return 1; /* fexit misses no return for want of room, as a kretprobe does */
+	if (t->nested || !t->alloc_seen)
 		return 0;
 	for (u32 i = 0; i < DEPTH; i++)
-		if (i < t->depth && t->frames[i].function == FUNCTION_SK_ALLOC)
+		if (i < t->depth && t->open[i].function == FUNCTION_SK_ALLOC)
 			return 0;
 	READ(name, t->prot, OFF_PROTO_NAME);
 	return (u32)name == 0x4354504d /* "MPTC" */ || name == 0x434d535f54454e49ULL /* "INET_SMC" */ ||
@@ -188,7 +210,7 @@ static __always_inline int differs(struct thread *t, u64 family)
 
 static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 type, s32 protocol, u32 netns)
 {
-	*(u64 *)&t->allocated = 0; /* and foreign */
+	*(u64 *)&t->alloc_seen = 0; /* and foreign */
 	t->modules = 0;
 	t->nested = 0;
 	t->prot = 0;
@@ -197,15 +219,12 @@ static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 ty
 	t->family = family;
 	t->type = type;
 	t->flags = flags;
-#if INETPROBE_SOCKS
-	t->socket = 0;
-#endif
-#if INETPROBE_STACKS
-	t->kernel_size = 0;
-#endif
-#ifdef BARE
-	READ(t->stack, bpf_get_current_task(), OFF_TASK_STACK);
-#endif
+	if (SOCKS)
+		*t->socket = 0;
+	if (STACKS)
+		*t->kernel_size = 0;
+	if (BARE)
+		READ(*t->stack, bpf_get_current_task(), OFF_TASK_STACK);
 }
 
 static __always_inline void fill_prot(struct inetprobe_record *r, struct thread *t)
@@ -218,14 +237,14 @@ static __always_inline void fill_prot(struct inetprobe_record *r, struct thread 
 	if (t->named == prot) {
 		letters = t->name;
 	} else {
-		READ(letters, prot, OFF_PROTO_NAME); /* mostly the whole name, and far cheaper than reading a string */
-		if (prot - KERNEL < KERNEL_BYTES) { /* and where no module's can take its place, it stays so */
+		READ(letters, prot, OFF_PROTO_NAME); /* the whole name of most, and far cheaper than reading a string */
+		if (prot - KERNEL < KERNEL_BYTES) { /* no module can take its place: the name stays */
 			t->name = letters;
 			t->named = prot;
 		}
 	}
 	*(u64 *)r->prot = letters;
-	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* no byte of it is 0 */
+	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* none of the bytes is 0 */
 		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(prot + OFF_PROTO_NAME));
 }
 

@@ -1,4 +1,4 @@
-"""C headers of ``bpf/`` as numpy types: a layout is written once, in C."""
+"""The C headers of ``bpf/`` as numpy types: a layout is written once, in C."""
 
 from __future__ import annotations
 
@@ -11,17 +11,9 @@ import numpy as np
 from inetprobe.base.errors import InetprobeError
 
 _DEFINE = re.compile(r"^#define\s+(\w+)\s+(\d+)\b", re.MULTILINE)
-
-
 _STRUCT = re.compile(r"^struct\s+(\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
-
-
 _FIELD = re.compile(r"(struct\s+\w+|\w+)\s+(\w+)(?:\[(\w+)\])?;")
-
-
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-
-
 _SCALARS = {
     "__u8": "u1",
     "__u16": "u2",
@@ -35,7 +27,7 @@ _SCALARS = {
 
 
 def bpf_folder() -> Path:
-    """Where the BPF sources stand: inside the package when installed, beside it in a checkout."""
+    """The folder of the BPF sources: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "bpf", package.parent / "bpf"):
         if (folder / "record.h").is_file():
@@ -61,15 +53,13 @@ def parse_structs(text: str, sizes: dict[str, int]) -> dict[str, np.dtype[np.voi
         for line in declarations:
             match = _FIELD.fullmatch(line.strip())
             if match is None:
-                raise InetprobeError(
-                    f"bpf/record.h: struct {struct_name}: cannot read the declaration {line.strip()!r}"
-                )
-            kind, name, length = match.groups()
+                raise InetprobeError(f"struct {struct_name} of bpf/: cannot read the declaration {line.strip()!r}")
+            type_, name, length = match.groups()
             count = None if length is None else int(length) if length.isdigit() else sizes[length]
-            if kind == "char" and count is not None:
+            if type_ == "char" and count is not None:
                 fields.append((name, f"S{count}"))
                 continue
-            scalar: Any = structs[kind.split()[1]] if kind.startswith("struct") else _SCALARS[kind]
+            scalar: Any = structs[type_.split()[1]] if type_.startswith("struct") else _SCALARS[type_]
             fields.append((name, scalar) if count is None else (name, scalar, (count,)))
         structs[struct_name] = np.dtype(fields, align=True)
     return structs

@@ -52,7 +52,7 @@ def kernel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cells")
     (folder / "cells.c").write_text(PROGRAM)
     bucket = cells.Counting(BOUNDS, 0, 0).constants()["BUCKET(ns)"]
-    flags = ["-O1", "-shared", "-fPIC", f"-I{bpf_folder()}", f"-DBUCKET(ns)={bucket}"]
+    flags = ["-O1", "-shared", "-fPIC", "-iquote", bpf_folder(), f"-DBUCKET(ns)={bucket}"]
     subprocess.run(["gcc", *flags, "-o", folder / "cells.so", folder / "cells.c"], check=True)
     library = ctypes.CDLL(str(folder / "cells.so"))
     library.outcome.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 2, ctypes.c_uint64]
@@ -98,7 +98,7 @@ def test_the_layout_is_the_compiler_s(kernel):
     assert kernel.offset() == offset
 
 
-def test_nothing_counted_is_nothing_told(table):
+def test_empty_tables_when_nothing_was_counted(table):
     tables = table.read()
     assert not tables.outcomes
     assert not tables.creation_durations
@@ -119,7 +119,7 @@ creations = st.tuples(
 
 @settings(deadline=None, max_examples=60)
 @given(made=st.lists(creations, max_size=120))
-def test_every_creation_is_where_it_belongs(kernel, made):
+def test_every_creation_is_counted_in_its_cell(kernel, made):
     table = Map()
     try:
         for creation in made:
@@ -160,13 +160,13 @@ def test_a_full_table_loses_detail_and_no_count(kernel, table):
     tables = table.read()
     assert sum(tables.outcomes.values()) == 3000
     assert sum(n for outcome, n in tables.outcomes.items() if outcome.errno == 1) == 2000
-    told_apart = [outcome for outcome in tables.outcomes if outcome.protocol is not None]
-    assert 400 < len(told_apart) <= 512
+    apart = [outcome for outcome in tables.outcomes if outcome.protocol is not None]
+    assert 400 < len(apart) <= 512
     assert {outcome.errno for outcome in tables.outcomes if outcome.protocol is None} == {0, 1}
-    assert tables.fill["outcomes"][0] == len(told_apart)
+    assert tables.fill["outcomes"][0] == len(apart)
 
 
-def test_every_errno_of_every_type_is_counted_at_last_by_whether_it_failed(kernel, table):
+def test_what_no_table_has_room_for_is_counted_by_type_and_success(kernel, table):
     for type_ in range(11):
         for error in range(400):
             for protocol in (0, 6):
@@ -179,7 +179,7 @@ def test_every_errno_of_every_type_is_counted_at_last_by_whether_it_failed(kerne
         assert tables.outcomes[OutcomeKey(10, type_, None, None)]
 
 
-def test_module_requests_are_told_apart_as_long_as_there_is_room(kernel, table):
+def test_module_requests_are_counted_apart_while_there_is_room(kernel, table):
     with_type, without = define("MODULE_PROTO_TYPE"), define("MODULE_PROTO")
     kernel.module(table.address, 0, 0, with_type, 2, 132, 1, 256)
     kernel.module(table.address, 2, 0, without, 2, 132, 0, 0)
@@ -199,7 +199,7 @@ def test_module_requests_are_told_apart_as_long_as_there_is_room(kernel, table):
     assert requests["net-pf-2-proto-132"].requests >= 1
 
 
-def test_there_is_room_for_as_many_bounds_as_the_command_line_takes():
+def test_there_is_a_bucket_for_every_bound_of_the_command_line():
     assert parse_defines((bpf_folder() / "cells.h").read_text())["BUCKETS"] == MAX_BOUNDS + 1
 
 

@@ -15,7 +15,7 @@ from inetprobe.kernel.program.code import Compiled, Loaded, LoadError, fentry_na
 GIVEN, OWN = (5, 6), (8, 9)
 NEW_GIVEN, NEW_OWN = (50, 60), (80, 90)
 NEW = dict(zip((*GIVEN, *OWN), (*NEW_GIVEN, *NEW_OWN), strict=True))
-SHAPES = {8: MapShape("records", 27, 0, 0, 4096, 0), 9: MapShape("strays", 1, 4, 8, 16, 0)}
+SHAPES = {8: MapShape("records", 27, 0, 0, 4096, 0), 9: MapShape("displaced", 1, 4, 8, 16, 0)}
 
 
 def insn(code, source, imm):

@@ -1,98 +1,103 @@
-"""The counters as Python reads them, from memory laid out as bpf/slots.h has it."""
+"""The counters as Python reads them, from memory laid out as bpf/counters.h has it."""
 
 import mmap
 import os
-import re
+import subprocess
 
 import numpy as np
 import pytest
 
 from inetprobe.kernel.maps import counters
 from inetprobe.record.batch import Loss
-from inetprobe.record.cheader import bpf_folder
+from inetprobe.record.cheader import bpf_folder, parse_defines
 from inetprobe.record.layout import define
 
+HEADER = bpf_folder() / "counters.h"
 CPUS = 3
 CALLS = 8
-SOURCE = (bpf_folder() / "slots.h").read_text()
 
 
 @pytest.fixture
 def kernel():
-    """(the counters, what the kernel would write: [CPU, word] and [slot, word])."""
+    """(the counters, what the kernel would write: struct cpu_counters by CPU and struct slot_counters by slot)."""
+    sizes = {}
 
     def create(size):
         fd = os.memfd_create("a map")
         os.ftruncate(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        sizes[fd] = size
         return fd
 
     read = counters.Counters(CPUS, CALLS, create)
-    its = read.constants()
-    _, words = counters.map_array(its["COUNTERS_FD"], CPUS, its["COUNTERS_BYTES"] // 8, writable=True)
-    _, slots = counters.map_array(its["SLOTS_FD"], 1 << its["SLOT_BITS"], its["SLOT_BYTES"] // 8, writable=True)
-    yield read, words, slots
+    fd, slots_fd = read.maps
+    assert read.constants() == {"COUNTERS_FD": fd, "SLOTS_FD": slots_fd}
+    cpus = np.ndarray(CPUS, counters.CPU_COUNTERS, counters.map_memory(fd, sizes[fd], writable=True))
+    slots_memory = counters.map_memory(slots_fd, sizes[slots_fd], writable=True)
+    count = 1 << parse_defines(HEADER.read_text())["SLOT_BITS"]
+    slots = np.ndarray(count, counters.SLOT_COUNTERS, slots_memory, strides=(sizes[slots_fd] // count,))
+    yield read, cpus, slots
     read.close()
-    for fd in its["COUNTERS_FD"], its["SLOTS_FD"]:
+    for number in fd, slots_fd:
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(fd)
+            os.fstat(number)
 
 
-def members(name):
-    body = re.search(rf"struct {name} \{{(.*?)\n\}};", SOURCE, re.DOTALL)[1]
-    return [
-        (member, define(length) if length else 1) for member, length in re.findall(r"u64 (\w+)(?:\[(\w+)\])?;", body)
-    ]
-
-
-def test_the_layout_is_the_header_s():
-    cpu, slot = members("cpu_counters"), members("slot")
-    assert [name for name, _ in cpu] == ["value", "on", "seq", "other", "outside"]
-    assert sum(length for _, length in cpu) == counters._WORDS
-    assert [name for name, _ in slot[:3]] == ["runs", "allocated", "cloned"]
-    assert slot[0][1] == counters._ALLOCATED
-    assert slot[0][1] + slot[1][1] == counters._CLONED
+@pytest.mark.parametrize("struct", ["cpu_counters", "slot_counters"])
+def test_the_layout_is_the_compiler_s(tmp_path, struct):
+    dtype = {"cpu_counters": counters.CPU_COUNTERS, "slot_counters": counters.SLOT_COUNTERS}[struct]
+    body = f'printf("%zu\\n", sizeof(struct {struct}));'
+    for name in dtype.names:
+        body += f'printf("%zu\\n", offsetof(struct {struct}, {name}));'
+    (tmp_path / "layout.c").write_text(
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n"
+        f'#include "record.h"\n#include "counters.h"\nint main(void) {{ {body} return 0; }}\n'
+    )
+    subprocess.run(["gcc", "-iquote", HEADER.parent, "-o", tmp_path / "layout", tmp_path / "layout.c"], check=True)
+    out = subprocess.run([tmp_path / "layout"], check=True, capture_output=True, text=True).stdout
+    assert [int(word) for word in out.split()] == [dtype.itemsize, *(dtype.fields[name][1] for name in dtype.names)]
 
 
 def test_cpus_and_slots_add_up(kernel):
-    read, words, slots = kernel
-    words[:, define("COUNT_ENTRIES")] = [1, 2, 4]
+    read, cpus, slots = kernel
+    cpus["value"][:, define("COUNT_ENTRIES")] = [1, 2, 4]
     assert read.read("entries") == 7
-    slots[:, 2 * 3 + 1] = 5
+    slots["runs"][:, 2 * 3 + 1] = 5
     assert (read.runs(3, "return"), read.runs(3, "entry")) == (5 * len(slots), 0)
 
 
-def test_every_cpu_is_told_to_begin_and_to_stop(kernel):
-    read, words, _ = kernel
+def test_begin_is_set_for_every_cpu(kernel):
+    read, cpus, _ = kernel
     read.begin(on=True)
-    assert words[:, counters._ON].tolist() == [1] * CPUS
+    assert cpus["on"].tolist() == [1] * CPUS
     read.begin(on=False)
-    assert not words.any()
+    assert not cpus["on"].any()
 
 
-def test_a_loss_is_told_once(kernel):
-    read, words, _ = kernel
-    words[0, define("COUNT_LOST_RING_FULL")] = 2
+def test_a_loss_is_reported_once(kernel):
+    read, cpus, _ = kernel
+    cpus["value"][0, define("COUNT_LOST_RING_FULL")] = 2
     assert read.new_losses() == (Loss("ring_full", 2),)
     assert read.new_losses() == ()
-    words[1, define("COUNT_LOST_RING_FULL")] = 3
+    cpus["value"][1, define("COUNT_LOST_RING_FULL")] = 3
     assert read.new_losses() == (Loss("ring_full", 3),)
     assert read.lost() == {"ring_full": 5}
 
 
 def test_accepted_is_what_sk_alloc_does_not_account_for(kernel):
-    read, words, slots = kernel
+    read, cpus, slots = kernel
     unix, packet = 1, 17
-    words[0, [counters._OTHER + unix, counters._OUTSIDE + unix]] = 4
-    words[1, [counters._OTHER + packet, counters._OUTSIDE + packet]] = 1
+    for member in ("sk_alloc_outside", "sk_prot_alloc_outside"):
+        cpus[member][0, unix] = 4
+        cpus[member][1, packet] = 1
     # Two creates of a stranger's, which the filters left out, and three connections; one of IPv6.
-    slots[1, counters._ALLOCATED] = 2
-    slots[[2, 4], counters._CLONED] = [1, 4]
-    slots[3, counters._CLONED + 1] = 1
+    slots["sk_alloc_outside"][1, 0] = 2
+    slots["sk_prot_alloc_outside"][[2, 4], 0] = [1, 4]
+    slots["sk_prot_alloc_outside"][3, 1] = 1
     assert read.other_families() == {"AF_UNIX": 4, "AF_PACKET": 1}
     assert read.accepted() == {"AF_INET": 3, "AF_INET6": 1}
 
 
 def test_a_family_beyond_the_last_has_a_number(kernel):
-    read, words, _ = kernel
-    words[0, counters._OTHER + define("FAMILIES") - 1] = np.uint64(1)
+    read, cpus, _ = kernel
+    cpus["sk_alloc_outside"][0, define("FAMILIES") - 1] = 1
     assert read.other_families() == {"63": 1}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The registers a kprobe sees: the one place, with STACK_ORDER and the kprobe macros of inetprobe.bpf.c, that knows
- * the machine. x86-64: arch/x86/include/asm/ptrace.h, unchanged in this order since 2.6.
+ * The registers a kprobe sees: the one place, with probe.h and stack.h, that knows the machine. x86-64:
+ * arch/x86/include/asm/ptrace.h, unchanged in this order since 2.6.
  */
 #ifndef INETPROBE_PTRACE_H
 #define INETPROBE_PTRACE_H

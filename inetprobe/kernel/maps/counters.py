@@ -8,26 +8,23 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from inetprobe.base.uapi import AF_INET, AF_INET6
 from inetprobe.base.uapi import FAMILIES as FAMILY_NAMES
 from inetprobe.kernel.host.syscall import create_value
 from inetprobe.record.batch import Loss
-from inetprobe.record.layout import PRODUCERS, define
+from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
+from inetprobe.record.layout import Records, define
 
-# struct cpu_counters of bpf/slots.h: the first word of each member, in order.
-_ON = define("COUNTERS")
-_OTHER = _ON + 1 + PRODUCERS
-_FAMILIES = define("FAMILIES")
-_OUTSIDE = _OTHER + _FAMILIES
-_WORDS = _OUTSIDE + _FAMILIES
-# The head of struct slot, likewise: all the counts that threads keep where they meet.
-_PROGRAMS = define("PROGRAMS")
+_HEADER = (bpf_folder() / "counters.h").read_text()
+_DEFINES = parse_defines(_HEADER)
+_LENGTHS = {name: define(name) for name in ("COUNTERS", "PRODUCERS", "FAMILIES", "PROGRAMS", "INET_FAMILIES")}
+_STRUCTS = parse_structs(_HEADER, _LENGTHS)
+CPU_COUNTERS = _STRUCTS["cpu_counters"]
+SLOT_COUNTERS = _STRUCTS["slot_counters"]
+_SLOTS = 1 << _DEFINES["SLOT_BITS"]
+# The families of slot_counters.sk_alloc_outside, in its order.
 _INET_FAMILIES = (AF_INET, AF_INET6)
-_ALLOCATED, _CLONED = _PROGRAMS, _PROGRAMS + len(_INET_FAMILIES)
-# How many slots there are: 2 to this.
-_SLOT_BITS = 10
 
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -43,28 +40,25 @@ def map_memory(fd: int, size: int, *, writable: bool = False) -> mmap.mmap:
     return mmap.mmap(fd, pages, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
 
 
-def map_array(fd: int, entries: int, words: int, *, writable: bool = False) -> tuple[mmap.mmap, npt.NDArray[np.uint64]]:
-    """Such an array as ``[entries, words]`` of u64. Raises OSError."""
-    memory = map_memory(fd, entries * words * 8, writable=writable)
-    return memory, np.frombuffer(memory, "<u8", entries * words).reshape(entries, words)
-
-
 class Counters:
-    """Sums over the CPUs of ``struct cpu_counters``, and over the slots of ``struct slot``, of bpf/slots.h."""
+    """Sums of ``struct cpu_counters`` over the CPUs and of ``struct slot_counters`` over the slots: bpf/counters.h."""
 
     def __init__(self, cpus: int, calls: int, create: Callable[[int], int] = create_value) -> None:
-        """For so many CPUs, and traces that hold so many calls; ``create`` makes a map of one value of so many bytes
-        and gives its file descriptor. Raises OSError.
+        """For ``cpus`` CPUs and traces of at most ``calls`` calls. ``create`` makes a map of one value of as many bytes
+        as it is given and returns its file descriptor. Raises OSError.
         """
-        self._slot_bytes = 1280 + 32 * calls  # room for a struct slot; the program asserts it
+        slot_bytes = _DEFINES["SLOT_FIXED_BYTES"] + _DEFINES["SLOT_CALL_BYTES"] * calls
+        counters_bytes, slots_bytes = cpus * CPU_COUNTERS.itemsize, _SLOTS * slot_bytes
         with contextlib.ExitStack() as undo:
-            self._fd = create(cpus * _WORDS * 8)
+            self._fd = create(counters_bytes)
             undo.callback(os.close, self._fd)
-            self._slots_fd = create(self._slot_bytes << _SLOT_BITS)
+            self._slots_fd = create(slots_bytes)
             undo.callback(os.close, self._slots_fd)
-            self._memory, self._cpus = map_array(self._fd, cpus, _WORDS, writable=True)
-            self._slots_memory, self._slots = map_array(self._slots_fd, 1 << _SLOT_BITS, self._slot_bytes // 8)
+            self._memory = map_memory(self._fd, counters_bytes, writable=True)
+            self._slots_memory = map_memory(self._slots_fd, slots_bytes)
             undo.pop_all()
+        self._cpus: Records = np.ndarray(cpus, CPU_COUNTERS, self._memory)
+        self._slots: Records = np.ndarray(_SLOTS, SLOT_COUNTERS, self._slots_memory, strides=(slot_bytes,))
         self._lost_before = dict.fromkeys(LOST, 0)
 
     @property
@@ -74,51 +68,44 @@ class Counters:
 
     def constants(self) -> dict[str, int]:
         """As -D constants of the BPF program."""
-        return {
-            "COUNTERS_FD": self._fd,
-            "COUNTERS_BYTES": _WORDS * 8,
-            "SLOTS_FD": self._slots_fd,
-            "SLOT_BYTES": self._slot_bytes,
-            "SLOT_BITS": _SLOT_BITS,
-        }
+        return {"COUNTERS_FD": self._fd, "SLOTS_FD": self._slots_fd}
 
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
-        return int(self._cpus[:, define(f"COUNT_{name.upper()}")].sum())
+        return int(self._cpus["value"][:, define(f"COUNT_{name.upper()}")].sum())
 
     def runs(self, function: int, side: str) -> int:
         """How often the program of function number ``function`` ran; ``side`` is ``entry`` or ``return``."""
-        return int(self._slots[:, 2 * function + (side == "return")].sum())
+        return int(self._slots["runs"][:, 2 * function + (side == "return")].sum())
 
     def begin(self, *, on: bool) -> None:
-        """May traces begin?"""
-        self._cpus[:, _ON] = on
+        """Lets traces begin, or no longer."""
+        self._cpus["on"] = on
 
     def other_families(self) -> dict[str, int]:
         """Calls of sk_alloc() that inet_create() and inet6_create() did not make, by address family."""
-        return self._by_family(_OTHER)
+        return self._by_family("sk_alloc_outside")
 
     def accepted(self) -> dict[str, int]:
         """Socks cloned for accepted connections, by address family: calls of sk_prot_alloc() outside every create that
         sk_alloc(), which makes one each, does not account for."""
-        outside, allocated = (
-            self._by_family(table) | self._of_inet(place)
-            for table, place in ((_OUTSIDE, _CLONED), (_OTHER, _ALLOCATED))
+        prot_allocs, allocs = (
+            self._by_family(member) | self._of_inet(member) for member in ("sk_prot_alloc_outside", "sk_alloc_outside")
         )
-        cloned = {family: count - allocated.get(family, 0) for family, count in outside.items()}
+        cloned = {family: count - allocs.get(family, 0) for family, count in prot_allocs.items()}
         return {family: count for family, count in cloned.items() if count > 0}
 
-    def _by_family(self, first: int) -> dict[str, int]:
-        sums = self._cpus[:, first : first + _FAMILIES].sum(axis=0)
+    def _by_family(self, member: str) -> dict[str, int]:
+        sums = self._cpus[member].sum(axis=0)
         return {FAMILY_NAMES.get(family, str(family)): int(n) for family, n in enumerate(sums.tolist()) if n}
 
-    def _of_inet(self, first: int) -> dict[str, int]:
-        sums = self._slots[:, first : first + len(_INET_FAMILIES)].sum(axis=0)
+    def _of_inet(self, member: str) -> dict[str, int]:
+        sums = self._slots[member].sum(axis=0)
         return {FAMILY_NAMES[family]: int(n) for family, n in zip(_INET_FAMILIES, sums.tolist(), strict=True) if n}
 
     def lost(self) -> dict[str, int]:
         """Sockets that have no record so far, by reason; reasons at zero are left out."""
-        sums = self._cpus[:, :_ON].sum(axis=0)
+        sums = self._cpus["value"].sum(axis=0)
         return {reason: int(sums[index]) for reason, index in LOST.items() if sums[index]}
 
     def new_losses(self) -> tuple[Loss, ...]:

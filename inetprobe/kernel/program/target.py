@@ -14,7 +14,7 @@ from inetprobe.kernel.program import kernel_filter, sock
 from inetprobe.kernel.program.also import AlsoFunction, resolve
 from inetprobe.kernel.trace_options import TraceOptions
 
-#: The machines whose registers and stacks bpf/pair.h and bpf/include/asm/ptrace.h know.
+#: The machines whose registers and stacks bpf/probe.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)
 # fentry takes no function with variable arguments.
 _VARIADIC = frozenset({"__request_module"})

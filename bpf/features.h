@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What a program is built with: each feature is 1 where inetprobe/kernel/program/program.py asks for it with -D, else
+ * 0. Code tests a feature with `if`, so that every build checks every variant; #if stands around maps, and around what
+ * an old bcc or kernel lacks. Where a feature is off, its own constants have the values below, which never run.
+ */
+#ifndef INETPROBE_FEATURES_H
+#define INETPROBE_FEATURES_H
+
+#include "record.h"
+
+/* Task storage, and a current task whose type the verifier knows (Linux 5.12). */
+#ifndef TASK_STORAGE
+#define TASK_STORAGE 0
+#endif
+
+/* Socks that no create makes are traced too. */
+#ifndef BARE
+#define BARE 0
+#endif
+
+/* COMMAND and all that it starts is traced, nothing else. */
+#ifndef FOLLOW
+#define FOLLOW 0
+#endif
+
+/* inetprobe runs in a pid namespace of its own, of this inode and device. */
+#ifdef PIDNS_INO
+#define PIDNS 1
+#else
+#define PIDNS 0
+#define PIDNS_INO 0
+#define PIDNS_DEV 0
+#endif
+
+/* serve: traces are counted in cells, and few records are sent. BUCKET(ns) is the index of the histograms' first upper
+ * bound that is not below ns. */
+#ifdef BUCKET
+#define SERVE 1
+#else
+#define SERVE 0
+#define BUCKET(ns) 0
+#define SLOW_NS 0
+#define RATE_LIMIT 0
+#endif
+
+/* --sock: a record has the fields of the sock, with the constants of sock.h. */
+#define SOCKS INETPROBE_SOCKS
+#if !SOCKS
+#define OFF_SOCKET_SK 0
+#define SOCK_WORDS(X)
+#define SOCK_FIELDS(X)
+#define SOCK_PRESENT 0
+#endif
+
+/* --stack: a record has the callers' frames, with the constants of stack.h. */
+#define STACKS INETPROBE_STACKS
+#if !STACKS
+#define STACK_KERNEL 0
+#define STACK_USER 0
+#define STACK_AT_ENTRY 0
+#define STACK_SLOW_NS 0
+#define OFF_TASK_GROUP_LEADER 0
+#define OFF_TASK_START 0
+#define OFF_TASK_MM 0
+#define OFF_MM_START_STACK 0
+#endif
+
+/* The filters: expressions over WHO_* of caller.h, and over the finished trace `t`. */
+#ifndef KEEP_WHO
+#define KEEP_WHO 1
+#endif
+#ifndef KEEP_WHAT
+#define KEEP_WHAT 1
+#endif
+
+/* --also: X(function, number, mechanism, number of arguments, what it returns) for each. */
+#ifndef ALSO
+#define ALSO(X)
+#endif
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Numbers of the kernel's own headers; those of include/uapi/linux/bpf.h come with bcc. */
+#ifndef INETPROBE_KERNEL_H
+#define INETPROBE_KERNEL_H
+
+/* include/linux/socket.h */
+#define AF_INET 2
+#define AF_INET6 10
+/* include/linux/net.h */
+#define SOCK_RAW 3
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
+/* include/uapi/linux/capability.h */
+#define CAP_NET_RAW 13
+/* include/uapi/asm-generic/errno.h */
+#define EOPNOTSUPP 95
+
+#endif
