@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 AT_ONCE = 2
 SAY_EVERY_S = 60.0
-_PROGRESS = re.compile(r"\[ *(\d+)%\]")
+_RESULTS = re.compile(r"^[.FEsxX]+(?= *\[|$)", re.MULTILINE)
 _SUMMARY = re.compile(r"\d+ (?:passed|failed|error)")
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
@@ -69,9 +69,9 @@ class Running:
         return self.log.read_text(errors="replace")
 
     def progress(self) -> str:
-        """``live-1 45% after 300 s``."""
-        percents = _PROGRESS.findall(self.text())
-        return f"{self.name} {percents[-1] if percents else 0}% after {time.monotonic() - self.began:.0f} s"
+        """``live-1: 45 tests in 300 s``."""
+        tests = sum(map(len, _RESULTS.findall(self.text())))
+        return f"{self.name}: {tests} tests in {time.monotonic() - self.began:.0f} s"
 
     def end(self) -> bool:
         """Says how it ended; did it pass?"""
