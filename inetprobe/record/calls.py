@@ -38,7 +38,7 @@ class Calls(NamedTuple):
         counts = self.counts[rows]
         starts = ends(counts) - counts
         indices = np.repeat(self.starts[rows] - starts, counts) + np.arange(counts.sum())
-        return Calls(counts, starts, *[column[indices] for column in self[2:]])
+        return Calls._make((counts, starts, *(column[indices] for column in self[2:])))
 
     def rows(self, indices: Indices) -> Indices:
         """The row of the record that each of these calls belongs to."""

@@ -77,7 +77,7 @@ class Bounds:
             buckets = np.zeros(len(ns), np.uint8)
             for bound in self._bounds:
                 buckets += (ns > bound).view(np.uint8)
-            counts = np.bincount(part * width + buckets)
+            counts: npt.NDArray[np.intp] = np.bincount(part * width + buckets)
             counts = np.append(counts, np.zeros(-len(counts) % width, counts.dtype)).reshape(-1, width)
             sums = _sums(part, ns)
             for group in np.flatnonzero(counts.any(axis=1)).tolist():
