@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,11 @@ import inetprobe.commands.record
 import inetprobe.commands.replay
 import inetprobe.commands.trace
 import inetprobe.record.arrow.writer
+from inetprobe.base.cache import cache_folder
 from inetprobe.cli.main import main
+from inetprobe.kernel.host.btf import VMLINUX, Btf, offsets
+from inetprobe.kernel.host.kallsyms import KALLSYMS, Symbols
+from inetprobe.kernel.program import code_cache
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -60,6 +65,7 @@ class Forked:
 
     def __init__(self, argv, out, err):
         self.returncode = None
+        Symbols.of_kernel()  # read here if a module has come since, for this fork and the later ones
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -245,6 +251,46 @@ def preempted_scrapers(preempting):
     for scraper in scrapers:
         scraper.kill()
         scraper.communicate()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_read_once():
+    """BTF and symbols are read once for all forks, the symbols again when modules have come or gone: the two take an
+    emulated machine three seconds at each start. A process begun with ``command`` reads them itself."""
+    types, read_symbols, read = Btf.of_kernel(), Symbols.of_kernel, {}
+    offsets(types)  # makes its index
+
+    def symbols(path=KALLSYMS):
+        modules = frozenset(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
+        if (path, modules) not in read:
+            read.clear()
+            read[path, modules] = read_symbols(path)
+        return read[path, modules]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Btf, "of_kernel", lambda path=VMLINUX: types)
+        patch.setattr(Symbols, "of_kernel", symbols)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_of_earlier_boots():
+    """What earlier VMs have compiled is in the cache, and what this one compiles is left for later ones.
+
+    tests/live/test_kept.py compiles into a cache of its own.
+    """
+    earlier, cache = cache_folder() / "live-programs", cache_folder() / "bpf"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in earlier.glob("*.json"):
+        shutil.copy(path, cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_cache, "MAX_FILES", 1000)
+        yield
+    if left := os.environ.get("INETPROBE_LIVE_PROGRAMS"):
+        Path(left).mkdir(parents=True, exist_ok=True)
+        for path in cache.glob("*.json"):
+            if not (earlier / path.name).exists():
+                shutil.copy(path, left)
 
 
 @pytest.fixture(autouse=True)
