@@ -66,7 +66,7 @@ test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, 
 soak: test-setup ## a million sockets in the VM, by both mechanisms (not part of test)
 	$(PYTHON) tools/live.py -q -s tests/soak
 
-test: check .venv/viewers-ready ## everything, two suites at a time; what each prints stays in build/SUITE.txt
+test: check .venv/viewers-ready ## everything; what each suite prints stays in build/SUITE.txt
 	$(PYTHON) tools/suites.py
 
 .venv/fuzz-ready: .venv/tests-ready
