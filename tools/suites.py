@@ -68,11 +68,11 @@ class Running:
     def end(self) -> bool:
         """Says how it ended; did it pass?"""
         self.file.close()
-        passed = self.process.returncode == 0
         text = self.text()
+        last = [line.strip("= ") for line in text.splitlines() if _SUMMARY.search(line)][-1:]
+        passed = self.process.returncode == 0 and bool(last)
         if not passed:
             print(f"===== {self.name} =====\n{text}", flush=True)
-        last = [line.strip("= ") for line in text.splitlines() if _SUMMARY.search(line)][-1:]
         took = f"{time.monotonic() - self.began:.0f} s"
         word = "passed" if passed else f"FAILED with status {self.process.returncode}"
         say(f"{self.name} {word} in {took}: {''.join(last) or 'no summary'}")
@@ -110,9 +110,8 @@ def main() -> int:
     began = time.monotonic()
     failed = run(NATIVE, at_once=2) + run(IN_VMS, at_once=1)
     passed = len(NATIVE) + len(IN_VMS) - len(failed)
-    say(
-        f"{passed} suites passed, {len(failed)} failed in {time.monotonic() - began:.0f} s {', '.join(failed)}".rstrip()
-    )
+    say(f"{time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'none'}")
+    print(f"suites: {passed} passed, {len(failed)} failed", flush=True)
     return int(bool(failed))
 
 
