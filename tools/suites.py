@@ -24,8 +24,8 @@ PYTEST = [sys.executable, "-m", "pytest", "-q"]
 LIVE = [sys.executable, str(ROOT / "tools" / "live.py")]
 
 
-#: What needs no VM, two at a time; then one VM after another, since each keeps two CPUs busy: beside another one it is
-#: several times slower. The tutorial has a boot of its own, since SCTP stays once it is in.
+#: What needs no VM, two at a time; then one VM after another, since beside another one it was at
+#: least twice as slow on two CPUs. The tutorial has a boot of its own, since SCTP stays once it is in.
 NATIVE = {
     "browser": [*PYTEST, "--durations=5", "tests/browser"],
     "spark and viewers": [*PYTEST, "--durations=5", "tests/spark", "tests/viewers"],
