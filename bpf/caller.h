@@ -4,6 +4,7 @@
 #define INETPROBE_CALLER_H
 
 #include "features.h"
+#include "helpers.h"
 #include "kernel.h"
 #include "read.h"
 #include "record.h"

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Counting: arrays of one value each, at addresses that the programs know. */
+/* Counting: arrays of one value each, at addresses that the programs know: such an address takes one instruction, a
+ * lookup a dozen. */
 #ifndef INETPROBE_COUNT_H
 #define INETPROBE_COUNT_H
 
-#include "record.h"
 #include "counters.h"
-
-/* The address of an array's only value takes one instruction, a lookup a dozen. */
-#define VALUE(fd) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_VALUE, fd))
+#include "helpers.h"
+#include "maps.h"
+#include "record.h"
 
 static __always_inline struct cpu_counters *counters_of(u64 cpu)
 {
-	return cpu < CPUS ? VALUE(COUNTERS_FD) + cpu * sizeof(struct cpu_counters) : 0;
+	return cpu < CPUS ? VALUE(MAP_COUNTERS) + cpu * sizeof(struct cpu_counters) : 0;
 }
 
 static __always_inline struct cpu_counters *this_cpu(void)

@@ -15,9 +15,9 @@ static __always_inline u64 wakeup(void)
 {
 	/* Only where just WAKEUP_BYTES have come together: each wakeup is an interrupt, and the reader may be on its way.
 	 * Where several CPUs send at once, no record may find exactly that amount: hence the window. */
-	u64 beyond = records_pending() - WAKEUP_BYTES;
+	u64 beyond = bpf_ringbuf_query(MAP(MAP_RECORDS), AVAIL_DATA) - WAKEUP_BYTES;
 
-	return beyond < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return beyond < WAKEUP_WINDOW ? FORCE_WAKEUP : NO_WAKEUP;
 }
 
 /* Counts all that serve shows of a trace that is over. Is it to be sent as well? */
@@ -25,7 +25,7 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 {
 	struct inetprobe_call *create = &t->calls[0];
 	struct create_cells *its;
-	struct cpu_cells *all = cells_of(&cpu);
+	struct cpu_cells *all = bpf_map_lookup_elem(MAP(MAP_CELLS), &cpu);
 	u64 second;
 
 	if (!all)
@@ -80,7 +80,7 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 	if (SERVE && !count_trace(t, c, cpu, outcome))
 		return;
 	seq = c->seq[program & (PRODUCERS - 1)]++;
-	r = record_reserve();
+	r = bpf_ringbuf_reserve(MAP(MAP_RECORDS), sizeof(*r), 0);
 	if (!r) {
 		lock_xadd(&c->value[COUNT_LOST_RING_FULL], 1);
 		return;
@@ -115,11 +115,11 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 		*r->stack = 0;
 		if (fill_frames(r->frames, ctx, t->calls, t->flags, *t->kernel, *t->kernel_size)) {
 			/* The process may end at any moment, and its mappings with it. */
-			record_submit(r, BPF_RB_FORCE_WAKEUP);
+			bpf_ringbuf_submit(r, FORCE_WAKEUP);
 			return;
 		}
 	}
-	record_submit(r, wakeup());
+	bpf_ringbuf_submit(r, wakeup());
 }
 
 /*

@@ -4,6 +4,7 @@
 #define INETPROBE_ENTRIES_H
 
 #include "emit.h"
+#include "follow.h"
 #include "probe.h"
 
 /* Counts a call of sk_alloc(), or with `prot_alloc` of sk_prot_alloc(), outside every create. */

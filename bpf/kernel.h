@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Numbers of the kernel's own headers; those of include/uapi/linux/bpf.h come with bcc. */
+/* Numbers of the kernel's own headers; those of include/uapi/linux/bpf.h are in helpers.h. */
 #ifndef INETPROBE_KERNEL_H
 #define INETPROBE_KERNEL_H
 

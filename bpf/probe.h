@@ -104,8 +104,8 @@ static __always_inline u64 stack_pointer(struct probe *p, struct thread *t)
 	PROGRAM(entry_##fn, struct pt_regs, kprobe_entry(p, ctx, id), entry)                                          \
 	PROGRAM(return_##fn, struct pt_regs, kprobe_return(p, ctx, id), exit)
 #define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
-	PROGRAM(kfunc__##fn, unsigned long long, fentry_entry(p, ctx, id), entry)                                     \
-	PROGRAM(kretfunc__##fn, unsigned long long, fentry_return(p, ctx, nargs, id), exit)
+	PROGRAM(entry_##fn, unsigned long long, fentry_entry(p, ctx, id), entry)                                     \
+	PROGRAM(return_##fn, unsigned long long, fentry_return(p, ctx, nargs, id), exit)
 #define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)
 #define PAIR_EXPANDED(...) PAIR_BY(__VA_ARGS__)
 #define PAIR(fn, ...) PAIR_EXPANDED(MECHANISM_##fn, fn, __VA_ARGS__)

@@ -102,7 +102,7 @@ static __always_inline int leave_int(struct probe *p)
 /* A thread ends. Within a trace: its return was missed, or the kernel killed it there. With the last thread of a
  * followed process, the process leaves the set. The first argument of the
  * tracepoint sched_process_exit is the current task. */
-static __always_inline int end_thread(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int end_thread(u64 *ctx)
 {
 	u64 task = bpf_get_current_task();
 	struct slot *slot = slot_of(task);
@@ -120,10 +120,10 @@ static __always_inline int end_thread(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (!FOLLOW || !followed_has(&pid))
 		return 0;
-	READ(signal, ctx->args[0], OFF_TASK_SIGNAL);
+	READ(signal, ctx[0], OFF_TASK_SIGNAL);
 	READ(live, signal, OFF_SIGNAL_LIVE);
 	if (!live)
-		followed_delete(&pid);
+		bpf_map_delete_elem(MAP(MAP_FOLLOWED), &pid);
 	return 0;
 }
 

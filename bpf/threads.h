@@ -3,13 +3,49 @@
 #ifndef INETPROBE_THREADS_H
 #define INETPROBE_THREADS_H
 
+#include "maps.h"
 #include "thread.h"
+
+/* Of a displaced thread: task storage, which the kernel frees with the task, or a hash. */
+static __always_inline struct thread *displaced_get(void)
+{
+	u32 tid;
+
+	if (TASK_STORAGE)
+		return bpf_task_storage_get(MAP(MAP_DISPLACED), bpf_get_current_task_btf(), 0, 0);
+	tid = bpf_get_current_pid_tgid();
+	return bpf_map_lookup_elem(MAP(MAP_DISPLACED), &tid);
+}
+
+static __always_inline struct thread *displaced_create(void)
+{
+	u32 tid, zero = 0;
+	struct thread *blank;
+
+	if (TASK_STORAGE)
+		return bpf_task_storage_get(MAP(MAP_DISPLACED), bpf_get_current_task_btf(), 0, CREATE);
+	tid = bpf_get_current_pid_tgid();
+	blank = bpf_map_lookup_elem(MAP(MAP_BLANK), &zero);
+	if (!blank || bpf_map_update_elem(MAP(MAP_DISPLACED), &tid, blank, 0))
+		return 0;
+	return bpf_map_lookup_elem(MAP(MAP_DISPLACED), &tid);
+}
+
+static __always_inline void displaced_delete(void)
+{
+	u32 tid;
+
+	if (TASK_STORAGE)
+		return;
+	tid = bpf_get_current_pid_tgid();
+	bpf_map_delete_elem(MAP(MAP_DISPLACED), &tid);
+}
 
 static __always_inline struct slot *slot_of(u64 task)
 {
 	u64 index = (task * 0x9E3779B97F4A7C15ULL) >> (64 - SLOT_BITS); /* 2^64 / golden ratio */
 
-	return VALUE(SLOTS_FD) + index * SLOT_BYTES;
+	return VALUE(MAP_SLOTS) + index * SLOT_BYTES;
 }
 
 /* The current thread's slot, where a run of a program is counted. */
@@ -26,6 +62,13 @@ static __always_inline struct thread *displaced_of(u64 task)
 	struct thread *t = displaced_get();
 
 	return t && t->owner == task ? t : 0;
+}
+
+static __always_inline struct thread *softirq_thread(void)
+{
+	u32 zero = 0;
+
+	return BARE ? bpf_map_lookup_elem(MAP(MAP_SOFTIRQS), &zero) : 0;
 }
 
 /* The current thread's state, or 0 where it has none. */

@@ -75,7 +75,7 @@ def test_one_module_imports_bcc():
         if (isinstance(node, ast.Import) and node.names[0].name == "bcc")
         or (isinstance(node, ast.ImportFrom) and node.module == "bcc")
     ]
-    assert set(users) == {Path("kernel/program/compiler.py")}
+    assert set(users) == {Path("kernel/libbcc.py")}
 
 
 def test_the_page_has_the_record_s_layout():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from inetprobe.base.errors import HostError
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.backlog import Backlog
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
+from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.naming import Naming
 from inetprobe.kernel.frames.user_frames import UserSymbols
@@ -22,6 +25,7 @@ from inetprobe.kernel.host import btf, privileges, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
+from inetprobe.kernel.program.compiler import NO_LIBBCC
 from inetprobe.kernel.program.program import Program
 from inetprobe.kernel.program.target import MACHINES, Target
 from inetprobe.kernel.trace_options import TraceOptions
@@ -166,8 +170,12 @@ def _functions(target: Target) -> dict[int, str]:
 def _naming(options: TraceOptions, target: Target, program: Program) -> Naming | None:
     if options.stack is None:
         return None
-    kernel = KernelSymbols(program.symbols()) if options.stack.kernel else None
-    user = UserSymbols(program.symbols) if options.stack.user else None
+    try:
+        symbols = functools.partial(SymbolCache, libbcc.load())
+    except OSError as error:
+        raise HostError(f"--stack: {error}: {NO_LIBBCC}") from None
+    kernel = KernelSymbols(symbols(KERNEL)) if options.stack.kernel else None
+    user = UserSymbols(symbols) if options.stack.user else None
     return Naming(kernel, user, _functions(target), program.mechanisms, target.symbols)
 
 

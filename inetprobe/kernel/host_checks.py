@@ -1,7 +1,7 @@
 """Can this machine be traced? One check per question, each with its finding and its fix.
 
 Files are read below a root path, so that tests can give recorded trees; two checks ask this machine itself: does bpf()
-load a program, and can bcc be imported?
+load a program, and is there a compiler?
 """
 
 from __future__ import annotations
@@ -9,22 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from inetprobe.base.errors import HostError
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.host import privileges, syscall
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import OPTIONAL, Symbols
-from inetprobe.kernel.program.compiler import BccError, import_bcc
+from inetprobe.kernel.program.compiler import NO_LIBBCC
 from inetprobe.kernel.program.target import MACHINES
 
 Status = Literal["ok", "warning", "failed"]
 
 _AS_ROOT = "run inetprobe as root (sudo inetprobe …)"
 _TRACEFS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
+# BPF: r0 = 0; exit
+_RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _TRACE = "inetprobe trace -- python3 -c 'import socket; socket.socket()'"
 
 
@@ -97,8 +101,11 @@ def _lockdown(root: Path) -> Check:
 
 
 def _bpf_allowed() -> Check:
-    error = syscall.load_nothing()
-    if not error:
+    try:
+        os.close(syscall.load_program(syscall.KPROBE, "", _RETURN_0))
+    except syscall.ProgramRefused as refused:
+        error = refused.errno or 0
+    else:
         return Check("bpf", "ok", "bpf() loads kprobe programs")
     fixes = {
         errno.EPERM: "run as root, outside a container that filters bpf()",
@@ -164,9 +171,10 @@ def _symbols(root: Path) -> Iterator[Check]:
 
 def _bcc() -> Check:
     try:
-        return Check("bcc", "ok", f"bcc {import_bcc().version}")
-    except BccError as error:
-        return Check("bcc", "failed", error.finding, error.fix)
+        libbcc.load()
+    except OSError as error:
+        return Check("bcc", "failed", f"there is no compiler: {error}", NO_LIBBCC)
+    return Check("bcc", "ok", f"bcc {libbcc.version() or 'of unknown version'}")
 
 
 def _find_tracefs(root: Path) -> Path | None:

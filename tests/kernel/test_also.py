@@ -52,6 +52,6 @@ def test_a_bad_function_name_is_one_sentence(word, hint):
 
 
 def test_a_function_becomes_an_entry_of_the_program_s_list():
-    function = also.AlsoFunction("tcp_v4_init_sock", 8, Prototype(1, "32"))
+    function = also.AlsoFunction("tcp_v4_init_sock", 8, Prototype(1, "32", 7))
     assert function.entry("fentry") == "X(tcp_v4_init_sock,8,FENTRY,1,32)"
     assert also.AlsoFunction("odd", 9, None).entry("kprobe") == "X(odd,9,KPROBE,0,VOID)"

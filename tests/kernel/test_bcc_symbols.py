@@ -5,21 +5,15 @@ import os
 import subprocess
 from pathlib import Path
 
-import bcc
 import pytest
 
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.frames.bcc_symbols import SymbolCache
 from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
 from tests.support.paths import TESTS
 
 SOURCE = TESTS / "live" / "stack_maker.c"
 TICK = 10**9 // os.sysconf("SC_CLK_TCK")
-
-
-def lib():
-    if not hasattr(bcc, "lib"):
-        bcc.lib = bcc.libbcc.lib
-    return bcc
 
 
 class Sleeper:
@@ -67,7 +61,7 @@ def started():
 
 def test_functions_of_a_running_program(built, started):
     sleeper = started(built)
-    symbols = UserSymbols(lambda pid: SymbolCache(lib(), pid))
+    symbols = UserSymbols(lambda pid: SymbolCache(libbcc.load(), pid))
     process, at = sleeper.identity(), sleeper.at
     side = symbols.named(process, [at["culprit"] + 4, at["main"] + 9, 0x1000], 0)
     assert side.frames == ("culprit+0x4 (stack_maker)", "main+0x9 (stack_maker)", "[unknown]")
@@ -81,7 +75,7 @@ def test_functions_of_a_running_program(built, started):
 
 
 def _resolve(pid, address, results):
-    results.put(SymbolCache(lib(), pid).resolve(address, True))
+    results.put(SymbolCache(libbcc.load(), pid).resolve(address, True))
 
 
 def test_a_fifo_that_a_program_names_as_its_debug_file_is_not_opened(built, started):

@@ -1,40 +1,112 @@
-"""A program that cannot be kept is compiled all the same, and says so to who asks."""
+"""The compiler in a process of its own: what it gives, and each way in which it can fail."""
+
+import os
+import signal
+import subprocess
 
 import pytest
 
+from inetprobe.base.errors import HostError
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.program import compiler
-from inetprobe.kernel.program.code import Compiled
+from inetprobe.kernel.program.code_cache import Code
 
-PROGRAM = Compiled((), {"it": b""})
+PROGRAM = Code({"it": b"code"}, ())
+SMALL = "int it(void *ctx) { return 0; }\n"
+RETURN_0 = (0xB7).to_bytes(8, "little") + (0x95).to_bytes(8, "little")
 
 
 @pytest.fixture
 def compiled(monkeypatch, tmp_path):
-    """(the program, how often it was compiled, notes, what -v shows) of a start."""
+    """(the functions, how often they were compiled, notes, what -v shows) of a start."""
     monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))
     calls = []
-    monkeypatch.setattr(compiler, "_compile", lambda *given: (calls.append(given), PROGRAM)[1])
+    monkeypatch.setattr(compiler, "compile_program", lambda *given: (calls.append(given), PROGRAM)[1])
 
-    def start(constants, map_constants):
+    def start(constants):
         said, shown = [], []
         calls.clear()
-        program = compiler.compiled(None, constants, map_constants, (5,), said.append, shown.append)
-        return program, len(calls), said, shown
+        functions = compiler.compiled(constants, said.append, shown.append)
+        return functions, len(calls), said, shown
 
     return start
 
 
-def test_it_is_compiled_once_whatever_the_descriptors_are(compiled):
-    assert compiled({"A": 1}, {"MAP_FD": 5}) == (PROGRAM, 1, [], [])
-    assert compiled({"A": 1}, {"MAP_FD": 6}) == (PROGRAM, 0, [], [])
-    assert compiled({"A": 2}, {"MAP_FD": 6}) == (PROGRAM, 1, [], [])
+@pytest.fixture
+def program(monkeypatch, tmp_path):
+    """Sets the text of the program."""
+
+    def write(text):
+        (tmp_path / "inetprobe.bpf.c").write_text(text)
+
+    for name in ("include",):
+        (tmp_path / name).symlink_to(compiler.bpf_folder() / name)
+    monkeypatch.setattr(compiler, "bpf_folder", lambda: tmp_path)
+    return write
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), RuntimeError("no home folder")])
-def test_without_a_name_or_a_folder_it_is_compiled_each_time(compiled, monkeypatch, error):
-    def fail(*_):
-        raise error
+def test_a_program_is_compiled_once_for_the_same_constants(compiled):
+    assert compiled({"A": 1}) == (PROGRAM.functions, 1, [], [])
+    assert compiled({"A": 1}) == (PROGRAM.functions, 0, [], [])
+    assert compiled({"A": 2}) == (PROGRAM.functions, 1, [], [])
 
-    monkeypatch.setattr(compiler.code_cache, "key", fail)
+
+def test_without_a_home_folder_it_is_compiled_each_time(compiled, monkeypatch):
+    def fail():
+        raise RuntimeError("no home folder")
+
+    monkeypatch.setattr(compiler, "cache_folder", fail)
     for _ in range(2):
-        assert compiled({}, {}) == (PROGRAM, 1, [], [f"the compiled program is not cached: {error}"])
+        assert compiled({}) == (PROGRAM.functions, 1, [], ["the compiled program is not cached: no home folder"])
+
+
+def test_libbcc_compiles_in_another_process(program, monkeypatch):
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", "/nonexistent")  # of the user's: it is not for us
+    program(SMALL)
+    code = compiler.compile_program([], None)
+    assert code.functions == {"it": RETURN_0}
+    assert any("libbcc" in path for path, _, _ in code.libraries)
+    assert code.is_current
+
+
+def test_an_error_in_the_program_is_one_sentence_and_the_whole_log_with_verbose(program, capfd):
+    program("int it(void *ctx) { return nothing; }\n")
+    shown = []
+    with pytest.raises(HostError) as caught:
+        compiler.compile_program([], shown.append)
+    assert "does not compile: " in str(caught.value)
+    assert "error: use of undeclared identifier 'nothing'" in str(caught.value)
+    assert len(shown) > 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_libbcc_it_says_what_to_install(program, monkeypatch, tmp_path):
+    program(SMALL)
+    script = tmp_path / "libbcc.py"
+    text = (
+        open(libbcc.__file__).read().replace('"libbcc.so.0"', '"libnothing.so.0"').replace("from bcc", "from nothing")
+    )
+    script.write_text(text)
+    monkeypatch.setattr(libbcc, "__file__", str(script))
+    with pytest.raises(HostError, match=r"there is no compiler: libnothing\.so\.0: .*: install .* python3-bpfcc"):
+        compiler.compile_program([], None)
+
+
+def test_a_compiler_that_crashes_is_one_sentence(program, monkeypatch, tmp_path):
+    program(SMALL)
+    script = tmp_path / "libbcc.py"
+    script.write_text('import os, sys\nprint("LLVM ERROR: out of memory", file=sys.stderr, flush=True)\nos.abort()\n')
+    monkeypatch.setattr(libbcc, "__file__", str(script))
+    with pytest.raises(HostError, match="compiler ended by SIGABRT: LLVM ERROR: out of memory: -v shows"):
+        compiler.compile_program([], None)
+
+
+def test_ctrl_c_ends_the_compiler_without_a_word(tmp_path):
+    child = subprocess.Popen(
+        [compiler.sys.executable, "-I", libbcc.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while "SigCgt:\t0000000000000000" not in (status := open(f"/proc/{child.pid}/status").read()):
+        assert child.poll() is None, status  # Python's own handler of SIGINT is gone once it waits for the program
+    os.kill(child.pid, signal.SIGINT)
+    assert child.communicate(timeout=30)[1] == b""
+    assert child.returncode == -signal.SIGINT

@@ -9,7 +9,7 @@ import pytest
 
 from inetprobe.kernel.maps import counters
 from inetprobe.record.batch import Loss
-from inetprobe.record.cheader import bpf_folder, parse_defines
+from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.layout import define
 
 HEADER = bpf_folder() / "counters.h"
@@ -20,26 +20,20 @@ CALLS = 8
 @pytest.fixture
 def kernel():
     """(the counters, what the kernel would write: struct cpu_counters by CPU and struct slot_counters by slot)."""
-    sizes = {}
-
-    def create(size):
-        fd = os.memfd_create("a map")
+    slots_size = counters.SLOTS * counters.slot_bytes(CALLS)
+    fds = [os.memfd_create("a map") for _ in range(2)]
+    for fd, size in zip(fds, (CPUS * counters.CPU_COUNTERS.itemsize, slots_size), strict=True):
         os.ftruncate(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-        sizes[fd] = size
-        return fd
-
-    read = counters.Counters(CPUS, CALLS, create)
-    fd, slots_fd = read.maps
-    assert read.constants() == {"COUNTERS_FD": fd, "SLOTS_FD": slots_fd}
-    cpus = np.ndarray(CPUS, counters.CPU_COUNTERS, counters.map_memory(fd, sizes[fd], writable=True))
-    slots_memory = counters.map_memory(slots_fd, sizes[slots_fd], writable=True)
-    count = 1 << parse_defines(HEADER.read_text())["SLOT_BITS"]
-    slots = np.ndarray(count, counters.SLOT_COUNTERS, slots_memory, strides=(sizes[slots_fd] // count,))
+    read = counters.Counters(*fds, CPUS, CALLS)
+    cpus = np.ndarray(
+        CPUS, counters.CPU_COUNTERS, counters.map_memory(fds[0], CPUS * counters.CPU_COUNTERS.itemsize, writable=True)
+    )
+    slots_memory = counters.map_memory(fds[1], slots_size, writable=True)
+    slots = np.ndarray(counters.SLOTS, counters.SLOT_COUNTERS, slots_memory, strides=(counters.slot_bytes(CALLS),))
     yield read, cpus, slots
     read.close()
-    for number in fd, slots_fd:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(number)
+    for fd in fds:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("struct", ["cpu_counters", "slot_counters"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from inetprobe.base.errors import InetprobeError
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.frames.bcc_symbols import SymbolCache
 from inetprobe.kernel.frames.descriptors import Descriptors
 from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
-from inetprobe.kernel.program.compiler import import_bcc
 
 
 def is_open(fd):
@@ -174,8 +174,8 @@ def this_process():
 
 
 def test_bcc_closes_the_files_that_it_opened():
-    bcc = import_bcc()
-    symbols = UserSymbols(lambda pid: SymbolCache(bcc, pid))
-    side = symbols.named(this_process(), [ctypes.cast(bcc.lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    lib = libbcc.load()
+    symbols = UserSymbols(lambda pid: SymbolCache(lib, pid))
+    side = symbols.named(this_process(), [ctypes.cast(lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
     assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
     symbols.close()  # the fixture sees what is open

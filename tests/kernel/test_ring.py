@@ -77,7 +77,7 @@ def no_epoll(monkeypatch):
 
 def open_both():
     kernel = KernelSide()
-    return kernel, ring.MappedRing(kernel.fd, SIZE, RECORD)
+    return kernel, ring.Ring(kernel.fd, SIZE, RECORD)
 
 
 def test_pending_records_come_in_order_and_their_space_is_released(poll):

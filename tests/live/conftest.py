@@ -1,7 +1,6 @@
 """Live tests run as root on a kernel that can be traced: `make live` boots one VM for all of them."""
 
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -304,7 +303,6 @@ def nothing_left_behind():
 def pytest_configure(config):
     if os.geteuid():
         raise pytest.UsageError("the live tests need root: run make live")
-    importlib.import_module("bcc")  # every forked inetprobe has it then
 
     BOOKS.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from inetprobe.base.errors import HostError
 
@@ -44,15 +45,15 @@ _ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.
 _ANOTHER = "boot another kernel, or trace in a VM: inetprobe vm -- trace"
 
 
-@dataclass(frozen=True, slots=True)
-class Prototype:
-    """A function's number of arguments, and its return type: ``VOID``, ``POINTER``, or an integer's bits.
+class Prototype(NamedTuple):
+    """A function's number of arguments, its return type (``VOID``, ``POINTER``, or an integer's bits), and its id.
 
     An integer of 64 bits counts as 32: the kernel returns errnos and small numbers so.
     """
 
     arguments: int
     returns: str
+    type_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,8 @@ class Btf:
         try:
             _, _, proto = _TYPE.unpack_from(self._types, position)
             _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
-            return Prototype(info & 0xFFFF, self._returns(returned))
+            type_id = bisect(self._positions(), position) - 1
+            return Prototype(info & 0xFFFF, self._returns(returned), type_id)
         except (struct.error, IndexError):
             raise HostError(f"{self._name} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
 

@@ -1,4 +1,4 @@
-"""The commands of the bpf() system call that bcc has no method for."""
+"""bpf(2): maps, programs and their attachment by trampoline or raw tracepoint."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import resource
 import struct
 from typing import NamedTuple
 
 # include/uapi/linux/bpf.h
-_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _BTF_LOAD = 0, 2, 5, 15, 18
-_MAP_TYPE_ARRAY, _MAP_TYPE_TASK_STORAGE, _F_MMAPABLE = 2, 29, 1 << 10
-_PROG_TYPE_KPROBE = 2
+_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD = 0, 2, 5, 15, 17, 18
+_MAP_TYPE_TASK_STORAGE = 29
+# bpf_verifier_log_attr_validate() of kernel/bpf/log.c takes no larger log before Linux 6.4.
+_LOG_SIZE = (1 << 24) - 1
 _NUMBER = {"x86_64": 321}
 _BTF_INT, _BTF_ARRAY = 1, 3
-# struct bpf_map_info: type, id, key_size, value_size, max_entries, map_flags, name.
-_MAP_INFO = struct.Struct("<6I16s")
 # struct bpf_prog_info from run_time_ns on (Linux 5.1): run_cnt follows, then recursion_misses (Linux 5.12).
 _RUN_TIME, _INFO_SIZE, _INFO_SIZE_BEFORE_5_12 = 192, 216, 208
 
@@ -55,8 +55,22 @@ class _LoadAttributes(ctypes.Structure):
         ("insn_cnt", ctypes.c_uint32),
         ("insns", ctypes.c_uint64),
         ("license", ctypes.c_uint64),
-        ("rest", ctypes.c_uint8 * 96),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_name", ctypes.c_char * 16),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("btf", ctypes.c_uint32 * 9),  # prog_btf_fd to line_info_cnt
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
     )
+
+
+class _TracepointAttributes(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32))
 
 
 class _EntryAttributes(ctypes.Structure):
@@ -93,23 +107,10 @@ def create_map(shape: MapShape) -> int:
         return _bpf_unlimited(_MAP_CREATE, attributes)
 
 
-def create_value(size: int) -> int:
-    """The file descriptor of a mappable array map with one value of ``size`` bytes. Raises OSError."""
-    return create_map(MapShape("", _MAP_TYPE_ARRAY, 4, size, 1, _F_MMAPABLE))
-
-
 def update(map_fd: int, key: bytes, value: bytes) -> None:
     """Sets an entry of a map; ``key`` and ``value`` have the map's sizes. Raises OSError."""
     key_at, value_at = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
     _checked(_MAP_UPDATE, _EntryAttributes(map_fd, ctypes.addressof(key_at), ctypes.addressof(value_at), 0))
-
-
-def map_shape(fd: int) -> MapShape:
-    """The attributes a map was created with. Raises OSError."""
-    info = ctypes.create_string_buffer(_MAP_INFO.size)
-    _checked(_OBJ_GET_INFO_BY_FD, _InfoAttributes(fd, _MAP_INFO.size, ctypes.addressof(info)))
-    type_, _, key_size, value_size, max_entries, flags, name = _MAP_INFO.unpack(info)
-    return MapShape(name.rstrip(b"\0").decode(), type_, key_size, value_size, max_entries, flags)
 
 
 def _load_btf(value_size: int) -> tuple[int, int, int]:
@@ -124,15 +125,56 @@ def _load_btf(value_size: int) -> tuple[int, int, int]:
     return _bpf_unlimited(_BTF_LOAD, _BtfAttributes(ctypes.addressof(btf), 0, len(btf))), 1, 3
 
 
-def load_nothing() -> int:
-    """Loads the shortest kprobe program (r0 = 0; exit) and closes it; the errno, 0 for success."""
-    program = (ctypes.c_uint64 * 2)(0x00000000000000B7, 0x0000000000000095)
-    licence = ctypes.create_string_buffer(b"GPL")
-    attributes = _LoadAttributes(_PROG_TYPE_KPROBE, 2, ctypes.addressof(program), ctypes.addressof(licence))
+class ProgramType(NamedTuple):
+    """``type``: BPF_PROG_TYPE_*; ``attach_type``: BPF_TRACE_* of a tracing program."""
+
+    type: int
+    attach_type: int = 0
+
+
+KPROBE, RAW_TRACEPOINT, FENTRY, FEXIT = (ProgramType(*numbers) for numbers in ((2,), (17,), (26, 24), (26, 25)))
+
+
+class ProgramRefused(OSError):
+    """The kernel refused a program: the errno, and the verifier's ``log``, empty where it has none to show."""
+
+    def __init__(self, error: int, log: str) -> None:
+        super().__init__(error, os.strerror(error))
+        self.log = log
+
+
+def load_program(type_: ProgramType, name: str, code: bytes, btf_id: int = 0) -> int:
+    """The file descriptor of a new program; ``btf_id``: the function of a tracing program, in the kernel's BTF.
+
+    Raises ProgramRefused.
+    """
+    insns, licence = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
+    attributes = _LoadAttributes(
+        type_.type,
+        len(code) // 8,
+        ctypes.addressof(insns),
+        ctypes.addressof(licence),
+        prog_name=re.sub(rb"[^A-Za-z0-9_.]", b"_", name.encode())[:15],
+        expected_attach_type=type_.attach_type,
+        attach_btf_id=btf_id,
+    )
+    with contextlib.suppress(OSError):
+        return _bpf_unlimited(_PROG_LOAD, attributes)
+    # Once more for the log: writing one takes longer than the rest.
+    log = ctypes.create_string_buffer(_LOG_SIZE)
+    attributes.log_level, attributes.log_size, attributes.log_buf = 1, _LOG_SIZE, ctypes.addressof(log)
     fd, error = _bpf(_PROG_LOAD, attributes)
-    if not error:
-        os.close(fd)
-    return error
+    if error:
+        raise ProgramRefused(error, log.value.decode(errors="replace"))
+    return fd
+
+
+def attach(program_fd: int, tracepoint: str | None = None) -> int:
+    """The file descriptor of an attachment, which ends when it is closed: of a tracing program to its function, or of
+    another to a raw tracepoint. Raises OSError."""
+    name = None if tracepoint is None else ctypes.create_string_buffer(tracepoint.encode())
+    address = 0 if name is None else ctypes.addressof(name)
+    return _checked(_RAW_TRACEPOINT_OPEN, _TracepointAttributes(address, program_fd))
 
 
 class ProgramInfo(NamedTuple):

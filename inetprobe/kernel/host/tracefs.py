@@ -12,9 +12,11 @@ from inetprobe.base.errors import HostError
 
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
-# The prefix by which our kprobes are found among those of other tools; bcc adds a suffix with the process id.
+#: The prefix by which our kprobes are found among those of other tools; the suffix is the process id.
 EVENT_PREFIX = "inetprobe_"
-_OURS = re.compile(rf"[pr]\d*:kprobes/({EVENT_PREFIX}\w+_bcc_(\d+)) ")
+_OURS = re.compile(rf"[pr]\d*:kprobes/({EVENT_PREFIX}\w+_(\d+)) ")
+# MAX_EVENT_NAME_LEN of kernel/trace/trace.h is 64 with the NUL; a process id has at most 7 digits.
+_STEM = 55
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
     return None
 
 
+def writable(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
+    """tracefs, or None where it is not there or no kprobe can be made in it. Raises HostError as ``tracefs`` does."""
+    folder = tracefs(candidates)
+    return folder if folder is not None and os.access(folder / "kprobe_events", os.W_OK) else None
+
+
 def profile(folder: Path) -> dict[str, tuple[int, int]]:
     """(hits, misses) of every named kprobe on the machine, by event name. Raises OSError."""
     counts = {}
@@ -45,6 +53,30 @@ def profile(folder: Path) -> dict[str, tuple[int, int]]:
         name, hits, misses = line.split()
         counts[name] = int(hits), int(misses)
     return counts
+
+
+def add_kprobe(folder: Path, function: str, number: int, maxactive: int | None) -> str:
+    """Makes the event of a kprobe, or with ``maxactive`` of a kretprobe for as many calls at once; its name.
+
+    ``number`` is the function's, which keeps long names apart. Raises OSError.
+    """
+    side, type_ = ("entry", "p") if maxactive is None else ("return", f"r{maxactive}")
+    stem = f"{EVENT_PREFIX}{side}_{function}"
+    if len(stem) > _STEM:
+        stem = f"{stem[: _STEM - 3]}_{number}"
+    event = f"{stem}_{os.getpid()}"
+    _append(folder / "kprobe_events", f"{type_}:kprobes/{event} {function}\n".encode())
+    return event
+
+
+def remove_kprobe(folder: Path, event: str) -> None:
+    """Removes an event whose users have closed it. Raises OSError."""
+    _append(folder / "kprobe_events", f"-:kprobes/{event}\n".encode())
+
+
+def event_id(folder: Path, event: str) -> int:
+    """The number by which perf_event_open(2) knows a kprobe's event. Raises OSError."""
+    return int((folder / "events/kprobes" / event / "id").read_text())
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -67,7 +99,7 @@ def remove_leftovers(folder: Path, proc: Path = Path("/proc")) -> int:
         if (proc / pid).exists():
             continue
         try:
-            _append(events, f"-:kprobes/{name}\n".encode())
+            remove_kprobe(folder, name)
             removed += 1
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.ENOENT):  # in use, or removed by another inetprobe just now

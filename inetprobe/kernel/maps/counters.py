@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
-import os
-from collections.abc import Callable
 
 import numpy as np
 
 from inetprobe.base.uapi import AF_INET, AF_INET6
 from inetprobe.base.uapi import FAMILIES as FAMILY_NAMES
-from inetprobe.kernel.host.syscall import create_value
 from inetprobe.record.batch import Loss
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 from inetprobe.record.layout import Records, define
@@ -22,7 +18,8 @@ _LENGTHS = {name: define(name) for name in ("COUNTERS", "PRODUCERS", "FAMILIES",
 _STRUCTS = parse_structs(_HEADER, _LENGTHS)
 CPU_COUNTERS = _STRUCTS["cpu_counters"]
 SLOT_COUNTERS = _STRUCTS["slot_counters"]
-_SLOTS = 1 << _DEFINES["SLOT_BITS"]
+#: The number of slots.
+SLOTS = 1 << _DEFINES["SLOT_BITS"]
 # The families of slot_counters.sk_alloc_outside, in its order.
 _INET_FAMILIES = (AF_INET, AF_INET6)
 
@@ -40,35 +37,21 @@ def map_memory(fd: int, size: int, *, writable: bool = False) -> mmap.mmap:
     return mmap.mmap(fd, pages, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
 
 
+def slot_bytes(calls: int) -> int:
+    """The size of a ``struct slot`` whose trace holds at most ``calls`` calls."""
+    return _DEFINES["SLOT_FIXED_BYTES"] + _DEFINES["SLOT_CALL_BYTES"] * calls
+
+
 class Counters:
     """Sums of ``struct cpu_counters`` over the CPUs and of ``struct slot_counters`` over the slots: bpf/counters.h."""
 
-    def __init__(self, cpus: int, calls: int, create: Callable[[int], int] = create_value) -> None:
-        """For ``cpus`` CPUs and traces of at most ``calls`` calls. ``create`` makes a map of one value of as many bytes
-        as it is given and returns its file descriptor. Raises OSError.
-        """
-        slot_bytes = _DEFINES["SLOT_FIXED_BYTES"] + _DEFINES["SLOT_CALL_BYTES"] * calls
-        counters_bytes, slots_bytes = cpus * CPU_COUNTERS.itemsize, _SLOTS * slot_bytes
-        with contextlib.ExitStack() as undo:
-            self._fd = create(counters_bytes)
-            undo.callback(os.close, self._fd)
-            self._slots_fd = create(slots_bytes)
-            undo.callback(os.close, self._slots_fd)
-            self._memory = map_memory(self._fd, counters_bytes, writable=True)
-            self._slots_memory = map_memory(self._slots_fd, slots_bytes)
-            undo.pop_all()
+    def __init__(self, counters_fd: int, slots_fd: int, cpus: int, calls: int) -> None:
+        """The two maps, for ``cpus`` CPUs and traces of at most ``calls`` calls. Raises OSError."""
+        self._memory = map_memory(counters_fd, cpus * CPU_COUNTERS.itemsize, writable=True)
+        self._slots_memory = map_memory(slots_fd, SLOTS * slot_bytes(calls))
         self._cpus: Records = np.ndarray(cpus, CPU_COUNTERS, self._memory)
-        self._slots: Records = np.ndarray(_SLOTS, SLOT_COUNTERS, self._slots_memory, strides=(slot_bytes,))
+        self._slots: Records = np.ndarray(SLOTS, SLOT_COUNTERS, self._slots_memory, strides=(slot_bytes(calls),))
         self._lost_before = dict.fromkeys(LOST, 0)
-
-    @property
-    def maps(self) -> tuple[int, ...]:
-        """The descriptors of the maps that ``constants`` name."""
-        return self._fd, self._slots_fd
-
-    def constants(self) -> dict[str, int]:
-        """As -D constants of the BPF program."""
-        return {"COUNTERS_FD": self._fd, "SLOTS_FD": self._slots_fd}
 
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
@@ -118,9 +101,7 @@ class Counters:
         return tuple(losses)
 
     def close(self) -> None:
-        """Gives the mappings and the maps back."""
+        """Unmaps the maps."""
         del self._cpus, self._slots
         self._memory.close()
         self._slots_memory.close()
-        os.close(self._fd)
-        os.close(self._slots_fd)

@@ -1,7 +1,8 @@
 """Compiled programs, cached in files: compiling takes longer than the rest of a start.
 
-A file's name is a digest of everything that the code depends on. A file must belong to this user and be writable by
-nobody else, since its code is loaded into the kernel. If anything is wrong with it, the program is compiled again.
+A file's name is a digest of everything that the code depends on but the compiler, whose files are named in it. A file
+must belong to this user and be writable by nobody else, since its code is loaded into the kernel. If anything is wrong
+with it, the program is compiled again.
 """
 
 from __future__ import annotations
@@ -10,42 +11,45 @@ import base64
 import hashlib
 import json
 import os
-import re
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from inetprobe.kernel.callbacks import Say
-from inetprobe.kernel.host.syscall import MapShape
-from inetprobe.kernel.program.code import Compiled
 
 #: The most files that are cached: a change of options, or of the kernel, leaves the old ones unused.
 MAX_FILES = 64
-_FORMAT = 1
+_FORMAT = 2
 _SUFFIX = ".json"
-_COMPILER = re.compile(r"/(?:libbcc|libLLVM|libclang)[^/]*$")
 
 
-def key(folder: Path, flags: Sequence[str], maps: Path = Path("/proc/self/maps")) -> str:
-    """The digest that names a program: of the C files in ``folder``, the compiler's ``flags``, its libraries (those in
-    ``maps``, this process's mappings), the environment variables that bcc reads, and the kernel, whose version bcc
-    compiles in. Raises OSError.
-    """
-    compiler = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if _COMPILER.search(line)}
-    stats = [(path, Path(path).stat()) for path in sorted(compiler)]
-    depends = [
-        _FORMAT,
-        [(str(path.relative_to(folder)), path.read_text()) for path in sorted(folder.rglob("*.[ch]"))],
-        list(flags),
-        [(path, status.st_size, status.st_mtime_ns) for path, status in stats],
-        sorted(item for item in os.environ.items() if item[0].startswith("BCC_")),
-        list(os.uname())[2:],
-    ]
-    return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code of each function, which refers to a map by its index in bpf/maps.h, and the compiler's libraries: each
+    one's path, size and modification time in ns."""
+
+    functions: Mapping[str, bytes]
+    libraries: tuple[tuple[str, int, int], ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Are the compiler's libraries still these?"""
+        try:
+            statuses = [(path, Path(path).stat()) for path, _, _ in self.libraries]
+        except OSError:
+            return False
+        return self.libraries == tuple((path, status.st_size, status.st_mtime_ns) for path, status in statuses)
 
 
-def get(folder: Path, name: str, say: Say) -> Compiled | None:
+def key(folder: Path, flags: Sequence[str]) -> str:
+    """The digest that names a program: of the C files in ``folder`` and of the compiler's ``flags``. Raises OSError."""
+    sources = [(str(path.relative_to(folder)), path.read_text()) for path in sorted(folder.rglob("*.[ch]"))]
+    return hashlib.sha256(json.dumps([_FORMAT, sources, list(flags)]).encode()).hexdigest()
+
+
+def get(folder: Path, name: str, say: Say) -> Code | None:
     """The program that ``put`` cached by this name, if any; a file that must not be used is reported by ``say``."""
     path = folder / f"{name}{_SUFFIX}"
     try:
@@ -64,16 +68,15 @@ def get(folder: Path, name: str, say: Say) -> Compiled | None:
         say(f"{path} is damaged: compiling again")
         return None
     content = json.loads(cached)
-    return Compiled(
-        tuple(MapShape(*shape) for shape in content["maps"]),
-        {name: base64.b64decode(code) for name, code in content["functions"].items()},
-    )
+    functions = {name: base64.b64decode(code) for name, code in content["functions"].items()}
+    code = Code(functions, tuple(map(tuple, content["libraries"])))
+    return code if code.is_current else None
 
 
-def put(folder: Path, name: str, compiled: Compiled, say: Say) -> None:
+def put(folder: Path, name: str, code: Code, say: Say) -> None:
     """Caches a program, and deletes all but the newest ``MAX_FILES``; ``say`` reports why it cannot be cached."""
-    functions = {name: base64.b64encode(code).decode() for name, code in compiled.functions.items()}
-    cached = json.dumps({"maps": compiled.maps, "functions": functions}).encode()
+    functions = {name: base64.b64encode(text).decode() for name, text in code.functions.items()}
+    cached = json.dumps({"functions": functions, "libraries": code.libraries}).encode()
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         # sudo may keep the user's $HOME, which must not get files of root.

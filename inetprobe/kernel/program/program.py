@@ -6,36 +6,31 @@ Handlers begin no trace until ``activate``, so no trace begins half attached; ``
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from inetprobe.base.errors import HostError, InetprobeError
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
-from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.host import pidns, syscall, tracefs
+from inetprobe.kernel.host.kprobe import Kprobe
+from inetprobe.kernel.host.syscall import MapShape
 from inetprobe.kernel.host.tracefs import ProbeCount
-from inetprobe.kernel.maps import counters, ring
+from inetprobe.kernel.maps import definitions
 from inetprobe.kernel.maps.cells import Cells
-from inetprobe.kernel.program import memory
-from inetprobe.kernel.program.code import Loaded, LoadError
-from inetprobe.kernel.program.compiler import compiled, import_bcc
-from inetprobe.kernel.program.log import captured_stderr, telling
+from inetprobe.kernel.maps.counters import Counters
+from inetprobe.kernel.maps.ring import Ring
+from inetprobe.kernel.program import constants
+from inetprobe.kernel.program.compiler import compiled
+from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.target import Target, default_maxactive
 from inetprobe.kernel.trace_options import TraceOptions
-from inetprobe.record.layout import FUNCTIONS, SLOTS, SLOTS_ALSO, record_dtype
+from inetprobe.record.layout import FUNCTIONS
 from inetprobe.stats.snapshot import ProgramCost
 
-_FENTRY_PREFIX = {"entry": "kfunc__", "return": "kretfunc__"}
-# THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
-_STACK_SIZE = 16384
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
 _READINGS = 5
-_WAKEUP_RECORDS = 64
 
 
 class Program:
@@ -47,7 +42,6 @@ class Program:
         ``target`` is made from the same ``options``. Raises HostError and what ``check_stop`` raises, with nothing left
         attached.
         """
-        self._bcc = import_bcc()
         self._say = say
         self._check_stop = check_stop
         self._options = options
@@ -57,23 +51,45 @@ class Program:
         self._functions = target.functions
         self._maxactive = options.maxactive or default_maxactive()
         self._task_storage = _TASK_STORAGE_HELPER in target.symbols
-        self._kprobes: list[tuple[str, str, bytes, int]] = []
+        self._tracefs = tracefs.writable()
+        self._kprobes: list[tuple[str, str, Kprobe]] = []
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
         self._missing_misses_said = False
+        self._loaded = Loaded({}, {}, None)
+        #: The descriptors of the maps, by their names in bpf/maps.h.
+        self.maps: dict[str, int] = {}
         self.mechanisms = target.mechanisms(options.mechanism)
         with contextlib.ExitStack() as undo:
-            self.counters = self._make_counters()
-            undo.callback(self.counters.close)
-            self._loaded = self._build_and_attach(undo.enter_context(contextlib.ExitStack()))
-            self.ring = ring.open_ring(self.maps["records"], options.ring_size, self._record(), self._bcc.libbcc, say)
+            undo.callback(self._close_maps)
+            undo.callback(lambda: self._loaded.close())
+            undo.callback(self.detach)
+            cpus, slots = possible_cpus(), target.slots
             counting = options.counting
-            self.cells: Cells | None = None
-            if counting is not None:
-                self.cells = Cells(self.maps["cells"], possible_cpus(), len(counting.bounds_ns))
+            self._create_maps(
+                definitions.of_program(
+                    ring_size=options.ring_size,
+                    cpus=cpus,
+                    calls=slots,
+                    serve=counting is not None,
+                    follow=target.follow,
+                    bare=options.filters.beyond_inet,
+                )
+            )
+            self._build_and_attach()
+            try:
+                self.counters = Counters(self.maps["counters"], self.maps["slots"], cpus, slots)
+                self.ring = Ring(self.maps["records"], options.ring_size, constants.record(self._options, self._target))
+                self.cells = None if counting is None else Cells(self.maps["cells"], cpus, len(counting.bounds_ns))
+            except OSError as error:
+                raise _MapRefusedError(error) from None
             undo.pop_all()
-        memory.give_back()
+        if self._tracefs is None and self._kprobes:
+            say(
+                "tracefs cannot be written: kprobes have no names, the kernel counts neither their hits nor their "
+                "misses, and at most 10 returns, or 2 per CPU, are awaited at once"
+            )
 
     def follow(self, pid: int) -> None:
         """Traces only the thread group ``pid`` and the processes it starts from now on. Raises HostError."""
@@ -132,17 +148,15 @@ class Program:
 
     def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
         """(hits, misses, minimum skips, maximum skips) of each kprobe: the tightest bounds of a few readings."""
-        folder = tracefs.tracefs()
-        if folder is None or not self._kprobes:
+        if self._tracefs is None or not self._kprobes:
             return {}
-        suffix = f"_bcc_{os.getpid()}"
         counts: dict[str, tuple[int, int, int, int]] = {}
         for _ in range(_READINGS):
             before = self._runs()
-            profile = tracefs.profile(folder)
+            profile = tracefs.profile(self._tracefs)
             after = self._runs()
-            for function, side, name, _ in self._kprobes:
-                hits, misses = profile.get(name.decode() + suffix, (0, 0))
+            for function, side, kprobe in self._kprobes:
+                hits, misses = profile.get(kprobe.event or "", (0, 0))
                 probe = f"{function}:{side}"
                 min_skips, max_skips = hits - after[probe], hits - before[probe]
                 if probe in counts:
@@ -152,7 +166,7 @@ class Program:
         return counts
 
     def _runs(self) -> dict[str, int]:
-        return {f"{name}:{side}": self.counters.runs(self._numbers[name], side) for name, side, _, _ in self._kprobes}
+        return {f"{name}:{side}": self.counters.runs(self._numbers[name], side) for name, side, _ in self._kprobes}
 
     def detach(self) -> None:
         """Detaches every probe. Idempotent."""
@@ -160,11 +174,8 @@ class Program:
             os.close(self._tracepoints.pop()[2])
         while self._fentries:
             os.close(self._fentries.pop()[3])
-        for _, _, _, fd in self._kprobes:
-            self._bcc.lib.bpf_close_perf_event_fd(fd)
         while self._kprobes:
-            _, _, name, _ = self._kprobes.pop()
-            self._bcc.lib.bpf_detach_kprobe(name)
+            self._kprobes.pop()[2].close()
 
     def close(self) -> None:
         """Detaches and frees everything."""
@@ -174,98 +185,56 @@ class Program:
         if self.cells is not None:
             self.cells.close()
         self._loaded.close()
+        self._close_maps()
 
-    @property
-    def maps(self) -> Mapping[str, int]:
-        """The descriptors of the maps of bpf/inetprobe.bpf.c, by name."""
-        return self._loaded.maps
+    def _create_maps(self, needed: Mapping[str, MapShape]) -> None:
+        for name, shape in needed.items():
+            try:
+                self.maps[name] = syscall.create_map(shape)
+            except OSError as error:
+                raise _MapRefusedError(error) from None
 
-    def _make_counters(self) -> counters.Counters:
-        try:
-            return counters.Counters(possible_cpus(), self._slots())
-        except OSError as error:
-            raise _no_map(error) from None
+    def _close_maps(self) -> None:
+        while self.maps:
+            os.close(self.maps.popitem()[1])
 
-    def _build_and_attach(self, undo: contextlib.ExitStack) -> Loaded:
-        """The program with all probes set; a function that fentry refuses after all is traced by kprobes."""
+    def _build_and_attach(self) -> None:
+        """Sets all probes; a function that fentry refuses after all is traced by kprobes."""
         while True:
-            self._loaded = self._load_any()
-            undo.callback(self._loaded.close)
-            undo.callback(self.detach)
+            self._load_any()
             try:
                 self.attach()
             except _FentryRefused as refused:
-                undo.close()
+                self.detach()
                 self._say(f"fentry refuses {refused.function} ({refused.log}): it is traced by kprobes")
                 self.mechanisms[refused.function] = "kprobe"
             else:
-                return self._loaded
+                return
 
-    def _load_any(self) -> Loaded:
+    def _load_any(self) -> None:
         """The program with task storage where the kernel has it for tracing programs (5.12), else with a hash."""
         if self._task_storage:
-            self._loaded = loaded = self._load_compiled({"TASK_STORAGE": 1})
             try:
+                self._compile(task_storage=True)
                 self._load("__request_module" if "__request_module" in self._functions else "sk_alloc", "return")
-            except LoadError:
-                loaded.close()
+            except (LoadError, _MapRefusedError):
                 self._task_storage = False
             else:
-                return loaded
-        return self._load_compiled({})
+                return
+        self._compile(task_storage=False)
 
-    def _load_compiled(self, constants: Mapping[str, object]) -> Loaded:
+    def _compile(self, *, task_storage: bool) -> None:
         self._check_stop()
-        constants = {**self._constants(), **constants}
-        counters = self.counters
-        try:
-            program = compiled(self._bcc, constants, counters.constants(), counters.maps, self._say, self._whole_log)
-            return Loaded(self._bcc.lib, program, counters.maps, bcc_version=self._bcc.version)
-        except OSError as error:
-            raise _no_map(error) from None
-
-    def _constants(self) -> dict[str, object]:
-        options, target = self._options, self._target
-        page = os.sysconf("SC_PAGE_SIZE")
-        window = options.ring_size if options.counting else _WAKEUP_RECORDS * self._record().itemsize
-        constants: dict[str, object] = {
-            **target.offsets,
-            **target.constants,
-            **{f"MECHANISM_{function}": mechanism.upper() for function, mechanism in self.mechanisms.items()},
-            "PAGE_SIZE": page,
-            "RING_PAGES": options.ring_size // page,
-            "KERNEL": f"{target.symbols.image.start:#x}ULL",
-            "KERNEL_BYTES": f"{len(target.symbols.image)}ULL",
-            "CPUS": possible_cpus(),
-            # CPUs that send at once may all miss the exact byte at which to wake the reader: hence the window.
-            "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * ring.MUCH),
-            "WAKEUP_WINDOW": f"{window}ULL",
-            "STACK_SIZE": _STACK_SIZE,
-            "INETPROBE_CALLS": self._slots(),
-        }
-        if target.follow:
-            constants["FOLLOW"] = 1
-            if not pidns.is_initial():
-                own = pidns.OWN.stat()
-                constants |= {"PIDNS_INO": f"{own.st_ino}ULL", "PIDNS_DEV": own.st_dev}
-        if options.filters.beyond_inet:
-            constants["BARE"] = 1
-        if options.counting is not None:
-            constants |= options.counting.constants()
-        if target.also:
-            constants["ALSO(X)"] = " ".join(also.entry(self.mechanisms[also.name]) for also in target.also)
-        return constants
-
-    def _slots(self) -> int:
-        return SLOTS_ALSO if self._target.also else SLOTS
-
-    def _record(self) -> np.dtype[np.void]:
-        stack = self._options.stack is not None
-        return record_dtype(self._slots(), sock=self._options.sock, stack=stack, frames=stack)
-
-    def symbols(self, pid: int = KERNEL) -> SymbolCache:
-        """The symbols of a process, as it is now, or of the kernel."""
-        return SymbolCache(self._bcc, pid)
+        for name in definitions.of_displaced(0, task_storage=False):
+            if name in self.maps:
+                os.close(self.maps.pop(name))
+        self._create_maps(definitions.of_displaced(self._target.slots, task_storage=task_storage))
+        defined = constants.of_program(
+            self._options, self._target, self.mechanisms, cpus=possible_cpus(), task_storage=task_storage
+        )
+        code = compiled(defined, self._say, self._whole_log)
+        self._loaded.close()
+        self._loaded = Loaded(code, {definitions.INDEX[name]: fd for name, fd in self.maps.items()}, self._whole_log)
 
     def attach(self) -> None:
         """Attaches every probe; may be called again after ``detach``. Raises HostError, _FentryRefused."""
@@ -283,61 +252,51 @@ class Program:
 
     def _load(self, function: str, side: str) -> int:
         if self.mechanisms[function] == "fentry":
-            return self._load_function(f"{_FENTRY_PREFIX[side]}{function}", self._bcc.BPF.TRACING)
-        return self._load_function(f"{side}_{function}", self._bcc.BPF.KPROBE)
-
-    def _load_function(self, name: str, type_: int) -> int:
-        with captured_stderr(self._whole_log) as log:
-            try:
-                return self._loaded.load(name, type_)
-            except LoadError as error:
-                raise LoadError(f"{name}: {telling(log() or str(error))}") from error
+            type_ = syscall.FENTRY if side == "entry" else syscall.FEXIT
+            return self._loaded.load(f"{side}_{function}", type_, self._target.fentry[function])
+        return self._loaded.load(f"{side}_{function}", syscall.KPROBE)
 
     def _attach_fentry(self, function: str, side: str) -> None:
         try:
             program = self._load(function, side)
+            self._fentries.append((function, side, program, syscall.attach(program)))
         except LoadError as error:
             raise _FentryRefused(function, str(error)) from error
-        fd = self._bcc.lib.bpf_attach_kfunc(program)
-        if fd < 0:
-            raise _FentryRefused(function, "the kernel has no trampoline for it")
-        self._fentries.append((function, side, program, fd))
+        except OSError as error:
+            raise _FentryRefused(function, f"the kernel has no trampoline for it: {error.strerror}") from error
 
     def _attach_kprobe(self, function: str, side: str) -> None:
         try:
             program = self._load(function, side)
+            maxactive = self._maxactive if side == "return" else None
+            kprobe = Kprobe.attach(self._tracefs, program, function, self._numbers[function], maxactive)
         except LoadError as error:
             raise HostError(
                 f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "
                 "and inetprobe doctor what this machine lacks"
             ) from error
-        # With a name, and a maxactive even for an entry, bcc goes through tracefs, which counts hits and misses.
-        name = f"{tracefs.EVENT_PREFIX}{side}_{function}".encode()
-        returns = side == "return"
-        maxactive = self._maxactive if returns else 1
-        with captured_stderr(self._whole_log) as log:
-            fd = self._bcc.lib.bpf_attach_kprobe(program, int(returns), name, function.encode(), 0, maxactive)
-            if fd < 0:
-                self._bcc.lib.bpf_detach_kprobe(name)  # it may be in tracefs already, and only perf refused
-                reason = telling(log()) or "the kernel refused the kprobe"
-                raise HostError(f"cannot attach to {function}: {reason}: inetprobe doctor says what this machine lacks")
-        self._kprobes.append((function, side, name, fd))
+        except OSError as error:
+            raise HostError(
+                f"cannot attach to {function}: {error.strerror}: inetprobe doctor says what this machine lacks"
+            ) from error
+        self._kprobes.append((function, side, kprobe))
 
     def _attach_tracepoint(self, event: str, name: str) -> None:
         try:
-            program = self._load_function(name, self._bcc.BPF.RAW_TRACEPOINT)
-            fd = self._bcc.lib.bpf_attach_raw_tracepoint(program, event.encode())
-            if fd < 0:
-                raise LoadError(os.strerror(ctypes.get_errno()))
-        except LoadError as error:
+            program = self._loaded.load(name, syscall.RAW_TRACEPOINT)
+            self._tracepoints.append((event, program, syscall.attach(program, event)))
+        except (LoadError, OSError) as error:
+            reason = error if isinstance(error, LoadError) else error.strerror
             raise HostError(
-                f"the kernel refuses the tracepoint {event}: {error}: inetprobe doctor says what this machine lacks"
+                f"the kernel refuses the tracepoint {event}: {reason}: inetprobe doctor says what this machine lacks"
             ) from error
-        self._tracepoints.append((event, program, fd))
 
 
-def _no_map(error: OSError) -> HostError:
-    return HostError(f"the kernel makes no BPF map: {error.strerror}: inetprobe doctor says what this machine lacks")
+class _MapRefusedError(HostError):
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"the kernel makes no BPF map: {error.strerror}: inetprobe doctor says what this machine lacks"
+        )
 
 
 class _FentryRefused(InetprobeError):

@@ -1,4 +1,4 @@
-"""What the running kernel offers the program: decided before bcc is imported."""
+"""What the running kernel offers the program: decided before it is compiled."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program import kernel_filter, sock
 from inetprobe.kernel.program.also import AlsoFunction, resolve
 from inetprobe.kernel.trace_options import TraceOptions
+from inetprobe.record.layout import SLOTS, SLOTS_ALSO
 
 #: The machines whose registers and stacks bpf/probe.h and bpf/include/asm/ptrace.h know.
 MACHINES = ("x86_64",)
@@ -28,14 +29,14 @@ _MAXACTIVE_MAX = 4096
 class Target:
     """This kernel, as the program is built for it under one set of options.
 
-    ``offsets``: the structure members' offsets, as -D constants. ``fentry``: the functions that fentry can attach to.
-    ``also``: the functions of --also. ``constants``: the -D constants that the filters, --sock and --stack become here.
-    ``follow``: only COMMAND and the threads it starts are traced.
+    ``offsets``: the structure members' offsets, as -D constants. ``fentry``: the functions that fentry can attach to,
+    with their ids in the kernel's BTF. ``also``: the functions of --also. ``constants``: the -D constants that the
+    filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
     """
 
     symbols: Symbols
     offsets: Mapping[str, int]
-    fentry: frozenset[str]
+    fentry: Mapping[str, int]
     also: tuple[AlsoFunction, ...]
     constants: Mapping[str, str]
     follow: bool = False
@@ -64,6 +65,11 @@ class Target:
         )
 
     @property
+    def slots(self) -> int:
+        """The most calls that a trace can hold."""
+        return SLOTS_ALSO if self.also else SLOTS
+
+    @property
     def functions(self) -> tuple[str, ...]:
         """Every traced function, the path's own outermost first, then those of --also."""
         return (*self.symbols.present(), *(function.name for function in self.also))
@@ -75,21 +81,24 @@ class Target:
         """
         if mechanism == "fentry" and not self.fentry:
             raise HostError("this kernel has no usable fentry (BPF trampolines): use --mechanism kprobe or auto")
-        by_fentry = self.fentry if mechanism != "kprobe" else frozenset()
+        by_fentry = self.fentry if mechanism != "kprobe" else {}
         return {name: "fentry" if name in by_fentry else "kprobe" for name in self.functions}
 
 
-def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> frozenset[str]:
-    """The ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of arguments.
+def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> dict[str, int]:
+    """The BTF ids of the ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of
+    arguments.
 
     Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
     """
     if not types.has_struct("bpf_tramp_image"):
-        return frozenset()
+        return {}
     prototypes = {name: types.prototype(name) for name in functions if name not in _VARIADIC}
-    return frozenset(
-        name for name, prototype in prototypes.items() if prototype and prototype.arguments <= _FENTRY_ARGUMENTS
-    )
+    return {
+        name: prototype.type_id
+        for name, prototype in prototypes.items()
+        if prototype and prototype.arguments <= _FENTRY_ARGUMENTS
+    }
 
 
 def default_maxactive(threads_max: Path = Path("/proc/sys/kernel/threads-max")) -> int:
