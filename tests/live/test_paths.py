@@ -1,4 +1,4 @@
-"""Paths that tracers get wrong, each with a truth that is known beforehand; one tracer a mechanism watches them all."""
+"""Cases that tracers get wrong, each with a result known beforehand; one tracer per mechanism traces all of them."""
 
 from pathlib import Path
 
@@ -26,12 +26,12 @@ def shared(request):
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """The shared tracer's probes stay from test to test."""
+    """Replaces the check of conftest.py: the shared tracer's probes stay from test to test."""
 
 
 @pytest.fixture
 def modprobe(tmp_path):
-    """Puts a program in modprobe's place that sleeps so many seconds, then finds nothing."""
+    """Replaces modprobe by a program that sleeps for a number of seconds and then fails."""
     path = Path("/proc/sys/kernel/modprobe")
     before = path.read_text()
     helper = tmp_path / "modprobe"
@@ -45,7 +45,7 @@ def modprobe(tmp_path):
     path.write_text(before)
 
 
-def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modprobe):
+def test_300_threads_that_sleep_in_request_module_all_return(shared, modprobe):
     modprobe(seconds=1)
     program = (
         "import socket, threading\n"
@@ -60,7 +60,7 @@ def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modpr
     assert all(shape(trace) == [(0, "inet_create"), *[(1, "__request_module")] * 2] for trace in traces)
 
 
-def test_mptcp_s_own_socket_nests(shared):
+def test_the_tcp_socket_inside_an_mptcp_socket_is_nested(shared):
     switch = Path("/proc/sys/net/mptcp/enabled")
     built_in = switch.exists()  # not in Debian's 5.10
     before = switch.read_text() if built_in else ""
@@ -84,7 +84,7 @@ def test_mptcp_s_own_socket_nests(shared):
     assert shape(trace) in (PLAIN, PLAIN + nested)
 
 
-def test_sigkill_inside_request_module_still_returns(shared, modprobe):
+def test_a_process_killed_inside_request_module_still_gets_a_whole_trace(shared, modprobe):
     modprobe(seconds=3)
     program = (
         "import os, signal, socket, time\n"
@@ -101,7 +101,7 @@ def test_sigkill_inside_request_module_still_returns(shared, modprobe):
     assert trace["calls"][1]["result"] < 0
 
 
-def test_processes_that_exit_at_once(shared):
+def test_processes_that_exit_at_once_are_all_traced(shared):
     program = (
         "import os, socket\n"
         "for _ in range(300):\n"
@@ -133,7 +133,7 @@ def test_threads_of_one_process_keep_their_own_traces(shared):
     assert len({trace["pid"] for trace in traces}) == 1
 
 
-def test_other_namespaces_are_reported_in_the_host_s_terms(shared, tmp_path):
+def test_a_process_in_other_namespaces_has_the_host_s_pid_and_netns(shared, tmp_path):
     inside = (
         "import os, socket, sys; socket.socket(2, 1, 0)\n"
         "print(os.getpid(), os.stat('/proc/self/ns/net').st_ino, flush=True); sys.stdin.read()"
