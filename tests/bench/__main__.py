@@ -64,25 +64,25 @@ def title(text: str) -> None:
 
 def main() -> int:
     """Returns the first exit status that is not 0, or 0."""
-    wanted = sys.argv[1:] or list("abcde")
+    parts = sys.argv[1:] or list("abcde")
     statuses = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        if "a" in wanted:
+        if "a" in parts:
             title("(a) instructions that each tool adds to socket() and close()")
             statuses.append(guest("guest_probe", build(folder, "loop.c"), counted=True))
-        if "b" in wanted:
+        if "b" in parts:
             title("(b) the drain")
             library = build(folder, "callback.c", "-shared", "-fPIC")
             statuses.append(guest("guest_drain", build(folder, "loop.c"), library, counted=True))
-        if "c" in wanted:
+        if "c" in parts:
             title("(c) the highest rate of two busy processes at which nothing is lost")
             statuses.append(guest("guest_rate", build(folder, "pace.c"), counted=False))
-        if "d" in wanted:
+        if "d" in parts:
             title("(d) replay, on this machine; what the peers print was recorded in the VM")
             statuses.append(guest("guest_peers", build(folder, "loop.c"), str(folder), counted=False))
             statuses.append(replay(folder))
-    if "e" in wanted:
+    if "e" in parts:
         title("(e) from start to attached: on this machine, without loading and attaching")
         statuses.append(
             subprocess.run([sys.executable, "-m", "tests.bench.guest_start", "native"], check=False).returncode

@@ -1,6 +1,6 @@
 """Replay: records per second and peak memory, compared with the machine's limits, perf script and trace-cmd report.
 
-python -m tests.bench.bench_replay [--most 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
+python -m tests.bench.bench_replay [--max-sockets 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
 
 Each figure is the CPU time, user and system, of a separate process, the median of several: on a shared machine
 wall-clock time says little. The time for a hundred sockets, which is that of the start, is subtracted.
@@ -156,11 +156,11 @@ def compare(bench: Bench, sockets: int) -> dict[str, float]:
     return rates
 
 
-def grow(bench: Bench, job: str, most: int) -> None:
+def grow(bench: Bench, job: str, max_sockets: int) -> None:
     """Prints the cost of a job by the length of the recording."""
     print(f"\n{job + ', of':<20}{'CPU s':>9}{'less its start':>16}{'records/s':>12}{'peak MB':>9}")
     for sockets in (10**power for power in range(4, 8)):
-        if sockets <= most:
+        if sockets <= max_sockets:
             spent = bench.run(job, sockets)
             # Less than that is only the difference between two starts.
             rate = f"{sockets / spent.took_s:,.0f}" if spent.took_s > 0.02 else "-"
@@ -183,7 +183,7 @@ def compare_peers(options: argparse.Namespace, json_rate: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=10**7, help="sockets of the longest recording (2.2 GB for 10^7)")
+    parser.add_argument("--max-sockets", type=int, default=10**7, help="in the longest recording (2.2 GB for 10^7)")
     parser.add_argument("--repeat", type=int, default=5, help="number of processes; each figure is their median")
     parser.add_argument("--trace-dat", type=Path, default=Path("build/bench/trace.dat"), help="recording of trace-cmd")
     parser.add_argument("--perf-data", type=Path, default=Path("build/bench/perf.data"), help="recording of perf")
@@ -192,9 +192,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.repeat)
         print(f"CPU time, user and system, of a separate process; the median of {options.repeat}")
-        rates = compare(bench, min(options.most, 10**6))
-        grow(bench, "aggregates", options.most)
-        grow(bench, "JSON lines", min(options.most, 10**6))
+        rates = compare(bench, min(options.max_sockets, 10**6))
+        grow(bench, "aggregates", options.max_sockets)
+        grow(bench, "JSON lines", min(options.max_sockets, 10**6))
         compare_peers(options, rates["JSON lines"])
 
 

@@ -118,8 +118,8 @@ def test_processes_that_exit_at_once_are_all_traced(shared):
 def test_threads_of_one_process_keep_their_own_traces(shared):
     program = (
         "import socket, threading\n"
-        "def make(kind, protocol):\n"
-        "    for _ in range(200): socket.socket(2, kind, protocol).close()\n"
+        "def make(type_, protocol):\n"
+        "    for _ in range(200): socket.socket(2, type_, protocol).close()\n"
         "threads = [threading.Thread(target=make, args=a) for a in [(1, 0), (2, 0), (3, 1), (2, 17)] * 2]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]"
     )
@@ -142,13 +142,13 @@ def test_a_process_in_other_namespaces_has_the_host_s_pid_and_netns(shared, tmp_
         "import subprocess, sys\n"
         f"maker = subprocess.Popen(['unshare', '-n', '-p', '-f', sys.executable, '-c', {inside!r}],"
         " stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
-        "said = maker.stdout.readline()\n"
+        "report = maker.stdout.readline()\n"
         "child = open(f'/proc/{maker.pid}/task/{maker.pid}/children').read()\n"
-        f"open({str(tmp_path / 'said')!r}, 'w').write(said + child)\n"
+        f"open({str(tmp_path / 'report')!r}, 'w').write(report + child)\n"
         "maker.communicate()"
     )
     traces = shared.run(program, expected=1)
-    own_pid, netns, host_pid = (tmp_path / "said").read_text().split()
+    own_pid, netns, host_pid = (tmp_path / "report").read_text().split()
     (trace,) = [trace for trace in traces if not trace["kernel_socket"]]
     assert own_pid == "1"
     assert (trace["pid"], trace["netns"]) == (int(host_pid), int(netns))

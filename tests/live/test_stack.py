@@ -100,11 +100,11 @@ def test_bpftrace_prints_the_same_stacks(maker, tmp_path):
             time.sleep(0.1)
         result = inetprobe("trace", "--stack", "kernel", "--stack", "user", "--format", "json", "--", maker, 1, 2000)
         witness.wait(120)
-        said = Path(out.name).read_text()
-    kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", said, re.DOTALL).groups()
-    assert result.status == 0, said
+        output = Path(out.name).read_text()
+    kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", output, re.DOTALL).groups()
+    assert result.status == 0, output
     (trace,) = failed(result)
-    print(said, trace["stack"])
+    print(output, trace["stack"])
 
     def parsed(frames):  # (name, offset) of each
         return [(name, int(offset, 0)) for name, offset in re.findall(r"(\w+)\+(0x[0-9a-f]+|\d+)", " ".join(frames))]
