@@ -10,8 +10,8 @@ PACKAGE = ROOT / "inetprobe"
 PAGE = ROOT / "docs" / "architecture.md"
 CALL = RECORD["calls"].subdtype[0]
 ORDER = ["base", "model", "vm", "record", "stats", "trace", "kernel", "cli", "commands", "__main__"]
-#: Each knows nothing of the other, though one stands before it.
-STRANGERS = [("vm", "model"), ("record", "vm"), ("trace", "vm"), ("stats", "vm"), ("trace", "stats"), ("kernel", "vm")]
+#: (room, an earlier room that it must not import).
+FORBIDDEN = [("vm", "model"), ("record", "vm"), ("trace", "vm"), ("stats", "vm"), ("trace", "stats"), ("kernel", "vm")]
 
 
 def imports(path):
@@ -47,8 +47,8 @@ def test_no_import_goes_up():
     assert [(where, room, used) for where, room, used in rooms_used() if place[used] > place[room]] == []
 
 
-def test_strangers_know_nothing_of_each_other():
-    assert [(where, room, used) for where, room, used in rooms_used() if (room, used) in STRANGERS] == []
+def test_no_room_imports_one_that_is_forbidden_to_it():
+    assert [(where, room, used) for where, room, used in rooms_used() if (room, used) in FORBIDDEN] == []
 
 
 def test_a_command_uses_no_other():

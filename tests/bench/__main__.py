@@ -1,7 +1,7 @@
 """All measurements in one table: ``python -m tests.bench [a b c d e]``.
 
-(a) and (b) run in a VM that counts instructions, (c) in an ordinary one, (d) and (e) on this machine; (e) in the VM,
-too, for what this machine's kernel refuses. Nothing here is a test.
+(a) and (b) run in a VM that counts instructions, (c) in an ordinary VM, (d) and (e) on this machine. (e) also runs in
+the VM, for the steps that this machine's kernel refuses. Nothing here is a test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ICOUNT = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
 
 
 def say(line: str) -> None:
-    """A line of progress."""
+    """Prints a line of progress on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -45,7 +45,7 @@ def guest(module: str, *arguments: str, counted: bool) -> int:
 
 
 def build(folder: Path, source: str, *flags: str) -> str:
-    """Compiles one of the C files beside this one; where it is then."""
+    """Compiles a C file of this folder into ``folder``. Returns the path of the result."""
     target = folder / Path(source).stem
     subprocess.run(["gcc", "-O2", *flags, "-o", str(target), str(_HERE / source)], check=True)
     return str(target)
@@ -58,31 +58,31 @@ def replay(folder: Path) -> int:
 
 
 def title(text: str) -> None:
-    """Between the parts."""
+    """Prints the title of a part."""
     print(f"\n{text}", flush=True)
 
 
 def main() -> int:
-    """The first exit status that is not 0."""
-    wanted = sys.argv[1:] or list("abcde")
+    """Returns the first exit status that is not 0, or 0."""
+    parts = sys.argv[1:] or list("abcde")
     statuses = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        if "a" in wanted:
+        if "a" in parts:
             title("(a) instructions that each tool adds to socket() and close()")
             statuses.append(guest("guest_probe", build(folder, "loop.c"), counted=True))
-        if "b" in wanted:
+        if "b" in parts:
             title("(b) the drain")
             library = build(folder, "callback.c", "-shared", "-fPIC")
             statuses.append(guest("guest_drain", build(folder, "loop.c"), library, counted=True))
-        if "c" in wanted:
-            title("(c) two threads make sockets as fast as nothing is lost")
+        if "c" in parts:
+            title("(c) the highest rate of two busy processes at which nothing is lost")
             statuses.append(guest("guest_rate", build(folder, "pace.c"), counted=False))
-        if "d" in wanted:
+        if "d" in parts:
             title("(d) replay, on this machine; what the peers print was recorded in the VM")
             statuses.append(guest("guest_peers", build(folder, "loop.c"), str(folder), counted=False))
             statuses.append(replay(folder))
-    if "e" in wanted:
+    if "e" in parts:
         title("(e) from start to attached: on this machine, without loading and attaching")
         statuses.append(
             subprocess.run([sys.executable, "-m", "tests.bench.guest_start", "native"], check=False).returncode

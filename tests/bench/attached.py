@@ -1,4 +1,4 @@
-"""In the guest: what can be attached to the three functions, ours and the peers'. Each is a context in which it is."""
+"""In the guest: context managers that attach inetprobe or one of its peers to the three functions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,7 @@ _READY_S, _SETTLE_S = 240.0, 2.0
 
 
 def silent(_line: str) -> None:
-    """Nobody reads it."""
-
-
-@contextlib.contextmanager
-def nothing() -> Iterator[None]:
-    """The base."""
-    yield
+    """Discards a message."""
 
 
 @contextlib.contextmanager
@@ -62,7 +56,10 @@ def empty(mechanism: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def ours(mechanism: str, way: str) -> Iterator[LiveSource | CountingSource]:
-    """inetprobe itself: ``record``, ``counted`` or ``filtered``; nobody reads the ring meanwhile, which has room."""
+    """inetprobe; ``way`` is ``record``, ``counted`` or ``filtered``. The ring has room for all records and is not read.
+
+    Raises RuntimeError if records were lost.
+    """
     if way == "counted":
         counting = Counting(DEFAULT_BOUNDS_NS, slow_ns=10**12, rate_limit=1000)
         options = TraceOptions(mechanism=mechanism, counting=counting)
@@ -82,7 +79,10 @@ def ours(mechanism: str, way: str) -> Iterator[LiveSource | CountingSource]:
 
 @contextlib.contextmanager
 def running(argv: list[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A peer as its users run it, from when its probes are there until they are gone. Raises RuntimeError."""
+    """Runs a peer as its users do: its probes are attached when the body begins and gone when the context has ended.
+
+    Raises RuntimeError if it is not installed, does not attach or does not end.
+    """
     if shutil.which(argv[0]) is None:
         raise RuntimeError(f"{argv[0]} is not installed")
     with tempfile.TemporaryFile() as log:
@@ -92,7 +92,7 @@ def running(argv: list[str], env: dict[str, str] | None = None) -> Iterator[subp
             time.sleep(_SETTLE_S)
             yield peer
         finally:
-            # bpftrace forgets one that comes while it reads its events (0.17, BPFtrace::poll_perf_events).
+            # bpftrace loses a SIGINT that arrives while it reads its events (0.17, BPFtrace::poll_perf_events).
             _interrupt(peer, every_s=1 if argv[0] == "bpftrace" else _READY_S)
             _wait(lambda: not any(f in _hooked() for f in FUNCTIONS), None, log)
 
@@ -141,12 +141,12 @@ PRINTF = (
 
 
 def bpftrace_printf() -> AbstractContextManager[object]:
-    """A line a socket, with the three durations."""
+    """A line per socket, with the three durations."""
     return running(["bpftrace", "-e", PRINTF])
 
 
 def funclatency() -> AbstractContextManager[object]:
-    """bcc's, with a pattern; our stub headers and one more stand in for the kernel's."""
+    """bcc's funclatency with a pattern; inetprobe's stub headers and one more replace the kernel's."""
     headers = Path(tempfile.mkdtemp())
     shutil.copytree(bpf_folder() / "include", headers / "include")
     (headers / "include/uapi/linux/ptrace.h").write_text("#include <linux/types.h>\n#include <asm/ptrace.h>\n")
@@ -156,7 +156,7 @@ def funclatency() -> AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def function_graph() -> Iterator[None]:
-    """ftrace's, limited to the three, as ``trace-cmd start -p function_graph -l …`` sets it."""
+    """ftrace's function_graph of the three functions, as ``trace-cmd start -p function_graph -l …`` sets it."""
     (TRACEFS / "set_ftrace_filter").write_text("\n".join(FUNCTIONS) + "\n")
     (TRACEFS / "current_tracer").write_text("function_graph\n")
     try:
@@ -168,19 +168,19 @@ def function_graph() -> Iterator[None]:
 
 @contextlib.contextmanager
 def kprobe_events(group: str = "bench") -> Iterator[list[str]]:
-    """tracefs' own kprobe events, made and not enabled; their names."""
-    events = [f"{kind}_{f}" for f in FUNCTIONS for kind in ("p", "r")]
+    """Kprobe events of tracefs, created but not enabled; yields their names."""
+    events = [f"{probe}_{f}" for f in FUNCTIONS for probe in ("p", "r")]
     try:
         for event in events:
-            _tell_tracefs(f"{event[0]}:{group}/{event} {event[2:]}")
+            _write_kprobe_events(f"{event[0]}:{group}/{event} {event[2:]}")
         yield [f"{group}:{event}" for event in events]
     finally:
         for event in events:
-            _tell_tracefs(f"-:{group}/{event}")
+            _write_kprobe_events(f"-:{group}/{event}")
 
 
-def _tell_tracefs(line: str) -> None:
-    # Appended, or all others' events would go; and Python's own append mode looks for an end, which there is not.
+def _write_kprobe_events(line: str) -> None:
+    # Appended, since truncating removes all events. Python's own append mode seeks to the end, and this file has none.
     file = os.open(TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)
     try:
         os.write(file, line.encode() + b"\n")
@@ -194,7 +194,7 @@ _WITHOUT_MODULES = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /lib/
 
 @contextlib.contextmanager
 def perf_record(data: Path, *options: str) -> Iterator[None]:
-    """perf record of the three functions' kprobe events, on all CPUs, into a file: perf takes no device for one."""
+    """perf record of the three functions' kprobe events on all CPUs into ``data``, a file: perf writes to no device."""
     with kprobe_events() as events:
         picked = [word for event in events for word in ("-e", event)]
         with running([*_WITHOUT_MODULES, "perf", "record", "-a", "-q", *options, "-o", str(data), *picked]):

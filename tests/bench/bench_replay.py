@@ -1,9 +1,9 @@
-"""Replaying: records a second and peak memory, beside the machine's limits and what perf and trace-cmd take.
+"""Replay: records per second and peak memory, compared with the machine's limits, perf script and trace-cmd report.
 
-python -m tests.bench.bench_replay [--most 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
+python -m tests.bench.bench_replay [--max-sockets 10000000] [--trace-dat FILE] [--perf-data FILE] [--sockets N]
 
-Each figure is CPU time, user and system, of a process of its own, the median of several: on a machine that others use,
-too, a clock on the wall says little. What a process takes for a hundred sockets, its start, is taken off.
+Each figure is the CPU time, user and system, of a separate process, the median of several: on a shared machine
+wall-clock time says little. The time for a hundred sockets, which is that of the start, is subtracted.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INETPROBE = (sys.executable, "-m", "inetprobe")
-# Both print the nanoseconds of CPU that it took without their own start.
+# Both programs print CPU time in ns, without that of their own start.
 READ = """
 import pyarrow as pa, sys, time
 pa.set_memory_pool(pa.system_memory_pool())
@@ -47,9 +47,9 @@ TO_ARROW = (
     "source = RecordingReader(Path(sys.argv[1]))\n"
     "pump(source, Filters(), [RecordingWriter(OutputFile.create(Path(sys.argv[2])), source.run)])"
 )
-#: What is asked for, records a second.
+#: Records per second.
 TARGETS = {"aggregates": 5_000_000, "JSON lines": 200_000}
-# The recordings of the same sockets that others made, and how to make them in the VM.
+# The peers: the option with their recording of the same sockets, and the command that makes it in the VM.
 PEERS = {
     "trace-cmd report": (
         "trace_dat",
@@ -61,7 +61,7 @@ PEERS = {
 
 @dataclass
 class Cost:
-    """Of a process: seconds of CPU and megabytes at its most; ``took`` is without the start."""
+    """CPU time of a process and its peak memory; ``took_s`` is the CPU time without the start."""
 
     cpu_s: float
     peak_mb: float
@@ -69,7 +69,7 @@ class Cost:
 
 
 def cost(command: list[str], repeat: int) -> Cost:
-    """The median of several processes, and the most memory of any."""
+    """Returns the median CPU time of ``repeat`` processes, and the largest peak of any of them."""
     cpu, peak = [], 0.0
     for _ in range(repeat):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -82,7 +82,7 @@ def cost(command: list[str], repeat: int) -> Cost:
 
 
 class Bench:
-    """Recordings by their length, and what it takes to replay them."""
+    """Makes recordings of any length and measures jobs over them."""
 
     def __init__(self, folder: Path, repeat: int) -> None:
         self._folder = folder
@@ -91,7 +91,7 @@ class Bench:
 
     def recording(self, sockets: int) -> Path:
         path = self._folder / f"{sockets}.arrows"
-        if not path.exists():  # by another process: what this one has in memory counts as its children's, too
+        if not path.exists():  # by another process, since a child's peak begins with this process's memory
             subprocess.run([sys.executable, "-m", "tests.bench.recordings", path, str(sockets)], check=True)
         return path
 
@@ -125,13 +125,13 @@ class Bench:
         return 0
 
 
-def asked(program: str, argument: object) -> float:
-    """Seconds, as a program of its own says."""
+def timed(program: str, argument: object) -> float:
+    """Runs a program that prints nanoseconds. Returns seconds."""
     return int(subprocess.check_output([sys.executable, "-c", program, str(argument)])) / 1e9
 
 
 def compare(bench: Bench, sockets: int) -> dict[str, float]:
-    """Prints the jobs and the limits; records a second by job."""
+    """Prints a table of the jobs and the limits. Returns records per second by job."""
     path = bench.recording(sockets)
     size = path.stat().st_size
     print(f"\n{sockets:,} sockets, {size / 1e6:.0f} MB, {size / sockets:.0f} bytes each")
@@ -141,41 +141,41 @@ def compare(bench: Bench, sockets: int) -> dict[str, float]:
         spent = bench.run(job, sockets)
         rates[job] = sockets / spent.took_s
         target = f"{rates[job] / TARGETS[job]:.2f}" if job in TARGETS else "-"
-        moved = asked(COPY, size + bench.written(job, sockets))
+        moved = timed(COPY, size + bench.written(job, sockets))
         print(
             f"replay to {job:<18}{rates[job]:>13,.0f}{1e9 / rates[job]:>9,.0f}{target:>11}{spent.took_s / moved:>10.0f}"
             f"{spent.peak_mb:>9.0f}{bench.start(job).cpu_s:>9.2f}"
         )
     limits = {
-        "limit: pyarrow reads it": asked(READ, path),
+        "limit: pyarrow reads it": timed(READ, path),
         "limit: cat FILE > /dev/null": bench.run("cat", sockets).took_s,
-        "limit: numpy copies it": asked(COPY, size),
+        "limit: numpy copies it": timed(COPY, size),
     }
     for name, seconds in limits.items():
         print(f"{name:<28}{sockets / seconds:>13,.0f}{1e9 * seconds / sockets:>9,.1f}")
     return rates
 
 
-def grow(bench: Bench, job: str, most: int) -> None:
-    """Prints how a job grows with the recording."""
+def grow(bench: Bench, job: str, max_sockets: int) -> None:
+    """Prints the cost of a job by the length of the recording."""
     print(f"\n{job + ', of':<20}{'CPU s':>9}{'less its start':>16}{'records/s':>12}{'peak MB':>9}")
     for sockets in (10**power for power in range(4, 8)):
-        if sockets <= most:
+        if sockets <= max_sockets:
             spent = bench.run(job, sockets)
-            # Below that it is the difference of two starts.
+            # Less than that is only the difference between two starts.
             rate = f"{sockets / spent.took_s:,.0f}" if spent.took_s > 0.02 else "-"
             print(f"{sockets:>12,} sockets{spent.cpu_s:>9.2f}{spent.took_s:>16.3f}{rate:>12}{spent.peak_mb:>9.0f}")
 
 
-def beside(options: argparse.Namespace, json_rate: float) -> None:
-    """Prints what others take to print their own recording of ``options.sockets`` sockets."""
+def compare_peers(options: argparse.Namespace, json_rate: float) -> None:
+    """Prints the rates of the peers over their own recordings of ``options.sockets`` sockets."""
     print()
     for name, (option, how) in PEERS.items():
         path: Path = getattr(options, option)
         if not path.exists():
             print(f"{name}: there is no {path}; make it in the VM: {how}")
         elif options.sockets is None:
-            print(f"{name}: say with --sockets how many sockets are in {path}")
+            print(f"{name}: give --sockets, the number of sockets in {path}")
         else:
             rate = options.sockets / cost([*name.split(), "-i", str(path)], options.repeat).cpu_s
             print(f"{name}: {rate:,.0f} sockets/s, replay to JSON lines is {json_rate / rate:.1f} times as fast")
@@ -183,19 +183,19 @@ def beside(options: argparse.Namespace, json_rate: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=10**7, help="sockets of the longest recording (2.2 GB for 10^7)")
-    parser.add_argument("--repeat", type=int, default=5, help="processes a figure is the median of")
-    parser.add_argument("--trace-dat", type=Path, default=Path("build/bench/trace.dat"), help="what trace-cmd recorded")
-    parser.add_argument("--perf-data", type=Path, default=Path("build/bench/perf.data"), help="what perf recorded")
-    parser.add_argument("--sockets", type=int, help="how many sockets are in those")
+    parser.add_argument("--max-sockets", type=int, default=10**7, help="in the longest recording (2.2 GB for 10^7)")
+    parser.add_argument("--repeat", type=int, default=5, help="number of processes; each figure is their median")
+    parser.add_argument("--trace-dat", type=Path, default=Path("build/bench/trace.dat"), help="recording of trace-cmd")
+    parser.add_argument("--perf-data", type=Path, default=Path("build/bench/perf.data"), help="recording of perf")
+    parser.add_argument("--sockets", type=int, help="number of sockets in these two")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.repeat)
-        print(f"CPU time, user and system, of a process of its own; the median of {options.repeat}")
-        rates = compare(bench, min(options.most, 10**6))
-        grow(bench, "aggregates", options.most)
-        grow(bench, "JSON lines", min(options.most, 10**6))
-        beside(options, rates["JSON lines"])
+        print(f"CPU time, user and system, of a separate process; the median of {options.repeat}")
+        rates = compare(bench, min(options.max_sockets, 10**6))
+        grow(bench, "aggregates", options.max_sockets)
+        grow(bench, "JSON lines", min(options.max_sockets, 10**6))
+        compare_peers(options, rates["JSON lines"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A page of a million sockets: seconds and peak memory to make it, its size, and seconds until Chromium has it shown.
+"""A report of a million sockets: time and peak memory to make it, its size, and the time until Chromium has drawn it.
 
 python -m tests.bench.bench_report [SOCKETS]
 """

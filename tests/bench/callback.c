@@ -1,4 +1,4 @@
-/* The cheapest consumer there is of a BPF ring buffer's records, in C: it copies each one. For libbpf's own loop. */
+/* A callback for libbpf's own ring buffer loop that copies each record: the cheapest consumer. */
 #include <stddef.h>
 #include <string.h>
 

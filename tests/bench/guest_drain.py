@@ -1,4 +1,4 @@
-"""(b) In the guest, where a nanosecond is an instruction: what it takes to get a record out of the ring."""
+"""(b) In the guest, where a nanosecond is an instruction: the cost of draining a record from the ring."""
 
 from __future__ import annotations
 
@@ -17,35 +17,33 @@ _RECORDS, _ROUNDS = 2800, 5  # about an eighth of the default ring, at which its
 
 
 def main() -> None:
-    """Prints instructions a record for each consumer."""
+    """Prints instructions per record for each consumer."""
     loop, library = sys.argv[1:]
     figures = {
-        "inetprobe, the drain and what live adds": _ours,
+        "inetprobe's drain, as in a live run": _ours,
         "the same, 64 records at a time": lambda source: _ours(source, 64),
         "libbpf's consumer, a callback in C": lambda source: _libbpf(source, library),
-        "bcc's callback, a cast a record": _bcc,
+        "bcc's callback, a cast per record": _bcc,
     }
     results = {}
-    for what, consume in figures.items():
+    for name, consumer in figures.items():
         with LiveSource.of_kernel(TraceOptions(mechanism="fentry"), None, silent) as source:
             source.start()
-            results[what] = consume_all(source, loop, consume(source))
-        print(f"{what:42}{results[what]:>8.0f} instructions a record", flush=True)
+            results[name] = consume_all(loop, *consumer(source))
+        print(f"{name:42}{results[name]:>8.0f} instructions per record", flush=True)
     ours, callback = (
-        results[name] for name in ("inetprobe, the drain and what live adds", "bcc's callback, a cast a record")
+        results[name] for name in ("inetprobe's drain, as in a live run", "bcc's callback, a cast per record")
     )
     print(f"{'bcc / inetprobe':42}{callback / ours:>8.1f}")
 
 
-def consume_all(source, loop, consumer):
-    """The least of a few rounds, each of as many records."""
-    prepare, take, at_a_time = consumer
+def consume_all(loop, take, at_a_time):
+    """Returns instructions per record, the least of _ROUNDS rounds of _RECORDS records."""
     best = float("inf")
     for _ in range(_ROUNDS):
         took, seen = 0, 0
         for _ in range(_RECORDS // at_a_time):
             subprocess.run([loop, str(at_a_time), "1"], stdout=subprocess.DEVNULL, check=True)
-            prepare()
             before = time.process_time_ns()
             seen += take()
             took += time.process_time_ns() - before
@@ -63,7 +61,7 @@ def _ours(source, at_a_time=_RECORDS):
             records += len(source.attached.backlog.take())
         return records
 
-    return (lambda: None), take, at_a_time
+    return take, at_a_time
 
 
 def _libbpf(source, library):
@@ -78,18 +76,18 @@ def _libbpf(source, library):
         consume(ring)
         return copied.value - before
 
-    return (lambda: None), take, _RECORDS
+    return take, _RECORDS
 
 
 def _bcc(source):
     bcc, seen = import_bcc(), []
     from bcc.table import RingBuf
 
-    # bcc's own table, of a map that it has not made; without a text it would read a file.
+    # bcc's own table over a map that bcc did not create; without a text bcc would read a file.
     program = bcc.BPF(text=b"// nothing")
     table = program.tables[b"records"] = RingBuf(program, 0, source.attached.program.maps["records"], None, None)
 
-    # table.event() cannot read a struct with structs in it: what bcc's own tools do then.
+    # table.event() cannot read a struct with nested structs; bcc's own tools then cast to a ctypes structure.
     class Event(ctypes.Structure):
         _fields_ = (
             ("start_ns", ctypes.c_uint64),
@@ -110,7 +108,7 @@ def _bcc(source):
         seen.clear()
         return count
 
-    return (lambda: None), take, _RECORDS
+    return take, _RECORDS
 
 
 if __name__ == "__main__":

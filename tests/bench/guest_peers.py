@@ -1,4 +1,4 @@
-"""For (d), in the guest: the same sockets as trace-cmd and perf record them, whole, for their own programs to print."""
+"""For (d), in the guest: trace-cmd and perf record the same sockets, without a loss, for their own reports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def main() -> None:
     loop, folder = sys.argv[1], Path(sys.argv[2])
     limits = [word for function in attached.FUNCTIONS for word in ("-l", function)]
     make = [loop, str(SOCKETS), "1"]
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # what is written slowly loses events
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # they would lose events on a slow file system
         trace, data = Path(name) / "trace.dat", Path(name) / "perf.data"
-        room = ["-b", "65536"]  # kB a CPU
+        room = ["-b", "65536"]  # kB per CPU
         with attached.running(["trace-cmd", "record", "-q", *room, "-o", str(trace), "-p", "function_graph", *limits]):
             subprocess.run(make, stdout=subprocess.DEVNULL, check=True)
         with attached.perf_record(data, "-m", "32768"):

@@ -1,4 +1,4 @@
-"""(a) In the guest, where a nanosecond is an instruction: what each tool adds to socket() and close()."""
+"""(a) In the guest, where a nanosecond is an instruction: the cost that each tool adds to socket() and close()."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from inetprobe.base.errors import InetprobeError
 from tests.bench import attached
 
-# Small enough for inetprobe's ring to hold all records, and for ftrace's to be overwritten as it is meant to be.
+# Few enough for inetprobe's ring to hold all records; ftrace's is overwritten, as it is meant to be.
 _SOCKETS, _RUNS = 2000, 9
-# (what is shown, what is attached, the most instructions it may add)
+# (name of the row, its context manager, maximum of added instructions)
 ROWS: list[tuple[str, Callable[[], AbstractContextManager[object]], int | None]] = [
     ("empty fentry pairs (the floor)", lambda: attached.empty("fentry"), None),
     ("inetprobe, fentry: a record", lambda: attached.ours("fentry", "record"), 1700),
@@ -29,34 +29,34 @@ ROWS: list[tuple[str, Callable[[], AbstractContextManager[object]], int | None]]
     ("bcc funclatency -r", attached.funclatency, None),
     ("bpftrace hist(), kprobe", lambda: attached.bpftrace_hist("kprobe"), None),
     ("perf record on kprobe events", lambda: attached.perf_record(Path("/tmp/perf.data")), None),
-    ("bpftrace printf(), a line a socket", attached.bpftrace_printf, None),
+    ("bpftrace printf(), a line per socket", attached.bpftrace_printf, None),
 ]
 
 
 def measured(loop: str) -> int:
-    """The median of the loop's CPU time for a socket, in nanoseconds: instructions."""
+    """Returns the median of the loop's CPU time per socket in nanoseconds, which are instructions."""
     command = [loop, str(_SOCKETS), str(_RUNS)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
-    """Prints the rows as they come."""
+    """Prints each row when it has been measured."""
     loop = sys.argv[1]
     measured(loop)
     base = measured(loop)
     print(f"{'nothing attached':38}{base:>8}    1.00", flush=True)
-    for what, attach, target in ROWS:
+    for name, attach, target in ROWS:
         started = time.monotonic()
         try:
             with attach():
                 subprocess.run([loop, "200", "1"], stdout=subprocess.DEVNULL, check=True)
                 added = measured(loop) - base
         except (RuntimeError, InetprobeError, OSError, subprocess.SubprocessError) as error:
-            print(f"{what:38} not measured: {error}", flush=True)
+            print(f"{name:38} not measured: {error}", flush=True)
             continue
         goal = "" if target is None else f"    at most {target:,}: {'met' if added <= target else 'missed'}"
-        print(f"{what:38}{added:>+8}    {1 + added / base:.2f}{goal}", flush=True)
-        print(f"  {time.monotonic() - started:.0f} s of the guest's", file=sys.stderr, flush=True)
+        print(f"{name:38}{added:>+8}    {1 + added / base:.2f}{goal}", flush=True)
+        print(f"  {time.monotonic() - started:.0f} s of the guest's time", file=sys.stderr, flush=True)
     print(f"{'nothing attached, again':38}{measured(loop) - base:>+8}")
 
 

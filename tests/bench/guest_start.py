@@ -1,6 +1,6 @@
-"""(e) From start to attached, split; ``native`` leaves out loading and attaching, which this machine may refuse.
+"""(e) The parts of a start; ``native`` leaves out loading and attaching, which this machine may refuse.
 
-Twice, by processes of their own: the first compiles the program, the other finds it compiled.
+Measured in two processes: the first compiles the program, the second finds it in the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 NATIVE = "native" in sys.argv
-#: In the VM nobody's waiting for its disk is of interest.
+#: In the VM only CPU time, without the wait for its disk.
 CLOCK = time.perf_counter if NATIVE else time.process_time
 BEGUN = CLOCK()
 _GOAL_S, _GOAL_MB = 1.5, 90
@@ -21,14 +21,14 @@ _GOAL_S, _GOAL_MB = 1.5, 90
 
 def main() -> None:
     """Prints seconds by stage; where instructions are counted, a second is 10⁹ of them."""
-    if "one" in sys.argv:
+    if "measure" in sys.argv:
         _start()
         return
     with tempfile.TemporaryDirectory() as cache:
-        for what in ("the first start, which compiles", "any other with the same options"):
-            print(f"{what}:", flush=True)
-            one = [sys.executable, "-m", "tests.bench.guest_start", *sys.argv[1:], "one"]
-            subprocess.run(one, env={**os.environ, "INETPROBE_CACHE": cache}, check=True)
+        for start in ("the first start, which compiles", "any later start with the same options"):
+            print(f"{start}:", flush=True)
+            command = [sys.executable, "-m", "tests.bench.guest_start", *sys.argv[1:], "measure"]
+            subprocess.run(command, env={**os.environ, "INETPROBE_CACHE": cache}, check=True)
 
 
 def _start() -> None:

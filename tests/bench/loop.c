@@ -1,4 +1,4 @@
-/* Makes and closes argv[1] sockets argv[2] times; prints the median of its CPU time for one, in nanoseconds. */
+/* Makes and closes argv[1] sockets argv[2] times; prints the median CPU time per socket, in nanoseconds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
-/* Makes and closes argv[1] sockets at argv[2] a second, or as fast as it can where that is 0; prints how long it took,
- * in microseconds. */
+/* Makes and closes argv[1] sockets at argv[2] per second, or at full speed if that is 0; prints the time it took, in
+ * microseconds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

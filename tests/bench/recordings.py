@@ -14,7 +14,7 @@ from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.batch import Batch
 from tests.support import builders
 
-#: How many of a hundred: kinds of ``builders.every_kind``, by their place there.
+#: Index in ``builders.every_kind`` and the per cent of the sockets that are of this kind.
 MIX = {
     0: 50,  # TCP
     1: 24,  # UDP
@@ -26,17 +26,17 @@ MIX = {
 }
 COMMS = (b"nginx", b"curl", b"python3", b"envoy", b"sshd", b"dockerd", b"postgres", b"redis-server")
 CGROUPS = {number: f"/system.slice/app{number}.service" for number in range(1, 13)}
-# Records as they come out of the ring: so many at once.
+# Records per drain of the ring.
 _DRAINED = 2048
 _PERIOD = 1 << 16
 _EVERY_NS = 3000
 
 
 def mixed(rows: int) -> np.ndarray:
-    """So many records, of 64 processes, their durations lognormal."""
+    """Returns ``rows`` records of 64 processes, with lognormal durations."""
     random = np.random.default_rng(1)
-    which = random.choice(list(MIX), rows, p=np.array(list(MIX.values())) / 100)
-    records = builders.every_kind()[which]
+    indices = random.choice(list(MIX), rows, p=np.array(list(MIX.values())) / 100)
+    records = builders.every_kind()[indices]
     process = random.integers(0, 64, rows)
     records["start_ns"] = 10**9 + np.arange(rows) * _EVERY_NS
     records["seq"] = np.arange(rows) * 32
@@ -45,8 +45,8 @@ def mixed(rows: int) -> np.ndarray:
     records["tid"] = records["pid"] + random.integers(0, 8, rows)
     records["comm"] = np.array(COMMS)[process % len(COMMS)]
     records["cgroup_id"] = 1 + process % len(CGROUPS)
-    # Both ends of each call move by one factor, so that they nest as before.
-    slower = np.where(np.isin(which, (3, 4)), 1, random.lognormal(0, 0.6, rows))[:, None]
+    # Start and end of each call are scaled by one factor per record, so that calls nest as before.
+    slower = np.where(np.isin(indices, (3, 4)), 1, random.lognormal(0, 0.6, rows))[:, None]
     calls = records["calls"]
     ends = ((calls["start_ns"] + calls["duration_ns"]) * slower).astype(np.uint64)
     calls["start_ns"] = (calls["start_ns"] * slower).astype(np.uint64)
@@ -55,7 +55,7 @@ def mixed(rows: int) -> np.ndarray:
 
 
 def make(path: Path, sockets: int) -> Path:
-    """A recording as the live tracer would have written it."""
+    """Writes a recording as the live tracer would. Returns its path."""
     run = builders.run()
     run.cgroups = dict(CGROUPS)
     sink = RecordingWriter(OutputFile.create(path), run)

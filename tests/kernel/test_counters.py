@@ -83,7 +83,7 @@ def test_accepted_is_what_sk_alloc_does_not_account_for(kernel):
     for member in ("sk_alloc_outside", "sk_prot_alloc_outside"):
         cpus[member][0, unix] = 4
         cpus[member][1, packet] = 1
-    # Two creates of a stranger's, which the filters left out, and three connections; one of IPv6.
+    # Two creates that the filters left out; accepted connections: three over IPv4, one over IPv6.
     slots["sk_alloc_outside"][1, 0] = 2
     slots["sk_prot_alloc_outside"][[2, 4], 0] = [1, 4]
     slots["sk_prot_alloc_outside"][3, 1] = 1

@@ -1,4 +1,4 @@
-"""A cgroup whose BPF program refuses every socket, made with bpf(2) itself."""
+"""Makes cgroups, and attaches a BPF program that refuses every inet socket, by bpf(2) alone."""
 
 import contextlib
 import ctypes
@@ -30,22 +30,22 @@ def program(instructions, type_, attach):
     return bpf(PROG_LOAD, head.ljust(68, b"\0") + struct.pack("<I", attach))
 
 
-def mounted():
-    """Where cgroup v2 is mounted; mounted here if it is nowhere."""
+def cgroup2_root():
+    """Returns the mount point of cgroup v2; mounts it if it is not mounted."""
     for line in Path("/proc/mounts").read_text().splitlines():
-        _, where, kind, *_ = line.split()
-        if kind == "cgroup2":
-            return Path(where)
-    where = Path("/run/inetprobe-cgroup2")
-    where.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "cgroup2", "none", str(where)], check=True)
-    return where
+        _, mount_point, file_system, *_ = line.split()
+        if file_system == "cgroup2":
+            return Path(mount_point)
+    root = Path("/run/inetprobe-cgroup2")
+    root.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(root)], check=True)
+    return root
 
 
 @contextlib.contextmanager
 def cgroup(name="inetprobe-test"):
-    """A new cgroup's folder."""
-    folder = mounted() / name
+    """Makes a cgroup, yields its folder, and removes it afterwards."""
+    folder = cgroup2_root() / name
     folder.mkdir(exist_ok=True)
     try:
         yield folder
@@ -55,7 +55,7 @@ def cgroup(name="inetprobe-test"):
 
 
 def deny(folder):
-    """From now on no process of the cgroup gets a socket: the program is `return 0`."""
+    """Refuses every inet socket to processes of the cgroup from now on: the program is ``return 0``."""
     fd = program([(0xB7, 0, 0, 0), (0x95, 0, 0, 0)], PROG_TYPE_CGROUP_SOCK, CGROUP_INET_SOCK_CREATE)
     target = os.open(folder, os.O_RDONLY)
     bpf(PROG_ATTACH, struct.pack("<IIII", target, fd, CGROUP_INET_SOCK_CREATE, 0))

@@ -1,4 +1,7 @@
-"""Attaches and detaches one program over and over while others make sockets: ``cycles.py TIMES``."""
+"""Attaches and detaches the BPF programs TIMES times while other processes make sockets.
+
+``python -m tests.live.cycles TIMES``
+"""
 
 import sys
 import time
@@ -16,7 +19,7 @@ from inetprobe.record.layout import INCOMPLETE_FLAGS, RECORD_BARE
 from inetprobe.record.nesting import problems
 from inetprobe.record.run import Run
 
-SHAPE = [0, 2, 3]
+SHAPE = [0, 2, 3]  # inet_create, sk_alloc, sk_prot_alloc as bpf/record.h numbers them
 
 
 def main(times):
@@ -38,7 +41,7 @@ def main(times):
         records = program.ring.drain()
         total += len(records)
         assert not problems(Batch(records), run).any()
-        assert not (records["flags"] & (sum(INCOMPLETE_FLAGS) | RECORD_BARE)).any(), f"half a trace in cycle {cycle}"
+        assert not (records["flags"] & (sum(INCOMPLETE_FLAGS) | RECORD_BARE)).any(), f"incomplete in cycle {cycle}"
         assert (records["ncalls"] == len(SHAPE)).all()
         assert (records["calls"]["function"][:, :3] == SHAPE).all()
         assert np.all(records["calls"]["flags"][:, :3] & 1)

@@ -1,4 +1,4 @@
-"""Exactly 23 sockets of known kinds, one request a line of REQUESTS, in order."""
+"""Makes exactly 23 sockets whose outcomes are known beforehand: one per line of REQUESTS, in order."""
 
 import json
 import os
@@ -10,7 +10,7 @@ INET, INET6 = 2, 10
 STREAM, DGRAM, RAW, RDM, SEQPACKET = 1, 2, 3, 4, 5
 TCP, UDP, ICMP, UDPLITE, SCTP, ICMPV6 = 6, 17, 1, 136, 132, 58
 
-# (family, type, protocol, errno's name or None)
+# (family, type, protocol, the errno's name or None for success)
 AS_ROOT = [
     (INET, STREAM, 0, None),
     (INET, STREAM, TCP, None),
@@ -41,28 +41,34 @@ AS_NOBODY = [
 REQUESTS = AS_ROOT + AS_NOBODY
 
 
-def create(requests, tell):
-    """Tells (family, type, protocol, errno) of each, as the kernel answered: with SCTP loaded, one more succeeds."""
-    for family, kind, protocol, _ in requests:
+def create(requests, report):
+    """Makes each socket and reports (family, type, protocol, errno) as JSON, the errno as the kernel returned it.
+
+    With SCTP loaded, one more request succeeds than REQUESTS says.
+    """
+    for family, type_, protocol, _ in requests:
         error = 0
         try:
-            socket.socket(family, kind, protocol).close()
-        except OSError as refused:
-            error = refused.errno
-        tell(json.dumps((family, kind, protocol, error)))
+            socket.socket(family, type_, protocol).close()
+        except OSError as refusal:
+            error = refusal.errno
+        report(json.dumps((family, type_, protocol, error)))
 
 
-def create_all(tell):
-    """First as root, then as nobody."""
-    create(AS_ROOT, tell)
+def create_all(report):
+    """Makes all of them, first as root, then as nobody."""
+    create(AS_ROOT, report)
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-    create(AS_NOBODY, tell)
+    create(AS_NOBODY, report)
 
 
 def make_known(prologue=""):
-    """Has another process, which begins with ``prologue``, make them; what each came to."""
+    """Makes them in another process, whose program begins with ``prologue``.
+
+    Returns (family, type, protocol, errno) of each, errno 0 for success.
+    """
     program = f"{prologue}\nimport runpy; runpy.run_path({__file__!r})['create_all'](print)"
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=300)
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

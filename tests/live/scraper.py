@@ -1,4 +1,7 @@
-"""`scraper.py CPU` reads a large BPF hash map in a loop: while bpf() is preempted, that CPU runs no kprobe program."""
+"""Reads a large BPF hash map in a loop on one CPU: ``scraper.py CPU``.
+
+While its bpf() is preempted, that CPU runs no kprobe program.
+"""
 
 import ctypes
 import os

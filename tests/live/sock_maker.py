@@ -1,4 +1,4 @@
-"""Makes each socket that its arguments name, and prints as JSON what getsockopt() says of it: --sock's witness.
+"""Makes the socket that each argument names and prints its getsockopt() values as JSON, to compare with --sock.
 
 Arguments: family,type,protocol. A socket that cannot be made, or an option that it does not have, is null.
 """
@@ -9,7 +9,7 @@ import socket
 import sys
 
 SO_PROTOCOL = 38
-# option: (level, number), as include/uapi/ has them
+# option: (level, number), as in include/uapi/
 OPTIONS = {
     "SO_TYPE": (socket.SOL_SOCKET, socket.SO_TYPE),
     "SO_PROTOCOL": (socket.SOL_SOCKET, SO_PROTOCOL),
@@ -23,20 +23,21 @@ OPTIONS = {
 }
 
 
-def witness(family, kind, protocol):
+def options_of(family, type_, protocol):
+    """Returns the value of each option by its name, or None if the socket cannot be made."""
     try:
-        made = socket.socket(family, kind, protocol)
+        made = socket.socket(family, type_, protocol)
     except OSError:
         return None
     with made:
-        said = {}
+        values = {}
         for name, (level, option) in OPTIONS.items():
-            said[name] = None
+            values[name] = None
             with contextlib.suppress(OSError):
-                said[name] = made.getsockopt(level, option)
-        return said
+                values[name] = made.getsockopt(level, option)
+        return values
 
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:
-        print("witness", json.dumps(witness(*map(int, word.split(",")))), flush=True)
+        print("witness", json.dumps(options_of(*map(int, word.split(",")))), flush=True)

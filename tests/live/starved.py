@@ -1,8 +1,8 @@
-"""Makes TCP sockets in a memory cgroup that has hardly any room left: ``starved.py CGROUP``.
+"""Makes TCP sockets in a memory cgroup with hardly any memory left: ``starved.py CGROUP``.
 
-The cgroup's only process may not be killed, so that the kernel has nothing to do but refuse. What a socket lacks
-first, its inode, its sock or its file, depends on how full each slab is: hence the room grows a little now and then.
-All of the process's own memory is locked beforehand, since a page fault that finds none is tried again for ever.
+The OOM killer may not kill the cgroup's only process, so the kernel can only refuse memory. Which allocation fails
+first, that of the inode, the sock or the file, depends on how full each slab is, so the limit rises in small steps.
+The process's own memory is locked beforehand, since the kernel retries forever a page fault that finds no memory.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def refuse():
-    """Makes sockets until ten more were refused; the others stay open."""
+    """Makes sockets until REFUSED_EACH of them are refused; the others stay open."""
     refused = 0
     while refused < REFUSED_EACH:
         refused += libc.socket(2, 1, 0) < 0
@@ -31,13 +31,13 @@ def main(folder):
     os.close(libc.socket(2, 1, 0))
     if libc.mlockall(MCL_CURRENT | MCL_FUTURE):
         raise OSError(ctypes.get_errno(), "mlockall")
-    limit = os.open(folder / "memory.max", os.O_WRONLY)
-    room = int((folder / "memory.current").read_text())
+    memory_max = os.open(folder / "memory.max", os.O_WRONLY)
+    limit = int((folder / "memory.current").read_text())
     for _ in range(STEPS):
-        room += STEP_BYTES
-        os.write(limit, str(room).encode())
+        limit += STEP_BYTES
+        os.write(memory_max, str(limit).encode())
         refuse()
-    os.write(limit, b"max")
+    os.write(memory_max, b"max")
 
 
 if __name__ == "__main__":

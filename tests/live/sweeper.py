@@ -1,8 +1,8 @@
-"""Makes every socket of a sweep, one process a case: ``sweeper.py FOLDER PART`` leaves each case's outcomes there.
+"""Makes every socket of one part of the sweep, with one process per case: ``sweeper.py FOLDER PART``.
 
-SCTP cannot be unloaded, since its control sockets hold it: so the parts come in the order ABSENT, AUTOLOAD, LOADED.
-
-Python's own socket module refuses what C lets through, so the C library is called.
+FOLDER gets a file per case with the errno of each request, and one with the process ID. SCTP cannot be unloaded, since
+its own control sockets hold it, so the parts must run in the order ABSENT, AUTOLOAD, LOADED. The C library is called
+because Python's socket module refuses some arguments itself.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
 EXTREMES = (INT_MIN, -1000, 300, 511, 512, 65535, 65536, 65542, 1 << 20, INT_MAX)
 ALL_TYPES, ALL_PROTOCOLS = range(-1, 16), (*range(-1, 265), *EXTREMES)
-# Those that some protosw, sysctl or capability is about.
+# Types and protocols whose outcome a protosw, a sysctl or a capability decides.
 FEW_TYPES, FEW_PROTOCOLS = range(1, 7), (0, 1, 6, 17, 33, 58, 115, 132, 136, 255, 256, 262)
-# Those that some module is for: each may start modprobe twice.
+# Types and protocols that a module provides: each request may start modprobe twice.
 MODULE_TYPES, MODULE_PROTOCOLS = (1, 2, 5, 6), (0, 33, 115, 132, 256)
 
 MODULES = ("sctp", "l2tp_ip", "l2tp_ip6", "dccp_ipv4", "dccp_ipv6", "smc")
@@ -38,11 +38,11 @@ class Case:
     name: str
     full: bool = False
     user: str = "root"
-    loaded: bool = False  # are the modules in?
-    autoload: bool = False  # does modprobe work?
+    loaded: bool = False  # whether the modules are loaded
+    autoload: bool = False  # whether modprobe works
     ping: str = NO_ONE
     mptcp: str = "1"
-    denied: bool = False  # does a cgroup's program refuse?
+    denied: bool = False  # whether a cgroup's BPF program refuses
 
     def requests(self):
         types, protocols = (ALL_TYPES, ALL_PROTOCOLS) if self.full else (FEW_TYPES, FEW_PROTOCOLS)
@@ -65,18 +65,18 @@ PARTS = {"absent": ABSENT, "autoload": AUTOLOAD, "loaded": LOADED}
 
 @lru_cache
 def available():
-    """Those modules that this kernel has, each after what it needs."""
+    """Returns those of MODULES that this kernel has, each after the modules that it needs."""
     return tuple(m for m in MODULES if not subprocess.run(["modprobe", "-q", "-n", m], check=False).returncode)
 
 
 def prepare(case):
-    """The modules of a part."""
+    """Loads the modules, or checks that none is loaded, as the case needs."""
     if case.loaded:
         for module in available():
             subprocess.run(["modprobe", module], check=True)
     else:
-        here = [module for module in MODULES if Path("/sys/module", module).exists()]
-        assert not here, f"{here} are loaded already"
+        loaded = [module for module in MODULES if Path("/sys/module", module).exists()]
+        assert not loaded, f"{loaded} are loaded already"
 
 
 def sweep(case, out, cgroup):
@@ -96,7 +96,7 @@ def sweep(case, out, cgroup):
 
 
 def run(case, folder, cgroup):
-    out = os.open(folder / case.name, os.O_WRONLY | os.O_CREAT)  # as root, written as whoever
+    out = os.open(folder / case.name, os.O_WRONLY | os.O_CREAT)  # opened as root, written to as case.user
     modprobe = MODPROBE.read_text()
     if not case.autoload:
         MODPROBE.write_text("\n")

@@ -1,4 +1,4 @@
-"""sk_alloc() that fails for real: for want of memory in a cgroup, and by a security hook's denial."""
+"""sk_alloc() fails in the kernel itself: in a cgroup without memory, and by a denial of a security hook."""
 
 import os
 import sys
@@ -29,28 +29,29 @@ for family in (2, 10):
 """
 
 
-def judged(trace):
+def check_verdict(trace):
     assert (trace["complete"], trace["verdict"]) == (True, "ok"), trace
     assert "sk_prot_alloc returned NULL" in trace["reason"]
     assert [call.get("pointer") for call in trace["calls"]] == [None, "NULL", "NULL"]
 
 
-def test_no_memory_in_the_cgroup():
+def test_out_of_memory_in_a_cgroup_is_traced_as_a_failed_sk_prot_alloc():
     with cgroup_denial.cgroup("inetprobe-starved") as cgroup:
         result = inetprobe("trace", "--format", "json", "--", sys.executable, HERE / "starved.py", cgroup)
     assert result.status == 0, (result.status, result.err)
     assert accounted(result.summary)
     starved = [trace for trace in result.traces if trace["errno"]]
-    assert starved, "every time it was an inode or a file that found no memory: the test shows nothing"
+    assert starved, "only inodes and files found no memory, never a sock: the test shows nothing"
     for trace in starved:
         assert shape(trace) == FAILED
         assert trace["errno"] in ("ENOBUFS", "ENOMEM")
-        judged(trace)
+        check_verdict(trace)
     print(f"{len(starved)} of {len(result.traces)} sockets found no memory in sk_prot_alloc()")
 
 
 @pytest.fixture
 def denial():
+    """security_sk_alloc() denies every process whose comm begins with "deny"."""
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
     program = bcc.BPF(text=DENIED)
     function = program.load_func(b"kmod_ret__security_sk_alloc", bcc.BPF.TRACING)
@@ -62,10 +63,10 @@ def denial():
 
 
 @pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
-def test_a_security_hook_s_denial(mechanism, denial):
+def test_a_denial_by_a_security_hook_is_traced_as_a_failed_sk_prot_alloc(mechanism, denial):
     result = inetprobe("trace", "--format", "json", "--mechanism", mechanism, "--", sys.executable, "-c", DENY_ME)
     assert [trace["family"] for trace in result.traces] == [2, 10]
     assert result.traces[0]["errno"] in ("ENOBUFS", "ENOMEM")
     assert result.traces[1]["errno"] == "ENOBUFS"
     for trace in result.traces:
-        judged(trace)
+        check_verdict(trace)

@@ -1,4 +1,4 @@
-"""inetprobe of a checkout in another user's home that only its owner may enter, and inetprobe without privileges."""
+"""inetprobe from a checkout in a home that only its owner, another user, may enter; and inetprobe without root."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ SOCKET = [sys.executable, "-c", "import socket; socket.socket()"]
 
 @pytest.fixture(name="home", scope="module")
 def _home(tmp_path_factory):
-    """The checkout below a folder of nobody's, .venv included."""
+    """The checkout, .venv included, below a folder that only the user nobody may enter."""
     home = tmp_path_factory.mktemp("home")
     checkout = home / "checkout"
     checkout.mkdir()
@@ -42,14 +42,14 @@ def run(home, *argv):
 
 @pytest.mark.parametrize("argv", [("trace", "-o", "{out}", "--"), ("top", "--once", "--")], ids=" ".join)
 def test_root_traces_from_a_closed_home(home, tmp_path, argv):
-    """``tests/cli/test_live.py`` holds it for every way to trace: nothing is loaded once it could not be."""
+    """``tests/cli/test_live.py`` checks that no live command imports anything after privileges are dropped."""
     done = run(home, *(word.format(out=tmp_path / "out.arrows") for word in argv), *SOCKET)
     assert done.returncode == 0, done.stderr
     assert "1 socket created" in done.stderr.replace("1 sockets", "1 socket")
 
 
-def test_without_root_a_live_command_is_a_sentence():
-    """``tests/cli/test_exit_statuses.py`` has the other commands, on a machine whose kernel cannot be traced anyway."""
+def test_without_root_trace_prints_one_sentence():
+    """``tests/cli/test_exit_statuses.py`` has every live command, on a machine whose kernel cannot be traced."""
     done = subprocess.run(
         ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *command("trace")],
         capture_output=True,

@@ -97,21 +97,21 @@ def balanced(snapshot):
 
 
 @MECHANISMS
-def test_every_known_socket_is_counted_under_its_own_outcome(mechanism):
+def test_each_known_socket_is_counted_under_its_outcome(mechanism):
     with counting(mechanism) as counted:
         answers = make_known(PROLOGUE)
         now = counted.source.snapshot()
     truth = Counter(OutcomeKey(*answer) for answer in answers)
     assert now.outcomes == truth
     assert balanced(now)
-    # Only what failed or asked for a module is sent, and all of it.
+    # Every creation that failed or asked for a module is sent, and no other.
     failed = sum(n for outcome, n in truth.items() if outcome.errno)
     assert len(counted.records) == failed
     assert not any(now.lost.values())
     asked = Counter()
     for record in counted.records:
         asked.update(int(call["module_protocol"]) for call in record["calls"][: record["ncalls"]] if call["module"])
-    assert sum(found.requests for found in now.module_requests.values()) == sum(asked.values()) > 0
+    assert sum(module.requests for module in now.module_requests.values()) == sum(asked.values()) > 0
     assert now.module_requests["net-pf-2-proto-200-type-1"].requests == 1
     assert now.module_requests["net-pf-2-proto-200-type-1"].failures == 1
     # Each creation's duration is in one bucket of its family and type, each call's in one of its function.
@@ -131,8 +131,8 @@ def test_every_known_socket_is_counted_under_its_own_outcome(mechanism):
 
 
 @MECHANISMS
-def test_scraped_in_a_tight_loop_where_the_kernel_preempts_nothing_is_missing_in_silence(mechanism, preempted_scrapers):
-    """Two busy readers of a BPF map beside it, which is what makes programs skip; ours reads none."""
+def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kernel(mechanism, preempted_scrapers):
+    """The busy readers of a BPF map make the kernel skip programs; inetprobe's own scrapes read no map by bpf(2)."""
     program = (
         "import os, socket\n"
         "for _ in range(2):\n"
@@ -157,20 +157,20 @@ def test_scraped_in_a_tight_loop_where_the_kernel_preempts_nothing_is_missing_in
 
 
 @MECHANISMS
-def test_scraped_in_a_tight_loop_alone_the_counts_are_the_truth(mechanism, preempting):
-    """The same with nobody else reading a map: to scrape costs no program its run."""
+def test_scraping_in_a_tight_loop_makes_kprobes_miss_nothing(mechanism, preempting):
+    """Nobody else reads a BPF map. On a kernel that preempts itself fentry may miss some, and counts them."""
     with counting(mechanism) as counted, scraping(counted.source) as scrapes:
         run("import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()")
     now = scrapes[-1]
     missed = sum(probe.misses for probe in now.probes.values())
-    found = now.outcomes[OutcomeKey(2, 1, 0, 0)]
-    print(f"{mechanism}: {found} of 10000 counted, {missed} counted as missed, {len(scrapes)} scrapes")
-    assert 10000 - missed <= found <= 10000
+    made = now.outcomes[OutcomeKey(2, 1, 0, 0)]
+    print(f"{mechanism}: {made} of 10000 counted, {missed} counted as missed, {len(scrapes)} scrapes")
+    assert 10000 - missed <= made <= 10000
     assert mechanism == "fentry" or not missed
     assert len(scrapes) > 20
 
 
-def test_what_is_slow_is_sent_and_what_goes_beyond_the_limit_is_counted():
+def test_slow_creations_are_sent_and_those_over_the_rate_limit_are_counted():
     with counting("auto", slow_ns=0, rate_limit=10) as counted:
         run("import socket\nfor _ in range(5000): socket.socket(2, 1, 0).close()")
         time.sleep(0.2)
@@ -181,7 +181,7 @@ def test_what_is_slow_is_sent_and_what_goes_beyond_the_limit_is_counted():
     assert 10 <= len(counted.records) <= 1000
 
 
-def test_every_combination_stays_within_the_tables():
+def test_every_family_type_and_protocol_fits_into_the_tables():
     program = (
         "import socket\n"
         "for family in (2, 10):\n"
@@ -207,7 +207,7 @@ def test_every_combination_stays_within_the_tables():
     print(json.dumps(now.maps))
 
 
-def test_too_busy_a_machine_is_left_alone_and_looked_at_again(monkeypatch):
+def test_above_max_rate_the_probes_are_detached_and_attached_again_later(monkeypatch):
     monkeypatch.setattr("inetprobe.kernel.counting._AWAY_S", 3.0)
     said = []
     with counting("kprobe", max_rate=50, said=said.append) as counted:

@@ -1,4 +1,4 @@
-"""The cases in which tracers lose or mix up events, each with a count that is known beforehand."""
+"""Workloads with which tracers lose or mix up events, each with a count that is known beforehand."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def all_complete(result):
 
 
 @MECHANISMS
-def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
+def test_every_process_of_a_fork_storm_is_followed(mechanism):
     # Each of 2 + 4 + … + 128 processes makes one socket, and its parent waits for it.
     program = (
         "import os, socket\n"
@@ -50,15 +50,15 @@ def test_a_fork_storm_is_followed_to_its_last_leaf(mechanism):
     result = run_python(program, mechanism=mechanism)
     summary = result.summary
     made = sum(2**n for n in range(1, 8))
-    # A kernel that preempts itself (7.2) skips a program, though not a kprobe's, that another thread on the CPU is in
-    # the middle of.
+    # A kernel that preempts itself (7.2) skips a fentry program while another thread is preempted inside it on the same
+    # CPU. A kprobe's program is not skipped for that.
     assert made - skipped(summary) <= summary["complete"] <= made, summary
     assert mechanism == "fentry" or not skipped(summary), summary
     assert not summary["unfollowed"]
     assert not summary["filtered"]
 
 
-def test_who_forks_unseen_is_followed_all_the_same():
+def test_children_are_followed_even_if_the_program_on_fork_did_not_run():
     done = subprocess.run(
         [sys.executable, "-m", "tests.live.unseen_fork"], capture_output=True, text=True, timeout=300, check=False
     )
@@ -66,18 +66,18 @@ def test_who_forks_unseen_is_followed_all_the_same():
     assert "2 followed, 0 not" in done.stdout
 
 
-def test_inside_a_pid_namespace_the_command_is_followed_too():
+def test_the_command_is_followed_inside_a_pid_namespace():
     program = (
         "import os, socket\nsocket.socket(2, 2, 0)\nif not os.fork(): socket.socket(2, 1, 0); os._exit(0)\nos.wait()"
     )
     line = ["unshare", "-p", "-f", "--mount-proc", *command("trace", "--format", "line", "-q", "--", sys.executable)]
     done = subprocess.run([*line, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    kinds = [line.split()[4] for line in done.stdout.splitlines()[1:]]
-    assert sorted(kinds) == ["DGRAM", "STREAM"], done.stdout + done.stderr
+    types = [line.split()[4] for line in done.stdout.splitlines()[1:]]
+    assert sorted(types) == ["DGRAM", "STREAM"], done.stdout + done.stderr
 
 
-def test_two_inetprobes_at_once_see_the_same():
+def test_two_inetprobes_at_once_show_the_same_traces():
     program = (
         "import ctypes, socket\n"
         "ctypes.CDLL(None).prctl(15, b'twice')\n"  # PR_SET_NAME
@@ -92,7 +92,7 @@ def test_two_inetprobes_at_once_see_the_same():
     assert [(t["tid"], t["type"]) for t in first.traces] == [(t["tid"], t["type"]) for t in second.traces]
 
 
-def test_what_a_killed_inetprobe_left_is_removed_by_the_next():
+def test_probes_left_by_a_killed_inetprobe_are_removed_by_the_next():
     events = Path("/sys/kernel/tracing/kprobe_events")
     with tracing("--mechanism", "kprobe") as killed:
         killed.process.kill()
@@ -104,7 +104,7 @@ def test_what_a_killed_inetprobe_left_is_removed_by_the_next():
     assert len(result.traces) == 1
 
 
-def test_a_ring_far_too_small_loses_what_it_says_and_keeps_flowing():
+def test_a_ring_that_is_too_small_counts_its_losses_and_recovers():
     program = (
         "import socket, time\n"
         "for _ in range(20000): socket.socket(2, 1, 0).close()\n"
@@ -115,12 +115,12 @@ def test_a_ring_far_too_small_loses_what_it_says_and_keeps_flowing():
     assert len(result.traces) + result.summary["lost"]["ring_full"] == 20003
     assert result.summary["lost"]["ring_full"] > 0
     assert [trace["type"] for trace in result.traces[-3:]] == [3, 3, 3]
-    told = sum(line["count"] for line in result.lines if line["kind"] == "lost")
-    assert told == result.summary["lost"]["ring_full"]
+    reported = sum(line["count"] for line in result.lines if line["kind"] == "lost")
+    assert reported == result.summary["lost"]["ring_full"]
 
 
 @MECHANISMS
-def test_two_busy_threads_lose_nothing(mechanism, tmp_path):
+def test_two_busy_processes_lose_nothing(mechanism, tmp_path):
     program = (
         "import os, socket\n"
         "for _ in range(2):\n"
@@ -135,7 +135,7 @@ def test_two_busy_threads_lose_nothing(mechanism, tmp_path):
     summary = inetprobe("replay", recording, "--format", "json", "--type", "raw").summary
     assert accounted(summary), summary
     assert "ring_full" not in summary["lost"], summary
-    # What a preemptible kernel skips of fentry spoils no more than as many traces.
+    # Each fentry program that a preemptible kernel skips spoils at most one trace.
     assert mechanism == "fentry" or not skipped(summary), summary
     assert sum(summary["lost"].values()) + sum(summary["incomplete"].values()) <= skipped(summary), summary
     assert summary["filtered"] >= 40000 - skipped(summary), summary
@@ -143,8 +143,7 @@ def test_two_busy_threads_lose_nothing(mechanism, tmp_path):
     assert len(set(ids)) == len(ids) >= 40000 - skipped(summary)
 
 
-# What each makes: two AF_UNIX of a pair, one AF_NETLINK, one AF_PACKET, and connections that are accepted: two over
-# IPv4, one over IPv6.
+# Makes two AF_UNIX sockets, one AF_NETLINK and one AF_PACKET; accepts three connections: two over IPv4, one over IPv6.
 FAMILIES = """
 import socket
 socket.socketpair()
@@ -158,7 +157,7 @@ for family, host, times in ((socket.AF_INET, "127.0.0.1", 2), (socket.AF_INET6, 
 """
 
 
-def test_a_busy_reader_takes_many_at_a_time():
+def test_a_busy_reader_takes_many_records_per_batch():
     program = "import socket\nfor _ in range(20000): socket.socket(2, 1, 0).close()"
     sizes = []
     with LiveSource.of_kernel(TraceOptions(), None, print) as source:
@@ -172,12 +171,12 @@ def test_a_busy_reader_takes_many_at_a_time():
         took = time.monotonic() - begun
     assert maker.returncode == 0
     assert sum(sizes) >= 20000
-    # It is woken by an eighth of the ring, some 2,800 records, or by a tenth of a second.
+    # The reader wakes up when an eighth of the ring is full, some 2,800 records, or after a tenth of a second.
     assert len(sizes) <= sum(sizes) / 2000 + took / 0.1 + 2, sizes
 
 
 @MECHANISMS
-def test_all_families_are_shown_and_never_taken_for_inet_sockets(mechanism):
+def test_family_all_shows_other_families_and_accepted_connections(mechanism):
     Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tracing("--mechanism", mechanism, "--family", "all") as tracer:
@@ -187,8 +186,8 @@ def test_all_families_are_shown_and_never_taken_for_inet_sockets(mechanism):
     python = [trace for trace in tracer.traces if trace["comm"].startswith("python")]
     bare = [trace for trace in tracer.traces if trace["type"] is None]
     assert all(trace["protocol"] is None and trace["errno"] is None for trace in bare)
-    mine = [trace["family_name"] for trace in python if shape(trace) == [(0, "sk_alloc"), (1, "sk_prot_alloc")]]
-    assert sorted(mine) == ["AF_NETLINK", "AF_PACKET", "AF_UNIX", "AF_UNIX"]
+    others = [trace["family_name"] for trace in python if shape(trace) == [(0, "sk_alloc"), (1, "sk_prot_alloc")]]
+    assert sorted(others) == ["AF_NETLINK", "AF_PACKET", "AF_UNIX", "AF_UNIX"]
     accepted = [trace for trace in tracer.traces if shape(trace) == [(0, "sk_prot_alloc")]]
     assert sorted((trace["family_name"], trace["prot"]) for trace in accepted) == [
         ("AF_INET", "TCP"),
@@ -196,14 +195,14 @@ def test_all_families_are_shown_and_never_taken_for_inet_sockets(mechanism):
         ("AF_INET6", "TCPv6"),
     ]
     assert all(trace["context"] == "softirq" for trace in accepted)
-    made = [trace["family_name"] for trace in python if trace["type"] is not None]
-    assert sorted(made) == ["AF_INET"] * 3 + ["AF_INET6"] * 2
+    inet = [trace["family_name"] for trace in python if trace["type"] is not None]
+    assert sorted(inet) == ["AF_INET"] * 3 + ["AF_INET6"] * 2
     assert tracer.summary["accepted"] == {"AF_INET": 2, "AF_INET6": 1}
     assert tracer.summary["other_families"]["AF_PACKET"] == 1
 
 
 @MECHANISMS
-def test_what_is_not_shown_is_counted_by_family_all_the_same(mechanism):
+def test_without_family_all_other_families_are_only_counted(mechanism):
     Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     result = run_python(FAMILIES, mechanism=mechanism)
@@ -233,7 +232,7 @@ def test_also_splits_the_time_inside_inet_create(mechanism):
         assert sum(call["duration_ns"] for call in inner) <= trace["duration_ns"]
 
 
-def test_also_of_a_function_that_is_not_there_names_the_nearest():
+def test_also_suggests_the_nearest_name_for_an_unknown_function():
     result = inetprobe("trace", "--also", "tcp_v4_init_sok", "--", "true")
     assert result.status == 2
     assert "tcp_v4_init_sock" in result.err
@@ -254,8 +253,8 @@ def test_both_mechanisms_give_the_same_traces(tmp_path):
     assert shown[0] == shown[1]
 
 
-def test_attaching_and_detaching_under_load_shows_no_half_trace():
-    """Five times, and fifty in `make test-kernels`: a probe comes and goes slowly on an emulated machine."""
+def test_attaching_and_detaching_under_load_gives_no_incomplete_trace():
+    """Five cycles, fifty in `make test-kernels`: attaching and detaching are slow on an emulated machine."""
     times = os.environ.get("INETPROBE_LIVE_CYCLES", "5")
     stream = "import socket\nwhile True: socket.socket(2, 1, 0).close()"
     makers = [subprocess.Popen([sys.executable, "-c", stream]) for _ in range(2)]
@@ -272,7 +271,7 @@ def test_attaching_and_detaching_under_load_shows_no_half_trace():
     print(done.stdout)
 
 
-def test_once_attached_no_capability_is_left():
+def test_all_capabilities_are_dropped_once_attached():
     with tracing() as tracer:
         status = Path(f"/proc/{tracer.process.pid}/status").read_text()
         tasks = [task.read_text() for task in Path(f"/proc/{tracer.process.pid}/task").glob("*/status")]
@@ -287,7 +286,7 @@ def test_once_attached_no_capability_is_left():
     assert os.geteuid() == 0
 
 
-def test_where_the_ring_cannot_be_mapped_bcc_reads_it(monkeypatch):
+def test_a_ring_that_cannot_be_mapped_is_read_through_bcc(monkeypatch):
     def refuse(*_):
         raise OSError(1, "Operation not permitted")
 
@@ -298,23 +297,23 @@ def test_where_the_ring_cannot_be_mapped_bcc_reads_it(monkeypatch):
     assert all_complete(result)
 
 
-def test_what_fails_once_it_is_attached_leaves_no_probe(monkeypatch):
+def test_a_failure_after_attaching_leaves_no_probe(monkeypatch):
     def refuse(*_):
-        raise HostError("no ring today")
+        raise HostError("the ring cannot be opened")
 
     options = TraceOptions(mechanism="kprobe")
     target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
     monkeypatch.setattr(bpf.ring, "open_ring", refuse)
-    with pytest.raises(HostError, match="no ring today"):
+    with pytest.raises(HostError, match="the ring cannot be opened"):
         bpf.Program(options, target, print)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])
-def test_given_up_between_its_steps_it_leaves_no_probe(step):
+def test_ctrl_c_between_the_steps_of_attaching_leaves_no_probe(step):
     steps = 0
 
-    def give_up():
+    def interrupt():
         nonlocal steps
         steps += 1
         if steps == step:
@@ -323,21 +322,21 @@ def test_given_up_between_its_steps_it_leaves_no_probe(step):
     options = TraceOptions(mechanism="kprobe")
     target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
     with pytest.raises(KeyboardInterrupt):
-        bpf.Program(options, target, print, give_up)
+        bpf.Program(options, target, print, interrupt)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
 @MECHANISMS
-def test_what_the_kernel_skips_is_counted(mechanism, preempted_scrapers):
+def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scrapers):
     program = "import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()"
     result = run_python(program, mechanism=mechanism)
     summary = result.summary
-    missing = summary["program_skipped"].get("inet_create:entry", 0)
-    # Skips hide what they skip, COMMAND or not: no more can be missing than they are.
-    assert 10000 - missing <= len(result.traces) + sum(summary["lost"].values()) <= 10000, summary
+    hidden = summary["program_skipped"].get("inet_create:entry", 0)
+    # A skip hides a socket of COMMAND or of another process, so at most this many of COMMAND's are missing.
+    assert 10000 - hidden <= len(result.traces) + sum(summary["lost"].values()) <= 10000, summary
     for trace in result.traces:
         if trace["complete"]:
             assert shape(trace)[0] == (0, "inet_create")
     print(f"{mechanism}: {len(result.traces)} of 10000 traces, skipped {summary['program_skipped']}")
     if mechanism == "kprobe" and preempted_scrapers:
-        assert missing, "nothing was skipped: the test shows nothing"
+        assert hidden, "nothing was skipped: the test shows nothing"

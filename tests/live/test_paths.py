@@ -1,4 +1,4 @@
-"""Paths that tracers get wrong, each with a truth that is known beforehand; one tracer a mechanism watches them all."""
+"""Cases that tracers get wrong, each with a result known beforehand; one tracer per mechanism traces all of them."""
 
 from pathlib import Path
 
@@ -26,12 +26,12 @@ def shared(request):
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """The shared tracer's probes stay from test to test."""
+    """Replaces the check of conftest.py: the shared tracer's probes stay from test to test."""
 
 
 @pytest.fixture
 def modprobe(tmp_path):
-    """Puts a program in modprobe's place that sleeps so many seconds, then finds nothing."""
+    """Replaces modprobe by a program that sleeps for a number of seconds and then fails."""
     path = Path("/proc/sys/kernel/modprobe")
     before = path.read_text()
     helper = tmp_path / "modprobe"
@@ -45,7 +45,7 @@ def modprobe(tmp_path):
     path.write_text(before)
 
 
-def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modprobe):
+def test_300_threads_that_sleep_in_request_module_all_return(shared, modprobe):
     modprobe(seconds=1)
     program = (
         "import socket, threading\n"
@@ -60,7 +60,7 @@ def test_three_hundred_threads_asleep_in_request_module_all_return(shared, modpr
     assert all(shape(trace) == [(0, "inet_create"), *[(1, "__request_module")] * 2] for trace in traces)
 
 
-def test_mptcp_s_own_socket_nests(shared):
+def test_the_tcp_socket_inside_an_mptcp_socket_is_nested(shared):
     switch = Path("/proc/sys/net/mptcp/enabled")
     built_in = switch.exists()  # not in Debian's 5.10
     before = switch.read_text() if built_in else ""
@@ -84,7 +84,7 @@ def test_mptcp_s_own_socket_nests(shared):
     assert shape(trace) in (PLAIN, PLAIN + nested)
 
 
-def test_sigkill_inside_request_module_still_returns(shared, modprobe):
+def test_a_process_killed_inside_request_module_still_gets_a_whole_trace(shared, modprobe):
     modprobe(seconds=3)
     program = (
         "import os, signal, socket, time\n"
@@ -101,7 +101,7 @@ def test_sigkill_inside_request_module_still_returns(shared, modprobe):
     assert trace["calls"][1]["result"] < 0
 
 
-def test_processes_that_exit_at_once(shared):
+def test_processes_that_exit_at_once_are_all_traced(shared):
     program = (
         "import os, socket\n"
         "for _ in range(300):\n"
@@ -118,8 +118,8 @@ def test_processes_that_exit_at_once(shared):
 def test_threads_of_one_process_keep_their_own_traces(shared):
     program = (
         "import socket, threading\n"
-        "def make(kind, protocol):\n"
-        "    for _ in range(200): socket.socket(2, kind, protocol).close()\n"
+        "def make(type_, protocol):\n"
+        "    for _ in range(200): socket.socket(2, type_, protocol).close()\n"
         "threads = [threading.Thread(target=make, args=a) for a in [(1, 0), (2, 0), (3, 1), (2, 17)] * 2]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]"
     )
@@ -133,7 +133,7 @@ def test_threads_of_one_process_keep_their_own_traces(shared):
     assert len({trace["pid"] for trace in traces}) == 1
 
 
-def test_other_namespaces_are_reported_in_the_host_s_terms(shared, tmp_path):
+def test_a_process_in_other_namespaces_has_the_host_s_pid_and_netns(shared, tmp_path):
     inside = (
         "import os, socket, sys; socket.socket(2, 1, 0)\n"
         "print(os.getpid(), os.stat('/proc/self/ns/net').st_ino, flush=True); sys.stdin.read()"
@@ -142,13 +142,13 @@ def test_other_namespaces_are_reported_in_the_host_s_terms(shared, tmp_path):
         "import subprocess, sys\n"
         f"maker = subprocess.Popen(['unshare', '-n', '-p', '-f', sys.executable, '-c', {inside!r}],"
         " stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
-        "said = maker.stdout.readline()\n"
+        "report = maker.stdout.readline()\n"
         "child = open(f'/proc/{maker.pid}/task/{maker.pid}/children').read()\n"
-        f"open({str(tmp_path / 'said')!r}, 'w').write(said + child)\n"
+        f"open({str(tmp_path / 'report')!r}, 'w').write(report + child)\n"
         "maker.communicate()"
     )
     traces = shared.run(program, expected=1)
-    own_pid, netns, host_pid = (tmp_path / "said").read_text().split()
+    own_pid, netns, host_pid = (tmp_path / "report").read_text().split()
     (trace,) = [trace for trace in traces if not trace["kernel_socket"]]
     assert own_pid == "1"
     assert (trace["pid"], trace["netns"]) == (int(host_pid), int(netns))

@@ -1,4 +1,4 @@
-"""`inetprobe serve` as an SRE runs it: a real Prometheus scrapes it while programs make sockets that are known."""
+"""`inetprobe serve` as an SRE runs it: a real Prometheus scrapes it while programs make known sockets."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ SETTINGS = {"scrape_interval": "1s", "scrape_timeout": "1s"}
 
 
 class Served:
-    """A running `inetprobe serve`; ``out`` and ``err`` are what it has printed."""
+    """A running `inetprobe serve`; ``out`` and ``err`` are its output so far."""
 
     def __init__(self, process, port, out, err):
         self.process = process
@@ -53,13 +53,14 @@ class Served:
         return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def ready(self):
-        with contextlib.suppress(OSError):  # it is not there yet, or lets us wait while it attaches
+        with contextlib.suppress(OSError):  # it does not listen yet, or does not answer while it attaches
             return bool(self.get("/readyz"))
         return False
 
 
 @contextlib.contextmanager
 def serving(*options):
+    """Counts the sockets of programs that begin with PROLOGUE; serve is ready in the body, and ends after it."""
     port = free_port()
     argv = command("serve", "--listen", f"127.0.0.1:{port}", "--comm", NAME, *options)
     folder = Path(tempfile.mkdtemp())
@@ -89,12 +90,12 @@ def run(program):
     subprocess.run([sys.executable, "-c", PROLOGUE + program], check=True, timeout=300)
 
 
-def labels(family, kind, protocol):
-    return FAMILIES[family], TYPES[kind], PROTOCOLS.get(protocol, str(protocol))
+def labels(family, type_, protocol):
+    return FAMILIES[family], TYPES[type_], PROTOCOLS.get(protocol, str(protocol))
 
 
 @MECHANISMS
-def test_what_prometheus_has_is_what_was_made(mechanism, tmp_path):
+def test_prometheus_has_the_counts_of_the_known_sockets(mechanism, tmp_path):
     with serving("--mechanism", mechanism, "--log-failures") as served:
         scrape = {"job_name": "inetprobe", "static_configs": [{"targets": [f"127.0.0.1:{served.port}"]}]}
         with Prometheus({"global": SETTINGS, "scrape_configs": [scrape]}, tmp_path) as prometheus:
@@ -104,34 +105,34 @@ def test_what_prometheus_has_is_what_was_made(mechanism, tmp_path):
             truth["AF_INET", "SOCK_STREAM", "IPPROTO_IP"] += 977
             failures = Counter((*labels(f, t, p), ERRNOS[error]) for f, t, p, error in answers if error)
             prometheus.wait_for("sum(inetprobe_socket_creations_total)", sum(truth.values()))
-            found = prometheus.table("inetprobe_socket_creations_total", *OUTCOME)
-            failed = prometheus.table("inetprobe_socket_creation_failures_total", *OUTCOME, "errno")
+            creations = prometheus.table("inetprobe_socket_creations_total", *OUTCOME)
+            failed_creations = prometheus.table("inetprobe_socket_creation_failures_total", *OUTCOME, "errno")
             durations = prometheus.value("sum(inetprobe_socket_creation_duration_seconds_count)")
             buckets = prometheus.value('sum(inetprobe_socket_creation_duration_seconds_bucket{le="+Inf"})')
-            modules = prometheus.table("inetprobe_module_requests_total", "module")
-            asked_in_vain = prometheus.table("inetprobe_module_request_failures_total", "module")
+            requests = prometheus.table("inetprobe_module_requests_total", "module")
+            failed_requests = prometheus.table("inetprobe_module_request_failures_total", "module")
             misses = prometheus.value("sum(inetprobe_probe_misses_total)")
             hits = prometheus.value('sum(inetprobe_probe_hits_total{function=~"inet6?_create",probe="entry"})')
             up = prometheus.value("inetprobe_up"), prometheus.value('up{job="inetprobe"}')
         page = served.get("/metrics")
         checked = promtool("check", "metrics", input=page)
     assert misses == 0
-    assert found == truth
-    assert {key: count for key, count in failed.items() if count} == failures
+    assert creations == truth
+    assert {key: count for key, count in failed_creations.items() if count} == failures
     assert durations == buckets == sum(truth.values())
-    assert modules["net-pf-2-proto-200-type-1",] == asked_in_vain["net-pf-2-proto-200-type-1",] == 1
+    assert requests["net-pf-2-proto-200-type-1",] == failed_requests["net-pf-2-proto-200-type-1",] == 1
     assert hits >= sum(truth.values())
     assert up == (1, 1)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-    # Each failure is a line of its own, as `trace --format json` has it; successes that asked for a module are too.
+    # Each failure is logged as a line of `trace --format json`; so are successes that asked for a module.
     logged = [json.loads(line) for line in served.out.splitlines()]
-    told = [trace for trace in logged if trace["kind"] == "trace" and trace["errno"]]
-    assert Counter((*labels(t["family"], t["type"], t["protocol"]), t["errno"]) for t in told) == failures
-    assert all(trace["verdict"] == "ok" for trace in told), [trace["reason"] for trace in told]
+    logged_failures = [trace for trace in logged if trace["kind"] == "trace" and trace["errno"]]
+    assert Counter((*labels(t["family"], t["type"], t["protocol"]), t["errno"]) for t in logged_failures) == failures
+    assert all(t["verdict"] == "ok" for t in logged_failures), [t["reason"] for t in logged_failures]
     assert f"{sum(truth.values()):,} sockets created" in served.err
 
 
-def test_at_rest_it_is_small_powerless_and_does_nothing():
+def test_between_scrapes_serve_is_small_has_no_capabilities_and_does_not_wake_up():
     with serving() as served:
         status = served.status()
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
@@ -154,7 +155,7 @@ def _switches(pid):
     return sum(int(line.split()[1]) for text in tasks for line in text.splitlines() if "voluntary_ctxt" in line)
 
 
-def test_too_many_sockets_take_the_probes_away_and_bring_them_back():
+def test_above_max_rate_the_probes_are_detached_until_the_rate_drops():
     with serving("--mechanism", "kprobe", "--max-rate", "50") as served:
         assert int(served.status()["CapEff"], 16) == sum(1 << number for number in privileges.attaching())
         busy = subprocess.Popen(
@@ -174,7 +175,7 @@ def test_too_many_sockets_take_the_probes_away_and_bring_them_back():
     assert "more than 50 sockets per second" in served.err
 
 
-def test_a_bad_start_is_one_sentence_and_attaches_nothing(tmp_path):
+def test_wrong_options_give_one_sentence_and_attach_nothing(tmp_path):
     config = tmp_path / "web.yml"
     config.write_text("tls_server_config: {cert_file: nowhere.pem, key_file: nowhere.key}\n")
     with serving() as served:

@@ -1,4 +1,4 @@
-"""--sock by both mechanisms, with the model's prediction and the workload's own getsockopt() as witnesses."""
+"""--sock by both mechanisms, compared with the model's prediction and with the workload's own getsockopt()."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ MORE = [(INET, STREAM, SCTP), (INET6, SEQPACKET, SCTP), (INET, DGRAM, L2TP), (IN
         (INET, STREAM, MPTCP), (INET6, STREAM, MPTCP), (INET, STREAM, SMC), (INET, DGRAM, 1)]  # fmt: skip
 REQUESTS = [request[:3] for request in AS_ROOT] + MORE
 PING_GROUPS = Path("/proc/sys/net/ipv4/ping_group_range")
-# Each option that says what one field is. Multicast's TTL and loop are a stream socket's, too.
+# getsockopt() options and the fields that they return. Stream sockets have multicast's TTL and loop as well.
 WITNESSED = {
     "SO_TYPE": "sk_type",
     "SO_PROTOCOL": "sk_protocol",
@@ -33,11 +33,11 @@ WITNESSED = {
 @pytest.fixture(scope="module", params=["kprobe", "fentry"])
 def run(request, tmp_path_factory):
     recording = tmp_path_factory.mktemp(request.param) / "sock.arrows"
-    for module in ("l2tp_ip", "l2tp_ip6"):  # some kernels have no alias that leads to it
+    for module in ("l2tp_ip", "l2tp_ip6"):  # some kernels have no alias for it
         subprocess.run(["modprobe", module], check=False, capture_output=True)
     before = PING_GROUPS.read_text()
     PING_GROUPS.write_text("0 0")
-    words = [",".join(map(str, one)) for one in REQUESTS]
+    words = [",".join(map(str, request)) for request in REQUESTS]
     result = inetprobe(
         "trace", "--sock", "--format", "json", "--mechanism", request.param, "-o", recording, "--",
         sys.executable, HERE / "sock_maker.py", *words,
@@ -54,7 +54,7 @@ def made(run):
     return [(trace, Sock(**trace["sock"])) for trace in run[0].traces if trace["errno"] is None]
 
 
-def test_every_socket_has_its_fields_and_a_failed_one_has_none(run):
+def test_created_sockets_have_a_sock_and_failed_ones_have_none(run):
     assert [(t["family"], t["type"], t["protocol"]) for t in run[0].traces] == REQUESTS
     assert accounted(run[0].summary)
     for trace, witness in zip(run[0].traces, run[1], strict=True):
@@ -69,43 +69,43 @@ def test_every_sock_is_as_the_model_predicts(run):
     profile = RecordingReader(run[2]).run.profile
     for trace, sock in made(run):
         entry = entry_of(trace["prot"], trace["type"])
-        wanted = expected(entry, trace["protocol"] or entry.protocol, profile)
-        assert not differences(sock, wanted), trace["prot"]
-        assert sock.pmtudisc == wanted.pmtudisc
+        predicted = expected(entry, trace["protocol"] or entry.protocol, profile)
+        assert not differences(sock, predicted), trace["prot"]
+        assert sock.pmtudisc == predicted.pmtudisc
     assert [trace["reason"] for trace in run[0].traces if trace["verdict"] != "ok"] == []
 
 
-def test_getsockopt_says_the_same(run):
-    answered = 0
+def test_getsockopt_returns_the_same_values(run):
+    compared = 0
     for trace, witness in zip(run[0].traces, run[1], strict=True):
         if witness is None:
             continue
         for option, field in WITNESSED.items():
             if witness[option] is not None:
-                answered += 1
+                compared += 1
                 assert trace["sock"][field] == witness[option], (trace["prot"], option)
         if witness["IP_TTL"] is not None:  # -1 is the net namespace's default
             assert (trace["sock"]["uc_ttl"], witness["IP_TTL"]) == (-1, 64)
         if trace["prot"] in ("TCP", "UDP", "RAW"):
             assert None not in witness.values(), trace["prot"]
-    assert answered > 60
+    assert compared > 60
 
 
-def test_a_replay_gives_the_same_bytes(run):
+def test_a_replay_prints_the_same_bytes(run):
     replayed = inetprobe("replay", run[2], "--format", "json")
     assert replayed.status == 0, replayed.err
     assert replayed.lines == run[0].lines
     assert replayed.out == "".join(line for line in run[0].out.splitlines(True) if line.startswith("{"))
 
 
-def test_without_it_there_is_no_such_key_and_with_family_all_no_sock_of_a_bare_one():
+def test_the_key_sock_is_absent_without_the_option_and_null_for_other_families():
     program = "import socket; socket.socket(1, 1, 0); socket.socket(2, 1, 0)"
     plain = inetprobe("trace", "--format", "json", "--", sys.executable, "-c", program)
     assert ["sock" in trace for trace in plain.traces] == [False]
-    every = inetprobe("trace", "--sock", "--also", "sock_init_data", "--family", "all", "--format", "json", "--",
+    all_families = inetprobe("trace", "--sock", "--also", "sock_init_data", "--family", "all", "--format", "json", "--",
                       sys.executable, "-c", program)  # fmt: skip
-    assert every.status == 0, every.err
-    (local,) = [trace for trace in every.traces if trace["family"] == 1]
-    (inet,) = [trace for trace in every.traces if trace["family"] == 2]
-    assert local["sock"] is None
+    assert all_families.status == 0, all_families.err
+    (unix,) = [trace for trace in all_families.traces if trace["family"] == 1]
+    (inet,) = [trace for trace in all_families.traces if trace["family"] == 2]
+    assert unix["sock"] is None
     assert inet["sock"]["sk_protocol"] == 6

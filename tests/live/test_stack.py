@@ -1,4 +1,4 @@
-"""--stack by both mechanisms: functions that a program compiled here is known to have, and the kernel's own."""
+"""--stack by both mechanisms: the known functions of a program compiled here, and the kernel's own functions."""
 
 import json
 import os
@@ -20,21 +20,21 @@ TIMES = 3
 USERS = ["socket", "culprit", "accomplice", "main"]
 KERNEL = ["__sock_create", "__sys_socket", "__x64_sys_socket"]
 NOBODY = 65534
-# Fails to make a socket, then becomes another program.
-BECOMES = """
+# Fails to make a socket, then executes another program.
+EXECUTES = """
 import os, socket
 try: socket.socket(2, 1, 200)
 except OSError: os.execvp("sleep", ["sleep", "60"])
 """
-# Fails to make a socket where a FIFO stands in for its JIT's map.
-BLOCKS = """
+# Fails to make a socket, with a FIFO in the place of its JIT's symbol map.
+FIFO_MAP = """
 import os, socket, time
 os.mkfifo(f"/tmp/perf-{os.getpid()}.map")
 try: socket.socket(2, 1, 200)
 except OSError: time.sleep(60)
 """
-# The stack that the kernel itself has at the call, and the user's. It ends by itself: a SIGINT that comes while it
-# looks up names is forgotten (0.17, BPFtrace::poll_perf_events).
+# bpftrace prints both stacks of the call, then exits by itself: a SIGINT that arrives while it looks up names is lost
+# (0.17, BPFtrace::poll_perf_events).
 WITNESS = """
 kprobe:inet_create /comm == "stack_maker" && arg2 == 200/ { printf("%s\\n---%s\\n===\\n", kstack, ustack); exit(); }
 """
@@ -49,7 +49,7 @@ def maker(tmp_path_factory):
 
 
 def names(frames):
-    # libc's has two names for it, and bcc takes either.
+    # libc has two names for socket(), and bcc takes either.
     return [name.replace("__socket", "socket") for name in (frame.partition("+")[0] for frame in frames)]
 
 
@@ -57,13 +57,13 @@ def failed(result):
     return [trace for trace in result.traces if trace["errno"] is not None]
 
 
-def of(tracer, pid):
+def trace_of(tracer, pid):
     (trace,) = [trace for trace in failed(tracer) if trace["pid"] == pid]
     return trace
 
 
 @MECHANISMS
-def test_who_called_is_named_on_both_sides(maker, mechanism, tmp_path):
+def test_both_stacks_name_the_callers(maker, mechanism, tmp_path):
     recording = tmp_path / "stack.arrows"
     result = inetprobe(
         "trace", "--stack", "user,kernel", "--format", "json", "--mechanism", mechanism, "-o", recording, "--",
@@ -72,7 +72,7 @@ def test_who_called_is_named_on_both_sides(maker, mechanism, tmp_path):
     assert result.status == 0, result.err
     assert accounted(result.summary)
     assert [trace["errno"] for trace in result.traces] == [None, *["EPROTONOSUPPORT"] * TIMES]
-    assert result.traces[0]["stack"] is None, "a socket that is made in no time has no stack"
+    assert result.traces[0]["stack"] is None, "a fast and successful socket has a stack"
     for trace in failed(result):
         print(mechanism, trace["stack"])
         assert list(trace)[-1] == "stack"
@@ -91,7 +91,7 @@ def test_who_called_is_named_on_both_sides(maker, mechanism, tmp_path):
     assert re.search(r"\n  user stack:\n    (__)?socket\+0x7 \(libc.so.6\)\n    culprit\+0x", tree)
 
 
-def test_bpftrace_sees_the_same(maker, tmp_path):
+def test_bpftrace_prints_the_same_stacks(maker, tmp_path):
     with (tmp_path / "witness").open("w+") as out:
         witness = subprocess.Popen(["bpftrace", "-e", WITNESS], stdout=out, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 120
@@ -100,24 +100,24 @@ def test_bpftrace_sees_the_same(maker, tmp_path):
             time.sleep(0.1)
         result = inetprobe("trace", "--stack", "kernel", "--stack", "user", "--format", "json", "--", maker, 1, 2000)
         witness.wait(120)
-        said = Path(out.name).read_text()
-    kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", said, re.DOTALL).groups()
-    assert result.status == 0, said
+        output = Path(out.name).read_text()
+    kernel, user = re.search(r"\n\s*inet_create\+\d+\n(.*?)---(.*?)===", output, re.DOTALL).groups()
+    assert result.status == 0, output
     (trace,) = failed(result)
-    print(said, trace["stack"])
+    print(output, trace["stack"])
 
-    def plain(frames):
+    def parsed(frames):  # (name, offset) of each
         return [(name, int(offset, 0)) for name, offset in re.findall(r"(\w+)\+(0x[0-9a-f]+|\d+)", " ".join(frames))]
 
-    assert plain(trace["stack"]["kernel"]) == plain([kernel])
-    # The wrapper of libc's hides its caller from frame pointers; of libc's own functions either may know another name.
-    (culprit, *ours) = plain(frame for frame in trace["stack"]["user"] if frame.endswith(" (stack_maker)"))
+    assert parsed(trace["stack"]["kernel"]) == parsed([kernel])
+    # libc's wrapper of socket() hides its caller from frame pointers, and the tools may name it differently.
+    (culprit, *callers) = parsed(frame for frame in trace["stack"]["user"] if frame.endswith(" (stack_maker)"))
     assert culprit[0] == "culprit"
-    assert ours == plain([user])[1:3]
-    assert [name for name, _ in ours] == ["accomplice", "main"]
+    assert callers == parsed([user])[1:3]
+    assert [name for name, _ in callers] == ["accomplice", "main"]
 
 
-def test_one_side_alone_and_every_socket_where_none_is_too_fast(maker):
+def test_stack_slow_0_gives_every_socket_its_kernel_stack(maker):
     result = inetprobe("trace", "--stack", "kernel", "--stack-slow", "0", "--format", "json", "--", maker, 1, 0)
     assert result.status == 0, result.err
     assert [list(trace["stack"]) for trace in result.traces] == [["kernel"], ["kernel"]]
@@ -127,79 +127,79 @@ def test_one_side_alone_and_every_socket_where_none_is_too_fast(maker):
 
 @pytest.fixture(scope="module")
 def stopped(maker):
-    """What a tracer says that is stopped while processes come and go, and so comes late to all of them."""
-    theirs = Path("/tmp/of-nobody")  # a folder that nobody else may enter
-    shutil.rmtree(theirs, ignore_errors=True)
-    theirs.mkdir()
-    shutil.copy(maker, theirs / "stack_maker")
-    os.chown(theirs, NOBODY, NOBODY)
-    theirs.chmod(0o700)
-    pids, living = {}, []
+    """The result of a tracer that was stopped while processes came and went, so it reads their maps late."""
+    closed = Path("/tmp/of-nobody")  # a folder that only the user nobody may enter
+    shutil.rmtree(closed, ignore_errors=True)
+    closed.mkdir()
+    shutil.copy(maker, closed / "stack_maker")
+    os.chown(closed, NOBODY, NOBODY)
+    closed.chmod(0o700)
+    pids, processes = {}, []
     with tracing("--stack", "user", "--also", "sock_init_data") as tracer:
         tracer.capabilities = (Path("/proc") / str(tracer.process.pid) / "status").read_text()
         tracer.process.send_signal(signal.SIGSTOP)
-        gone = subprocess.Popen([maker, "1", "0"])
-        gone.wait()
-        pids["gone"] = gone.pid
-        for name, argv, kept in (
-            ("other", [sys.executable, "-c", BECOMES], {}),
-            ("blocks", [sys.executable, "-c", BLOCKS], {}),
+        ended = subprocess.Popen([maker, "1", "0"])
+        ended.wait()
+        pids["ended"] = ended.pid
+        for name, argv, user in (
+            ("executed", [sys.executable, "-c", EXECUTES], {}),
+            ("fifo", [sys.executable, "-c", FIFO_MAP], {}),
             ("deep", [maker, "1", "60000", "200"], {}),
-            ("nobody", [theirs / "stack_maker", "1", "60000"], {"user": NOBODY, "group": NOBODY, "extra_groups": []}),
+            ("nobody", [closed / "stack_maker", "1", "60000"], {"user": NOBODY, "group": NOBODY, "extra_groups": []}),
             ("python", [sys.executable, "-c", "import socket, time\ntry: socket.socket(2, 1, 200)\n"
                         "except OSError: time.sleep(60)"], {}),
         ):  # fmt: skip
-            living.append(subprocess.Popen(argv, **kept))
-            pids[name] = living[-1].pid
+            processes.append(subprocess.Popen(argv, **user))
+            pids[name] = processes[-1].pid
         time.sleep(20)
         tracer.process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + 120
         while not set(pids.values()) <= {line.get("pid") for line in tracer.read()}:
             assert time.monotonic() < deadline, pids
             time.sleep(0.2)
-        for process in living:
+        for process in processes:
             process.kill()
             process.wait()
-    shutil.rmtree(theirs)
+    shutil.rmtree(closed)
     tracer.pids = pids
     return tracer
 
 
-def test_a_process_that_has_ended_has_no_names(stopped):
+def test_a_process_that_has_ended_has_no_frames(stopped):
     assert stopped.status == 0, stopped.err
-    assert of(stopped, stopped.pids["gone"])["stack"] == {"user": [], "lost": {"user": "exited"}}
+    assert trace_of(stopped, stopped.pids["ended"])["stack"] == {"user": [], "lost": {"user": "exited"}}
     print(stopped.err)
     assert "stacks without all frames (user:executed 1, user:exited 1, " in stopped.err
 
 
-def test_another_program_in_the_same_process_gives_none(stopped):
-    assert of(stopped, stopped.pids["other"])["stack"] == {"user": [], "lost": {"user": "executed"}}
+def test_a_process_that_has_executed_another_program_has_no_frames(stopped):
+    assert trace_of(stopped, stopped.pids["executed"])["stack"] == {"user": [], "lost": {"user": "executed"}}
 
 
-def test_a_fifo_for_a_map_does_not_stop_the_reader(stopped):
-    assert of(stopped, stopped.pids["blocks"])["stack"] == {"user": [], "lost": {"user": "unreadable"}}
+def test_a_fifo_in_the_place_of_a_jit_map_does_not_block_the_reader(stopped):
+    assert trace_of(stopped, stopped.pids["fifo"])["stack"] == {"user": [], "lost": {"user": "unreadable"}}
 
 
-def test_a_deep_stack_says_that_it_goes_on(stopped):
-    stack = of(stopped, stopped.pids["deep"])["stack"]
+def test_a_stack_that_is_too_deep_is_marked_as_truncated(stopped):
+    stack = trace_of(stopped, stopped.pids["deep"])["stack"]
     assert stack["lost"] == {"user": "truncated"}
     assert names(stack["user"])[:3] == ["socket", "culprit", "deep"]
     assert names(stack["user"]).count("deep") == define("USER_FRAMES") - 2
 
 
-def test_another_user_s_program_in_a_closed_folder_has_names(stopped):
-    assert names(of(stopped, stopped.pids["nobody"])["stack"]["user"])[:4] == USERS
+def test_a_program_in_another_user_s_closed_folder_has_names(stopped):
+    assert names(trace_of(stopped, stopped.pids["nobody"])["stack"]["user"])[:4] == USERS
 
 
-def test_a_program_without_frame_pointers_says_as_much_as_it_can(stopped):
-    frames = of(stopped, stopped.pids["python"])["stack"]["user"]
+def test_a_program_without_frame_pointers_has_its_innermost_frames(stopped):
+    frames = trace_of(stopped, stopped.pids["python"])["stack"]["user"]
     print(frames)
     assert names(frames)[0] == "socket"
     assert len(frames) > 1
     assert "(python3" in frames[1] or "_socket" in frames[1]
 
 
-def test_what_is_kept_is_what_reading_other_processes_takes(stopped):
+def test_only_the_capabilities_to_read_other_processes_are_kept(stopped):
     fields = dict(line.split(":\t") for line in stopped.capabilities.splitlines() if ":\t" in line)
     kept = sum(1 << number for number in privileges.USER_STACKS)
     assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == kept

@@ -1,4 +1,4 @@
-"""The model held against this kernel: every type and protocol under every setting, call for call."""
+"""The model compared with this kernel, call by call: every type and protocol under every setting."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ from tests.live.sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """A fixture's tracers are gone when it is made."""
+    """Replaces the check of conftest.py: the tracers end within the fixtures that start them."""
 
 
 def traces_of(recording):
-    """(traces by process, each in order; the profile that the run probed)."""
+    """Returns the traces by process, each list in order, and the profile that the run recorded."""
     source = RecordingReader(recording)
     traces = {}
     for batch in source.batches():
@@ -34,7 +34,8 @@ def traces_of(recording):
     return {pid: sorted(made, key=lambda trace: trace.start_ns) for pid, made in traces.items()}, source.run.profile
 
 
-def swept(part, folder):
+def sweep(part, folder):
+    """Records one part of the sweep. Returns its folder, the traces by process, and the profile."""
     recording = folder / f"{part}.arrows"
     options = ("--ring-size", 1 << 24, "--", sys.executable, HERE / "sweeper.py", folder, part)
     done = inetprobe("record", "-o", recording, *options, timeout=1200)
@@ -45,17 +46,17 @@ def swept(part, folder):
 
 @pytest.fixture(scope="module")
 def absent(tmp_path_factory):
-    return swept("absent", tmp_path_factory.mktemp("absent"))
+    return sweep("absent", tmp_path_factory.mktemp("absent"))
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    return swept("loaded", tmp_path_factory.mktemp("loaded"))
+    return sweep("loaded", tmp_path_factory.mktemp("loaded"))
 
 
 @pytest.fixture(scope="module")
 def autoload(tmp_path_factory):
-    """SCTP loads once a boot: both mechanisms watch the one time, and the whole machine."""
+    """SCTP can be loaded only once per boot, so both mechanisms trace the whole machine at the same time."""
     folder = tmp_path_factory.mktemp("autoload")
     recordings = {mechanism: folder / f"{mechanism}.arrows" for mechanism in ("kprobe", "fentry")}
     with contextlib.ExitStack() as stack:
@@ -66,7 +67,7 @@ def autoload(tmp_path_factory):
 
 
 def machine(case):
-    """The machine of a case; one for all its requests, since what one loads is there for the next."""
+    """The model's machine for a case, the same for all its requests: a module that one loads is there for the next."""
     release = os.uname().release
     profile = next(profile for name, profile in BUILT_IN_PROFILES.items() if release.startswith(name + "."))
     return Machine(
@@ -79,57 +80,57 @@ def machine(case):
     )
 
 
-def differences(request, errno, want, trace, profile):
-    """What is not as predicted, in words."""
-    if want.errno != (ERRNOS[errno] if errno else None):
-        yield f"{request}: socket() said {ERRNOS.get(errno, errno)}, predicted {want.errno}"
+def differences(request, errno, predicted, trace, profile):
+    """Yields each difference from the prediction as text."""
+    if predicted.errno != (ERRNOS[errno] if errno else None):
+        yield f"{request}: socket() returned {ERRNOS.get(errno, errno)}, predicted {predicted.errno}"
     if trace is None:
         return
     if (trace.family, trace.type, trace.protocol) != (request[0], request[1] & 15, request[2]):
         yield f"{request}: the trace is of {trace.family, trace.type, trace.protocol}"
     calls = tuple((c.function, c.depth, c.result, c.pointer, c.module) for c in trace.calls)
-    if (calls, trace.errno, trace.prot) != (tuple(map(tuple, want.calls)), want.errno, want.prot):
-        yield f"{request}: saw {calls} {trace.errno} {trace.prot}, predicted {want}"
+    if (calls, trace.errno, trace.prot) != (tuple(map(tuple, predicted.calls)), predicted.errno, predicted.prot):
+        yield f"{request}: traced {calls} {trace.errno} {trace.prot}, predicted {predicted}"
     verdict = judge(trace, profile)
-    if (verdict.verdict, verdict.rule) != ("ok", want.rule):
-        yield f"{request}: judged {verdict}, predicted {want.rule}"
+    if (verdict.verdict, verdict.rule) != ("ok", predicted.rule):
+        yield f"{request}: judged {verdict}, predicted {predicted.rule}"
 
 
-def hold(case, swept):
-    folder, traces, profile = swept
+def check(case, part):
+    folder, traces, profile = part
     pid = int((folder / f"{case.name}.pid").read_text())
-    mine = iter(traces[pid])
+    recorded = iter(traces[pid])
     errnos = [int(word) for word in (folder / case.name).read_text().split()]
-    world, wrong, seen = machine(case), [], 0
+    world, wrong, traced = machine(case), [], 0
     for request, errno in zip(case.requests(), errnos, strict=True):
-        want = inet_create.socket(world, *request)
-        reached = want.calls and want.calls[0].function in inet_create.CREATE.values()
-        trace = next(mine) if reached else None
-        seen += bool(reached)
-        wrong += differences(request, errno, want, trace, profile)
-    print(f"{case.name}: {len(errnos)} requests, {seen} traces, {len(wrong)} differences")
+        predicted = inet_create.socket(world, *request)
+        reached = predicted.calls and predicted.calls[0].function in inet_create.CREATE.values()
+        trace = next(recorded) if reached else None
+        traced += bool(reached)
+        wrong += differences(request, errno, predicted, trace, profile)
+    print(f"{case.name}: {len(errnos)} requests, {traced} traces, {len(wrong)} differences")
     assert not wrong, "\n".join(wrong[:20])
-    assert next(mine, None) is None
+    assert next(recorded, None) is None
 
 
 @pytest.mark.parametrize("case", ABSENT, ids=lambda case: case.name)
-def test_without_modules(case, absent):
-    hold(case, absent)
+def test_the_model_predicts_every_call_without_modules(case, absent):
+    check(case, absent)
 
 
 @MECHANISMS
-def test_modules_are_loaded_on_demand(mechanism, autoload):
-    hold(AUTOLOAD[0], autoload[mechanism])
+def test_the_model_predicts_every_call_that_loads_modules(mechanism, autoload):
+    check(AUTOLOAD[0], autoload[mechanism])
 
 
 @MECHANISMS
 def test_modprobe_s_own_sockets_are_traces_of_their_own(mechanism, autoload):
     traces = [trace for made in autoload[mechanism][1].values() for trace in made if trace.comm == "modprobe"]
-    assert traces, "sctp makes control sockets of its own when it is loaded"
+    assert traces, "sctp made no control sockets when it was loaded"
     assert all(trace.kernel_socket and trace.incomplete is None for trace in traces)
     assert {trace.prot for trace in traces} <= {"SCTP", "SCTPv6"}
 
 
 @pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
-def test_with_modules(case, loaded):
-    hold(case, loaded)
+def test_the_model_predicts_every_call_with_modules(case, loaded):
+    check(case, loaded)

@@ -23,7 +23,7 @@ START_S = 240  # the compiler, on an emulated CPU
 
 @contextlib.contextmanager
 def top(*options, program="-m inetprobe"):
-    # A shell around it, since a terminal's modes are gone with its last process.
+    # In a shell, since a terminal loses its modes when its last process ends.
     words = " ".join(shlex.quote(str(option)) for option in options)
     line = f"{sys.executable} {program} top {words}; echo left $?; read x"
     shown = Terminal(["bash", "-c", line])
@@ -37,14 +37,15 @@ def child_of(pid):
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-def made():
-    """Has the known sockets made; how many failed, and how many were IPv6's."""
-    came = make_known(NAMED)
-    assert len(came) == len(REQUESTS) == 23
-    return sum(error != 0 for *_, error in came), sum(family == INET6 for family, *_ in came)
+def make_sockets():
+    """Makes the known sockets. Returns how many failed and how many were of IPv6."""
+    outcomes = make_known(NAMED)
+    assert len(outcomes) == len(REQUESTS) == 23
+    return sum(error != 0 for *_, error in outcomes), sum(family == INET6 for family, *_ in outcomes)
 
 
-def left_as_it_was(shown, before, status=0):
+def check_restored(shown, before, status=0):
+    """top has ended with ``status``, left the alternate screen and reset the terminal's modes."""
     display = shown.until("left ")
     assert f"left {status}" in display
     assert shown.modes == before
@@ -54,15 +55,15 @@ def left_as_it_was(shown, before, status=0):
 
 
 def threads(pid):
-    """(nice, effective capabilities) of each, the main one first."""
+    """Yields (nice, effective capabilities) of each thread, the main thread first."""
     for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name)):
         fields = (task / "stat").read_text().rpartition(")")[2].split()
         capabilities = (task / "status").read_text().partition("CapEff:")[2].split()[0]
         yield int(fields[16]), int(capabilities, 16)
 
 
-def amid_its_compiling(pid):
-    """Waits until process ``pid`` has the compiler in its memory, which takes it seconds to go through with."""
+def wait_until_it_compiles(pid):
+    """Waits until process ``pid`` has loaded the compiler's library; compiling takes it seconds from then on."""
     maps = Path(f"/proc/{pid}/maps")
     deadline = time.monotonic() + START_S
     while "libbcc" not in maps.read_text():
@@ -70,15 +71,15 @@ def amid_its_compiling(pid):
         time.sleep(0.1)
 
 
-def test_the_screen_of_the_whole_machine():
+def test_the_screen_counts_sorts_pauses_and_filters():
     with top("--comm", "known23") as shown:
         before = shown.modes
         shown.until("inetprobe top", "live", "sockets 0 ", "lost 0", timeout=START_S)
-        (nice, none), *others = threads(child_of(shown.pid))
-        assert (nice, none) == (0, 0)
-        assert (-10, 0) in others  # the reader goes first, without a capability
+        main, *others = threads(child_of(shown.pid))
+        assert main == (0, 0)
+        assert (-10, 0) in others  # the reader has priority, and no capability
         assert not any(capabilities for _, capabilities in others)
-        failed, inet6 = made()
+        failed, inet6 = make_sockets()
         shown.until("sockets 23 ", f"failed {failed} ", "lost 0  incomplete 0", "inet_create", "/s)")
         shown.type("2")
         shown.until("inet stream tcp", "SOCKETS▼")
@@ -88,27 +89,27 @@ def test_the_screen_of_the_whole_machine():
         shown.until("known23", "MODULES")
         shown.type("p")
         shown.until("PAUSED")
-        made()
+        make_sockets()
         shown.read(2)
         assert "sockets 23 " in shown.display
         shown.type("p")
         shown.until("sockets 46 ", gone="PAUSED")
         shown.type("/--family inet6\r")
         shown.until("filter: --family inet6", "sockets 0 ")
-        made()
+        make_sockets()
         shown.until(f"sockets {inet6} ")
         shown.type("q")
-        left_as_it_was(shown, before)
+        check_restored(shown, before)
         assert b"69 sockets created, 69 complete, 0 incomplete, 0 lost" in shown.output
 
 
-def test_a_command_s_output_is_not_on_the_screen_and_its_status_is_ours():
+def test_a_command_s_output_is_not_on_the_screen_and_its_status_is_passed_on():
     script = f"echo noise; echo noise >&2; {shlex.join(map(str, KNOWN))}; exit 3"
     with top("--", "sh", "-c", script) as shown:
         before = shown.modes
         shown.until("sockets 23 ", "ended", "lost 0  incomplete 0", timeout=START_S)
         shown.type("q")
-        left_as_it_was(shown, before, status=3)
+        check_restored(shown, before, status=3)
         assert b"noise" not in shown.output
 
 
@@ -118,7 +119,7 @@ def test_a_command_s_output_is_not_on_the_screen_and_its_status_is_ours():
      (("--duration", "1s"), "ended", (0,))],
     ids=["before-its-screen", "before-its-screen-with-a-command", "ended"],
 )  # fmt: skip
-def test_ctrl_c_ends_it_before_its_screen_is_up_and_after_its_source_has_ended(options, moment, statuses):
+def test_ctrl_c_ends_top_before_its_screen_is_up_and_after_the_source_has_ended(options, moment, statuses):
     with top(*options) as shown:
         before = shown.modes
         shown.until(moment, timeout=START_S)
@@ -129,10 +130,10 @@ def test_ctrl_c_ends_it_before_its_screen_is_up_and_after_its_source_has_ended(o
         assert b"Traceback" not in shown.output
 
 
-def test_ctrl_c_before_anything_is_attached():
+def test_ctrl_c_while_compiling_ends_top_with_status_130():
     with top("--", "touch", "/tmp/ran") as shown:
         shown.read(1)
-        amid_its_compiling(child_of(shown.pid))
+        wait_until_it_compiles(child_of(shown.pid))
         shown.type("\x03")
         assert "left 130" in shown.until("left ")
         assert b"tracing" not in shown.output
@@ -145,10 +146,10 @@ def test_quitting_ends_the_command():
         before = shown.modes
         shown.until("sockets 0 ", timeout=START_S)
         shown.type("q")
-        left_as_it_was(shown, before, status=128 + signal.SIGTERM)
+        check_restored(shown, before, status=128 + signal.SIGTERM)
 
 
-def test_a_command_that_does_not_end_is_said_and_left_alone():
+def test_a_command_that_does_not_end_is_reported_and_left_running():
     script = f"trap '' TERM INT; {sys.executable} -c 'import socket; socket.socket()'; while :; do sleep 1; done"
     with top("-q", "--", "sh", "-c", script) as shown:
         before = shown.modes
@@ -159,7 +160,7 @@ def test_a_command_that_does_not_end_is_said_and_left_alone():
             shown.until("waiting for it")
             assert shown.modes == before
             shown.type("\x03")
-            left_as_it_was(shown, before)
+            check_restored(shown, before)
             os.kill(stubborn, 0)
         finally:
             os.kill(stubborn, signal.SIGKILL)
@@ -175,15 +176,15 @@ main()
 """
 
 
-def test_a_screen_that_fails_takes_the_probes_away():
+def test_a_screen_that_fails_ends_top_with_status_125_and_leaves_no_probe():
     with top(program=f"-c {shlex.quote(BROKEN)}") as shown:
         before = shown.modes
         shown.until("left", timeout=START_S)
-        left_as_it_was(shown, before, status=125)
+        check_restored(shown, before, status=125)
         assert b"screen failed (ValueError: no such thing)" in shown.output
 
 
-def test_printed_once_for_a_while():
+def test_once_with_a_duration_prints_the_counts():
     with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
         process = Forked(("top", "--once", "--duration", "30s", "--comm", "known23"), out, err)
         deadline = time.monotonic() + START_S
@@ -191,7 +192,7 @@ def test_printed_once_for_a_while():
             assert process.poll() is None, Path(err.name).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        failed, _ = made()
+        failed, _ = make_sockets()
         assert process.wait(120) == 0
         out.seek(0)
         lines = out.read().splitlines()
@@ -200,14 +201,14 @@ def test_printed_once_for_a_while():
     assert lines[1] == "lost 0  incomplete 0"
 
 
-def test_printed_once_of_a_command():
+def test_once_with_a_command_prints_its_sockets():
     result = inetprobe("top", "--once", "--rows", "50", "--", *KNOWN)
     assert result.status == 0, result.err
     assert result.out.startswith("sockets 23 (")
     assert "inet stream tcp" in result.out
 
 
-def test_a_reader_of_its_tables_that_leaves():
+def test_once_ends_quietly_when_the_reader_of_its_output_has_gone():
     line = shlex.join(command("top", "--once", "--", *KNOWN)) + " | head -n 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=START_S, check=False

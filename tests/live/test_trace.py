@@ -1,4 +1,4 @@
-"""The live commands as a user meets them."""
+"""`inetprobe trace` and `inetprobe doctor` as a user runs them."""
 
 import json
 import os
@@ -23,16 +23,16 @@ if os.fork() == 0:
 os.wait()
 subprocess.run([sys.executable, '-c', 'import socket; socket.socket(2, 1, 0)'])
 """
-STRANGER = "import socket, time\nwhile True: socket.socket(2, 3, 1).close(); time.sleep(0.005)"
+UNRELATED = "import socket, time\nwhile True: socket.socket(2, 3, 1).close(); time.sleep(0.005)"
 
 
-def test_children_are_followed_and_strangers_are_not():
-    stranger = subprocess.Popen([sys.executable, "-c", STRANGER])
+def test_children_are_followed_and_unrelated_processes_are_not():
+    unrelated = subprocess.Popen([sys.executable, "-c", UNRELATED])
     try:
         result = inetprobe("trace", "--format", "json", "--", sys.executable, "-c", FAMILY_TREE)
     finally:
-        stranger.kill()
-        stranger.wait()
+        unrelated.kill()
+        unrelated.wait()
     assert result.status == 0, result.err
     assert sorted((t["type"], t["protocol"]) for t in result.traces) == [(1, 0), (2, 101), (2, 102), (2, 103), (2, 104)]
     assert len({trace["pid"] for trace in result.traces}) == 4
@@ -40,7 +40,7 @@ def test_children_are_followed_and_strangers_are_not():
     assert accounted(result.summary)
 
 
-def test_filters_in_the_kernel_keep_what_they_say():
+def test_filters_in_the_kernel_keep_only_matching_sockets():
     program = (
         "import socket\n"
         "for a in ((2,1,0),(2,2,0),(10,1,0),(2,1,99),(2,3,1)):\n"
@@ -53,29 +53,29 @@ def test_filters_in_the_kernel_keep_what_they_say():
     assert accounted(result.summary)
 
 
-def test_as_another_user_a_raw_socket_is_refused_before_sk_alloc():
+def test_a_raw_socket_of_an_unprivileged_user_is_refused_before_sk_alloc():
     program = "import socket; socket.socket(2, 3, 1)"
     result = inetprobe("trace", "-x", "--format", "json", "--user", "nobody", "--", sys.executable, "-c", program)
-    assert result.status == 1  # Python's own, of an exception
+    assert result.status == 1  # Python's status for an exception
     (trace,) = result.traces
     assert trace["errno"] == "EPERM"
     assert trace["uid"] == 65534
     assert [call["function"] for call in trace["calls"]] == ["inet_create"]
 
 
-def test_the_reader_goes_first_and_the_command_as_it_would():
+def test_the_reader_has_nice_minus_10_and_the_command_keeps_nice_0():
     result = inetprobe("trace", "-q", "--format", "line", "--", "nice")
     assert "0" in result.out.splitlines()
     with tracing() as tracer:
         assert os.getpriority(os.PRIO_PROCESS, tracer.process.pid) == -10
 
 
-def test_the_command_s_signal_is_ours():
+def test_inetprobe_dies_of_the_signal_that_killed_the_command():
     result = inetprobe("trace", "--", "sh", "-c", "kill -TERM $$")
     assert result.status == -signal.SIGTERM
 
 
-def test_ctrl_c_ends_it_cleanly_and_the_recording_is_whole(tmp_path):
+def test_ctrl_c_ends_trace_cleanly_and_the_recording_is_complete(tmp_path):
     recording = tmp_path / "live.arrows"
     tracer = subprocess.Popen(command("trace", "--format", "json", "-o", recording), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_it_cleanly_and_the_recording_is_whole(tmp_path):
     assert [trace["id"] for trace in replayed.traces] == [first["id"]]
 
 
-def test_a_closed_pipe_ends_it_quietly():
+def test_a_closed_pipe_ends_trace_quietly():
     stream = "import socket\nwhile True: socket.socket(2, 1, 0).close()"
     maker = subprocess.Popen([sys.executable, "-c", stream])
     try:
@@ -108,7 +108,7 @@ def test_a_closed_pipe_ends_it_quietly():
     assert "Traceback" not in done.stderr
 
 
-def test_doctor_says_yes():
+def test_doctor_says_that_this_kernel_can_be_traced():
     result = inetprobe("doctor", "--format", "json")
     assert result.status == 0, result.out
     assert json.loads(result.out)["traceable"]

@@ -1,11 +1,12 @@
-"""What a tracer gets wrong when nobody looks: missed returns, and interrupts on top of a trace."""
+"""Errors that a tracer makes unnoticed: missed returns, and calls of interrupts on top of a trace."""
 
 import sys
 from pathlib import Path
 
 from tests.live.conftest import accounted, inetprobe
 
-# Each thread sleeps in request_module twice, then makes another socket, whose entry shows what of the first was missed.
+# Each thread sleeps in request_module twice, then makes another socket, whose entry reveals the missed returns of the
+# first.
 SLEEPERS = """
 import socket, threading
 def make():
@@ -16,7 +17,7 @@ threads = [threading.Thread(target=make) for _ in range(40)]
 [t.start() for t in threads]; [t.join() for t in threads]
 """
 
-# Connections over lo, whose children are allocated in softirq on the CPU that is busy making sockets.
+# Connections over lo, whose child sockets are allocated in softirq on a CPU that is busy making sockets.
 CONNECTIONS = """
 import socket, threading, time
 listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -36,11 +37,11 @@ threads = [threading.Thread(target=f) for f in (connect, connect, accept, make)]
 [t.start() for t in threads]; [t.join() for t in threads]
 """
 SHAPE = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
-MISSING = ("trace", "--format", "json", "--mechanism", "kprobe", "--maxactive", "1", "--")
+ONE_KRETPROBE_SLOT = ("trace", "--format", "json", "--mechanism", "kprobe", "--maxactive", "1", "--")
 
 
-def test_a_missed_return_is_seen_counted_and_never_merged():
-    result = inetprobe(*MISSING, sys.executable, "-c", SLEEPERS % 2)
+def test_a_missed_return_is_counted_and_its_trace_is_not_merged_with_the_next():
+    result = inetprobe(*ONE_KRETPROBE_SLOT, sys.executable, "-c", SLEEPERS % 2)
     summary = result.summary
     assert summary["entries"] == 80 + summary["filtered"]
     assert accounted(summary), summary
@@ -56,19 +57,19 @@ def test_a_missed_return_is_seen_counted_and_never_merged():
             assert trace["verdict"] == "incomplete"
 
 
-def test_a_missed_return_that_another_family_s_socket_shows_is_lost_and_counted():
-    result = inetprobe(*MISSING, sys.executable, "-c", SLEEPERS % 1)
+def test_a_missed_return_revealed_by_a_socket_of_another_family_is_counted_as_lost():
+    result = inetprobe(*ONE_KRETPROBE_SLOT, sys.executable, "-c", SLEEPERS % 1)
     summary = result.summary
     assert summary["entries"] == 40 + summary["filtered"]
     assert accounted(summary), summary
-    # Seen at once, and not only when the thread ends.
+    # Noticed at once, not only when the thread ends.
     assert {reason for reason, count in summary["lost"].items() if count} == {"return_missed"}, summary
     for trace in result.traces:
         names = [call["function"] for call in trace["calls"]]
         assert names == ["inet_create", "__request_module", "__request_module"]
 
 
-def test_an_interrupt_s_call_is_in_no_trace():
+def test_calls_of_interrupts_are_left_out_of_the_trace():
     rps = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
     before = rps.read_text()
     rps.write_text("3")

@@ -1,7 +1,7 @@
-"""docs/tutorial.md typed from its first command to its last, in one shell: each prints what the page shows.
+"""docs/tutorial.md typed from its first command to its last, in one shell: each command prints the output on the page.
 
-INETPROBE_RENEW_TUTORIAL=1 writes into the page what is printed now (`make tutorial`). SCTP cannot be unloaded, so this
-wants a boot of its own: tests/live as a whole leaves it out.
+INETPROBE_RENEW_TUTORIAL=1 writes the printed output into the page (`make tutorial`). The page loads SCTP, which cannot
+be unloaded, so this test needs a boot of its own: a run of all of tests/live leaves it out.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 from tests.support import examples, tutorial_page
 
 PAGE = examples.ROOT / "docs" / "tutorial.md"
-_END = "that was all of it"
-_LONGEST_S = 120.0
+_END = "end of output"
+_TIMEOUT_S = 120.0
 
 
 class Shell:
-    """bash, typed into; what a command prints is told apart by stream."""
+    """A bash into which commands are typed; their stdout and stderr are kept apart."""
 
     def __init__(self, folder, environment):
         self._bash = subprocess.Popen(
@@ -31,16 +31,16 @@ class Shell:
         )
 
     def type(self, command):
-        """(stream, line) of all it prints, in the order in which they came; 1 is stdout, 2 stderr."""
+        """Runs a command. Returns (stream, line) of each line it prints, in order; stream 1 is stdout, 2 stderr."""
         end = f"status=$?; echo {_END!r}; echo {_END!r} >&2; (exit $status)"
         self._bash.stdin.write(f"{{ {command}\n}} </dev/null; {end}\n".encode())
         self._bash.stdin.flush()
-        lines, rest, deadline = [], {1: b"", 2: b""}, time.monotonic() + _LONGEST_S
+        lines, rest, deadline = [], {1: b"", 2: b""}, time.monotonic() + _TIMEOUT_S
         with selectors.DefaultSelector() as ready:
             ready.register(self._bash.stdout, selectors.EVENT_READ, 1)
             ready.register(self._bash.stderr, selectors.EVENT_READ, 2)
             while ready.get_map():
-                assert time.monotonic() < deadline, f"$ {command}: not done after {_LONGEST_S} s; so far {lines}"
+                assert time.monotonic() < deadline, f"$ {command}: not done after {_TIMEOUT_S} s; so far {lines}"
                 for key, _ in ready.select(1.0):
                     chunk = os.read(key.fd, 1 << 16)
                     assert chunk, f"$ {command}: bash ended"
@@ -53,13 +53,13 @@ class Shell:
         return lines
 
     def close(self):
-        """Ends it."""
+        """Ends the shell."""
         self._bash.stdin.close()
         self._bash.wait(10)
 
 
 def differences(page, folder):
-    """Types it all; of each step what is wrong (None: nothing) and the lines that were printed."""
+    """Types every command; yields its difference from the page (None for none) and the lines that it printed."""
     path = f"{examples.install(folder / 'bin')}:{os.environ['PATH']}"
     work = folder / "work"
     work.mkdir()
@@ -77,12 +77,12 @@ def differences(page, folder):
         shell.close()
 
 
-def test_the_page_shows_what_is_printed(tmp_path):
-    assert "\nsctp " not in Path("/proc/modules").read_text(), "sctp is loaded: the page begins without it"
+def test_each_command_prints_the_output_on_the_page(tmp_path):
+    assert "\nsctp " not in Path("/proc/modules").read_text(), "sctp is loaded already, but the page begins without it"
     page = PAGE.read_text()
-    found = list(differences(page, tmp_path))
+    results = list(differences(page, tmp_path))
     if os.environ.get("INETPROBE_RENEW_TUTORIAL"):
-        PAGE.write_text(tutorial_page.renewed(page, [printed if wrong else None for wrong, printed in found]))
+        PAGE.write_text(tutorial_page.renewed(page, [printed if wrong else None for wrong, printed in results]))
         return
-    wrong = [text for text, _ in found if text]
+    wrong = [text for text, _ in results if text]
     assert not wrong, "\n\n".join(wrong)

@@ -1,4 +1,7 @@
-"""Forks while no program follows forks, as where the kernel skips it: who is followed then? Prints the counts."""
+"""Forks while the BPF program on sched_process_fork is detached, as if the kernel had skipped it.
+
+Prints how many of the children are followed all the same, and how many are not.
+"""
 
 import os
 import socket

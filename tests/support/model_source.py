@@ -1,6 +1,6 @@
-"""The model as a source: records of every way that inet_create() can go, in ``bpf/record.h``'s layout, with no kernel.
+"""The model as a Source (``trace/pump.py``): records of every way that inet_create() can go, without a kernel.
 
-Every question of the model has every answer, including those that are hard to provoke: no memory, a security module's
+Every question of the model gets every answer, including those that are hard to provoke: no memory, a security module's
 denial, a protocol's module being removed, a failing hash or init, a cgroup's refusal.
 """
 
@@ -52,7 +52,7 @@ from inetprobe.record.layout import (
 )
 from inetprobe.record.run import Run
 
-# The self time of a call, and of a module request.
+# Self time of a call, and of a call of __request_module.
 _CALL_NS, _MODPROBE_NS = 1000, 5_000_000
 _FUNCTION_NUMBERS = {name: number for number, name in FUNCTIONS.items()}
 
@@ -61,7 +61,7 @@ ModelRequest = tuple[int, int, int, bool]
 
 
 class ModelSource:
-    """One record per way that each request can go on a machine with this profile. See Source."""
+    """A Source of one record for each way that each request can go on a machine with ``profile``."""
 
     def __init__(self, profile: Profile, requests: Iterable[ModelRequest]) -> None:
         self.run = Run(
@@ -84,11 +84,11 @@ class ModelSource:
             yield Batch(records)
 
     def stop(self) -> None:
-        """See Source."""
+        """Ends ``batches`` before the next request."""
         self._stopping = True
 
     def accounting(self) -> Accounting:
-        """See Source. Nothing is lost."""
+        """Every record made so far is complete; nothing is lost."""
         return Accounting(entries=self._made, complete=self._made)
 
     def _records(self, request: ModelRequest) -> Records:
@@ -106,7 +106,7 @@ class ModelSource:
 
 
 def record(request: ModelRequest, cap_net_raw: bool | None, outcome: Outcome) -> Records:
-    """``outcome`` as an array of one record. Raises ValueError if it has more calls than a record holds."""
+    """Returns ``outcome`` as an array of one record. Raises ValueError if it has more calls than a record holds."""
     family, type_, protocol, kern = request
     made = np.zeros(1, RECORD)
     made["family"], made["type"], made["protocol"] = family, type_, protocol
@@ -143,7 +143,7 @@ def _fill(slot: Records, call: PredictedCall, start: int, duration: int, request
 
 
 def _times(calls: tuple[PredictedCall, ...]) -> list[tuple[int, int]]:
-    """(start, end) of each call in ns: one after the other, a child within its parent."""
+    """Returns (start, end) of each call in ns: siblings one after the other, children within their parent."""
     now = 0
     starts: list[int] = []
     ends = [0] * len(calls)
