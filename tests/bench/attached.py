@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inetprobe.kernel.counting import CountingSource
+from inetprobe.kernel.host import syscall, tracefs
+from inetprobe.kernel.host.btf import Btf
+from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.maps.cells import Counting
-from inetprobe.kernel.program import compiler
+from inetprobe.kernel.program.target import default_maxactive
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.cheader import bpf_folder
@@ -25,6 +29,8 @@ from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 
 FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")
+# BPF: r0 = 0; exit
+_RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _READY_S, _SETTLE_S = 240.0, 2.0
 
 
@@ -35,22 +41,20 @@ def silent(_line: str) -> None:
 @contextlib.contextmanager
 def empty(mechanism: str) -> Iterator[None]:
     """Programs that return at once: the floor."""
-    bcc = compiler.import_bcc()
-    names = {"fentry": ("kfunc__", "kretfunc__"), "kprobe": ("entry_", "return_")}[mechanism]
-    context = "unsigned long long *ctx" if mechanism == "fentry" else "struct pt_regs *ctx"
-    head = "#include <linux/types.h>\n#include <asm/ptrace.h>\n"
-    text = head + "".join(f"int {prefix}{f}({context}) {{ return 0; }}\n" for f in FUNCTIONS for prefix in names)
-    program = compiler.deferred(bcc.BPF)(text=text.encode(), cflags=["-Wno-everything"])
+    types, folder = Btf.of_kernel(), tracefs.writable()
     with contextlib.ExitStack() as undo:
-        undo.callback(program.cleanup)
-        for function in FUNCTIONS:
-            for returns, prefix in enumerate(names):
+        for number, function in enumerate(FUNCTIONS):
+            for side, type_ in ("entry", syscall.FENTRY), ("return", syscall.FEXIT):
                 if mechanism == "fentry":
-                    loaded = program.load_func(f"{prefix}{function}".encode(), bcc.BPF.TRACING)
-                    undo.callback(os.close, bcc.lib.bpf_attach_kfunc(loaded.fd))
+                    prototype = types.prototype(function)
+                    assert prototype is not None
+                    program = syscall.load_program(type_, function, _RETURN_0, prototype.type_id)
+                    undo.callback(os.close, syscall.attach(program))
                 else:
-                    attach = program.attach_kretprobe if returns else program.attach_kprobe
-                    attach(event=function.encode(), fn_name=f"{prefix}{function}".encode())
+                    program = syscall.load_program(syscall.KPROBE, function, _RETURN_0)
+                    maxactive = default_maxactive() if side == "return" else None
+                    undo.callback(Kprobe.attach(folder, program, function, number, maxactive).close)
+                os.close(program)
         yield
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 import time
 
-from inetprobe.kernel.program.compiler import import_bcc
+from inetprobe.kernel import libbcc
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
+from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.layout import RECORD
 from tests.bench.attached import silent
 
@@ -65,7 +67,7 @@ def _ours(source, at_a_time=_RECORDS):
 
 
 def _libbpf(source, library):
-    lib, ours = import_bcc().lib, ctypes.CDLL(library)
+    lib, ours = libbcc.load(), ctypes.CDLL(library)
     copied = ctypes.c_size_t.in_dll(ours, "records")
     new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("bpf_new_ringbuf", lib))
     consume = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("bpf_consume_ringbuf", lib))
@@ -80,8 +82,11 @@ def _libbpf(source, library):
 
 
 def _bcc(source):
-    bcc, seen = import_bcc(), []
+    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
+    import bcc
     from bcc.table import RingBuf
+
+    seen = []
 
     # bcc's own table over a map that bcc did not create; without a text bcc would read a file.
     program = bcc.BPF(text=b"// nothing")

@@ -51,8 +51,6 @@ def _start() -> None:
     from inetprobe.kernel.trace_options import TraceOptions
 
     done("import inetprobe and numpy")
-    compiler.import_bcc()
-    done("import bcc")
     types = btf.Btf.of_kernel()
     symbols = Symbols.of_kernel()
     options = TraceOptions()
@@ -60,7 +58,7 @@ def _start() -> None:
     done("BTF and symbols")
 
     def compiled(*args: object) -> object:
-        done("the counters' maps")
+        done("the maps")
         result = compiler.compiled(*args)
         done("the compiled program")
         return result
@@ -69,12 +67,12 @@ def _start() -> None:
         def attach(self) -> None:
             pass
 
-        def _load_function(self, name: str, type_: int) -> int:
+        def _load(self, function: str, side: str) -> int:
             return -1
 
     bpf.compiled = compiled
     program = (Unattached if NATIVE else bpf.Program)(options, target, print)
-    done("its maps" if NATIVE else "load and attach")
+    done("its mappings" if NATIVE else "load and attach")
     for stage, seconds in stages.items():
         print(f"  {stage:36}{seconds:>8.3f} s")
     total = sum(stages.values())

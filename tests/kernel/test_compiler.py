@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -32,19 +33,6 @@ def compiled(monkeypatch, tmp_path):
     return start
 
 
-@pytest.fixture
-def program(monkeypatch, tmp_path):
-    """Sets the text of the program."""
-
-    def write(text):
-        (tmp_path / "inetprobe.bpf.c").write_text(text)
-
-    for name in ("include",):
-        (tmp_path / name).symlink_to(compiler.bpf_folder() / name)
-    monkeypatch.setattr(compiler, "bpf_folder", lambda: tmp_path)
-    return write
-
-
 def test_a_program_is_compiled_once_for_the_same_constants(compiled):
     assert compiled({"A": 1}) == (PROGRAM.functions, 1, [], [])
     assert compiled({"A": 1}) == (PROGRAM.functions, 0, [], [])
@@ -60,52 +48,46 @@ def test_without_a_home_folder_it_is_compiled_each_time(compiled, monkeypatch):
         assert compiled({}) == (PROGRAM.functions, 1, [], ["the compiled program is not cached: no home folder"])
 
 
-def test_libbcc_compiles_in_another_process(program, monkeypatch):
+def test_libbcc_compiles_in_another_process(monkeypatch):
     monkeypatch.setenv("BCC_KERNEL_SOURCE", "/nonexistent")  # of the user's: it is not for us
-    program(SMALL)
-    code = compiler.compile_program([], None)
+    code = compiler.compile_program(SMALL, [], None)
     assert code.functions == {"it": RETURN_0}
     assert any("libbcc" in path for path, _, _ in code.libraries)
     assert code.is_current
 
 
-def test_an_error_in_the_program_is_one_sentence_and_the_whole_log_with_verbose(program, capfd):
-    program("int it(void *ctx) { return nothing; }\n")
+def test_an_error_in_the_program_is_one_sentence_and_the_whole_log_with_verbose(capfd):
     shown = []
     with pytest.raises(HostError) as caught:
-        compiler.compile_program([], shown.append)
+        compiler.compile_program("int it(void *ctx) { return nothing; }\n", [], shown.append)
     assert "does not compile: " in str(caught.value)
     assert "error: use of undeclared identifier 'nothing'" in str(caught.value)
     assert len(shown) > 2
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_libbcc_it_says_what_to_install(program, monkeypatch, tmp_path):
-    program(SMALL)
+def test_without_libbcc_it_says_what_to_install(monkeypatch, tmp_path):
     script = tmp_path / "libbcc.py"
-    text = (
-        open(libbcc.__file__).read().replace('"libbcc.so.0"', '"libnothing.so.0"').replace("from bcc", "from nothing")
-    )
-    script.write_text(text)
+    text = Path(libbcc.__file__).read_text().replace('"libbcc.so.0"', '"libnothing.so.0"')
+    script.write_text(text.replace("from bcc", "from nothing"))
     monkeypatch.setattr(libbcc, "__file__", str(script))
     with pytest.raises(HostError, match=r"there is no compiler: libnothing\.so\.0: .*: install .* python3-bpfcc"):
-        compiler.compile_program([], None)
+        compiler.compile_program(SMALL, [], None)
 
 
-def test_a_compiler_that_crashes_is_one_sentence(program, monkeypatch, tmp_path):
-    program(SMALL)
+def test_a_compiler_that_crashes_is_one_sentence(monkeypatch, tmp_path):
     script = tmp_path / "libbcc.py"
     script.write_text('import os, sys\nprint("LLVM ERROR: out of memory", file=sys.stderr, flush=True)\nos.abort()\n')
     monkeypatch.setattr(libbcc, "__file__", str(script))
     with pytest.raises(HostError, match="compiler ended by SIGABRT: LLVM ERROR: out of memory: -v shows"):
-        compiler.compile_program([], None)
+        compiler.compile_program(SMALL, [], None)
 
 
-def test_ctrl_c_ends_the_compiler_without_a_word(tmp_path):
+def test_ctrl_c_ends_the_compiler_without_a_word():
     child = subprocess.Popen(
         [compiler.sys.executable, "-I", libbcc.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    while "SigCgt:\t0000000000000000" not in (status := open(f"/proc/{child.pid}/status").read()):
+    while "SigCgt:\t0000000000000000" not in (status := Path(f"/proc/{child.pid}/status").read_text()):
         assert child.poll() is None, status  # Python's own handler of SIGINT is gone once it waits for the program
     os.kill(child.pid, signal.SIGINT)
     assert child.communicate(timeout=30)[1] == b""

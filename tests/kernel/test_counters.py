@@ -25,9 +25,8 @@ def kernel():
     for fd, size in zip(fds, (CPUS * counters.CPU_COUNTERS.itemsize, slots_size), strict=True):
         os.ftruncate(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
     read = counters.Counters(*fds, CPUS, CALLS)
-    cpus = np.ndarray(
-        CPUS, counters.CPU_COUNTERS, counters.map_memory(fds[0], CPUS * counters.CPU_COUNTERS.itemsize, writable=True)
-    )
+    counters_size = CPUS * counters.CPU_COUNTERS.itemsize
+    cpus = np.ndarray(CPUS, counters.CPU_COUNTERS, counters.map_memory(fds[0], counters_size, writable=True))
     slots_memory = counters.map_memory(fds[1], slots_size, writable=True)
     slots = np.ndarray(counters.SLOTS, counters.SLOT_COUNTERS, slots_memory, strides=(counters.slot_bytes(CALLS),))
     yield read, cpus, slots

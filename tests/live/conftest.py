@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,11 +21,10 @@ import inetprobe.commands.record
 import inetprobe.commands.replay
 import inetprobe.commands.trace
 import inetprobe.record.arrow.writer
-from inetprobe.base.cache import cache_folder
 from inetprobe.cli.main import main
 from inetprobe.kernel.host.btf import VMLINUX, Btf, offsets
 from inetprobe.kernel.host.kallsyms import KALLSYMS, Symbols
-from inetprobe.kernel.program import code_cache
+from tests.live import compiled_by_the_host
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -56,7 +54,7 @@ class Result:
 
 def command(*argv):
     """The command line, for tests that need a process begun the ordinary way."""
-    return [sys.executable, "-m", "inetprobe", *map(str, argv)]
+    return [sys.executable, compiled_by_the_host.__file__, *map(str, argv)]
 
 
 class Forked:
@@ -270,26 +268,6 @@ def kernel_read_once():
         patch.setattr(Btf, "of_kernel", lambda path=VMLINUX: types)
         patch.setattr(Symbols, "of_kernel", symbols)
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def programs_of_earlier_boots():
-    """What earlier VMs have compiled is in the cache, and what this one compiles is left for later ones.
-
-    tests/live/test_kept.py compiles into a cache of its own.
-    """
-    earlier, cache = cache_folder() / "live-programs", cache_folder() / "bpf"
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in earlier.glob("*.json"):
-        shutil.copy(path, cache)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code_cache, "MAX_FILES", 1000)
-        yield
-    if left := os.environ.get("INETPROBE_LIVE_PROGRAMS"):
-        Path(left).mkdir(parents=True, exist_ok=True)
-        for path in cache.glob("*.json"):
-            if not (earlier / path.name).exists():
-                shutil.copy(path, left)
 
 
 @pytest.fixture(autouse=True)

@@ -3,24 +3,24 @@
 import os
 import sys
 
-import bcc
 import pytest
-from bcc import libbcc
 
-from inetprobe.record.cheader import bpf_folder
+from inetprobe.kernel.host import syscall
+from inetprobe.kernel.host.btf import Btf
+from inetprobe.kernel.program import compiler
 from tests.live import cgroup_denial
 from tests.live.conftest import HERE, accounted, inetprobe, shape
 
 FAILED = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
 DENIED = """
-#include <linux/types.h>
-int kmod_ret__security_sk_alloc(unsigned long long *ctx)
+int it(void *ctx)
 {
     char comm[16] = {};
     bpf_get_current_comm(comm, sizeof(comm));
     return comm[0] == 'd' && comm[1] == 'e' && comm[2] == 'n' && comm[3] == 'y' ? -12 : 0;
 }
 """
+MODIFY_RETURN = syscall.ProgramType(26, 26)
 DENY_ME = """
 import contextlib, ctypes, socket
 ctypes.CDLL(None).prctl(15, b"deny-me")
@@ -52,14 +52,12 @@ def test_out_of_memory_in_a_cgroup_is_traced_as_a_failed_sk_prot_alloc():
 @pytest.fixture
 def denial():
     """security_sk_alloc() denies every process whose comm begins with "deny"."""
-    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
-    program = bcc.BPF(text=DENIED)
-    function = program.load_func(b"kmod_ret__security_sk_alloc", bcc.BPF.TRACING)
-    fd = libbcc.lib.bpf_attach_kfunc(function.fd)
-    assert fd >= 0
+    code = compiler.compile_program(DENIED, [], None).functions["it"]
+    program = syscall.load_program(MODIFY_RETURN, "deny", code, Btf.of_kernel().prototype("security_sk_alloc").type_id)
+    attached = syscall.attach(program)
     yield
-    os.close(fd)
-    program.cleanup()
+    os.close(attached)
+    os.close(program)
 
 
 @pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])

@@ -286,24 +286,13 @@ def test_all_capabilities_are_dropped_once_attached():
     assert os.geteuid() == 0
 
 
-def test_a_ring_that_cannot_be_mapped_is_read_through_bcc(monkeypatch):
-    def refuse(*_):
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(bpf.ring, "MappedRing", refuse)
-    result = run_python("import socket\nfor _ in range(500): socket.socket(2, 1, 0).close()")
-    assert "the ring buffer cannot be mapped (Operation not permitted): records go one by one through bcc" in result.err
-    assert len(result.traces) == 500
-    assert all_complete(result)
-
-
 def test_a_failure_after_attaching_leaves_no_probe(monkeypatch):
     def refuse(*_):
         raise HostError("the ring cannot be opened")
 
     options = TraceOptions(mechanism="kprobe")
     target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
-    monkeypatch.setattr(bpf.ring, "open_ring", refuse)
+    monkeypatch.setattr(bpf, "Ring", refuse)
     with pytest.raises(HostError, match="the ring cannot be opened"):
         bpf.Program(options, target, print)
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()

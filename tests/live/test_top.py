@@ -63,10 +63,12 @@ def threads(pid):
 
 
 def wait_until_it_compiles(pid):
-    """Waits until process ``pid`` has loaded the compiler's library; compiling takes it seconds from then on."""
-    maps = Path(f"/proc/{pid}/maps")
+    """Waits until process ``pid`` has started the compiler, which takes seconds from then on."""
     deadline = time.monotonic() + START_S
-    while "libbcc" not in maps.read_text():
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not any(
+        b"libbcc.py" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children.read_text().split()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import HostError
@@ -36,23 +36,26 @@ def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -
         folder = cache_folder() / "bpf"
     except RuntimeError as error:  # there is no home folder
         detail(f"the compiled program is not cached: {error}")
-        return compile_program(flags, whole_log).functions
+        return compile_program(_text(), flags, whole_log).functions
     name = code_cache.key(bpf_folder(), flags)
     code = code_cache.get(folder, name, say)
     if code is None:
-        code = compile_program(flags, whole_log)
+        code = compile_program(_text(), flags, whole_log)
         code_cache.put(folder, name, code, detail)
     return code.functions
 
 
-def compile_program(flags: list[str], whole_log: Say | None) -> Code:
-    """Compiles it now. Raises HostError."""
-    text = (bpf_folder() / _PROGRAM).read_text()
+def _text() -> str:
+    return (bpf_folder() / _PROGRAM).read_text()
+
+
+def compile_program(text: str, flags: Sequence[str], whole_log: Say | None) -> Code:
+    """Compiles the C program ``text`` now. Raises HostError."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BCC_")}
     environment["BCC_KERNEL_SOURCE"] = str(bpf_folder())  # our stub headers in the place of the kernel's own
     done = subprocess.run(
         [sys.executable, "-I", libbcc.__file__],
-        input=json.dumps({"text": text, "flags": flags}).encode(),
+        input=json.dumps({"text": text, "flags": list(flags)}).encode(),
         env=environment,
         capture_output=True,
         check=False,

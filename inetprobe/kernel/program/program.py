@@ -232,7 +232,11 @@ class Program:
         defined = constants.of_program(
             self._options, self._target, self.mechanisms, cpus=possible_cpus(), task_storage=task_storage
         )
-        code = compiled(defined, self._say, self._whole_log)
+        try:
+            code = compiled(defined, self._say, self._whole_log)
+        except HostError:
+            self._check_stop()  # Ctrl-C ends the compiler as well
+            raise
         self._loaded.close()
         self._loaded = Loaded(code, {definitions.INDEX[name]: fd for name, fd in self.maps.items()}, self._whole_log)
 
