@@ -5,16 +5,16 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# python3-bpfcc is BCC, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng asks
-# it for a kernel's version), iproute2 (loopback).
-trace_packages="python3-bpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2"
-# The tests' independent witnesses: strace, bpftrace, curl, systemd for systemd-analyze, gcc for structure layouts and
-# programs to be traced, Chromium for the report's page and poppler-utils for what it prints, a Java for Spark,
-# flamegraph.pl, which libdevel-nytprof-perl brings, jq and ping for the examples of --help, the shells that are
-# completed in, mandoc.
-test_packages="strace bpftrace curl systemd gcc libc6-dev chromium poppler-utils default-jre-headless
+# libbpfcc is BCC's compiler, which PyPI does not have. The VM: qemu-system-x86, busybox-static, kmod, file (virtme-ng
+# asks it for a kernel's version), iproute2 (loopback).
+trace_packages="libbpfcc python3-venv qemu-system-x86 busybox-static kmod file iproute2"
+# The tests' independent witnesses: strace, bpftrace, clang, which compiles the BPF program without BCC, curl, systemd
+# for systemd-analyze, gcc for structure layouts and programs to be traced, Chromium for the report's page and
+# poppler-utils for what it prints, a Java for Spark, flamegraph.pl, which libdevel-nytprof-perl brings, jq and ping for
+# the examples of --help, the shells that are completed in, mandoc.
+test_packages="strace bpftrace clang curl systemd gcc libc6-dev chromium poppler-utils default-jre-headless
     libdevel-nytprof-perl jq iputils-ping zsh fish mandoc"
-python=/usr/bin/python3 # the one that python3-bpfcc installs its module for, whatever stands first on PATH
+python=python3
 log=build/setup.txt
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -87,12 +87,12 @@ trace)
     # shellcheck disable=SC2086
     install_packages $trace_packages
     python_found
-    if ! .venv/bin/python -c 'import bcc' 2>/dev/null; then
-        say "making .venv of $python, which sees the system's bcc"
-        "$python" -m venv --clear --system-site-packages .venv
+    if ! .venv/bin/python -c '' 2>/dev/null; then
+        say "making .venv of $(command -v "$python")"
+        "$python" -m venv --clear .venv
     fi
     install_locked tools/lock/trace.txt "about 350 MB"
-    .venv/bin/python -c 'import bcc, inetprobe' || fail "bcc or inetprobe cannot be imported from .venv"
+    .venv/bin/python -c 'import inetprobe' || fail "inetprobe cannot be imported from .venv"
     touch .venv/ready
     say "done: .venv/bin/inetprobe"
     ;;
@@ -108,7 +108,7 @@ tests)
 newest)
     python_found
     say "making build/newest with the newest of everything that pyproject.toml names"
-    "$python" -m venv --clear --system-site-packages build/newest
+    "$python" -m venv --clear build/newest
     quietly build/newest/bin/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager \
         -e '.[dev]' || fail "the newest packages could not be installed; the whole output is in $log"
     ;;

@@ -83,6 +83,7 @@ def _libbpf(source, library):
 
 def _bcc(source):
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_folder())
+    sys.path.append("/usr/lib/python3/dist-packages")  # of Debian's python3-bpfcc
     import bcc
     from bcc.table import RingBuf
 

@@ -71,7 +71,7 @@ def test_without_libbcc_it_says_what_to_install(monkeypatch, tmp_path):
     text = Path(libbcc.__file__).read_text().replace('"libbcc.so.0"', '"libnothing.so.0"')
     script.write_text(text.replace("from bcc", "from nothing"))
     monkeypatch.setattr(libbcc, "__file__", str(script))
-    with pytest.raises(HostError, match=r"there is no compiler: libnothing\.so\.0: .*: install .* python3-bpfcc"):
+    with pytest.raises(HostError, match=r"there is no compiler: libnothing\.so\.0: .*: install .* libbpfcc"):
         compiler.compile_program(SMALL, [], None)
 
 

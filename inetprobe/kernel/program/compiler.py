@@ -21,7 +21,7 @@ from inetprobe.record.cheader import bpf_folder
 
 _PROGRAM = "inetprobe.bpf.c"
 #: What to do where libbcc is missing.
-NO_LIBBCC = "install the distribution's bcc (Debian: apt install python3-bpfcc)"
+NO_LIBBCC = "install the distribution's bcc (Debian: apt install libbpfcc)"
 
 
 def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -> Mapping[str, bytes]:
