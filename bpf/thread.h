@@ -231,7 +231,8 @@ static __always_inline void fill_prot(struct inetprobe_record *r, struct thread 
 {
 	u64 prot = t->prot, letters = 0;
 
-	r->prot[0] = 0;
+	/* The whole array: the ring holds an older record's bytes, and equal records must be equal. */
+	__builtin_memset(r->prot, 0, sizeof(r->prot));
 	if (!prot)
 		return;
 	if (t->named == prot) {

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.base.errors import HostError
-from inetprobe.kernel.host.btf import OFFSETS, Btf, Field, offsets
+from inetprobe.kernel.host.btf import OFFSETS, Btf, Field, Prototype, offsets
 from inetprobe.kernel.program import sock
+from inetprobe.kernel.program.target import fentry_functions
 from inetprobe.model.inet_sock import Sock
 from tests.support.paths import BTF
 
@@ -169,3 +170,31 @@ def test_prototypes_of_a_recorded_kernel():
     assert btf.prototype("sock_init_data")[:2] == (2, "VOID")
     assert btf.prototype("sk_busy_loop_end")[:2] == (2, "8")
     assert btf.prototype("no_such_function") is None
+
+
+def test_a_structure_by_value_is_seen_behind_a_typedef():
+    """typedef struct { u64 a; } sockptr_t; void plain(sockptr_t *); void by_value(int, sockptr_t);"""
+    names = b"\0sockptr_t\0plain\0by_value\0a\0"
+    at = {name: names.index(b"\0" + name + b"\0") + 1 for name in (b"sockptr_t", b"plain", b"by_value", b"a")}
+
+    def type_(name, kind, vlen, size_or_type, *words):
+        return struct.pack(f"<III{len(words)}I", at.get(name, 0), kind << 24 | vlen, size_or_type, *words)
+
+    types = [
+        type_(b"", 4, 1, 8, at[b"a"], 0, 0),  # 1: the structure
+        type_(b"sockptr_t", 8, 0, 1),  # 2: its typedef
+        type_(b"", 2, 0, 2),  # 3: a pointer to it
+        type_(b"", 1, 0, 4, 32),  # 4: int
+        type_(b"", 13, 1, 0, 0, 3),  # 5: void (sockptr_t *)
+        type_(b"", 13, 2, 0, 0, 4, 0, 2),  # 6: void (int, sockptr_t)
+        type_(b"plain", 12, 1, 5),
+        type_(b"by_value", 12, 1, 6),
+        type_(b"", 4, 1, 8, at[b"a"], 0, 0),
+    ]
+    blob = b"".join(types)
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(blob), len(blob), len(names))
+    btf = Btf(header + blob + names)
+    assert btf.prototype("plain") == Prototype(1, "VOID", 7, by_value=False)
+    assert btf.prototype("by_value") == Prototype(2, "VOID", 8, by_value=True)
+    btf.has_struct = lambda name: name == "bpf_tramp_image"
+    assert fentry_functions(btf, ("plain", "by_value")) == {"plain": 7}

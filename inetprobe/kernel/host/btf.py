@@ -46,7 +46,8 @@ _ANOTHER = "boot another kernel, or trace in a VM: inetprobe vm -- trace"
 
 
 class Prototype(NamedTuple):
-    """A function's number of arguments, its return type (``VOID``, ``POINTER``, or an integer's bits), and its id.
+    """A function's number of arguments, its return type (``VOID``, ``POINTER``, or an integer's bits), its id, and
+    whether an argument is a structure or union by value.
 
     An integer of 64 bits counts as 32: the kernel returns errnos and small numbers so.
     """
@@ -54,6 +55,7 @@ class Prototype(NamedTuple):
     arguments: int
     returns: str
     type_id: int
+    by_value: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +229,34 @@ class Btf:
             return None
         try:
             _, _, proto = _TYPE.unpack_from(self._types, position)
-            _, info, returned = _TYPE.unpack_from(self._types, self._position(proto))
+            start = self._position(proto)
+            _, info, returned = _TYPE.unpack_from(self._types, start)
+            arguments = info & 0xFFFF
+            types = struct.unpack_from("<" + "4xI" * arguments, self._types, start + _TYPE.size)
+            by_value = any(self._plain(type_id)[0] in (_KIND_STRUCT, _KIND_UNION) for type_id in types)
             type_id = bisect(self._positions(), position) - 1
-            return Prototype(info & 0xFFFF, self._returns(returned), type_id)
+            return Prototype(arguments, self._returns(returned), type_id, by_value)
         except (struct.error, IndexError):
             raise HostError(f"{self._name} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
 
     def _returns(self, type_id: int) -> str:
-        while type_id:
+        kind, size = self._plain(type_id)
+        if kind == _KIND_POINTER:
+            return "POINTER"
+        # A structure by value does not fit into one word.
+        return str(min(8 * size, 32)) if kind in (_KIND_INT, _KIND_ENUM, _KIND_ENUM64) else "VOID"
+
+    def _plain(self, type_id: int) -> tuple[int, int]:
+        """(kind, size) of a type behind its typedefs and qualifiers; (0, 0) of void."""
+        for _ in range(32):
+            if not type_id:
+                break
             _, info, size_or_type = _TYPE.unpack_from(self._types, self._position(type_id))
             kind = (info >> 24) & 0x1F
-            if kind == _KIND_POINTER:
-                return "POINTER"
-            if kind in (_KIND_INT, _KIND_ENUM, _KIND_ENUM64):
-                return str(min(8 * size_or_type, 32))
-            if kind in (_KIND_STRUCT, _KIND_UNION):
-                return "VOID"  # by value: it does not fit into one word
+            if kind not in _NAMES_ANOTHER:
+                return kind, size_or_type
             type_id = size_or_type
-        return "VOID"
+        return 0, 0
 
     def _position(self, type_id: int) -> int:
         return self._positions()[type_id]

@@ -87,7 +87,7 @@ class Target:
 
 def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> dict[str, int]:
     """The BTF ids of the ``functions`` that fentry can attach to: described in BTF, with a fixed and small number of
-    arguments.
+    arguments, none of them a structure by value (from Linux 6.1 on that takes two places of the program's context).
 
     Empty on a kernel without safe trampolines (bpf_tramp_image: Linux 5.12, and Debian's 5.10).
     """
@@ -97,7 +97,7 @@ def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> dict[str, int]
     return {
         name: prototype.type_id
         for name, prototype in prototypes.items()
-        if prototype and prototype.arguments <= _FENTRY_ARGUMENTS
+        if prototype and prototype.arguments <= _FENTRY_ARGUMENTS and not prototype.by_value
     }
 
 
