@@ -198,3 +198,8 @@ def test_a_structure_by_value_is_seen_behind_a_typedef():
     assert btf.prototype("by_value") == Prototype(2, "VOID", 8, by_value=True)
     btf.has_struct = lambda name: name == "bpf_tramp_image"
     assert fentry_functions(btf, ("plain", "by_value")) == {"plain": 7}
+
+
+def test_the_size_of_a_structure():
+    assert Btf(miniature()).size("named") == 32
+    assert Btf(miniature()).size("nonesuch") is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inetprobe.base.errors import HostError
-from inetprobe.kernel.host import btf
+from inetprobe.kernel.host import btf, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program import program as bpf
@@ -175,6 +175,21 @@ def test_a_busy_reader_takes_many_records_per_batch():
     assert len(sizes) <= sum(sizes) / 2000 + took / 0.1 + 2, sizes
 
 
+def test_nothing_of_an_older_record_is_in_a_name():
+    """A ring's memory is used again and again; with 1 MiB an older record lies at another alignment."""
+    with LiveSource.of_kernel(TraceOptions(ring_size=1 << 20), None, print) as source:
+        source.start()
+        maker = subprocess.Popen([sys.executable, "-c", "import socket\nfor _ in range(9000): socket.socket().close()"])
+        names = set()
+        for batch in source.batches():
+            names |= {row.tobytes() for row in batch.records["prot"].copy().view("V32")}
+            if maker.poll() is not None:
+                source.stop()
+    assert maker.returncode == 0
+    assert b"TCP".ljust(32, b"\0") in names
+    assert not [name for name in names if name.rstrip(b"\0").count(b"\0")], names
+
+
 @MECHANISMS
 def test_family_all_shows_other_families_and_accepted_connections(mechanism):
     Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
@@ -329,3 +344,12 @@ def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scraper
     print(f"{mechanism}: {len(result.traces)} of 10000 traces, skipped {summary['program_skipped']}")
     if mechanism == "kprobe" and preempted_scrapers:
         assert hidden, "nothing was skipped: the test shows nothing"
+
+
+def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(tracefs, "writable", lambda: None)
+    result = run_python("import socket\nfor _ in range(50): socket.socket(2, 1, 0).close()", mechanism="kprobe")
+    assert "tracefs cannot be written: kprobes have no names" in result.err
+    assert len(result.traces) == 50
+    assert all_complete(result)
+    assert result.summary["probe_hits"] == {}

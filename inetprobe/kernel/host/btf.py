@@ -215,6 +215,11 @@ class Btf:
         positions = self._positions()
         return positions[bisect(positions, offset) - 1]
 
+    def size(self, name: str) -> int | None:
+        """The size of ``struct name`` in bytes; None if there is none."""
+        position = self._search(name, _KIND_STRUCT)
+        return None if position is None else int(_TYPE.unpack_from(self._types, position)[2])
+
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
         return self._search(name, _KIND_STRUCT) is not None

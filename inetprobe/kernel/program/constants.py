@@ -12,8 +12,6 @@ from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import record_dtype
 
-# THREAD_SIZE of x86-64 without KASAN (arch/x86/include/asm/page_64_types.h).
-_STACK_SIZE = 16384
 _WAKEUP_RECORDS = 64
 
 
@@ -39,7 +37,7 @@ def of_program(
         # CPUs that send at once may all miss the exact byte at which to wake the reader: hence the window.
         "WAKEUP_BYTES": 0 if options.counting else int(options.ring_size * MUCH),
         "WAKEUP_WINDOW": f"{window}ULL",
-        "STACK_SIZE": _STACK_SIZE,
+        "STACK_SIZE": target.stack_size,
         "INETPROBE_CALLS": target.slots,
     }
     if task_storage:

@@ -21,6 +21,9 @@ MACHINES = ("x86_64",)
 _VARIADIC = frozenset({"__request_module"})
 # The most arguments fentry hands over (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
 _FENTRY_ARGUMENTS = 6
+# THREAD_SIZE of x86-64 without KASAN. The stacks of interrupts have its order with and without: IRQ_STACK_SIZE of
+# arch/x86/include/asm/page_64_types.h, whose struct irq_stack is in BTF, as union thread_union is not.
+_STACK_SIZE = 16384
 # The most returns a kretprobe can wait for (KRETPROBE_MAXACTIVE_MAX of kernel/trace/trace_kprobe.c).
 _MAXACTIVE_MAX = 4096
 
@@ -32,6 +35,7 @@ class Target:
     ``offsets``: the structure members' offsets, as -D constants. ``fentry``: the functions that fentry can attach to,
     with their ids in the kernel's BTF. ``also``: the functions of --also. ``constants``: the -D constants that the
     filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
+    ``stack_size``: bytes of a thread's stack in the kernel.
     """
 
     symbols: Symbols
@@ -40,6 +44,7 @@ class Target:
     also: tuple[AlsoFunction, ...]
     constants: Mapping[str, str]
     follow: bool = False
+    stack_size: int = _STACK_SIZE
 
     @classmethod
     def of_kernel(
@@ -62,6 +67,7 @@ class Target:
             functions,
             constants,
             follow,
+            types.size("irq_stack") or _STACK_SIZE,
         )
 
     @property
