@@ -61,18 +61,13 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 	return 0;
 }
 
-/* The trace is over: count how it ended and send it. All that the filters ask of the outcome is known here. */
-static __always_inline void emit(void *ctx, struct thread *t, u32 program)
+/* Counts how a trace ended, and sends it. All that the filters ask of the outcome is known here. */
+static __always_inline void send(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
 {
-	u64 cpu = bpf_get_smp_processor_id(), n = t->ncalls, seq;
-	struct cpu_counters *c = counters_of(cpu);
+	u64 n = t->ncalls, seq;
 	struct inetprobe_record *r;
 	u32 outcome = outcome_of(t);
 
-	t->depth = 0;
-	if (!c)
-		return;
-	lock_xadd(&c->value[COUNT_ENDED], 1);
 	if (!(KEEP_WHAT)) {
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 		return;
@@ -120,6 +115,19 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 		}
 	}
 	bpf_ringbuf_submit(r, wakeup());
+}
+
+/* The trace is over. It counts as ended once its record is there: the reader takes its last look after that. */
+static __always_inline void emit(void *ctx, struct thread *t, u32 program)
+{
+	u64 cpu = bpf_get_smp_processor_id();
+	struct cpu_counters *c = counters_of(cpu);
+
+	t->depth = 0;
+	if (!c)
+		return;
+	send(ctx, t, c, cpu, program);
+	lock_xadd(&c->value[COUNT_ENDED], 1);
 }
 
 /*
