@@ -21,7 +21,7 @@ from inetprobe.vm.run_in_vm import run_in_vm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.live.compiled_by_the_host import answer_all  # noqa: E402
+from tests.live.host_compiler import answer_all  # noqa: E402
 
 TIMEOUT_S = 4500.0
 

@@ -24,7 +24,7 @@ import inetprobe.record.arrow.writer
 from inetprobe.cli.main import main
 from inetprobe.kernel.host.btf import VMLINUX, Btf, offsets
 from inetprobe.kernel.host.kallsyms import KALLSYMS, Symbols
-from tests.live import compiled_by_the_host
+from tests.live import host_compiler
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ class Result:
 
 def command(*argv):
     """The command line, for tests that need a process begun the ordinary way."""
-    return [sys.executable, compiled_by_the_host.__file__, *map(str, argv)]
+    return [sys.executable, "-m", "inetprobe", *map(str, argv)]
 
 
 class Forked:
@@ -268,6 +268,29 @@ def kernel_read_once():
         patch.setattr(Btf, "of_kernel", lambda path=VMLINUX: types)
         patch.setattr(Symbols, "of_kernel", symbols)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiling_by_the_host():
+    """See tests/live/host_compiler.py. Without tools/live.py, on a real machine, there is no other host."""
+    folder = os.environ.get("INETPROBE_LIVE_COMPILER")
+    if folder is None:
+        yield None
+        return
+    host_compiler.mount(folder)
+    yield folder
+    host_compiler.unmount()
+
+
+@pytest.fixture
+def compiling_here(compiling_by_the_host):
+    """The guest itself compiles."""
+    if compiling_by_the_host is None:
+        yield
+        return
+    host_compiler.unmount()
+    yield
+    host_compiler.mount(compiling_by_the_host)
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,10 @@
 
 import sys
 
+import pytest
+
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.program import compiler
-from tests.live.compiled_by_the_host import compile_here
 from tests.live.conftest import MECHANISMS, accounted, inetprobe, shape
 
 PROGRAM = """
@@ -25,12 +26,12 @@ def seen(result):
 
 
 @MECHANISMS
+@pytest.mark.usefixtures("compiling_here")
 def test_the_second_start_compiles_nothing(mechanism, tmp_path, monkeypatch):
     def run():
         return inetprobe("trace", "--format", "json", "--mechanism", mechanism, "--", sys.executable, "-c", PROGRAM)
 
     monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "compile_program", compile_here)
     first = run()
     assert len(first.traces) == 5
     [file] = (tmp_path / "bpf").iterdir()
