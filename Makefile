@@ -56,9 +56,8 @@ sparktest: test-setup .venv/viewers-ready ## Spark answers as DuckDB does; Perfe
 vmtest: test-setup ## what the VM promises: boots, streams, exit statuses, Ctrl-C
 	$(PYTHON) -m pytest -q tests/boot
 
-live: test-setup ## the live tests, all in one VM, and docs/tutorial.md in another
-	$(PYTHON) tools/live.py -q --durations=20 tests/live
-	$(PYTHON) tools/live.py --name tutorial -q tests/live/test_tutorial.py
+live: test-setup ## the live tests in three VMs, and docs/tutorial.md in another
+	$(PYTHON) tools/suites.py live tutorial
 
 test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, a boot each
 	$(PYTHON) tools/kernels.py

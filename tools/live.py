@@ -1,10 +1,11 @@
-"""Runs the live tests in one VM: ``live.py [--name NAME] [PYTEST ARGUMENTS]``.
+"""Runs the live tests in one VM: ``live.py [--name NAME] [--cpus N] [PYTEST ARGUMENTS]``.
 
 The console log is in build/NAME-console.log if they fail. BPF programs are compiled here, not in the VM.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -53,21 +54,28 @@ def compiler(folder: Path) -> Iterator[None]:
 
 def main() -> int:
     """The tests' exit status, or 125 if the VM itself failed."""
+    parser = argparse.ArgumentParser(description="runs the live tests in one VM")
+    parser.add_argument("--name", default="live", help="names the files in build/")
+    parser.add_argument("--cpus", type=int, default=2)
+    options, arguments = parser.parse_known_args()
     os.chdir(ROOT)
     os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest has another home
-    name, arguments = "live", sys.argv[1:]
-    if arguments[:1] == ["--name"]:
-        name, arguments = arguments[1], arguments[2:]
-    console_log = ROOT / "build" / f"{name}-console.log"
-    programs = ROOT / "build" / f"{name}-programs"
-    os.environ |= {"INETPROBE_LIVE_NAME": name, "INETPROBE_LIVE_COMPILER": str(programs)}
+    console_log = ROOT / "build" / f"{options.name}-console.log"
+    programs = ROOT / "build" / f"{options.name}-programs"
+    os.environ |= {"INETPROBE_LIVE_NAME": options.name, "INETPROBE_LIVE_COMPILER": str(programs)}
     argv = [sys.executable, "-m", "pytest", *(arguments or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
         with compiler(programs):
             # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
-            append = ["oops=panic"]
-            status = run_in_vm(argv, kernel=kernel, append=append, timeout_s=TIMEOUT_S, console_log=console_log)
+            status = run_in_vm(
+                argv,
+                kernel=kernel,
+                cpus=options.cpus,
+                append=["oops=panic"],
+                timeout_s=TIMEOUT_S,
+                console_log=console_log,
+            )
     except InetprobeError as error:
         say(f"{error}")
         status = error.exit_code

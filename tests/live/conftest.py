@@ -1,4 +1,4 @@
-"""Live tests run as root on a kernel that can be traced: `make live` boots one VM for all of them."""
+"""Live tests run as root on a kernel that can be traced: `make live` boots VMs for them."""
 
 import contextlib
 import json
@@ -29,6 +29,7 @@ from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
+TWO_CPUS = pytest.mark.two_cpus
 BOOKS = ROOT / "build" / f"books-{os.uname().release}-{os.environ.get('INETPROBE_LIVE_NAME', 'live')}.jsonl"
 
 

@@ -17,7 +17,7 @@ from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import build
 from inetprobe.stats.snapshot import OutcomeKey
-from tests.live.conftest import MECHANISMS
+from tests.live.conftest import MECHANISMS, TWO_CPUS
 from tests.live.known import make_known
 
 BOUNDS = (1_000, 10_000, 100_000, 1_000_000, 1_000_000_000)
@@ -130,6 +130,7 @@ def test_each_known_socket_is_counted_under_its_outcome(mechanism):
     assert probe.misses == 0
 
 
+@TWO_CPUS
 @MECHANISMS
 def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kernel(mechanism, preempted_scrapers):
     """The busy readers of a BPF map make the kernel skip programs; inetprobe's own scrapes read no map by bpf(2)."""
@@ -156,6 +157,7 @@ def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kerne
             assert count <= after.outcomes[outcome]
 
 
+@TWO_CPUS
 @MECHANISMS
 def test_scraping_in_a_tight_loop_makes_kprobes_miss_nothing(mechanism, preempting):
     """Nobody else reads a BPF map. On a kernel that preempts itself fentry may miss some, and counts them."""

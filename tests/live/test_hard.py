@@ -18,7 +18,7 @@ from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.arrow.reader import RecordingReader
-from tests.live.conftest import MECHANISMS, accounted, command, inetprobe, shape, skipped, tracing
+from tests.live.conftest import MECHANISMS, TWO_CPUS, accounted, command, inetprobe, shape, skipped, tracing
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
@@ -33,6 +33,7 @@ def all_complete(result):
     return all(trace["complete"] for trace in result.traces) and not result.summary["lost"]
 
 
+@TWO_CPUS
 @MECHANISMS
 def test_every_process_of_a_fork_storm_is_followed(mechanism):
     # Each of 2 + 4 + … + 128 processes makes one socket, and its parent waits for it.
@@ -77,6 +78,7 @@ def test_the_command_is_followed_inside_a_pid_namespace():
     assert sorted(types) == ["DGRAM", "STREAM"], done.stdout + done.stderr
 
 
+@TWO_CPUS
 def test_two_inetprobes_at_once_show_the_same_traces():
     program = (
         "import ctypes, socket\n"
@@ -104,6 +106,7 @@ def test_probes_left_by_a_killed_inetprobe_are_removed_by_the_next():
     assert len(result.traces) == 1
 
 
+@TWO_CPUS
 def test_a_ring_that_is_too_small_counts_its_losses_and_recovers():
     program = (
         "import socket, time\n"
@@ -119,6 +122,7 @@ def test_a_ring_that_is_too_small_counts_its_losses_and_recovers():
     assert reported == result.summary["lost"]["ring_full"]
 
 
+@TWO_CPUS
 @MECHANISMS
 def test_two_busy_processes_lose_nothing(mechanism, tmp_path):
     program = (
@@ -157,6 +161,7 @@ for family, host, times in ((socket.AF_INET, "127.0.0.1", 2), (socket.AF_INET6, 
 """
 
 
+@TWO_CPUS
 def test_a_busy_reader_takes_many_records_per_batch():
     program = "import socket\nfor _ in range(20000): socket.socket(2, 1, 0).close()"
     sizes = []
@@ -175,6 +180,7 @@ def test_a_busy_reader_takes_many_records_per_batch():
     assert len(sizes) <= sum(sizes) / 2000 + took / 0.1 + 2, sizes
 
 
+@TWO_CPUS
 def test_nothing_of_an_older_record_is_in_a_name():
     """A ring's memory is used again and again; with 1 MiB an older record lies at another alignment."""
     with LiveSource.of_kernel(TraceOptions(ring_size=1 << 20), None, print) as source:
@@ -268,6 +274,7 @@ def test_both_mechanisms_give_the_same_traces(tmp_path):
     assert shown[0] == shown[1]
 
 
+@TWO_CPUS
 def test_attaching_and_detaching_under_load_gives_no_incomplete_trace():
     """Five cycles, fifty in `make test-kernels`: attaching and detaching are slow on an emulated machine."""
     times = os.environ.get("INETPROBE_LIVE_CYCLES", "5")
@@ -330,6 +337,7 @@ def test_ctrl_c_between_the_steps_of_attaching_leaves_no_probe(step):
     assert "inetprobe_" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
 
 
+@TWO_CPUS
 @MECHANISMS
 def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scrapers):
     program = "import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import Shared, accounted, shape, skipped, tracing
+from tests.live.conftest import TWO_CPUS, Shared, accounted, shape, skipped, tracing
 
 ALLOCATED = [(1, "sk_alloc"), (2, "sk_prot_alloc")]
 PLAIN = [(0, "inet_create"), *ALLOCATED]
@@ -45,6 +45,7 @@ def modprobe(tmp_path):
     path.write_text(before)
 
 
+@TWO_CPUS
 def test_300_threads_that_sleep_in_request_module_all_return(shared, modprobe):
     modprobe(seconds=1)
     program = (
@@ -101,6 +102,7 @@ def test_a_process_killed_inside_request_module_still_gets_a_whole_trace(shared,
     assert trace["calls"][1]["result"] < 0
 
 
+@TWO_CPUS
 def test_processes_that_exit_at_once_are_all_traced(shared):
     program = (
         "import os, socket\n"
@@ -115,6 +117,7 @@ def test_processes_that_exit_at_once_are_all_traced(shared):
     assert all(shape(trace) == PLAIN for trace in traces)
 
 
+@TWO_CPUS
 def test_threads_of_one_process_keep_their_own_traces(shared):
     program = (
         "import socket, threading\n"

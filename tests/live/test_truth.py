@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.live.conftest import accounted, inetprobe
+from tests.live.conftest import TWO_CPUS, accounted, inetprobe
 
 # Each thread sleeps in request_module twice, then makes another socket, whose entry reveals the missed returns of the
 # first.
@@ -69,6 +69,7 @@ def test_a_missed_return_revealed_by_a_socket_of_another_family_is_counted_as_lo
         assert names == ["inet_create", "__request_module", "__request_module"]
 
 
+@TWO_CPUS
 def test_calls_of_interrupts_are_left_out_of_the_trace():
     rps = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
     before = rps.read_text()
