@@ -134,7 +134,8 @@ def test_ctrl_c_ends_top_before_its_screen_is_up_and_after_the_source_has_ended(
 
 
 @pytest.mark.usefixtures("compiling_here")
-def test_ctrl_c_while_compiling_ends_top_with_status_130():
+def test_ctrl_c_while_compiling_ends_top_with_status_130(tmp_path, monkeypatch):
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))  # where no earlier test's program is
     with top("--", "touch", "/tmp/ran") as shown:
         shown.read(1)
         wait_until_it_compiles(child_of(shown.pid))
