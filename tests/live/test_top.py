@@ -23,9 +23,10 @@ START_S = 240  # the compiler, on an emulated CPU
 
 @contextlib.contextmanager
 def top(*options, program="-m inetprobe"):
-    # In a shell, since a terminal loses its modes when its last process ends.
+    # In a shell, since a terminal loses its modes when its last process ends. With a trap, a shell goes on where top
+    # dies of SIGINT, as it does where its COMMAND has.
     words = " ".join(shlex.quote(str(option)) for option in options)
-    line = f"{sys.executable} {program} top {words}; echo left $?; read x"
+    line = f"trap : INT; {sys.executable} {program} top {words}; echo left $?; read x"
     shown = Terminal(["bash", "-c", line])
     try:
         yield shown
