@@ -58,6 +58,23 @@ def command(*argv):
     return [sys.executable, "-m", "inetprobe", *map(str, argv)]
 
 
+def become_inetprobe(argv):
+    """In a forked child: `inetprobe ARGV` over file descriptors 0 to 2, and the end of the process."""
+    status = 1
+    try:
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(fd, mode) for fd, mode in ((0, "r"), (1, "w"), (2, "w")))
+        sys.argv = ["inetprobe", *map(str, argv)]
+        main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001  # the child of a test ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
 class Forked:
     """`inetprobe ARGV` in a fork of this process, which has the libraries loaded: that saves most of a start."""
 
@@ -68,24 +85,9 @@ class Forked:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            self._become(list(map(str, argv)), out, err)
-
-    def _become(self, argv, out, err):
-        status = 1
-        try:
-            for number, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out.fileno()), (2, err.fileno())):
-                os.dup2(file, number)
-            sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
-            sys.argv = ["inetprobe", *argv]
-            main()
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:  # noqa: BLE001  # the child of a test ends here, whatever it was
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+            for number, fd in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
+                os.dup2(fd, number)
+            become_inetprobe(argv)
 
     def poll(self):
         if self.returncode is None:

@@ -6,7 +6,7 @@ import pytest
 
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.program import compiler
-from tests.live.conftest import MECHANISMS, accounted, inetprobe, shape
+from tests.live.conftest import accounted, inetprobe, shape
 
 PROGRAM = """
 import contextlib, socket
@@ -25,11 +25,10 @@ def seen(result):
     ]
 
 
-@MECHANISMS
 @pytest.mark.usefixtures("compiling_here")
-def test_the_second_start_compiles_nothing(mechanism, tmp_path, monkeypatch):
+def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     def run():
-        return inetprobe("trace", "--format", "json", "--mechanism", mechanism, "--", sys.executable, "-c", PROGRAM)
+        return inetprobe("trace", "--format", "json", "--", sys.executable, "-c", PROGRAM)
 
     monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))
     first = run()

@@ -17,7 +17,8 @@ import pytest
 
 from inetprobe.base.uapi import ERRNOS, FAMILIES, PROTOCOLS, TYPES
 from inetprobe.kernel.host import privileges
-from tests.live.conftest import MECHANISMS, command
+from tests.live.conftest import MECHANISMS, Forked, command
+from tests.live.conftest import inetprobe as run_inetprobe
 from tests.live.known import make_known
 from tests.support.prometheus import Prometheus, free_port, promtool
 
@@ -59,13 +60,16 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*options):
+def serving(*options, forked=True):
     """Counts the sockets of programs that begin with PROLOGUE; serve is ready in the body, and ends after it."""
     port = free_port()
-    argv = command("serve", "--listen", f"127.0.0.1:{port}", "--comm", NAME, *options)
+    argv = ("serve", "--listen", f"127.0.0.1:{port}", "--comm", NAME, *options)
     folder = Path(tempfile.mkdtemp())
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-        process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
+        if forked:
+            process = Forked(argv, out, err)
+        else:
+            process = subprocess.Popen(command(*argv), stdout=out, stderr=err, stdin=subprocess.DEVNULL)
         served = Served(process, port, folder / "out", folder / "err")
         try:
             wait(served.ready, served)
@@ -133,7 +137,7 @@ def test_prometheus_has_the_counts_of_the_known_sockets(mechanism, tmp_path):
 
 
 def test_between_scrapes_serve_is_small_has_no_capabilities_and_does_not_wake_up():
-    with serving() as served:
+    with serving(forked=False) as served:  # whose memory is its own
         status = served.status()
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         run("import socket\nfor _ in range(100): socket.socket(2, 1, 0).close()")
@@ -184,9 +188,9 @@ def test_wrong_options_give_one_sentence_and_attach_nothing(tmp_path):
             ("--listen", "127.0.0.1:0", "--web.config.file", config),
         ]
         for options in attempts:
-            done = subprocess.run(command("serve", *options), capture_output=True, text=True, timeout=240, check=False)
-            assert done.returncode == 2, done.stderr
-            assert len(done.stderr.splitlines()) == 1
+            done = run_inetprobe("serve", *options)
+            assert done.status == 2, done.err
+            assert len(done.err.splitlines()) == 1
         assert served.process.poll() is None
 
 

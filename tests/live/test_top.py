@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import Forked, command, inetprobe
+from inetprobe.commands.top import screen
+from tests.live.conftest import Forked, become_inetprobe, command
+from tests.live.conftest import inetprobe as run_inetprobe
 from tests.live.known import INET6, REQUESTS, make_known
 from tests.support.pty_screen import Terminal
 
@@ -22,12 +24,23 @@ START_S = 240  # the compiler, on an emulated CPU
 
 
 @contextlib.contextmanager
-def top(*options, program="-m inetprobe"):
-    # In a shell, since a terminal loses its modes when its last process ends. With a trap, a shell goes on where top
-    # dies of SIGINT, as it does where its COMMAND has.
-    words = " ".join(shlex.quote(str(option)) for option in options)
-    line = f"trap : INT; {sys.executable} {program} top {words}; echo left $?; read x"
-    shown = Terminal(["bash", "-c", line])
+def top(*options, patch=None):
+    """`inetprobe top`, in a fork of this process, after ``patch()``; its parent on the terminal says how it ended, and
+    stays, since a terminal loses its modes when its last process ends."""
+
+    def shell():
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for top
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if patch is not None:
+                patch()
+            become_inetprobe(["top", *options])
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(1, f"left {status if status >= 0 else 128 - status}\n".encode())
+        os.read(0, 1)
+
+    shown = Terminal(shell)
     try:
         yield shown
     finally:
@@ -172,18 +185,11 @@ def test_a_command_that_does_not_end_is_reported_and_left_running():
             os.kill(stubborn, signal.SIGKILL)
 
 
-BROKEN = """
-from inetprobe.commands.top import screen
-def head(frame):
-    raise ValueError('no such thing')
-screen.head = head
-from inetprobe.cli.main import main
-main()
-"""
-
-
 def test_a_screen_that_fails_ends_top_with_status_125_and_leaves_no_probe():
-    with top(program=f"-c {shlex.quote(BROKEN)}") as shown:
+    def broken(_frame):
+        raise ValueError("no such thing")
+
+    with top(patch=lambda: setattr(screen, "head", broken)) as shown:
         before = shown.modes
         shown.until("left", timeout=START_S)
         check_restored(shown, before, status=125)
@@ -208,7 +214,7 @@ def test_once_with_a_duration_prints_the_counts():
 
 
 def test_once_with_a_command_prints_its_sockets():
-    result = inetprobe("top", "--once", "--rows", "50", "--", *KNOWN)
+    result = run_inetprobe("top", "--once", "--rows", "50", "--", *KNOWN)
     assert result.status == 0, result.err
     assert result.out.startswith("sockets 23 (")
     assert "inet stream tcp" in result.out

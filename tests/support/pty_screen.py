@@ -20,7 +20,7 @@ class _Screen(pyte.Screen):
 
 
 class Terminal:
-    """``argv`` on a terminal of ``columns`` × ``lines``; ``display`` is what stands on it."""
+    """``argv``, a program or a function, on a terminal of ``columns`` × ``lines``; ``display`` is what stands on it."""
 
     def __init__(self, argv, columns=80, lines=24, **environment):
         self._screen = _Screen(columns, lines)
@@ -32,6 +32,9 @@ class Terminal:
             os.environ.update({"TERM": "xterm-256color", "TEXTUAL_DISABLE_KITTY_KEY": "1"} | environment)
             if "NO_COLOR" not in environment:
                 os.environ.pop("NO_COLOR", None)
+            if callable(argv):
+                argv()
+                os._exit(0)
             os.execvp(argv[0], argv)
         self.resize(columns, lines)
 
