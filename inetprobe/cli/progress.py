@@ -15,7 +15,6 @@ erased.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +63,6 @@ class _ProgressLine:
 
     def __init__(self, task: str, total: int | None) -> None:
         self._task, self._total, self._done = task, total, 0
-        # A descriptor of its own: while bcc compiles, descriptor 2 is redirected to catch the messages of clang.
-        self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
         self._thread.start()
@@ -77,7 +74,6 @@ class _ProgressLine:
         """Ends the thread: one that was started with capabilities would keep them."""
         self._over.set()
         self._thread.join()
-        self._terminal.close()
 
     def _show(self) -> None:
         if self._over.wait(PATIENCE_S):
@@ -90,7 +86,7 @@ class _ProgressLine:
                 return False  # a signal that ends this process would leave the cursor hidden
 
         # Redrawn by this thread: rich's own could outlive the bar.
-        bar = Progress(*_columns(self._total), console=Terminal(file=self._terminal), transient=True,
+        bar = Progress(*_columns(self._total), console=Terminal(file=sys.stderr), transient=True,
                        redirect_stdout=False, redirect_stderr=False, auto_refresh=False)  # fmt: skip
         task = bar.add_task(self._task, total=self._total)
         bar.tasks[0].start_time = bar.get_time() - PATIENCE_S  # the work has been running since then
