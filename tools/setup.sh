@@ -14,7 +14,10 @@ trace_packages="libbpfcc python3-venv qemu-system-x86 busybox-static kmod file i
 # the examples of --help, the shells that are completed in, mandoc.
 test_packages="strace bpftrace clang curl systemd gcc libc6-dev chromium poppler-utils default-jre-headless
     libdevel-nytprof-perl jq iputils-ping zsh fish mandoc"
-python=python3
+# The distribution's Python, which python3-venv is for, where it is new enough; else the first on PATH.
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+python=/usr/bin/python3
+new_enough $python || python=python3
 log=build/setup.txt
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -74,7 +77,7 @@ install_locked() { # LOCK: exactly the versions and digests that the file names,
 }
 
 python_found() {
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than 3.11"
+    new_enough "$python" || fail "$(command -v "$python" || echo python3) is not Python 3.11 or newer"
 }
 
 mkdir -p build
