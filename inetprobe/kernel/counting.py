@@ -23,6 +23,8 @@ from inetprobe.stats.snapshot import Probe, Snapshot
 _SECOND = 1.0
 # How long the probes stay detached from a machine that is too busy: the first time, and at most.
 _AWAY_S, _MAX_AWAY_S = 10.0, 300.0
+# How long probes stay for traces that are in flight when the machine becomes too busy.
+_TRACES_END_S = 5.0
 
 
 class Breaker:
@@ -71,6 +73,7 @@ class CountingSource:
         self._stopping = False
         self._probing = True
         self._active = False
+        self._deactivated = 0.0
         self._missed_before: dict[str, int] = {}
         self._changing = threading.Lock()  # one thread attaches and detaches the probes, another reads their counts
 
@@ -180,8 +183,10 @@ class CountingSource:
             if self._active:
                 self._deactivate()
                 self._say(f"more than {breaker.max_rate} sockets per second: nothing is counted until the rate drops")
-            # Threads may sleep in request_module for long; no trace begins meanwhile.
-            if self._probing and not self.attached.in_flight():
+            # Threads sleep in request_module; no trace begins meanwhile. A trace whose end was missed never ends.
+            if self._probing and (
+                not self.attached.in_flight() or time.monotonic() >= self._deactivated + _TRACES_END_S
+            ):
                 self._detach()
         elif not self._active:
             with self._changing:
@@ -193,6 +198,7 @@ class CountingSource:
     def _deactivate(self) -> None:
         self.attached.program.deactivate()
         self._active = False
+        self._deactivated = time.monotonic()
 
     def _detach(self) -> None:
         with self._changing:

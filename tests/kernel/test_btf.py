@@ -203,3 +203,12 @@ def test_a_structure_by_value_is_seen_behind_a_typedef():
 def test_the_size_of_a_structure():
     assert Btf(miniature()).size("named") == 32
     assert Btf(miniature()).size("nonesuch") is None
+
+
+def test_a_structure_may_have_more_than_65535_members():
+    """In Linux 7.2 vlen has 24 bits, and kind 7."""
+    names = b"\0large\0last\0"
+    members = b"".join(struct.pack("<III", 0, 0, 0) for _ in range(0x10000)) + struct.pack("<III", 7, 0, 64)
+    types = struct.pack("<III", 1, 4 << 24 | 0x10001, 16) + members
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
+    assert Btf(header + types + names).offset("large", "last") == 8

@@ -110,3 +110,24 @@ def test_the_accounting_is_the_kernel_s_and_adds_up():
     probes = source.snapshot().probes
     assert probes["inet_create", "entry"] == Probe("kprobe", True, 7, 3)
     assert probes["sched_process_exit", "entry"] == Probe("tracepoint", True, None, 4)
+
+
+@pytest.mark.parametrize(("in_flight", "waits_s"), [(0, 0.0), (1, 5.0)])
+def test_probes_are_detached_even_if_a_trace_never_ends(monkeypatch, in_flight, waits_s):
+    now, detached = [100.0], []
+    program = attached.program(
+        lambda: np.zeros(0, RECORD),
+        lambda event: detached.append(now[0]) if event == "detach" else None,
+        counts={"begun": in_flight},
+        mechanisms={},
+    )
+    source = CountingSource(attached.attached(program), Counting((500,), max_rate=1), lambda line: None)
+    monkeypatch.setattr("inetprobe.kernel.counting.time.monotonic", lambda: now[0])
+    source.start()
+    breaker = Breaker(1)
+    breaker.look(99.0, 0)
+    breaker.look(100.0, 10)
+    while not detached:
+        source._obey(breaker)
+        now[0] += 0.5
+    assert detached == [100.0 + waits_s]

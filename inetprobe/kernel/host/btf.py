@@ -135,7 +135,7 @@ class Btf:
         for _ in range(32):
             position = self._position(type_id)
             _, info, size_or_type = _TYPE.unpack_from(self._types, position)
-            kind = (info >> 24) & 0x1F
+            kind = _kind(info)
             if kind == _KIND_INT:
                 (encoding,) = struct.unpack_from("<I", self._types, position + _TYPE.size)
                 # Before kind_flag a bit field had an int type of its own, with its bit offset in the upper bits.
@@ -202,7 +202,7 @@ class Btf:
         within = offset - position - _TYPE.size
         try:
             _, info, _ = _TYPE.unpack_from(self._types, position)
-            kind = (info >> 24) & 0x1F
+            kind = _kind(info)
             if within >= 0 and kind in _ENUMERATORS:
                 size, value = _ENUMERATORS[kind]
                 return int(value.unpack_from(self._types, offset + 4)[0]) if within % size == 0 else None
@@ -236,7 +236,7 @@ class Btf:
             _, _, proto = _TYPE.unpack_from(self._types, position)
             start = self._position(proto)
             _, info, returned = _TYPE.unpack_from(self._types, start)
-            arguments = info & 0xFFFF
+            arguments = _vlen(info)
             types = struct.unpack_from("<" + "4xI" * arguments, self._types, start + _TYPE.size)
             by_value = any(self._plain(type_id)[0] in (_KIND_STRUCT, _KIND_UNION) for type_id in types)
             type_id = bisect(self._positions(), position) - 1
@@ -257,7 +257,7 @@ class Btf:
             if not type_id:
                 break
             _, info, size_or_type = _TYPE.unpack_from(self._types, self._position(type_id))
-            kind = (info >> 24) & 0x1F
+            kind = _kind(info)
             if kind not in _NAMES_ANOTHER:
                 return kind, size_or_type
             type_id = size_or_type
@@ -285,7 +285,7 @@ class Btf:
             if position % 4 == 0 and position + _TYPE.size <= len(self._types):
                 _, info, _ = _TYPE.unpack_from(self._types, position)
                 # An empty struct is a forward declaration in disguise; a function's low bits are its linkage.
-                if (info >> 24) & 0x1F == kind and (info & 0xFFFF or kind == _KIND_FUNC):
+                if _kind(info) == kind and (_vlen(info) or kind == _KIND_FUNC):
                     return position
         return None
 
@@ -293,7 +293,7 @@ class Btf:
         _, info, _ = _TYPE.unpack_from(self._types, position)
         sized_bits = info >> 31  # kind_flag: the upper byte of each offset is a bit-field size
         members = []
-        for i in range(info & 0xFFFF):
+        for i in range(_vlen(info)):
             name, type_id, offset = _TYPE.unpack_from(self._types, position + _TYPE.size * (i + 1))
             bits = offset >> 24 if sized_bits else 0
             members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset, bits))
@@ -325,7 +325,7 @@ class Btf:
             if not type_id:
                 break
             _, info, target = _TYPE.unpack_from(self._types, position)
-            if (info >> 24) & 0x1F in (_KIND_STRUCT, _KIND_UNION):
+            if _kind(info) in (_KIND_STRUCT, _KIND_UNION):
                 return position
             type_id = target
         raise HostError(f"{self._name}: type {type_id} is not a structure: {_ANOTHER}")
@@ -337,12 +337,21 @@ class Btf:
             if position + _TYPE.size > end:
                 raise HostError(f"{self._name} is damaged: its last type is cut short: {_ANOTHER}")
             _, info, _ = _TYPE.unpack_from(self._types, position)
-            kind = (info >> 24) & 0x1F
+            kind = _kind(info)
             if kind > _LAST_KIND or not kind:
                 raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
             fixed, each = _TAIL.get(kind, (0, 0))
-            position += _TYPE.size + fixed + each * (info & 0xFFFF)
+            position += _TYPE.size + fixed + each * (_vlen(info))
         return positions
+
+
+def _kind(info: int) -> int:
+    return info >> 24 & 0x7F
+
+
+def _vlen(info: int) -> int:
+    # include/uapi/linux/btf.h of Linux 7.2. Earlier, vlen had 16 bits and kind 5, and those above them were 0.
+    return info & 0xFFFFFF
 
 
 #: The constants that bpf/inetprobe.bpf.c needs, each with the member whose offset it is.

@@ -56,6 +56,7 @@ class Program:
         self._fentries: list[tuple[str, str, int, int]] = []
         self._tracepoints: list[tuple[str, int, int]] = []
         self._skips_before: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
         self._missing_misses_said = False
         self._loaded = Loaded({}, {}, None)
         #: The descriptors of the maps, by their names in bpf/maps.h.
@@ -106,6 +107,7 @@ class Program:
     def activate(self) -> None:
         """Traces begin from now on."""
         # A kprobe counts hits from the moment it is set; its program runs a little later.
+        self._skipped.clear()
         self._skips_before = {probe: max_skips for probe, (_, _, _, max_skips) in self._kprobe_counts().items()}
         self.counters.begin(on=True)
 
@@ -119,7 +121,8 @@ class Program:
         A kprobe's skips are its hits minus its program's runs. The kernel itself counts the skips of fentry programs,
         and of the tracepoints that follow threads (``sched_process_fork:entry``, only listed with skips): while a
         program is preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so
-        under load calls between the two reads may hide as many skips; a skip that did not happen is never counted.
+        under load calls between the two reads may hide as many skips: those known from an earlier reading stay, and a
+        skip that did not happen is never counted.
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
@@ -133,7 +136,9 @@ class Program:
             if misses := syscall.program_info(fd).recursion_misses:
                 counts[f"{event}:entry"] = ProbeCount(None, 0, misses)
         for probe, (hits, misses, min_skips, _) in self._kprobe_counts().items():
-            counts[probe] = ProbeCount(hits, misses, max(0, min_skips - self._skips_before.get(probe, 0)))
+            known = max(self._skipped.get(probe, 0), min_skips - self._skips_before.get(probe, 0))
+            self._skipped[probe] = known
+            counts[probe] = ProbeCount(hits, misses, known)
         return counts
 
     def costs(self) -> dict[str, ProgramCost]:
