@@ -13,7 +13,8 @@
 #define WHO_PID ((u32)(bpf_get_current_pid_tgid() >> 32))
 #define WHO_UID ((u32)bpf_get_current_uid_gid())
 #define WHO_NETNS netns_of(net)
-#define WHO_CGROUP(level) bpf_get_current_ancestor_cgroup_id(level)
+/* In the cgroup with this index in the map, or below it. */
+#define WHO_CGROUP(index) (bpf_current_task_under_cgroup(MAP(MAP_CGROUPS), index) == 1)
 #define WHO_FOLLOWED is_followed()
 #define WHO_COMM(low, high) comm_is(low, high)
 

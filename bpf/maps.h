@@ -12,5 +12,6 @@
 #define MAP_DISPLACED 6	/* struct thread: task storage, or a hash by thread id */
 #define MAP_BLANK 7	/* for the hash: a struct thread of zeros, too large for a program's stack */
 #define MAP_SOFTIRQS 8	/* BARE: struct thread of this CPU's softirqs, which never sleep */
+#define MAP_CGROUPS 9	/* the cgroups that the filters name */
 
 #endif

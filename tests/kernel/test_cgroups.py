@@ -26,11 +26,18 @@ def test_a_removed_cgroup_is_remembered_and_an_unknown_one_is_none(tmp_path):
     assert cgroups.path(1 << 60) is None
 
 
-def test_a_path_becomes_id_and_level(tmp_path):
+def test_a_path_becomes_a_folder(tmp_path):
     cgroups = hierarchy(tmp_path)
-    assert cgroups.identify("/user.slice/user-0.slice/") == ((tmp_path / "user.slice/user-0.slice").stat().st_ino, 2)
-    assert cgroups.identify("/") == (1, 0)
-    assert cgroups.identify("/nonesuch") is None
+    (tmp_path / "cgroup.procs").touch()
+    assert cgroups.folder("/user.slice/user-0.slice/") == tmp_path / "user.slice/user-0.slice"
+    assert cgroups.folder("/") == tmp_path
+    assert cgroups.folder("/nonesuch") is None
+    assert cgroups.folder("/cgroup.procs") is None
+    assert Cgroups(None).folder("/") is None
+
+
+def test_the_root_of_a_cgroup_namespace_has_the_path_of_a_root(tmp_path):
+    assert hierarchy(tmp_path).path(tmp_path.stat().st_ino) == "/"
 
 
 def test_the_mount_is_found_wherever_it_is(tmp_path):

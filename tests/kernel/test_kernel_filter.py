@@ -4,12 +4,12 @@ import pytest
 
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.program.kernel_filter import constants
+from inetprobe.kernel.program.kernel_filter import cgroup_folders, constants
 from inetprobe.record.filter import build
 
 
 def compiled(values=None, *, follow=False, **flags):
-    return constants(build(values or {}, **flags), Cgroups(None), follow=follow)
+    return constants(build(values or {}, **flags), follow=follow)
 
 
 def test_no_filters_are_no_constants():
@@ -29,7 +29,8 @@ def test_no_filters_are_no_constants():
         ({"family": ["unix"]}, {"KEEP_WHAT": "({ s64 v = t->family; (v == 1LL); })"}),
         ({"comm": ["sh"]}, {"KEEP_WHO": "(WHO_COMM(0x6873ULL, 0x0ULL))"}),
         ({"comm": ["py*"]}, {}),
-        ({"cgroup": ["/"]}, {"KEEP_WHO": "((WHO_CGROUP(0) == 1ULL))"}),
+        ({"cgroup": ["/b,!/a,/c*"]}, {"KEEP_WHO": "!(WHO_CGROUP(0))"}),
+        ({"cgroup": ["/b,!/a"]}, {"KEEP_WHO": "(WHO_CGROUP(1)) && !(WHO_CGROUP(0))"}),
     ],
 )
 def test_each_filter_becomes_its_expression(values, expected):
@@ -46,6 +47,14 @@ def test_an_unseen_outcome_passes():
         assert compiled(**flags)["KEEP_WHAT"].startswith("(!(t->calls[0].flags & CALL_RETURNED) || ")
 
 
+def test_the_folders_are_in_the_order_of_the_expression_s_indices(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    filters = build({"cgroup": ["/b,!/a,/c*"]})
+    assert cgroup_folders(filters, Cgroups(tmp_path)) == (tmp_path / "a", tmp_path / "b")
+    assert cgroup_folders(build({}), Cgroups(None)) == ()
+
+
 def test_a_missing_cgroup_is_one_sentence():
-    with pytest.raises(UsageError, match="no cgroup"):
-        compiled({"cgroup": ["/nonesuch"]})
+    with pytest.raises(UsageError, match="no cgroup '/nonesuch' below None: give a path"):
+        cgroup_folders(build({"cgroup": ["/nonesuch"]}), Cgroups(None))

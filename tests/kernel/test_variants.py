@@ -31,10 +31,17 @@ ALSO = tuple(
 )
 ALL = build({"family": ["all"]})
 COUNTING = Counting(slow_ns=1000)
+KEEP_WHO = "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"
 # (options, what else the target has); "hash": without task storage.
 VARIANTS = {
     "trace": ({}, {}),
-    "filtered": ({}, {"constants": {"KEEP_WHO": "(WHO_UID == 0 && WHO_CGROUP(1) == 1ULL && WHO_COMM(1ULL, 2ULL))"}}),
+    "filtered": (
+        {},
+        {
+            "constants": {"KEEP_WHO": "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"},
+            "cgroups": (TESTS, TESTS),
+        },
+    ),
     "follow": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED"}}),
     "pidns": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", "PIDNS_INO": "7ULL", "PIDNS_DEV": 4}}),
     "also": ({"also": ("x",)}, {"also": ALSO}),
@@ -70,7 +77,13 @@ def variant(request):
     defined = constants.of_program(options, target, mechanisms, cpus=4, task_storage=task_storage)
     bare = options.filters.beyond_inet
     made = definitions.of_program(
-        ring_size=1 << 20, cpus=4, calls=target.slots, serve="counting" in given, follow=target.follow, bare=bare
+        ring_size=1 << 20,
+        cpus=4,
+        calls=target.slots,
+        serve="counting" in given,
+        follow=target.follow,
+        bare=bare,
+        cgroups=len(target.cgroups),
     )
     made |= definitions.of_displaced(target.slots, task_storage=task_storage)
     return [f"-D{macro}={value}" for macro, value in defined.items()], {definitions.INDEX[name] for name in made}

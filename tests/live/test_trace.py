@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 
-from tests.live.conftest import accounted, command, inetprobe, tracing
+from tests.live import cgroup_denial
+from tests.live.conftest import MECHANISMS, accounted, command, inetprobe, tracing
 
 FAMILY_TREE = """
 import os, socket, subprocess, sys, threading
@@ -51,6 +52,33 @@ def test_filters_in_the_kernel_keep_only_matching_sockets():
                        sys.executable, "-c", program)  # fmt: skip
     assert [(t["family"], t["type"], t["protocol"]) for t in result.traces] == [(2, 1, 0)]
     assert accounted(result.summary)
+
+
+TWICE = """
+import os, socket, sys
+socket.socket(2, 1, 0)
+open(sys.argv[1] + "/inside/cgroup.procs", "w").write(str(os.getpid()))
+socket.socket(2, 2, 0)
+"""
+
+
+@MECHANISMS
+def test_a_cgroup_is_found_inside_a_cgroup_namespace(mechanism):
+    """As in a container, the path is below the namespace's root, which is not the machine's."""
+    with cgroup_denial.cgroup("inetprobe-outer") as outer:
+        (outer / "inside").mkdir()
+        maker = [sys.executable, "-c", TWICE, cgroup_denial.cgroup2_root()]
+        trace = command("trace", "--format", "json", "--mechanism", mechanism, "--cgroup", "/inside", "--", *maker)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.live.in_cgroup_namespace", outer, *trace],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (outer / "inside").rmdir()
+    assert done.returncode == 0, done.stderr
+    traces = [line for line in map(json.loads, done.stdout.splitlines()) if line["kind"] == "trace"]
+    assert [(trace["type"], trace["cgroup"]) for trace in traces] == [(2, "/inside")], done.stderr
 
 
 def test_a_raw_socket_of_an_unprivileged_user_is_refused_before_sk_alloc():

@@ -39,18 +39,10 @@ class Cgroups:
             self._scan()
         return self._paths.setdefault(identity, None)
 
-    def identify(self, path: str) -> tuple[int, int] | None:
-        """(id, level) of the cgroup at ``path`` below the mount; None if there is none."""
-        relative = path.strip("/")
-        level = len([part for part in relative.split("/") if part])
-        if not level:
-            return _ROOT_ID, 0
-        if self.root is None:
-            return None
-        try:
-            return (self.root / relative).stat().st_ino, level
-        except OSError:
-            return None
+    def folder(self, path: str) -> Path | None:
+        """The folder of the cgroup at ``path`` below the mount; None if there is none."""
+        folder = None if self.root is None else self.root / path.strip("/")
+        return folder if folder is not None and folder.is_dir() else None
 
     def _scan(self) -> None:
         self._scanned = time.monotonic()
@@ -58,10 +50,9 @@ class Cgroups:
             return
         for folder, _, _ in os.walk(self.root):
             relative = os.path.relpath(folder, self.root)
-            if relative == ".":
-                continue
             try:
                 identity = Path(folder).stat().st_ino
             except FileNotFoundError:  # removed during the walk
                 continue
-            self._paths[identity] = "/" + file_name(relative)
+            # The mount's root is another cgroup than the machine's in a cgroup namespace.
+            self._paths[identity] = "/" if relative == "." else "/" + file_name(relative)

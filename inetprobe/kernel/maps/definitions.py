@@ -15,15 +15,17 @@ INDEX: Mapping[str, int] = {
 }
 
 # include/uapi/linux/bpf.h: BPF_MAP_TYPE_*, and flags.
-_HASH, _ARRAY, _PERCPU_ARRAY, _RINGBUF, TASK_STORAGE = 1, 2, 6, 27, 29
+_HASH, _ARRAY, _PERCPU_ARRAY, _CGROUP_ARRAY, _RINGBUF, _TASK_STORAGE = 1, 2, 6, 8, 27, 29
 _F_NO_PREALLOC, _F_MMAPABLE = 1, 1 << 10
 # The most processes that COMMAND and its descendants can be at once; displaced threads without task storage.
 _FOLLOWED, _DISPLACED = 65536, 16384
 
 
-def of_program(*, ring_size: int, cpus: int, calls: int, serve: bool, follow: bool, bare: bool) -> dict[str, MapShape]:
+def of_program(
+    *, ring_size: int, cpus: int, calls: int, serve: bool, follow: bool, bare: bool, cgroups: int = 0
+) -> dict[str, MapShape]:
     """Every map that such a program needs but those of displaced threads, by name; ``ring_size`` in bytes, ``calls``:
-    the most calls that a trace can hold.
+    the most calls that a trace can hold, ``cgroups``: how many the filters name.
     """
     thread = counters.slot_bytes(calls)  # a struct slot has room for a struct thread
     return {
@@ -33,6 +35,7 @@ def of_program(*, ring_size: int, cpus: int, calls: int, serve: bool, follow: bo
         **({"cells": MapShape("cells", _ARRAY, 4, cells.CPU_CELLS.itemsize, cpus, _F_MMAPABLE)} if serve else {}),
         **({"followed": MapShape("followed", _HASH, 4, 1, _FOLLOWED, 0)} if follow else {}),
         **({"command": MapShape("command", _ARRAY, 4, 8, 1, 0)} if follow else {}),
+        **({"cgroups": MapShape("cgroups", _CGROUP_ARRAY, 4, 4, cgroups, 0)} if cgroups else {}),
         **({"softirqs": MapShape("softirqs", _PERCPU_ARRAY, 4, thread, 1, 0)} if bare else {}),
     }
 
@@ -41,7 +44,7 @@ def of_displaced(calls: int, *, task_storage: bool) -> dict[str, MapShape]:
     """The maps of displaced threads, by name."""
     thread = counters.slot_bytes(calls)
     if task_storage:
-        return {"displaced": MapShape("displaced", TASK_STORAGE, 4, thread, 0, _F_NO_PREALLOC)}
+        return {"displaced": MapShape("displaced", _TASK_STORAGE, 4, thread, 0, _F_NO_PREALLOC)}
     return {
         "displaced": MapShape("displaced", _HASH, 4, thread, _DISPLACED, 0),
         "blank": MapShape("blank", _ARRAY, 4, thread, 1, 0),

@@ -7,6 +7,7 @@ records than the user wants, never fewer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import encode
@@ -20,11 +21,20 @@ _THREAD_NUMBERS = {"pid": "WHO_PID", "uid": "WHO_UID", "netns": "WHO_NETNS"}
 _REQUEST_NUMBERS = {"family": "t->family", "type": "t->type", "protocol": "t->protocol"}
 
 
-def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, str]:
-    """KEEP_WHO (decided at entry) and KEEP_WHAT (decided at return), each only if a filter needs it.
+def cgroup_paths(filters: Filters) -> tuple[str, ...]:
+    """The cgroups that the kernel decides, by their index in the map ``cgroups``."""
+    term = filters.terms.get("cgroup", Term(frozenset(), frozenset()))
+    names = sorted(map(str, {*term.include, *term.exclude}))
+    return tuple(name for name in names if not is_glob(name))
 
-    Raises UsageError for a cgroup that does not exist.
-    """
+
+def cgroup_folders(filters: Filters, cgroups: Cgroups) -> tuple[Path, ...]:
+    """The folders of ``cgroup_paths``. Raises UsageError for a cgroup that does not exist."""
+    return tuple(_folder(path, cgroups) for path in cgroup_paths(filters))
+
+
+def constants(filters: Filters, *, follow: bool) -> dict[str, str]:
+    """KEEP_WHO (decided at entry) and KEEP_WHAT (decided at return), each only if a filter needs it."""
     at_entry = ["WHO_FOLLOWED"] if follow else []
     at_entry += [
         _numbers(source, filters.terms[name]) for name, source in _THREAD_NUMBERS.items() if name in filters.terms
@@ -32,7 +42,7 @@ def constants(filters: Filters, cgroups: Cgroups, *, follow: bool) -> dict[str, 
     if "comm" in filters.terms:
         at_entry += _names(filters.terms["comm"], _comm)
     if "cgroup" in filters.terms:
-        at_entry += _names(filters.terms["cgroup"], lambda path: _cgroup(path, cgroups))
+        at_entry += _names(filters.terms["cgroup"], lambda path: f"WHO_CGROUP({cgroup_paths(filters).index(path)})")
 
     at_return = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
             if name in filters.terms]  # fmt: skip
@@ -89,9 +99,8 @@ def _comm(name: str) -> str:
     return f"WHO_COMM({low:#x}ULL, {high:#x}ULL)"
 
 
-def _cgroup(path: str, cgroups: Cgroups) -> str:
-    cgroup = cgroups.identify(path)
-    if cgroup is None:
+def _folder(path: str, cgroups: Cgroups) -> Path:
+    folder = cgroups.folder(path)
+    if folder is None:
         raise UsageError(f"no cgroup {path!r} below {cgroups.root}: give a path such as /system.slice")
-    identity, level = cgroup
-    return f"(WHO_CGROUP({level}) == {identity}ULL)"
+    return folder

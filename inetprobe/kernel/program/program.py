@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inetprobe.base.errors import HostError, InetprobeError
+from inetprobe.base.text import printable
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.host import pidns, syscall, tracefs
 from inetprobe.kernel.host.kprobe import Kprobe
@@ -76,8 +77,10 @@ class Program:
                     serve=counting is not None,
                     follow=target.follow,
                     bare=options.filters.beyond_inet,
+                    cgroups=len(target.cgroups),
                 )
             )
+            self._name_cgroups()
             self._build_and_attach()
             try:
                 self.counters = Counters(self.maps["counters"], self.maps["slots"], cpus, slots)
@@ -198,6 +201,20 @@ class Program:
                 self.maps[name] = syscall.create_map(shape)
             except OSError as error:
                 raise _MapRefusedError(error) from None
+
+    def _name_cgroups(self) -> None:
+        for index, folder in enumerate(self._target.cgroups):
+            try:
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    syscall.update(self.maps["cgroups"], struct.pack("=I", index), struct.pack("=I", fd))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                raise HostError(
+                    f"the cgroup {printable(str(folder))} cannot be named to the kernel ({error.strerror}): "
+                    "is it still there?"
+                ) from None
 
     def _close_maps(self) -> None:
         while self.maps:

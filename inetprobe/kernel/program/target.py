@@ -35,7 +35,7 @@ class Target:
     ``offsets``: the structure members' offsets, as -D constants. ``fentry``: the functions that fentry can attach to,
     with their ids in the kernel's BTF. ``also``: the functions of --also. ``constants``: the -D constants that the
     filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
-    ``stack_size``: bytes of a thread's stack in the kernel.
+    ``stack_size``: bytes of a thread's stack in the kernel. ``cgroups``: the folders of those that the filters name.
     """
 
     symbols: Symbols
@@ -45,6 +45,7 @@ class Target:
     constants: Mapping[str, str]
     follow: bool = False
     stack_size: int = _STACK_SIZE
+    cgroups: tuple[Path, ...] = ()
 
     @classmethod
     def of_kernel(
@@ -55,7 +56,7 @@ class Target:
         Raises UsageError for a function or cgroup that does not exist, HostError where the kernel lacks what is needed.
         """
         functions = resolve(options.also, symbols, types)
-        constants = kernel_filter.constants(options.filters, cgroups, follow=follow)
+        constants = kernel_filter.constants(options.filters, follow=follow)
         if options.sock:
             constants |= sock.constants(types)
         if options.stack is not None:
@@ -68,6 +69,7 @@ class Target:
             constants,
             follow,
             types.size("irq_stack") or _STACK_SIZE,
+            kernel_filter.cgroup_folders(options.filters, cgroups),
         )
 
     @property
