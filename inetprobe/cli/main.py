@@ -15,7 +15,14 @@ from inetprobe.base.files import cannot_write_stdout
 from inetprobe.base.text import printable
 from inetprobe.base.words import did_you_mean
 from inetprobe.cli.extras import missing_extra
-from inetprobe.cli.terminal import _forget_stdout, _leave_quietly, _open_what_is_closed, _say, no_library_threads
+from inetprobe.cli.terminal import (
+    _drop_what_cannot_be_written,
+    _forget_stdout,
+    _leave_quietly,
+    _open_what_is_closed,
+    _say,
+    no_library_threads,
+)
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
 _HELPS = {
@@ -107,6 +114,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except InetprobeError as error:
         _say(f"inetprobe: {printable(str(error))}")
+        _drop_what_cannot_be_written()
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         lacking = missing_extra(error)

@@ -67,6 +67,14 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _drop_what_cannot_be_written() -> None:
+    """Flushes stdout. Where that fails, Python would try again at exit, and end with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
+
+
 def say(quiet: bool) -> Any:
     """A function that writes one line for the user to stderr, or with ``quiet`` nothing."""
     return (lambda line: None) if quiet else (lambda line: _say(f"inetprobe: {printable(line)}"))

@@ -14,6 +14,8 @@ from inetprobe.vm.debian import Apt, Progress
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
 """The kernels that can be named, with their suites of Debian."""
 DEFAULT = "6.1"
+# sid says in os-release that it is the next release.
+_ALSO_NAMED = {"forky": "sid"}
 META_PACKAGE = "linux-image-amd64"
 KERNEL_PART = re.compile(r"linux-(image|binary|modules|base)-\d\S*")
 """From 7.2 on a kernel is several packages; ``linux-base`` without a version is not one of them."""
@@ -21,7 +23,8 @@ KERNEL_PART = re.compile(r"linux-(image|binary|modules|base)-\d\S*")
 
 def default_name(root: Path = Path("/")) -> str:
     """The kernel of this system's Debian suite, or DEFAULT on other systems."""
-    codename = debian.codename(root)
+    codename = debian.codename(root) or ""
+    codename = _ALSO_NAMED.get(codename, codename)
     return next((name for name, suite in SUITES.items() if suite == codename), DEFAULT)
 
 

@@ -45,6 +45,8 @@ def process(*argv, before=(), stdout=subprocess.PIPE):
         text=True,
         check=False,
         timeout=120,
+        # As a user has it: PYTHONUNBUFFERED would hide a buffer that cannot be written at exit.
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done

@@ -76,10 +76,11 @@ def test_a_cached_kernel_needs_no_network(tmp_path, monkeypatch):
     assert notes == []
 
 
-def test_the_default_is_this_debian_s_own(tmp_path):
+@pytest.mark.parametrize(("codename", "name"), [("bullseye", "5.10"), ("trixie", "6.12"), ("forky", "7.2")])
+def test_the_default_is_this_debian_s_own(tmp_path, codename, name):
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME="bullseye"\n')
-    assert kernels.default_name(tmp_path) == "5.10"
+    (tmp_path / "etc/os-release").write_text(f'ID=debian\nVERSION_CODENAME="{codename}"\n')
+    assert kernels.default_name(tmp_path) == name
     assert kernels.default_name(tmp_path / "nowhere") == kernels.DEFAULT
 
 
