@@ -16,7 +16,7 @@ from inetprobe.vm import accel as accelerators
 from inetprobe.vm import emulator, qemu
 from inetprobe.vm.accel import Attempt
 from inetprobe.vm.guest import protocol
-from inetprobe.vm.session import BootError, HangError, Session
+from inetprobe.vm.session import BootError, Session
 from inetprobe.vm.streams import Console
 
 BOOT_TIMEOUT_S = 180.0
@@ -97,8 +97,8 @@ def run_in_vm(
         boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
         try:
             status = boot.run(timeout_s)
-        except BootError as error:
-            if not attempt.trial and not (attempt.may_hang and isinstance(error, HangError)):
+        except BootError:
+            if not (attempt.trial or attempt.may_fail):
                 raise
             failed_trial |= attempt.trial
             continue

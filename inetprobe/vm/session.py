@@ -34,10 +34,6 @@ class BootError(VmError):
     """The VM ended, or was ended, before it ran the command."""
 
 
-class HangError(BootError):
-    """The VM did not run the command within its time limit."""
-
-
 @contextmanager
 def caught_signals() -> Iterator[tuple[int, list[int]]]:
     """While the block runs: a descriptor to poll for SIGINT, SIGTERM and SIGHUP, and the list of those received."""
@@ -271,7 +267,7 @@ class Session:
         elif self._booted:
             raise self._failure(f"the VM did not finish within {self._timeout_s:g} s", VmError)
         else:
-            raise self._failure(f"the VM had not booted after {time.monotonic() - self._started:.0f} s", HangError)
+            raise self._failure(f"the VM had not booted after {time.monotonic() - self._started:.0f} s", BootError)
 
     def _died(self) -> None:
         if self._complete():

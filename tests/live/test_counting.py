@@ -142,15 +142,17 @@ def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kerne
         "        os._exit(0)\n"
         "os.wait(); os.wait()"
     )
+    sockets = 0
     with counting(mechanism) as counted, scraping(counted.source) as scrapes:
-        run(program)
+        while len(scrapes) <= 20:  # however slow this machine is
+            run(program)
+            sockets += 10000
     now = scrapes[-1]
     made = sum(now.outcomes.values())
     missed = sum(probe.misses for probe in now.probes.values())
-    print(f"{mechanism}: {made} of 10000 counted, {missed} counted as missed, {len(scrapes)} scrapes")
-    assert 10000 - missed <= made <= 10000
-    assert made + now.incomplete["outcome_missed"] + now.incomplete["thread_died"] <= 10000
-    assert len(scrapes) > 20
+    print(f"{mechanism}: {made} of {sockets} counted, {missed} counted as missed, {len(scrapes)} scrapes")
+    assert sockets - missed <= made <= sockets
+    assert made + now.incomplete["outcome_missed"] + now.incomplete["thread_died"] <= sockets
     for before, after in itertools.pairwise(scrapes):
         assert before.entries <= after.entries
         for outcome, count in before.outcomes.items():
@@ -161,15 +163,17 @@ def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kerne
 @MECHANISMS
 def test_scraping_in_a_tight_loop_makes_kprobes_miss_nothing(mechanism, preempting):
     """Nobody else reads a BPF map. On a kernel that preempts itself fentry may miss some, and counts them."""
+    sockets = 0
     with counting(mechanism) as counted, scraping(counted.source) as scrapes:
-        run("import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()")
+        while len(scrapes) <= 20:  # however slow this machine is
+            run("import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()")
+            sockets += 10000
     now = scrapes[-1]
     missed = sum(probe.misses for probe in now.probes.values())
     made = now.outcomes[OutcomeKey(2, 1, 0, 0)]
-    print(f"{mechanism}: {made} of 10000 counted, {missed} counted as missed, {len(scrapes)} scrapes")
-    assert 10000 - missed <= made <= 10000
+    print(f"{mechanism}: {made} of {sockets} counted, {missed} counted as missed, {len(scrapes)} scrapes")
+    assert sockets - missed <= made <= sockets
     assert mechanism == "fentry" or not missed
-    assert len(scrapes) > 20
 
 
 def test_slow_creations_are_sent_and_those_over_the_rate_limit_are_counted():
