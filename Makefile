@@ -63,7 +63,7 @@ test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2, 
 	$(PYTHON) tools/kernels.py
 
 soak: test-setup ## a million sockets in the VM, by both mechanisms (not part of test)
-	$(PYTHON) tools/live.py -q -s tests/soak
+	$(PYTHON) -m tools.live -q -s tests/soak
 
 test: check .venv/viewers-ready ## everything; what each suite prints stays in build/SUITE.txt
 	$(PYTHON) tools/suites.py
@@ -81,7 +81,7 @@ man: setup ## man pages into docs/man/, from what the commands declare
 	$(PYTHON) tools/man.py docs/man
 
 tutorial: test-setup ## type docs/tutorial.md anew in a VM and write into it what is printed now, to be read and committed
-	INETPROBE_RENEW_TUTORIAL=1 $(PYTHON) tools/live.py -q tests/live/test_tutorial.py
+	INETPROBE_RENEW_TUTORIAL=1 $(PYTHON) -m tools.live -q tests/live/test_tutorial.py
 
 charts: ## the newest chart libraries into the report's page (npm), to be looked at and committed
 	tools/charts.sh

@@ -15,9 +15,9 @@ static __always_inline u64 wakeup(void)
 {
 	/* Only where just WAKEUP_BYTES have come together: each wakeup is an interrupt, and the reader may be on its way.
 	 * Where several CPUs send at once, no record may find exactly that amount: hence the window. */
-	u64 beyond = bpf_ringbuf_query(MAP(MAP_RECORDS), AVAIL_DATA) - WAKEUP_BYTES;
+	u64 beyond = bpf_ringbuf_query(MAP(MAP_RECORDS), BPF_RB_AVAIL_DATA) - WAKEUP_BYTES;
 
-	return beyond < WAKEUP_WINDOW ? FORCE_WAKEUP : NO_WAKEUP;
+	return beyond < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Counts all that serve shows of a trace that is over. Is it to be sent as well? */
@@ -110,7 +110,7 @@ static __always_inline void send(void *ctx, struct thread *t, struct cpu_counter
 		*r->stack = 0;
 		if (fill_frames(r->frames, ctx, t->calls, t->flags, *t->kernel, *t->kernel_size)) {
 			/* The process may end at any moment, and its mappings with it. */
-			bpf_ringbuf_submit(r, FORCE_WAKEUP);
+			bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 			return;
 		}
 	}

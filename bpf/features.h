@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What a program is built with: each feature is 1 where inetprobe/kernel/program/program.py asks for it with -D, else
+ * What a program is built with: each feature is 1 where inetprobe/kernel/program/constants.py asks for it with -D, else
  * 0. Code tests a feature with `if`, so that every build checks every variant. Where a feature is off, its own constants
  * have the values below, which never run.
  */

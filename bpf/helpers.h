@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The kernel's interface to BPF programs, of include/uapi/linux/bpf.h: helper functions by their numbers, and what they
- * take. Macros, since bcc declares some of them by the same names: which ones depends on its age.
+ * The kernel's interface to BPF programs, of include/uapi/linux/bpf.h: helper functions by their numbers, and their
+ * flags. Macros, since bcc declares some of them by the same names: which ones depends on its age.
  */
 #ifndef INETPROBE_HELPERS_H
 #define INETPROBE_HELPERS_H
@@ -31,13 +31,13 @@
 #define bpf_task_storage_get HELPER(156, void *, void *map, void *task, void *value, u64 flags) /* Linux 5.11 */
 #define bpf_get_current_task_btf HELPER(158, void *, void) /* Linux 5.11 */
 
-#define USER_STACK (1ULL << 8) /* BPF_F_USER_STACK of bpf_get_stack() */
-#define CREATE 1 /* BPF_LOCAL_STORAGE_GET_F_CREATE of bpf_task_storage_get() */
-#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP of bpf_ringbuf_submit() */
-#define FORCE_WAKEUP 2 /* BPF_RB_FORCE_WAKEUP */
-#define AVAIL_DATA 0 /* BPF_RB_AVAIL_DATA of bpf_ringbuf_query() */
+#define BPF_F_USER_STACK (1ULL << 8)
+#define BPF_LOCAL_STORAGE_GET_F_CREATE 1
+#define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
+#define BPF_RB_AVAIL_DATA 0
 
-/* struct bpf_pidns_info */
+/* struct bpf_pidns_info, by a name that bcc does not have */
 struct pidns_info {
 	u32 pid;
 	u32 tgid;

@@ -4,7 +4,7 @@
  * neither made. This file has the programs; what they do is in the headers. bcc is used as a compiler only: any clang
  * for BPF compiles this as well.
  *
- * Constants come as -D from inetprobe/kernel/program/program.py: OFF_* (offsets from the kernel's BTF),
+ * Constants come as -D from inetprobe/kernel/program/constants.py: OFF_* (offsets from the kernel's BTF),
  * MECHANISM_<function> (KPROBE or FENTRY), CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and KERNEL_BYTES
  * (where the kernel's image lies), and the features of features.h.
  */

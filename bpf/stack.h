@@ -48,7 +48,7 @@ static __always_inline void fill_user(struct inetprobe_frames *f, void *ctx)
 	READ(f->process_start, leader, OFF_TASK_START);
 	READ(mm, task, OFF_TASK_MM);
 	READ(f->start_stack, mm, OFF_MM_START_STACK);
-	f->user_size = bpf_get_stack(ctx, f->user, sizeof(f->user), USER_STACK);
+	f->user_size = bpf_get_stack(ctx, f->user, sizeof(f->user), BPF_F_USER_STACK);
 	f->caller = f->user_size > 0 ? user_caller(task, f->user[0]) : 0;
 }
 

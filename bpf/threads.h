@@ -23,7 +23,7 @@ static __always_inline struct thread *displaced_create(void)
 	struct thread *blank;
 
 	if (TASK_STORAGE)
-		return bpf_task_storage_get(MAP(MAP_DISPLACED), bpf_get_current_task_btf(), 0, CREATE);
+		return bpf_task_storage_get(MAP(MAP_DISPLACED), bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	tid = bpf_get_current_pid_tgid();
 	blank = bpf_map_lookup_elem(MAP(MAP_BLANK), &zero);
 	if (!blank || bpf_map_update_elem(MAP(MAP_DISPLACED), &tid, blank, 0))

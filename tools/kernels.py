@@ -38,11 +38,12 @@ def run(kernel: str, arguments: list[str]) -> Outcome:
     started = time.monotonic()
     with log.open("w") as out:
         status = subprocess.run(
-            [sys.executable, ROOT / "tools" / "live.py", "-q", "-rA", "--durations=20", *(arguments or ["tests/live"])],
+            [sys.executable, "-m", "tools.live", "-q", "-rA", "--durations=20", *(arguments or ["tests/live"])],
             env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel, "INETPROBE_LIVE_CYCLES": "50"},
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            cwd=ROOT,
             check=False,
         ).returncode
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Runs the live tests in one VM: ``live.py [--name NAME] [--cpus N] [PYTEST ARGUMENTS]``.
+"""Runs the live tests in one VM: ``python -m tools.live [--name NAME] [--cpus N] [PYTEST ARGUMENTS]``.
 
 The console log is in build/NAME-console.log if they fail. BPF programs are compiled here, not in the VM.
 """
@@ -12,18 +12,16 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import InetprobeError
 from inetprobe.vm import kernels
 from inetprobe.vm.run_in_vm import run_in_vm
+from tests.live.host_compiler import answer_all
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.live.host_compiler import answer_all  # noqa: E402
-
 TIMEOUT_S = 4500.0
 
 
@@ -43,18 +41,18 @@ def compiler(folder: Path) -> Iterator[None]:
         while not ended.wait(0.05):
             answer_all(folder)
 
-    thread = threading.Thread(target=compile_all)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        compiling = pool.submit(compile_all)
+        try:
+            yield
+        finally:
+            ended.set()
+    compiling.result()  # raises what ended it
 
 
 def main() -> int:
     """The tests' exit status, or 125 if the VM itself failed."""
-    parser = argparse.ArgumentParser(description="runs the live tests in one VM")
+    parser = argparse.ArgumentParser(description="runs the live tests in one VM", allow_abbrev=False)
     parser.add_argument("--name", default="live", help="names the files in build/")
     parser.add_argument("--cpus", type=int, default=2)
     options, arguments = parser.parse_known_args()

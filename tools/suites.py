@@ -21,7 +21,7 @@ _RESULTS = re.compile(r"^[.FEsxX]+(?= *\[|$)", re.MULTILINE)
 _SUMMARY = re.compile(r"\d+ (?:passed|failed|error)")
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
-LIVE = [sys.executable, str(ROOT / "tools" / "live.py")]
+LIVE = [sys.executable, "-m", "tools.live"]
 
 
 def live(name: str, *arguments: str, cpus: int = 1) -> list[str]:

@@ -205,7 +205,7 @@ def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
 
 
 def _remove_leftovers(say: Say) -> None:
-    folder = tracefs.tracefs()
+    folder = tracefs.writable()
     removed = tracefs.remove_leftovers(folder) if folder is not None else 0
     if removed:
         say(f"removed {removed} probes left behind by a killed inetprobe")

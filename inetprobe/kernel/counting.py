@@ -156,7 +156,7 @@ class CountingSource:
             module_requests=tables.module_requests,
             lost={"ring_full": read("lost_ring_full"), "rate_limited": read("rate_limited")},
             probes={
-                (function, side): Probe(mechanisms[function], attached, hits, missed.pop(f"{function}:{side}", 0))
+                (function, side): Probe(mechanisms[function], attached, hits, missed.pop(f"{function}:{side}", None))
                 for (function, side), hits in runs.items()
             }
             # Tracepoints: a thread whose end is missed leaves its creation in flight.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,6 @@ Status = Literal["ok", "warning", "failed"]
 
 _AS_ROOT = "run inetprobe as root (sudo inetprobe …)"
 _TRACEFS = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
-# BPF: r0 = 0; exit
-_RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _TRACE = "inetprobe trace -- python3 -c 'import socket; socket.socket()'"
 
 
@@ -102,7 +99,7 @@ def _lockdown(root: Path) -> Check:
 
 def _bpf_allowed() -> Check:
     try:
-        os.close(syscall.load_program(syscall.KPROBE, "", _RETURN_0))
+        os.close(syscall.load_program(syscall.KPROBE, "", syscall.RETURN_0))
     except syscall.ProgramRefused as refused:
         error = refused.errno or 0
     else:

@@ -7,6 +7,7 @@ imports nothing of inetprobe's.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import cast
 
 _NAME = "libbcc.so.0"
 _COMPILER = re.compile(r"/(?:libbcc|libLLVM|libclang)[^/]*$")
@@ -25,14 +27,11 @@ def load() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(_NAME, use_errno=True)
     except OSError:
-        try:
-            from bcc import libbcc  # where a wheel brings a library of its own
-        except Exception:  # noqa: BLE001  # PyPI's bcc is another package, and a binding may be of another Python
-            libbcc = None
-        lib = getattr(libbcc, "lib", None)
-        if not isinstance(lib, ctypes.CDLL):
-            raise
-        return lib
+        with contextlib.suppress(ImportError, AttributeError, OSError):  # PyPI's bcc is another package
+            from bcc import libbcc  # a binding may bring a library of its own
+
+            return cast(ctypes.CDLL, libbcc.lib)
+        raise
 
 
 def libraries(maps: Path = Path("/proc/self/maps")) -> list[tuple[str, int, int]]:

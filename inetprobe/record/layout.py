@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.base.errors import InetprobeError
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
 
 Records = npt.NDArray[np.void]
@@ -96,14 +95,6 @@ FUNCTIONS: dict[int, str] = {
     define("FUNCTION_SK_PROT_ALLOC"): "sk_prot_alloc",
     FUNCTION_REQUEST_MODULE: "__request_module",
 }
-
-
-def decode(data: bytes | bytearray | memoryview, dtype: np.dtype[np.void] = RECORD) -> Records:
-    """The records in ``data``, without a copy. Raises InetprobeError if it is not a whole number of them."""
-    size = memoryview(data).nbytes
-    if size % dtype.itemsize:
-        raise InetprobeError(f"{size} bytes are not a whole number of {dtype.itemsize}-byte records")
-    return np.frombuffer(data, dtype=dtype)
 
 
 def is_bare(flags: Flags) -> Mask:

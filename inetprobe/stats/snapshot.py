@@ -37,12 +37,12 @@ class ModuleRequests(NamedTuple):
 
 class Probe(NamedTuple):
     """One probe of a function. ``hits`` is the number of runs of its program, None if they are not counted; ``misses``
-    the number of hits that are known not to have run it."""
+    the number of hits that are known not to have run it, None if those are not counted."""
 
     mechanism: str
     attached: bool
     hits: int | None
-    misses: int
+    misses: int | None
 
 
 class ProgramCost(NamedTuple):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import tempfile
 import time
@@ -29,8 +28,6 @@ from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 
 FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")
-# BPF: r0 = 0; exit
-_RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _READY_S, _SETTLE_S = 240.0, 2.0
 
 
@@ -48,10 +45,10 @@ def empty(mechanism: str) -> Iterator[None]:
                 if mechanism == "fentry":
                     prototype = types.prototype(function)
                     assert prototype is not None
-                    program = syscall.load_program(type_, function, _RETURN_0, prototype.type_id)
+                    program = syscall.load_program(type_, function, syscall.RETURN_0, prototype.type_id)
                     undo.callback(os.close, syscall.attach(program))
                 else:
-                    program = syscall.load_program(syscall.KPROBE, function, _RETURN_0)
+                    program = syscall.load_program(syscall.KPROBE, function, syscall.RETURN_0)
                     maxactive = default_maxactive() if side == "return" else None
                     undo.callback(Kprobe.attach(folder, program, function, number, maxactive).close)
                 os.close(program)

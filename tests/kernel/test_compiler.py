@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,11 +86,20 @@ def test_a_compiler_that_crashes_is_one_sentence(monkeypatch, tmp_path):
 
 
 def test_ctrl_c_ends_the_compiler_without_a_word():
-    child = subprocess.Popen(
-        [compiler.sys.executable, "-I", libbcc.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    child = subprocess.Popen([sys.executable, "-I", libbcc.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     while "SigCgt:\t0000000000000000" not in (status := Path(f"/proc/{child.pid}/status").read_text()):
         assert child.poll() is None, status  # Python's own handler of SIGINT is gone once it waits for the program
     os.kill(child.pid, signal.SIGINT)
     assert child.communicate(timeout=30)[1] == b""
     assert child.returncode == -signal.SIGINT
+
+
+def test_the_binding_s_library_is_used_where_the_system_has_none(monkeypatch):
+    library = libbcc.load()
+    monkeypatch.setattr(libbcc, "_NAME", "libnothing.so.0")
+    for binding in (SimpleNamespace(), None):  # another package by this name, or none
+        monkeypatch.setitem(sys.modules, "bcc", binding)
+        with pytest.raises(OSError, match=r"libnothing\.so\.0"):
+            libbcc.load()
+    monkeypatch.setitem(sys.modules, "bcc", SimpleNamespace(libbcc=SimpleNamespace(lib=library)))
+    assert libbcc.load() is library

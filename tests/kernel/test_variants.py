@@ -8,6 +8,7 @@ import pytest
 from inetprobe.kernel.frames import naming
 from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host.btf import Btf, Prototype, offsets
+from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
 from inetprobe.kernel.maps import definitions
 from inetprobe.kernel.maps.cells import Counting
@@ -86,7 +87,7 @@ def variant(request):
         cgroups=len(target.cgroups),
     )
     made |= definitions.of_displaced(target.slots, task_storage=task_storage)
-    return [f"-D{macro}={value}" for macro, value in defined.items()], {definitions.INDEX[name] for name in made}
+    return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}
 
 
 def maps_of(code):
@@ -98,7 +99,7 @@ def maps_of(code):
 def test_libbcc_compiles_it_and_every_map_it_names_is_made(variant):
     flags, made = variant
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
-    functions = compiler.compile_program(text, [f"-I{bpf_folder()}", "-Wno-macro-redefined", *flags], None).functions
+    functions = compiler.compile_program(text, flags, None).functions
     used = set().union(*map(maps_of, functions.values()))
     assert used
     assert used <= made
@@ -113,9 +114,19 @@ def test_clang_compiles_it_without_bcc(variant, tmp_path):
     source, made = bpf_folder() / "inetprobe.bpf.c", tmp_path / "program.o"
     command = ["clang", "-target", "bpf", "-O2", "-Wall", "-Wno-unused-function", f"-I{bpf_folder()}/include"]
     done = subprocess.run(
-        [*command, "-iquote", bpf_folder(), *flags, "-D__x86_64__", "-c", source, "-o", made],
+        [*command, "-iquote", bpf_folder(), *flags[1:], "-D__x86_64__", "-c", source, "-o", made],
         check=False,
         capture_output=True,
         text=True,
     )
     assert (done.returncode, re.findall("error: .*|warning: .*", done.stderr)) == (0, [])
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, 16384), (32768, 32768)])
+def test_the_stack_is_as_large_as_the_kernel_s_btf_says(monkeypatch, size, expected):
+    """KASAN doubles it; a kernel without the structure has the usual size."""
+    monkeypatch.setattr(Btf, "size", lambda types, name: size if name == "irq_stack" else pytest.fail(name))
+    target = Target.of_kernel(TraceOptions(), BTF, Symbols(FUNCTIONS), Cgroups(None))
+    mechanisms = dict.fromkeys(FUNCTIONS, "kprobe")
+    defined = constants.of_program(TraceOptions(), target, mechanisms, cpus=4, task_storage=True)
+    assert defined["STACK_SIZE"] == expected

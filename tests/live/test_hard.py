@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from inetprobe.base.errors import HostError
-from inetprobe.kernel.host import btf, tracefs
+from inetprobe.kernel.host import btf, syscall, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program import program as bpf
+from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
@@ -361,3 +362,13 @@ def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeyp
     assert len(result.traces) == 50
     assert all_complete(result)
     assert result.summary["probe_hits"] == {}
+
+
+def test_a_refused_program_comes_with_the_verifier_s_log():
+    """A program that returns what it never set; with -v all of it is shown, else the line that says why."""
+    shown = []
+    refused = Loaded({"entry_it": syscall.RETURN_0[8:]}, {}, shown.append)
+    with pytest.raises(LoadError, match=r"^entry_it: R0 !read_ok$"):
+        refused.load("entry_it", syscall.KPROBE)
+    assert "R0 !read_ok" in shown
+    assert len(shown) > 1

@@ -6,7 +6,7 @@ import pytest
 from inetprobe.base.errors import InetprobeError
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.cheader import bpf_folder, parse_structs
-from inetprobe.record.layout import RECORD, SLOTS, SLOTS_ALSO, decode, define, record_dtype
+from inetprobe.record.layout import RECORD, SLOTS, SLOTS_ALSO, define, record_dtype
 
 HEADER = bpf_folder() / "record.h"
 
@@ -74,8 +74,3 @@ def test_the_sock_s_members_are_the_model_s_fields():
 def test_a_declaration_it_cannot_read_is_refused():
     with pytest.raises(InetprobeError, match="cannot read the declaration"):
         parse_structs("struct s {\n\tunsigned x : 3;\n};\n", {})
-
-
-def test_half_a_record_is_refused():
-    with pytest.raises(InetprobeError, match="whole number"):
-        decode(bytes(RECORD.itemsize + 1))

@@ -19,5 +19,6 @@ def test_each_live_test_is_in_one_suite():
     assert all((ROOT / file).exists() for file in HALF)
     assert {word for word in first if word.startswith("tests/")} == set(HALF)
     assert {word.removeprefix("--ignore=") for word in second if word.startswith("--ignore=")} == set(HALF)
-    assert first[first.index("-m") + 1] == second[second.index("-m") + 1] == "live and not two_cpus"
+    assert "live and not two_cpus" in first
+    assert "live and not two_cpus" in second
     assert ALONE["live on two CPUs"][-3:] == ["-m", "live and two_cpus", "tests/live"]

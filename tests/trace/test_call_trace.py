@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.record.batch import Batch, Loss
-from inetprobe.record.layout import RECORD, decode
+from inetprobe.record.layout import RECORD
 from inetprobe.record.nesting import Problem, nested, problems
 from inetprobe.trace.call_trace import call_traces
 from tests.support import builders
@@ -41,7 +41,7 @@ def test_any_well_formed_nesting_survives(calls):
 
 @given(st.binary(min_size=RECORD.itemsize, max_size=RECORD.itemsize))
 def test_random_bytes_are_a_call_trace_or_malformed(data):
-    batch, malformed = nested(Batch(decode(data)), builders.run())
+    batch, malformed = nested(Batch(np.frombuffer(data, RECORD)), builders.run())
     assert len(batch) + len(malformed) == 1
     assert [trace.calls[0].depth for trace in call_traces(batch, builders.run())] == [0] * len(batch)
 

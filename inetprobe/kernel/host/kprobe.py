@@ -9,16 +9,14 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from inetprobe.kernel.host import tracefs
+from inetprobe.kernel.host import syscall, tracefs
 
 # include/uapi/linux/perf_event.h
 _TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 8
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
-_NUMBER = {"x86_64": 298}
 _PMU = Path("/sys/bus/event_source/devices/kprobe")
 
 
@@ -82,13 +80,11 @@ def _open_unnamed(function: str, *, returns: bool) -> int:
 
 def _open(attributes: _Attributes) -> int:
     attributes.size = ctypes.sizeof(attributes)
-    number = _NUMBER.get(platform.machine(), -1)  # -1: ENOSYS
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
     cpu = min(os.sched_getaffinity(0))  # any: the program runs on all of them
-    fd: int = libc.syscall(number, ctypes.byref(attributes), -1, cpu, -1, ctypes.c_ulong(_FLAG_FD_CLOEXEC))
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    flags = ctypes.c_ulong(_FLAG_FD_CLOEXEC)
+    fd, error = syscall.call("perf_event_open", ctypes.byref(attributes), -1, cpu, -1, flags)
+    if error:
+        raise OSError(error, os.strerror(error))
     return fd
 
 

@@ -1,4 +1,4 @@
-"""bpf(2): maps, programs and their attachment by trampoline or raw tracepoint."""
+"""bpf(2): maps, programs and their attachment by trampoline or raw tracepoint; and other system calls by name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import NamedTuple
 # include/uapi/linux/bpf.h
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD = 0, 2, 5, 15, 17, 18
 _MAP_TYPE_TASK_STORAGE = 29
-# bpf_verifier_log_attr_validate() of kernel/bpf/log.c takes no larger log before Linux 6.4.
+# Bytes of a verifier's log: libbpf's default, too.
 _LOG_SIZE = (1 << 24) - 1
-_NUMBER = {"x86_64": 321}
+_NUMBERS = {"x86_64": {"bpf": 321, "perf_event_open": 298}}
+#: The shortest program: r0 = 0; exit.
+RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _BTF_INT, _BTF_ARRAY = 1, 3
 # struct bpf_prog_info from run_time_ns on (Linux 5.1): run_cnt follows, then recursion_misses (Linux 5.12).
 _RUN_TIME, _INFO_SIZE, _INFO_SIZE_BEFORE_5_12 = 192, 216, 208
@@ -158,14 +160,16 @@ def load_program(type_: ProgramType, name: str, code: bytes, btf_id: int = 0) ->
         expected_attach_type=type_.attach_type,
         attach_btf_id=btf_id,
     )
-    with contextlib.suppress(OSError):
+    try:
         return _bpf_unlimited(_PROG_LOAD, attributes)
-    # Once more for the log: writing one takes longer than the rest.
+    except OSError as error:
+        refused = error.errno or 0
+    # Once more for the log: writing one takes longer than the rest. Its own errno may be that of a full log.
     log = ctypes.create_string_buffer(_LOG_SIZE)
     attributes.log_level, attributes.log_size, attributes.log_buf = 1, _LOG_SIZE, ctypes.addressof(log)
-    fd, error = _bpf(_PROG_LOAD, attributes)
-    if error:
-        raise ProgramRefused(error, log.value.decode(errors="replace"))
+    fd, error_again = _bpf(_PROG_LOAD, attributes)
+    if error_again:
+        raise ProgramRefused(refused, log.value.decode(errors="replace"))
     return fd
 
 
@@ -218,11 +222,15 @@ def _checked(command: int, attributes: ctypes.Structure) -> int:
 
 
 def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:
-    """(result, errno); errno is ENOSYS on a machine whose system call number of bpf() is unknown here."""
-    number = _NUMBER.get(platform.machine())
+    return call("bpf", command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+
+
+def call(name: str, *arguments: object) -> tuple[int, int]:
+    """(result, errno) of a system call of ``_NUMBERS``; errno is ENOSYS on a machine whose numbers are unknown here."""
+    number = _NUMBERS.get(platform.machine(), {}).get(name)
     if number is None:
         return -1, errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
-    result = libc.syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    result = libc.syscall(number, *arguments)
     return result, ctypes.get_errno() if result < 0 else 0

@@ -14,6 +14,9 @@ INDEX: Mapping[str, int] = {
     for name, index in parse_defines((bpf_folder() / "maps.h").read_text()).items()
 }
 
+#: The names of the maps of displaced threads.
+DISPLACED = frozenset({"displaced", "blank"})
+
 # include/uapi/linux/bpf.h: BPF_MAP_TYPE_*, and flags.
 _HASH, _ARRAY, _PERCPU_ARRAY, _CGROUP_ARRAY, _RINGBUF, _TASK_STORAGE = 1, 2, 6, 8, 27, 29
 _F_NO_PREALLOC, _F_MMAPABLE = 1, 1 << 10

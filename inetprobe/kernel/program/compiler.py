@@ -16,7 +16,7 @@ from inetprobe.kernel import libbcc
 from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.program import code_cache
 from inetprobe.kernel.program.code_cache import Code
-from inetprobe.kernel.program.log import telling
+from inetprobe.kernel.program.log import compiler_error
 from inetprobe.record.cheader import bpf_folder
 
 _PROGRAM = "inetprobe.bpf.c"
@@ -30,7 +30,7 @@ def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -
 
     Raises HostError where there is no compiler, or the program does not compile.
     """
-    flags = [f"-I{bpf_folder()}", "-Wno-macro-redefined", *(f"-D{name}={value}" for name, value in constants.items())]
+    flags = flags_of(constants)
     detail = whole_log or (lambda line: None)
     try:
         folder = cache_folder() / "bpf"
@@ -43,6 +43,11 @@ def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -
         code = compile_program(_text(), flags, whole_log)
         code_cache.put(folder, name, code, detail)
     return code.functions
+
+
+def flags_of(constants: Mapping[str, object]) -> list[str]:
+    """The compiler's flags of a program with these ``constants``."""
+    return [f"-I{bpf_folder()}", "-Wno-macro-redefined", *(f"-D{name}={value}" for name, value in constants.items())]
 
 
 def _text() -> str:
@@ -69,13 +74,14 @@ def compile_program(text: str, flags: Sequence[str], whole_log: Say | None) -> C
         functions = {name: base64.b64decode(code) for name, code in written["functions"].items()}
         return Code(functions, tuple(map(tuple, written["libraries"])))
     if done.returncode == 2:
-        raise HostError(f"there is no compiler: {telling(log)}: {NO_LIBBCC}")
+        raise HostError(f"there is no compiler: {compiler_error(log)}: {NO_LIBBCC}")
     if done.returncode < 0:
+        ended_by = signal.Signals(-done.returncode).name
         raise HostError(
-            f"bcc's compiler ended by {signal.Signals(-done.returncode).name}: {telling(log) or 'it said nothing'}: "
-            "-v shows all that it wrote, and inetprobe doctor the version of bcc"
+            f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}: -v shows all that it wrote, and "
+            "inetprobe doctor the version of bcc"
         )
     raise HostError(
-        f"inetprobe's BPF program does not compile: {telling(log)}: "
+        f"inetprobe's BPF program does not compile: {compiler_error(log)}: "
         "-v shows the compiler's whole log, and inetprobe doctor the version of bcc"
     )

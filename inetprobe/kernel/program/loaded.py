@@ -11,7 +11,7 @@ from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.host import syscall
 from inetprobe.kernel.host.syscall import ProgramType
-from inetprobe.kernel.program.log import telling
+from inetprobe.kernel.program.log import verifier_error
 
 # struct bpf_insn of include/uapi/linux/bpf.h; ``registers`` has four bits for each of the two.
 _INSN = np.dtype([("code", "u1"), ("registers", "u1"), ("off", "<i2"), ("imm", "<i4")])
@@ -47,7 +47,7 @@ class Loaded:
                 if self._whole_log is not None:
                     for line in error.log.splitlines():
                         self._whole_log(line)
-                raise LoadError(f"{name}: {telling(error.log) or error.strerror}") from None
+                raise LoadError(f"{name}: {verifier_error(error.log) or error.strerror}") from None
         return self.functions[name]
 
     def _with_maps(self, name: str) -> bytes:

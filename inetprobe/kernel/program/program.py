@@ -183,7 +183,11 @@ class Program:
         while self._fentries:
             os.close(self._fentries.pop()[3])
         while self._kprobes:
-            self._kprobes.pop()[2].close()
+            function, side, kprobe = self._kprobes.pop()
+            try:
+                kprobe.close()
+            except OSError as error:  # the next start removes it
+                self._say(f"the kprobe {kprobe.event} ({function}, {side}) stays in tracefs: {error.strerror}")
 
     def close(self) -> None:
         """Detaches and frees everything."""
@@ -247,9 +251,8 @@ class Program:
 
     def _compile(self, *, task_storage: bool) -> None:
         self._check_stop()
-        for name in definitions.of_displaced(0, task_storage=False):
-            if name in self.maps:
-                os.close(self.maps.pop(name))
+        for name in definitions.DISPLACED.intersection(self.maps):
+            os.close(self.maps.pop(name))
         self._create_maps(definitions.of_displaced(self._target.slots, task_storage=task_storage))
         defined = constants.of_program(
             self._options, self._target, self.mechanisms, cpus=possible_cpus(), task_storage=task_storage

@@ -154,7 +154,8 @@ class _Scrape:
             labels = self._labels.function(function), side
             if probe.hits is not None:
                 hits[labels] += probe.hits
-            misses[labels] += probe.misses
+            if probe.misses is not None:
+                misses[labels] += probe.misses
             with_mechanism = (*labels, fixed(probe.mechanism, catalog.MECHANISMS))
             attached[with_mechanism] = min(attached.get(with_mechanism, 1), int(probe.attached))
         return [
