@@ -78,8 +78,8 @@ def compile_program(text: str, flags: Sequence[str], whole_log: Say | None) -> C
     if done.returncode < 0:
         ended_by = signal.Signals(-done.returncode).name
         raise HostError(
-            f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}: -v shows all that it wrote, and "
-            "inetprobe doctor the version of bcc"
+            f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}: "
+            "-v shows all that it wrote, and inetprobe doctor the version of bcc"
         )
     raise HostError(
         f"inetprobe's BPF program does not compile: {compiler_error(log)}: "
