@@ -341,3 +341,13 @@ def test_a_probe_without_counted_hits_has_misses_and_no_hits():
     page = page_of(Fixed(Snapshot(BOUNDS, probes=probes))).render().body.decode()
     assert 'inetprobe_probe_misses_total{function="sched_process_exit",probe="entry"} 3.0' in page
     assert "inetprobe_probe_hits_total{" not in page
+
+
+def test_a_probe_whose_misses_nothing_counts_has_no_series_of_them():
+    probes = {
+        ("sk_alloc", "entry"): Probe("kprobe", True, 5, None),
+        ("sk_alloc", "return"): Probe("kprobe", True, 5, 0),
+    }
+    samples = scraped(page_of(Fixed(Snapshot(BOUNDS, probes=probes))))
+    assert values(samples, "inetprobe_probe_misses_total", by=("probe",)) == {("return",): 0}
+    assert values(samples, "inetprobe_probe_hits_total", by=("probe",)) == {("entry",): 5, ("return",): 5}

@@ -85,6 +85,19 @@ def test_a_compiler_that_crashes_is_one_sentence(monkeypatch, tmp_path):
         compiler.compile_program(SMALL, [], None)
 
 
+def test_of_bcc_s_variables_the_compiler_has_only_ours(monkeypatch, tmp_path):
+    """The cache's key does not depend on them."""
+    monkeypatch.setenv("BCC_LINUX_VERSION_CODE", "1")
+    script = tmp_path / "libbcc.py"
+    script.write_text(
+        "import json, os\n"
+        "names = {name: '' for name in os.environ if name.startswith('BCC_')}\n"
+        "print(json.dumps({'functions': names, 'libraries': []}))\n"
+    )
+    monkeypatch.setattr(libbcc, "__file__", str(script))
+    assert set(compiler.compile_program(SMALL, [], None).functions) == {"BCC_KERNEL_SOURCE"}
+
+
 def test_ctrl_c_ends_the_compiler_without_a_word():
     child = subprocess.Popen([sys.executable, "-I", libbcc.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     while "SigCgt:\t0000000000000000" not in (status := Path(f"/proc/{child.pid}/status").read_text()):

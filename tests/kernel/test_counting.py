@@ -93,7 +93,7 @@ def counting_source(counts, outcomes):
             "inet_create:entry": ProbeCount(9, 1, 2),
             "sched_process_exit:entry": ProbeCount(None, 0, 4),
         },
-        runs=lambda: {("inet_create", "entry"): 7},
+        runs=lambda: {("inet_create", "entry"): 7, ("inet_create", "return"): 8},
         costs=dict,
     )
     return CountingSource(attached.attached(program), Counting((500,)), print)
@@ -109,6 +109,7 @@ def test_the_accounting_is_the_kernel_s_and_adds_up():
     assert accounting.unaccounted() == 0
     probes = source.snapshot().probes
     assert probes["inet_create", "entry"] == Probe("kprobe", True, 7, 3)
+    assert probes["inet_create", "return"] == Probe("kprobe", True, 8, None)  # nothing counts its misses: not 0
     assert probes["sched_process_exit", "entry"] == Probe("tracepoint", True, None, 4)
 
 

@@ -207,7 +207,10 @@ def _bpf_unlimited(command: int, attributes: ctypes.Structure) -> int:
     """A new descriptor, with the limit of locked memory raised if need be. Raises OSError."""
     try:
         return _checked(command, attributes)
-    except PermissionError:  # before Linux 5.11 maps count as locked memory
+    except PermissionError as error:
+        if error.errno != errno.EPERM:  # the verifier's EACCES
+            raise
+        # Before Linux 5.11 maps and programs count as locked memory.
         with contextlib.suppress(ValueError):  # without the right to raise it the second try fails, too
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return _checked(command, attributes)
