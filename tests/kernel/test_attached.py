@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from inetprobe.kernel import attached as attached_module
 from inetprobe.kernel.backlog import MAX_WAITING, STEP
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD
@@ -44,3 +47,10 @@ def test_with_an_empty_backlog_it_waits_for_the_ring_and_drains_it():
     ring = Ring()
     assert len(attached(ring).next(0.1)) == 1
     assert ring.heard == [0.1, "drain"]
+
+
+def test_leftovers_stay_where_tracefs_cannot_be_written(monkeypatch):
+    monkeypatch.setattr(attached_module.tracefs, "writable", lambda: None)
+    monkeypatch.setattr(attached_module.tracefs, "tracefs", lambda: Path("/sys/kernel/tracing"))
+    monkeypatch.setattr(attached_module.tracefs, "remove_leftovers", pytest.fail)
+    attached_module._remove_leftovers(pytest.fail)

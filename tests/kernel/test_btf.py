@@ -212,3 +212,9 @@ def test_a_structure_may_have_more_than_65535_members():
     types = struct.pack("<III", 1, 4 << 24 | 0x10001, 16) + members
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
     assert Btf(header + types + names).offset("large", "last") == 8
+
+
+def test_a_kind_of_7_bits_is_not_taken_for_one_of_5():
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
+    with pytest.raises(HostError, match="a type of kind 36"):
+        Btf(header + struct.pack("<III", 0, 36 << 24, 0) + b"\0")._positions()
