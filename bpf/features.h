@@ -14,6 +14,11 @@
 #define TASK_STORAGE 0
 #endif
 
+/* The kernel may preempt a program by fentry, and skips that program's other runs on the CPU meanwhile. */
+#ifndef PREEMPTIBLE
+#define PREEMPTIBLE 0
+#endif
+
 /* Socks that no create makes are traced too. */
 #ifndef BARE
 #define BARE 0
@@ -61,7 +66,6 @@
 #define STACK_AT_ENTRY 0
 #define STACK_SLOW_NS 0
 #define OFF_TASK_GROUP_LEADER 0
-#define OFF_TASK_START 0
 #define OFF_TASK_MM 0
 #define OFF_MM_START_STACK 0
 #endif

@@ -21,7 +21,7 @@ from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.naming import Naming
 from inetprobe.kernel.frames.user_frames import UserSymbols
-from inetprobe.kernel.host import btf, privileges, probed_profile, tracefs
+from inetprobe.kernel.host import btf, clock, privileges, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
@@ -45,6 +45,8 @@ from inetprobe.record.run import Run
 #: Seconds between two looks at the ring, where it does not fill sooner.
 POLL_S = 0.1
 _GRACE_S = 0.5
+# Seconds after which the wall clock is read again: it may have been set meanwhile.
+_CLOCK_S = 60.0
 
 
 class Attached:
@@ -61,6 +63,8 @@ class Attached:
         self._naming = naming
         self._dtype = record_dtype(run.slots, sock=run.sock, stack=run.stack)
         self.backlog = Backlog(self._dtype)
+        self._namespace_ns = clock.namespace_offset_ns()
+        self._clock_read = time.monotonic()
         self._received = Counter[str | None](dict.fromkeys((None, *INCOMPLETE_FLAGS.values()), 0))
 
     @classmethod
@@ -114,6 +118,9 @@ class Attached:
 
     def drain(self) -> None:
         """Moves the ring's records into the backlog."""
+        if time.monotonic() >= self._clock_read + _CLOCK_S:
+            self._clock_read = time.monotonic()
+            self.run.clock_offset_ns = clock.wall_offset_ns(self._namespace_ns)
         # Counters first: a loss counted here is older than any record that was not yet in the ring.
         losses = self.program.counters.new_losses()
         records = self.program.ring.drain()
@@ -182,11 +189,12 @@ def _naming(options: TraceOptions, target: Target, program: Program) -> Naming |
 def _describe(options: TraceOptions, target: Target, mechanisms: Mapping[str, str], profile: Profile | None) -> Run:
     return Run(
         kernel=os.uname().release,
-        clock_offset_ns=_clock_offset_ns(),
+        clock_offset_ns=clock.wall_offset_ns(clock.namespace_offset_ns()),
         host=platform.node(),
         machine_id=_machine_id(),
         architecture=platform.machine(),
         mechanisms=dict(mechanisms),
+        preemption=target.preemption,
         filters=options.filters.describe(),
         functions=_functions(target),
         slots=SLOTS_ALSO if target.also else SLOTS,
@@ -209,19 +217,6 @@ def _remove_leftovers(say: Say) -> None:
     removed = tracefs.remove_leftovers(folder) if folder is not None else 0
     if removed:
         say(f"removed {removed} probes left behind by a killed inetprobe")
-
-
-def _clock_offset_ns() -> int:
-    """What to add to CLOCK_BOOTTIME for nanoseconds since the Unix epoch: the tightest of a few readings."""
-    best = None
-    for _ in range(5):
-        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        wall = time.time_ns()
-        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        if best is None or after - before < best[0]:
-            best = after - before, wall - (before + after) // 2
-    assert best is not None
-    return best[1]
 
 
 def _machine_id(path: Path = Path("/etc/machine-id")) -> str | None:

@@ -17,11 +17,13 @@ from inetprobe.record.stacks import Stacks
 class Run:
     """The facts of one run.
 
-    ``clock_offset_ns`` added to a record's CLOCK_BOOTTIME start gives nanoseconds since the Unix epoch. ``functions``
-    maps the number in a call to the name of the kernel function, and ``mechanisms`` that name to how the function was
-    attached (``fentry``, ``kprobe``). ``slots`` is how many calls a record has room for; ``sock`` and ``stack`` say
-    whether it has the sock's fields and the number of a stack. ``profile`` is the machine as the model needs to know
-    it, None where it was not recorded.
+    ``clock_offset_ns`` added to a record's start, by the kernel's boot clock, gives nanoseconds since the Unix epoch;
+    a live run reads it again every minute, a recording keeps that of its beginning. ``functions`` maps the number in a
+    call to the name of the kernel function, and ``mechanisms`` that name to how the function was attached (``fentry``,
+    ``kprobe``). ``preemption`` is the model by which the kernel preempts itself (``full``, ``lazy``, ``rt``,
+    ``unknown``), None where it does not: where it does, it may skip fentry programs. ``slots`` is how many calls a
+    record has room for; ``sock`` and ``stack`` say whether it has the sock's fields and the number of a stack.
+    ``profile`` is the machine as the model needs to know it, None where it was not recorded.
 
     Two members grow while the run goes on: ``cgroups``, from a cgroup v2 id to the path below the cgroup mount, None
     where the cgroup was gone before its path could be read; and ``stacks``.
@@ -33,6 +35,7 @@ class Run:
     machine_id: str | None = None
     architecture: str = "x86_64"
     mechanisms: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(FUNCTIONS.values(), "kprobe"))
+    preemption: str | None = None
     filters: tuple[str, ...] = ()
     functions: Mapping[int, str] = field(default_factory=lambda: dict(FUNCTIONS))
     slots: int = SLOTS

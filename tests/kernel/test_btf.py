@@ -24,6 +24,7 @@ DEBIAN_6_1 = {
     "OFF_TASK_FLAGS": 44,
     "OFF_TASK_STACK": 32,
     "OFF_TASK_SIGNAL": 3072,
+    "OFF_TASK_START": 2784,
     "OFF_SIGNAL_LIVE": 4,
     "OFF_CRED_CAP_EFFECTIVE": 60,
     "OFF_CRED_USER_NS": 136,
@@ -212,6 +213,31 @@ def test_a_structure_may_have_more_than_65535_members():
     types = struct.pack("<III", 1, 4 << 24 | 0x10001, 16) + members
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
     assert Btf(header + types + names).offset("large", "last") == 8
+
+
+def test_a_type_of_an_unknown_kind_is_stepped_over_where_the_blob_says_how_long_it_is():
+    """Linux 7.2 has a layout section: struct btf_layout (sizes of the fixed part and of each entry) by kind."""
+    names = b"\0after\0member\0"
+    unknown = struct.pack("<III", 0, 20 << 24 | 3, 0) + bytes(8 + 3 * 4)
+    types = unknown + struct.pack("<IIIIII", 1, 4 << 24 | 1, 16, 7, 2, 64)
+    layout = bytes(4 * 20) + struct.pack("<BBH", 8, 4, 0)
+    words = (0, len(types), len(types), len(names), len(types) + len(names), len(layout))
+    header = struct.pack("<HBBIIIIIII", 0xEB9F, 1, 0, 32, *words)
+    btf = Btf(header + types + names + layout)
+    assert len(btf._positions()) == 3
+    assert btf.type_name("after", "member") == "after"
+    with pytest.raises(HostError, match="a type of kind 20"):
+        Btf(header + types + names + layout[: 4 * 20] + bytes(3))._positions()
+
+
+def test_the_name_of_a_member_s_type_is_that_of_its_typedef():
+    """typedef struct { int x; } spinlock_t; struct bpf_ringbuf { spinlock_t spinlock; };"""
+    names = b"\0spinlock_t\0bpf_ringbuf\0spinlock\0"
+    at = {name: names.index(b"\0" + name + b"\0") + 1 for name in (b"spinlock_t", b"bpf_ringbuf", b"spinlock")}
+    types = struct.pack("<III", at[b"spinlock_t"], 8 << 24, 0)
+    types += struct.pack("<IIIIII", at[b"bpf_ringbuf"], 4 << 24 | 1, 4, at[b"spinlock"], 1, 0)
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
+    assert Btf(header + types + names).type_name("bpf_ringbuf", "spinlock") == "spinlock_t"
 
 
 def test_a_kind_of_7_bits_is_not_taken_for_one_of_5():

@@ -40,6 +40,13 @@ def test_mechanisms_are_one_text_in_the_metadata(text, mechanisms):
     assert run_of({**facts, "mechanism": text}).mechanisms == mechanisms
 
 
+def test_a_recording_says_whether_its_kernel_preempts_itself():
+    facts = json.loads(run_metadata(replace(builders.run(), preemption="lazy"))[KEY])
+    assert run_of(facts).preemption == "lazy"
+    del facts["preemption"]  # one that an earlier inetprobe made
+    assert run_of(facts).preemption is None
+
+
 def write(path, batches=None, redact=frozenset()):
     sink = RecordingWriter(OutputFile.create(path), builders.run(), redact)
     for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:

@@ -24,7 +24,6 @@ from inetprobe.record.stacks import TRUNCATED, Side, Stack, Stacks
 
 _OFFSETS: dict[str, tuple[str, str]] = {
     "OFF_TASK_GROUP_LEADER": ("task_struct", "group_leader"),
-    "OFF_TASK_START": ("task_struct", "start_boottime"),
     "OFF_TASK_MM": ("task_struct", "mm"),
     "OFF_MM_START_STACK": ("mm_struct", "start_stack"),
 }

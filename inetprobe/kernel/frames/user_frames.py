@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from inetprobe.base import text
 from inetprobe.kernel.frames.descriptors import Descriptors
 from inetprobe.kernel.frames.kernel_frames import UNKNOWN, Resolver
+from inetprobe.kernel.host import clock
 from inetprobe.record.stacks import EXECUTED, EXITED, UNREADABLE, Side
 
 # Processes whose symbols are cached, each a few megabytes of names.
@@ -30,7 +31,7 @@ _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 class MappedProcess(NamedTuple):
-    """One program in one process: ``start_ns`` is its leader's CLOCK_BOOTTIME, ``start_stack`` an address."""
+    """One program in one process: ``start_ns`` is its leader's on the kernel's clock, ``start_stack`` an address."""
 
     pid: int
     start_ns: int
@@ -67,6 +68,7 @@ class UserSymbols:
         self._proc = proc
         self._cached: OrderedDict[MappedProcess, _CachedProcess] = OrderedDict()
         self._descriptors = Descriptors()
+        self._namespace_ns = clock.namespace_offset_ns()
 
     def named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         """The frames' names, innermost first. ``caller`` is the word at the user's stack pointer, or 0."""
@@ -130,7 +132,7 @@ class UserSymbols:
             return EXITED
         fields = stat_line.rpartition(")")[2].split()  # from the third field of proc(5) on: a name may have any bytes
         state, start, start_stack = fields[0], int(fields[19]), int(fields[25])
-        if state in "ZX" or start != process.start_ns // _TICK_NS:
+        if state in "ZX" or start != (process.start_ns + self._namespace_ns) // _TICK_NS:
             return EXITED
         if not start_stack:
             return UNREADABLE

@@ -38,6 +38,9 @@ _TAIL = {
     19: (0, 12),  # enum64
 }
 _LAST_KIND = 19
+# The header's last two words and struct btf_layout of Linux 7.2: how long the types of each kind are, by kind.
+_LAYOUT_HEADER = struct.Struct("<II")
+_LAYOUT = struct.Struct("<BBH")
 # Bytes of an enumerator, and the type of the value that follows its name.
 _ENUMERATORS = {_KIND_ENUM: (8, struct.Struct("<i")), _KIND_ENUM64: (12, struct.Struct("<q"))}
 
@@ -90,6 +93,12 @@ class Btf:
             raise HostError(f"{name} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
         if header + max(type_off + type_len, str_off + str_len) > len(data):
             raise HostError(f"{name} is cut short: {_ANOTHER}")
+        self._tail = dict(_TAIL)
+        if header >= _HEADER.size + _LAYOUT_HEADER.size:
+            offset, length = _LAYOUT_HEADER.unpack_from(data, _HEADER.size)
+            layout = data[header + offset : header + offset + length]
+            sizes = _LAYOUT.iter_unpack(layout[: len(layout) // _LAYOUT.size * _LAYOUT.size])
+            self._tail |= {kind: (fixed, each) for kind, (fixed, each, _) in enumerate(sizes) if kind > _LAST_KIND}
         self._types = data[header + type_off : header + type_off + type_len]
         self._strings = data[header + str_off : header + str_off + str_len]
         self._by_id: list[int] | None = None
@@ -220,6 +229,14 @@ class Btf:
         position = self._search(name, _KIND_STRUCT)
         return None if position is None else int(_TYPE.unpack_from(self._types, position)[2])
 
+    def type_name(self, struct_name: str, *members: str) -> str:
+        """The name of the type of a member, as its declaration spells it; "" where it has none.
+
+        Raises HostError as ``offset`` does.
+        """
+        name, _, _ = _TYPE.unpack_from(self._types, self._position(self._member(struct_name, members).type_id))
+        return self._string(name)
+
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
         return self._search(name, _KIND_STRUCT) is not None
@@ -338,10 +355,10 @@ class Btf:
                 raise HostError(f"{self._name} is damaged: its last type is cut short: {_ANOTHER}")
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = _kind(info)
-            if kind > _LAST_KIND or not kind:
+            if not kind or (kind > _LAST_KIND and kind not in self._tail):
                 raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
-            fixed, each = _TAIL.get(kind, (0, 0))
-            position += _TYPE.size + fixed + each * (_vlen(info))
+            fixed, each = self._tail.get(kind, (0, 0))
+            position += _TYPE.size + fixed + each * _vlen(info)
         return positions
 
 
@@ -369,6 +386,7 @@ OFFSETS: dict[str, tuple[str, ...]] = {
     "OFF_TASK_FLAGS": ("task_struct", "flags"),
     "OFF_TASK_STACK": ("task_struct", "stack"),
     "OFF_TASK_SIGNAL": ("task_struct", "signal"),
+    "OFF_TASK_START": ("task_struct", "start_boottime"),
     "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
     "OFF_CRED_UID": ("cred", "uid"),
     "OFF_CRED_GID": ("cred", "gid"),

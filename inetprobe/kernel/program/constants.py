@@ -42,6 +42,8 @@ def of_program(
     }
     if task_storage:
         constants["TASK_STORAGE"] = 1
+    if target.preemption:
+        constants["PREEMPTIBLE"] = 1
     if target.follow:
         constants["FOLLOW"] = 1
         if not pidns.is_initial():

@@ -121,11 +121,11 @@ class Program:
     def probe_counts(self) -> dict[str, ProbeCount]:
         """Hits, misses and skips of each probe by its name (``sk_alloc:entry``) since ``activate``, while attached.
 
-        A kprobe's skips are its hits minus its program's runs. The kernel itself counts the skips of fentry programs,
-        and of the tracepoints that follow threads (``sched_process_fork:entry``, only listed with skips): while a
-        program is preempted on a CPU it is not run there a second time. Hits and runs cannot be read at one instant, so
-        under load calls between the two reads may hide as many skips: those known from an earlier reading stay, and a
-        skip that did not happen is never counted.
+        The kernel itself counts the skips of fentry programs, of the tracepoints that follow threads
+        (``sched_process_fork:entry``, only listed with skips), and from Linux 6.7 on those of kprobes. Before, a
+        kprobe's skips are its hits minus its program's runs. The two cannot be read at one instant, so under load calls
+        between them may hide as many skips: those known from an earlier reading stay, and a skip that did not happen is
+        never counted.
         """
         counts = {}
         for function, side, fd, _ in self._fentries:
@@ -154,19 +154,24 @@ class Program:
         sides = ("entry", "return")
         return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
-    def _kprobe_counts(self) -> dict[str, tuple[int, int, int, int]]:
-        """(hits, misses, minimum skips, maximum skips) of each kprobe: the tightest bounds of a few readings."""
-        if self._tracefs is None or not self._kprobes:
+    def _kprobe_counts(self) -> dict[str, tuple[int | None, int, int, int]]:
+        """(hits, misses, minimum skips, maximum skips) of each kprobe: where the kernel does not count its skips, the
+        tightest bounds of a few readings."""
+        if not self._kprobes or (self._tracefs is None and not self._target.counts_skips):
             return {}
-        counts: dict[str, tuple[int, int, int, int]] = {}
-        for _ in range(_READINGS):
+        counts: dict[str, tuple[int | None, int, int, int]] = {}
+        for _ in range(1 if self._target.counts_skips else _READINGS):
             before = self._runs()
-            profile = tracefs.profile(self._tracefs)
+            profile = {} if self._tracefs is None else tracefs.profile(self._tracefs)
             after = self._runs()
             for function, side, kprobe in self._kprobes:
-                hits, misses = profile.get(kprobe.event or "", (0, 0))
+                hits, misses = profile.get(kprobe.event or "", (None, 0))
                 probe = f"{function}:{side}"
-                min_skips, max_skips = hits - after[probe], hits - before[probe]
+                if self._target.counts_skips:
+                    fd = self._loaded.functions[f"{side}_{function}"]
+                    min_skips = max_skips = syscall.program_info(fd).recursion_misses or 0
+                else:
+                    min_skips, max_skips = (hits or 0) - after[probe], (hits or 0) - before[probe]
                 if probe in counts:
                     min_skips = max(min_skips, counts[probe][2])
                     max_skips = min(max_skips, counts[probe][3])

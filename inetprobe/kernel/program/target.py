@@ -10,6 +10,7 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.host.preemption import preemption
 from inetprobe.kernel.program import kernel_filter, sock
 from inetprobe.kernel.program.also import AlsoFunction, resolve
 from inetprobe.kernel.trace_options import TraceOptions
@@ -36,6 +37,8 @@ class Target:
     with their ids in the kernel's BTF. ``also``: the functions of --also. ``constants``: the -D constants that the
     filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
     ``stack_size``: bytes of a thread's stack in the kernel. ``cgroups``: the folders of those that the filters name.
+    ``preemption``: how the kernel preempts itself (``host.preemption``), None where it does not.
+    ``counts_skips``: does it count a kprobe's skipped programs itself (Linux 6.7)?
     """
 
     symbols: Symbols
@@ -46,6 +49,8 @@ class Target:
     follow: bool = False
     stack_size: int = _STACK_SIZE
     cgroups: tuple[Path, ...] = ()
+    preemption: str | None = None
+    counts_skips: bool = False
 
     @classmethod
     def of_kernel(
@@ -55,6 +60,8 @@ class Target:
 
         Raises UsageError for a function or cgroup that does not exist, HostError where the kernel lacks what is needed.
         """
+        model = preemption()
+        refuse_sleeping_ring(types, model)
         functions = resolve(options.also, symbols, types)
         constants = kernel_filter.constants(options.filters, follow=follow)
         if options.sock:
@@ -70,6 +77,9 @@ class Target:
             follow,
             types.size("irq_stack") or _STACK_SIZE,
             kernel_filter.cgroup_folders(options.filters, cgroups),
+            model,
+            # trace_call_bpf() of kernel/trace/bpf_trace.c: of the same series as this member.
+            types.has_member("bpf_link_info", "perf_event", "kprobe", "missed"),
         )
 
     @property
@@ -83,14 +93,25 @@ class Target:
         return (*self.symbols.present(), *(function.name for function in self.also))
 
     def mechanisms(self, mechanism: str) -> dict[str, str]:
-        """``kprobe`` or ``fentry`` for each function, where ``mechanism`` (also ``auto``) is the user's choice.
+        """``kprobe`` or ``fentry`` for each function, where ``mechanism`` is the user's choice: ``auto`` is ``fentry``
+        but on a kernel that preempts itself, where fentry would skip programs.
 
         Raises HostError where fentry is demanded and the kernel has none.
         """
         if mechanism == "fentry" and not self.fentry:
             raise HostError("this kernel has no usable fentry (BPF trampolines): use --mechanism kprobe or auto")
-        by_fentry = self.fentry if mechanism != "kprobe" else {}
+        by_fentry = self.fentry if mechanism == "fentry" or (mechanism == "auto" and not self.preemption) else {}
         return {name: "fentry" if name in by_fentry else "kprobe" for name in self.functions}
+
+
+def refuse_sleeping_ring(types: btf.Btf, preemption: str | None) -> None:
+    """Raises HostError where bpf_ringbuf_reserve() (kernel/bpf/ringbuf.c) takes a lock that sleeps: under PREEMPT_RT
+    where ``struct bpf_ringbuf`` has no raw lock, as in 5.10."""
+    if preemption == "rt" and types.type_name("bpf_ringbuf", "spinlock") == "spinlock_t":
+        raise HostError(
+            "this PREEMPT_RT kernel would sleep where a program sends its record (bpf_ringbuf's spinlock_t): "
+            "boot another kernel, or trace in a VM: inetprobe vm -- trace"
+        )
 
 
 def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> dict[str, int]:

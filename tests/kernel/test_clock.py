@@ -1,0 +1,17 @@
+import time
+
+from inetprobe.kernel.host import clock
+
+
+def test_the_offset_of_a_time_namespace(tmp_path):
+    offsets = tmp_path / "timens_offsets"
+    offsets.write_text("monotonic           0         0\nboottime      864000       500\n")
+    assert clock.namespace_offset_ns(offsets) == 864_000_000_000_500
+    offsets.write_text("monotonic           0         0\nboottime          -1         7\n")
+    assert clock.namespace_offset_ns(offsets) == -999_999_993
+    assert clock.namespace_offset_ns(tmp_path / "none") == 0
+
+
+def test_boot_time_and_offset_give_the_wall_clock():
+    kernels = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 7
+    assert abs(kernels + clock.wall_offset_ns(7) - time.time_ns()) < 10**9
