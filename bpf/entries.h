@@ -43,6 +43,10 @@ static __always_inline struct thread *open_calls(struct probe *p, u64 *sp)
 		return 0;
 	*sp = stack_pointer(p, t);
 	if (is_foreign(t, *sp)) {
+		if (t->depth && is_strangers(t)) {
+			abandon(p->slot, t);
+			return 0;
+		}
 		if (t->depth) {
 			t->foreign++;
 			count(COUNT_FOREIGN);
@@ -56,7 +60,7 @@ static __always_inline struct thread *open_calls(struct probe *p, u64 *sp)
 	if (!t->depth)
 		return 0;
 	if (top_of(t)->sp <= *sp)
-		unwind(t, *sp);
+		drop_stale(t, *sp, p->function, p->fentry);
 	return t;
 }
 
@@ -104,7 +108,9 @@ static __always_inline int create_entry(struct probe *p, s16 family)
 		push(t, sp, p->function);
 		return 0;
 	}
-	if (t) {
+	if (t && is_strangers(t)) {
+		abandon(p->slot, t);
+	} else if (t) {
 		t->flags |= RECORD_RETURN_MISSED;
 		emit(0, t, p->program);
 		thread_free(p->slot, t);

@@ -9,9 +9,9 @@
 
 /*
  * The thread whose innermost open call is the one that returns; open calls above it, whose returns were missed, are
- * dropped. 0 where the returning call is not open. Of depth 0 where no open call can be live.
+ * dropped, and those it jumped to. 0 where the returning call is not open. Of depth 0 where no open call can be live.
  */
-static __always_inline struct thread *find_open(struct thread *t, u64 sp, u32 function)
+static __always_inline struct thread *find_open(struct thread *t, u64 sp, u32 function, int fentry)
 {
 	if (is_foreign(t, sp)) {
 		if (!BARE)
@@ -25,6 +25,8 @@ static __always_inline struct thread *find_open(struct thread *t, u64 sp, u32 fu
 	if (!t->depth)
 		return 0;
 	unwind(t, sp - 1);
+	if (!fentry && function >= FUNCTION_ALSO)
+		drop_jumped_to(t, sp, function);
 	if (t->depth && !is_top(t, sp, function)) {
 		/* Not open: a call past the last slot, or one set aside, or one whose entry was missed. */
 		if (!(t->flags & RECORD_TRUNCATED) && !t->foreign)
@@ -50,7 +52,7 @@ static __always_inline int leave(struct probe *p, u64 result, u8 flags, int emit
 	if (!p->fentry)
 		sp -= RETURN_ADDRESS;
 	if (!is_top(t, sp, p->function)) {
-		t = find_open(t, sp, p->function);
+		t = find_open(t, sp, p->function, p->fentry);
 		if (!t)
 			return 0;
 	}

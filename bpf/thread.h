@@ -19,17 +19,20 @@
  * Which later call proves which open call stale
  *
  * The stack grows down, and within one system call calls nest, so the stack pointer orders them: an open call at or
- * below the pointer of a later entry has returned. From one system call to the next the kernel moves the stack's
+ * below the pointer of a later entry has returned, but for the one that ends by jumping to the later one (a tail call:
+ * their pointers are equal). None of the path's own functions does that or is jumped to: only two of --also are taken
+ * for it. From one system call to the next the kernel moves the stack's
  * start at random (CONFIG_RANDOMIZE_KSTACK_OFFSET), and the pointer proves nothing: there it is what inet_create() can
  * call, and how often, that tells.
  *
  *   later event on the trace's stack                    stale open calls         tested in
- *   entry at stack pointer sp                           all at or below sp       unwind()
- *   return of an open call entered at sp                all below sp             unwind(), find_open()
+ *   entry at stack pointer sp                           all at or below sp       unwind(), drop_stale()
+ *   return of an open call entered at sp                all below sp, and those  unwind(), find_open()
+ *                                                         it jumped to
  *   create for a user (kern is 0)                       all                      nests()
  *   create for the kernel, in a bare trace              all                      nests()
- *   create for the kernel, by kprobe, if a nested       all                      nests()
- *     create came before, no sk_alloc() has returned,
+ *   create for the kernel, by kprobe or PREEMPTIBLE,    all                      nests()
+ *     if a nested create came before, no sk_alloc() has returned,
  *     or the sock is neither MPTCP's nor SMC's
  *   sk_alloc() of another family                        all                      sk_alloc_entry(), differs()
  *   sk_alloc() again within the same create             all                      sk_alloc_entry(), alloc_seen
@@ -39,6 +42,7 @@
  *   __request_module() of another format or family,     all                      request_module_entry()
  *     or after sk_alloc()
  *   the thread's end                                    all                      end_thread()
+ *   create of a thread that started after the trace     all                      is_strangers()
  *
  * sk_prot_alloc() in a create's trace but not from its sk_alloc() proves nothing: it is foreign, from a softirq that
  * PREEMPT_RT runs on this very stack.
@@ -137,6 +141,40 @@ static __always_inline void unwind(struct thread *t, u64 sp)
 	}
 }
 
+/*
+ * Drops the open calls that cannot be live at the entry of `function` at `sp`. fentry's pointers are never equal in a
+ * tail call: the trampoline calls the function, and its frame lies between the two.
+ */
+static __always_inline void drop_stale(struct thread *t, u64 sp, u32 function, int fentry)
+{
+	if (!fentry && function >= FUNCTION_ALSO) {
+		unwind(t, sp - 1);
+		if (t->depth && top_of(t)->sp == sp && top_of(t)->function >= FUNCTION_ALSO &&
+		    top_of(t)->function != function)
+			return;
+	}
+	unwind(t, sp);
+}
+
+/* Drops the calls that the open call of `function` at `sp` has jumped to: their returns were missed. */
+static __always_inline void drop_jumped_to(struct thread *t, u64 sp, u32 function)
+{
+	u64 depth = t->depth;
+
+	for (u64 i = 0; i < DEPTH; i++) {
+		struct open_call *open = &t->open[(depth - 1 - i) & (DEPTH - 1)];
+
+		if (i >= depth || open->sp != sp)
+			return;
+		if (open->function == function) {
+			if (i)
+				t->flags |= RECORD_RETURN_MISSED;
+			t->depth = depth - i;
+			return;
+		}
+	}
+}
+
 static __always_inline struct inetprobe_call *push_at(struct thread *t, u64 sp, u64 function, u64 start_ns, u64 depth,
 						      u64 n)
 {
@@ -190,7 +228,7 @@ static __always_inline int nests(struct thread *t, u64 kern, int fentry)
 
 	if (!(kern & 0xff) || is_bare(t))
 		return 0;
-	if (fentry)
+	if (fentry && !PREEMPTIBLE)
 		return 1; /* fexit misses no return for want of room, as a kretprobe does */
 	if (t->nested || !t->alloc_seen)
 		return 0;
@@ -200,6 +238,15 @@ static __always_inline int nests(struct thread *t, u64 kern, int fentry)
 	READ(name, t->prot, OFF_PROTO_NAME);
 	return (u32)name == 0x4354504d /* "MPTC" */ || name == 0x434d535f54454e49ULL /* "INET_SMC" */ ||
 		name == 0x4d535f3654454e49ULL /* "INET6_SM" */;
+}
+
+/* Is the trace another thread's, whose end was missed and whose task_struct has become the current thread's? */
+static __always_inline int is_strangers(struct thread *t)
+{
+	u64 start = 0;
+
+	READ(start, bpf_get_current_task(), OFF_TASK_START);
+	return t->start_ns < start;
 }
 
 /* Is the trace of another address family? */

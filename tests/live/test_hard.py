@@ -68,6 +68,20 @@ def test_children_are_followed_even_if_the_program_on_fork_did_not_run():
     assert "2 followed, 0 not" in done.stdout
 
 
+def test_a_dead_thread_s_trace_is_not_shown_as_that_of_the_next_with_its_task_struct(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.live.unseen_exit", tmp_path / "modprobe"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made, records, incomplete, lost = map(int, done.stdout.split()[-4:])
+    assert (records, lost) == (made - 1, 1)
+    assert not incomplete
+
+
 def test_the_command_is_followed_inside_a_pid_namespace():
     program = (
         "import os, socket\nsocket.socket(2, 2, 0)\nif not os.fork(): socket.socket(2, 1, 0); os._exit(0)\nos.wait()"
@@ -339,6 +353,36 @@ def test_ctrl_c_between_the_steps_of_attaching_leaves_no_probe(step):
 
 
 @TWO_CPUS
+def test_auto_misses_nothing_on_any_kernel():
+    """Where the kernel preempts itself (7.2), auto is kprobes: fentry would skip programs."""
+    program = (
+        "import socket, threading\n"
+        "def make():\n"
+        "    for _ in range(75): socket.socket(2, 1, 0).close()\n"
+        "threads = [threading.Thread(target=make) for _ in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]"
+    )
+    result = run_python(program)
+    assert len(result.traces) == 600
+    assert all_complete(result)
+    assert not result.summary["program_skipped"], result.summary
+
+
+def test_a_call_that_ends_by_jumping_to_another_traced_one_returns():
+    """In Debian's 6.1 sock_init_data() ends in a jump to sock_init_data_uid(): both return at once."""
+    pair = ["sock_init_data", "sock_init_data_uid"]
+    if pair[1] not in Symbols.of_kernel():
+        pytest.skip(f"this kernel has no {pair[1]}")
+    program = "import socket\nfor _ in range(20): socket.socket(2, 1, 0).close()"
+    result = run_python(program, "--also", ",".join(pair), mechanism="kprobe")
+    assert len(result.traces) == 20
+    assert all_complete(result), result.summary
+    assert not result.summary["orphan_returns"]
+    for trace in result.traces:
+        assert shape(trace)[-2:] == [(1, pair[0]), (2, pair[1])], shape(trace)
+
+
+@TWO_CPUS
 @MECHANISMS
 def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scrapers):
     program = "import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()"
@@ -353,6 +397,11 @@ def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scraper
     print(f"{mechanism}: {len(result.traces)} of 10000 traces, skipped {summary['program_skipped']}")
     if mechanism == "kprobe" and preempted_scrapers:
         assert hidden, "nothing was skipped: the test shows nothing"
+
+
+def test_the_kernel_counts_the_skips_of_kprobes_from_6_7_on():
+    target = Target.of_kernel(TraceOptions(), btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
+    assert target.counts_skips == (tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7))
 
 
 def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeypatch):
