@@ -1,71 +1,39 @@
-"""The live tests on every kernel: ``kernels.py [KERNEL …] [-- PYTEST ARGUMENTS]``.
+"""The live tests on every kernel: ``python -m tools.kernels [KERNEL …]``.
 
-One boot per kernel, one line when each ends, and a table at the end. The output of each is in build/live-KERNEL.txt.
+What each suite prints stays in build/KERNEL-SUITE.txt. ``python tools/books.py`` prints the accounting of every run.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from inetprobe.vm.kernels import SUITES
-
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
+from tools import suites
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one kernel's tests ended; ``last`` is pytest's own summary line."""
-
-    kernel: str
-    status: int
-    seconds: float
-    last: str
-
-    def line(self) -> str:
-        """A row of the table."""
-        return f"{self.kernel:<6} {'passed' if not self.status else 'FAILED':<7} {self.seconds:>5.0f} s  {self.last}"
-
-
-def run(kernel: str, arguments: list[str]) -> Outcome:
-    """Boots ``kernel`` and runs the live tests in it."""
-    log = BUILD / f"live-{kernel}.txt"
-    started = time.monotonic()
-    with log.open("w") as out:
-        status = subprocess.run(
-            [sys.executable, "-m", "tools.live", "-q", "-rA", "--durations=20", *(arguments or ["tests/live"])],
-            env={**os.environ, "INETPROBE_LIVE_KERNEL": kernel, "INETPROBE_LIVE_CYCLES": "50"},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=ROOT,
-            check=False,
-        ).returncode
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    results = (line for line in reversed(lines) if " passed" in line or " failed" in line)
-    last = next(results, lines[-1] if lines else "")
-    return Outcome(kernel, status, time.monotonic() - started, last)
+def on(kernel: str, live: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The suites of ``live`` with ``kernel`` in their VMs."""
+    settings = ["env", f"INETPROBE_LIVE_KERNEL={kernel}", "INETPROBE_LIVE_CYCLES=50"]
+    return {
+        f"{kernel} {name}": [*settings, *command, "--name", f"{kernel}-{name}".replace(" ", "-")]
+        for name, command in live.items()
+        if name.startswith("live")
+    }
 
 
 def main() -> int:
-    """0 if every kernel passed."""
-    words = sys.argv[1:]
-    split = words.index("--") if "--" in words else len(words)
-    kernels, arguments = words[:split] or list(SUITES), words[split + 1 :]
-    BUILD.mkdir(exist_ok=True)
-    outcomes = []
-    for kernel in kernels:
-        outcomes.append(run(kernel, arguments))
-        print(outcomes[-1].line(), flush=True)
-    if len(outcomes) > 1:
-        print("\n" + "\n".join(outcome.line() for outcome in outcomes))
-        print(f"the accounting of every run: {sys.executable} tools/books.py")
-    return int(any(outcome.status for outcome in outcomes))
+    """0 if every suite passed on every kernel."""
+    kernels = sys.argv[1:] or list(SUITES)
+    unknown = [kernel for kernel in kernels if kernel not in SUITES]
+    if unknown:
+        print(f"{unknown[0]} is none of the kernels {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    stages = []
+    for of_one_kernel, at_once in suites.STAGES:
+        chosen = [on(kernel, of_one_kernel) for kernel in kernels]
+        stages.append(({name: command for part in chosen for name, command in part.items()}, at_once))
+    return suites.run_stages(stages)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ ALONE = {
     "live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2),
     "boot": [*PYTEST, "--durations=5", "tests/boot"],
 }
+#: Suites, and how many of them run at a time.
+STAGES = ((SIDE_BY_SIDE, 2), (ALONE, 1))
 
 
 @dataclass
@@ -116,19 +118,28 @@ def run(suites: Mapping[str, Sequence[str]], at_once: int) -> list[str]:
     return failed
 
 
-def main() -> int:
-    """0 if every suite passed. The suites are those whose names begin with one of the arguments, all without any."""
+def run_stages(stages: Sequence[tuple[Mapping[str, Sequence[str]], int]]) -> int:
+    """Runs each stage's suites, so many at a time as it says; 0 if there were any and every one passed."""
     BUILD.mkdir(exist_ok=True)
     began = time.monotonic()
-    chosen = tuple(sys.argv[1:]) or ("",)
-    failed, count = [], 0
-    for suites, at_once in (SIDE_BY_SIDE, 2), (ALONE, 1):
-        wanted = {name: command for name, command in suites.items() if name.startswith(chosen)}
-        failed += run(wanted, at_once)
-        count += len(wanted)
+    failed, count = list[str](), 0
+    for suites, at_once in stages:
+        failed += run(suites, at_once)
+        count += len(suites)
     say(f"{time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'none'}")
     print(f"suites: {count - len(failed)} passed, {len(failed)} failed", flush=True)
     return int(bool(failed) or not count)
+
+
+def main() -> int:
+    """0 if every suite passed. The suites are those whose names begin with one of the arguments, all without any."""
+    chosen = tuple(sys.argv[1:]) or ("",)
+    return run_stages(
+        [
+            ({name: command for name, command in suites.items() if name.startswith(chosen)}, at_once)
+            for suites, at_once in STAGES
+        ]
+    )
 
 
 if __name__ == "__main__":
