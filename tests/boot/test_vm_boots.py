@@ -1,15 +1,31 @@
-"""What `inetprobe vm` promises, with a real boot: each test is one, so there are few."""
+"""One real boot: what `inetprobe vm` promises, and what tracing does under lockdown, which no running kernel takes back."""
 
+import json
 import subprocess
 import sys
 
+import pytest
+
 GUEST = """
-import os, socket, sys
+import json, os, socket, subprocess, sys
 from pathlib import Path
+
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+TRACE = [sys.executable, "-m", "inetprobe", "trace", "--format", "json", "--", sys.executable, "-c"]
+TRACE += ["import socket; socket.socket(2, 1, 0)"]
+
+def trace_under(mode):
+    if not LOCKDOWN.exists():
+        subprocess.run(["mount", "-t", "securityfs", "securityfs", "/sys/kernel/security"], check=True)
+    LOCKDOWN.write_text(mode)
+    done = subprocess.run(TRACE, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
 print(os.uname().release)
 print(Path("/sys/kernel/tracing/kprobe_events").exists())
 socket.socket(2, 1, 132)
 print("sctp" in Path("/proc/modules").read_text())
+print(json.dumps({mode: trace_under(mode) for mode in ("integrity", "confidentiality")}))
 print("on stderr", file=sys.stderr)
 sys.exit(37)
 """
@@ -21,8 +37,9 @@ sys.exit(run_in_vm([sys.executable, "-c", {GUEST!r}], kernel=kernels.resolve(Non
 """
 
 
-def test_streams_status_and_modules_pass_through():
-    done = subprocess.run(
+@pytest.fixture(scope="module")
+def boot():
+    return subprocess.run(
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -30,9 +47,22 @@ def test_streams_status_and_modules_pass_through():
         timeout=300,
         check=False,
     )
-    assert done.returncode == 37, done.stderr
-    release, tracefs, sctp = done.stdout.splitlines()
+
+
+def test_streams_status_and_modules_pass_through(boot):
+    assert boot.returncode == 37, boot.stderr
+    release, tracefs, sctp, _ = boot.stdout.splitlines()
     assert release.startswith("6.1.")
     assert (tracefs, sctp) == ("True", "True")
-    assert "on stderr" in done.stderr
-    assert "on stderr" not in done.stdout
+    assert "on stderr" in boot.stderr
+    assert "on stderr" not in boot.stdout
+
+
+def test_integrity_does_not_stop_tracing_and_confidentiality_does(boot):
+    under = json.loads(boot.stdout.splitlines()[3])
+    status, out, err = under["integrity"]
+    assert status == 0, err
+    assert [json.loads(line)["kind"] for line in out.splitlines()].count("trace") == 1
+    status, out, err = under["confidentiality"]
+    assert (status, out) == (3, "")
+    assert err == "the sentence"

@@ -255,17 +255,18 @@ def preempted_scrapers(preempting):
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel_read_once():
-    """BTF and symbols are read once for all forks, the symbols again when modules have come or gone: the two take an
+    """BTF and symbols are read once for all forks, the symbols again when they have changed: the two take an
     emulated machine three seconds at each start. A process begun with ``command`` reads them itself."""
     types, read_symbols, read = Btf.of_kernel(), Symbols.of_kernel, {}
     offsets(types)  # makes its index
 
     def symbols(path=KALLSYMS):
         modules = frozenset(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
-        if (path, modules) not in read:
+        state = path, modules, Path("/proc/sys/kernel/kptr_restrict").read_text()
+        if state not in read:
             read.clear()
-            read[path, modules] = read_symbols(path)
-        return read[path, modules]
+            read[state] = read_symbols(path)
+        return read[state]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Btf, "of_kernel", lambda path=VMLINUX: types)
