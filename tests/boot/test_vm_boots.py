@@ -1,4 +1,4 @@
-"""One real boot: what `inetprobe vm` promises, and what tracing does under lockdown, which no running kernel takes back."""
+"""One real boot: what `inetprobe vm` promises, and tracing under lockdown, which no running kernel takes back."""
 
 import json
 import subprocess
