@@ -265,8 +265,10 @@ def sk_prot_alloc(walk: Walk, answer: Protosw) -> Rule | None:
 
     net/core/sock.c. The rule by which it returned NULL, or None. It takes memory from the proto's slab, or by kmalloc()
     if there is none, asks the LSMs (security_sk_alloc) and takes a reference to the proto's module (try_module_get); if
-    any of the three fails, it returns NULL.
+    any of the three fails, it returns NULL. Where the compiler inlined it, only sk_alloc() is traced.
     """
+    if not walk.features.sk_prot_alloc:
+        return walk.world.allocation_failure(answer)
     walk.enter("sk_prot_alloc")
     failure = walk.world.allocation_failure(answer)
     walk.leave(pointer="valid" if failure is None else "NULL")

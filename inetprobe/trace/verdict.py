@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from inetprobe.model.inet_create import PredictedCall
+from inetprobe.model.inet_create import CREATE, PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
@@ -26,6 +26,13 @@ _MISSING = {name: Verdict("incomplete", None, why) for name, why in _INCOMPLETE.
 _BARE = Verdict(
     "unmodelled", None, "inet_create did not make this sock: another family, or an accepted connection, did"
 )
+# A create's sock if the create was not seen; also that of sctp_v4_create_accept_sk() and sctp_v6_create_accept_sk().
+_BARE_INET = Verdict(
+    "unmodelled",
+    None,
+    "no create was seen to make this sock: SCTP accepted a connection, or the create's entry was missed, or the create "
+    "cannot be traced on this kernel",
+)
 _NO_PROFILE = Verdict("unmodelled", None, "the recording does not say what its machine was like (it has no profile)")
 
 
@@ -34,7 +41,7 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
     if trace.incomplete is not None:
         return _MISSING[trace.incomplete]
     if trace.bare:
-        return _BARE
+        return _BARE_INET if trace.family in CREATE and trace.calls[0].function == "sk_alloc" else _BARE
     if profile is None:
         return _NO_PROFILE
     # Half a dozen shapes make up nearly all traces: each is judged once.

@@ -64,6 +64,29 @@ def test_every_way_is_judged_ok(kernel):
     assert {verdict.verdict for verdict in verdicts} == {"ok"}
 
 
+@EACH_KERNEL
+def test_every_way_of_a_kernel_whose_compiler_inlined_sk_prot_alloc_is_judged_ok(kernel):
+    profile = BUILT_IN_PROFILES[kernel]
+    inlined = replace(profile, features=replace(profile.features, sk_prot_alloc=False))
+    without = list(traces(inlined))
+    assert {judge_trace(trace, inlined).verdict for trace in without} == {"ok"}
+    allocated = [[call.function for call in trace.calls].count("sk_alloc") for trace in without]
+    assert "sk_prot_alloc" not in {call.function for trace in without for call in trace.calls}
+    # The same ways, less that call: each is a deviation on a kernel that has the function, if it came so far.
+    assert len(without) == len(list(traces(profile)))
+    assert [judge_trace(trace, profile).verdict == "deviation" for trace in without] == [n > 0 for n in allocated]
+
+
+@EACH_KERNEL
+def test_an_inlined_sk_prot_alloc_is_not_in_the_explained_trace(kernel):
+    profile = BUILT_IN_PROFILES[kernel]
+    inlined = replace(profile, features=replace(profile.features, sk_prot_alloc=False))
+    for failures, pointer in (({}, "valid"), ({"alloc": "memory"}, "NULL")):
+        outcome = inet_create.socket(Machine(inlined, failures=failures), *TCP)
+        assert [call.function for call in outcome.calls] == ["inet_create", "sk_alloc"]
+        assert outcome.calls[1].pointer == pointer
+
+
 def test_the_ways_reach_every_rule_of_inet_create():
     """A socket() that is refused before inet_create() reaches no probe."""
     rules = {
@@ -260,6 +283,15 @@ def test_incomplete_trace_is_not_judged():
 def test_bare_sock_is_not_judged():
     trace = next(traces(P61, [(*TCP, False)]))
     assert judge_trace(trace._replace(bare=True), P61).verdict == "unmodelled"
+
+
+def test_a_create_that_was_not_seen_is_told_from_another_family():
+    trace = next(traces(P61, [(*TCP, False)]))
+    sock = trace._replace(bare=True, calls=trace.calls[1:])
+    assert "no create was seen to make this sock" in judge_trace(sock, P61).reason
+    assert "another family" in judge_trace(sock._replace(family=1), P61).reason
+    accepted = sock._replace(calls=trace.calls[2:])
+    assert "an accepted connection" in judge_trace(accepted, P61).reason
 
 
 def test_trace_without_a_profile_is_not_judged():

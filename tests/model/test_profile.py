@@ -35,11 +35,12 @@ def test_keys_that_an_older_version_lacks_are_not_known():
     for key in ("mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
         del data[key]
     del data["remedies"]
-    del data["features"]["mptcp_nested"]
+    del data["features"]["mptcp_nested"], data["features"]["sk_prot_alloc"]
     again = Profile.from_dict(data)
     assert (again.mptcp_enabled, again.ping_group_range, again.ip_no_pmtu_disc, again.modprobe) == (None,) * 4
     assert again.remedies == {}
     assert again.features.mptcp_nested is Features().mptcp_nested
+    assert again.features.sk_prot_alloc
 
 
 JSON = st.recursive(
