@@ -76,7 +76,19 @@ def test_a_valid_recording_passes(tmp_path, facts):
 
 
 @pytest.mark.parametrize(
-    "key", ["format", "kernel", "clock_offset_ns", "host", "architecture", "mechanism", "filters", "slots", "functions"]
+    "key",
+    [
+        "format",
+        "kernel",
+        "clock_offset_ns",
+        "host",
+        "architecture",
+        "mechanism",
+        "filters",
+        "slots",
+        "functions",
+        "symbols",
+    ],
 )
 def test_metadata_of_the_wrong_type(facts, key):
     for value in WRONG:

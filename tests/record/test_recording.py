@@ -47,6 +47,14 @@ def test_a_recording_says_whether_its_kernel_preempts_itself():
     assert run_of(facts).preemption is None
 
 
+def test_the_names_that_the_compiler_gave_functions_are_in_the_metadata():
+    symbols = {"sk_prot_alloc": "sk_prot_alloc.isra.0"}
+    facts = json.loads(run_metadata(replace(builders.run(), symbols=symbols))[KEY])
+    assert facts["symbols"] == run_of(facts).symbols == symbols
+    del facts["symbols"]  # as in a recording of an older version
+    assert run_of(facts).symbols == {}
+
+
 def write(path, batches=None, redact=frozenset()):
     sink = RecordingWriter(OutputFile.create(path), builders.run(), redact)
     for batch in batches or [Batch(builders.every_kind(), (Loss("ring_full", 3),))]:

@@ -61,6 +61,9 @@ _FACTS = (
     _Fact("preemption", "preemption",
           lambda run: run.preemption,
           lambda value: None if value is None else _text(value, "preemption"), None),
+    _Fact("symbols", "symbols",
+          lambda run: dict(run.symbols),
+          lambda value: _symbols(value), {}),
     _Fact("filters", "filters",
           lambda run: list(run.filters),
           lambda value: tuple(_text(filter_, "filter") for filter_ in _list(value, "filters")), []),
@@ -163,6 +166,11 @@ def _functions(value: Any) -> dict[int, str]:
     if len(set(names.values())) < len(names):
         raise ValueError("two of its functions have one name")
     return names
+
+
+def _symbols(value: Any) -> dict[str, str]:
+    symbols = _mapping(value, "table of symbols")
+    return {_word(name, "function's name"): _word(symbol, "symbol") for name, symbol in symbols.items()}
 
 
 def _slots(value: Any) -> int:
