@@ -195,20 +195,26 @@ static __always_inline int sk_alloc_entry(struct probe *p)
 	return 0;
 }
 
-/* struct sock *sk_prot_alloc(struct proto *prot, gfp_t priority, int family) */
+/*
+ * struct sock *sk_prot_alloc(struct proto *prot, gfp_t priority, int family)
+ *
+ * Without SK_PROT_ALLOC_ARGUMENTS the compiler may have changed how it is called, and `prot` and `family` are not
+ * known: a call outside every trace is then neither counted nor traced.
+ */
 static __always_inline int sk_prot_alloc_entry(struct probe *p)
 {
 	u64 prot = p->arg[0], family = p->arg[2], sp = p->sp;
 	struct thread *t = open_trace(p, &sp);
 
 	if (t && top_of(t)->function == FUNCTION_SK_ALLOC) {
-		if (is_bare(t))
+		if (SK_PROT_ALLOC_ARGUMENTS && is_bare(t))
 			count_outside(p->slot, (u32)family, 1);
 		push(t, sp, FUNCTION_SK_PROT_ALLOC);
 		return 0;
 	}
 	/* From sk_clone() of a connection being accepted, or from an sk_alloc() that is not traced. */
-	count_outside(p->slot, (u32)family, 1);
+	if (SK_PROT_ALLOC_ARGUMENTS)
+		count_outside(p->slot, (u32)family, 1);
 	if (t && !is_bare(t)) {
 		/* From a softirq that PREEMPT_RT runs on this very stack. */
 		t->foreign++;
@@ -219,7 +225,8 @@ static __always_inline int sk_prot_alloc_entry(struct probe *p)
 		return 0;
 	if (t)
 		abandon(p->slot, t);
-	begin_bare(p, (u32)family, 0, prot, 0);
+	if (SK_PROT_ALLOC_ARGUMENTS)
+		begin_bare(p, (u32)family, 0, prot, 0);
 	return 0;
 }
 

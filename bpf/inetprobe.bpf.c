@@ -5,20 +5,26 @@
  * for BPF compiles this as well.
  *
  * Constants come as -D from inetprobe/kernel/program/constants.py: OFF_* (offsets from the kernel's BTF),
- * MECHANISM_<function> (KPROBE or FENTRY), CPUS, WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and KERNEL_BYTES
- * (where the kernel's image lies), and the features of features.h.
+ * MECHANISM_<function> (KPROBE or FENTRY), SK_PROT_ALLOC_ARGUMENTS (can those of sk_prot_alloc() be read?), CPUS,
+ * WAKEUP_BYTES and WAKEUP_WINDOW, STACK_SIZE, KERNEL and KERNEL_BYTES (where the kernel's image lies), and the features
+ * of features.h.
  */
 #include <linux/types.h>
 #include <asm/ptrace.h>
 #include "entries.h"
 #include "returns.h"
 
+/* Not where the kernel has no such function. */
+#ifdef MECHANISM_inet_create
 PAIR(inet_create, FUNCTION_INET_CREATE, 4, create_entry(p, AF_INET), leave_create(p))
-#ifdef MECHANISM_inet6_create /* not where the kernel has no such function */
+#endif
+#ifdef MECHANISM_inet6_create
 PAIR(inet6_create, FUNCTION_INET6_CREATE, 4, create_entry(p, AF_INET6), leave_create(p))
 #endif
 PAIR(sk_alloc, FUNCTION_SK_ALLOC, 5, sk_alloc_entry(p), leave_sock(p))
+#ifdef MECHANISM_sk_prot_alloc
 PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(p), leave_sock(p))
+#endif
 /* Variadic: fentry refuses it. */
 KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(p), leave_int(p))
 

@@ -23,7 +23,7 @@ from inetprobe.kernel.frames.naming import Naming
 from inetprobe.kernel.frames.user_frames import UserSymbols
 from inetprobe.kernel.host import btf, clock, privileges, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.host.kallsyms import CONFIGURED, Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program.compiler import NO_LIBBCC
 from inetprobe.kernel.program.program import Program
@@ -82,6 +82,7 @@ class Attached:
         cgroups = Cgroups.of_host()
         types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
         target = Target.of_kernel(options, types, symbols, cgroups, follow=command_pid is not None)
+        _say_limits(symbols, say)
         _remove_leftovers(say)
         profile = _profile(types, symbols, say)
         with contextlib.ExitStack() as undo:
@@ -171,7 +172,9 @@ class Attached:
 
 
 def _functions(target: Target) -> dict[int, str]:
-    return FUNCTIONS | {function.number: function.name for function in target.also}
+    traced = target.symbols.present()
+    path = {number: name for number, name in FUNCTIONS.items() if name in traced}
+    return path | {function.number: function.name for function in target.also}
 
 
 def _naming(options: TraceOptions, target: Target, program: Program) -> Naming | None:
@@ -195,6 +198,7 @@ def _describe(options: TraceOptions, target: Target, mechanisms: Mapping[str, st
         architecture=platform.machine(),
         mechanisms=dict(mechanisms),
         preemption=target.preemption,
+        symbols=target.renamed,
         filters=options.filters.describe(),
         functions=_functions(target),
         slots=SLOTS_ALSO if target.also else SLOTS,
@@ -210,6 +214,13 @@ def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
     except HostError as error:
         say(f"traces are not judged: {error}")
         return None
+
+
+def _say_limits(symbols: Symbols, say: Say) -> None:
+    """Says which functions the compiler took away; those that the kernel is built without are no surprise."""
+    for function, limit in symbols.limits().items():
+        if function not in CONFIGURED or symbols.renamed(function):
+            say(limit)
 
 
 def _remove_leftovers(say: Say) -> None:

@@ -151,7 +151,7 @@ class CountingSource:
             },
             filtered=read("filtered"),
             in_flight=self.attached.in_flight(),
-            call_durations=tables.call_durations,
+            call_durations={name: its for name, its in tables.call_durations.items() if name in mechanisms},
             creation_durations=tables.creation_durations,
             module_requests=tables.module_requests,
             lost={"ring_full": read("lost_ring_full"), "rate_limited": read("rate_limited")},

@@ -18,7 +18,7 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel import libbcc
 from inetprobe.kernel.host import privileges, syscall
 from inetprobe.kernel.host.btf import Btf, offsets
-from inetprobe.kernel.host.kallsyms import OPTIONAL, Symbols
+from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.program.compiler import NO_LIBBCC
 from inetprobe.kernel.program.target import MACHINES
 
@@ -149,21 +149,27 @@ def _btf(root: Path) -> Check:
 def _symbols(root: Path) -> Iterator[Check]:
     try:
         symbols = Symbols.of_kernel(root / "proc/kallsyms")
-        present = symbols.present()
     except HostError as error:
         yield Check("symbols", "failed", str(error), "run as root on a kernel built with CONFIG_KALLSYMS=y")
         return
+    try:
+        present = symbols.present()
+    except HostError as error:
+        yield Check("symbols", "failed", str(error), "trace in a VM: inetprobe vm -- trace")
+        return
     yield Check("symbols", "ok", f"functions to trace: {', '.join(present)}")
-    meaning = {
-        "inet6_create": ("ipv6", "CONFIG_IPV6", "AF_INET6"),
-        "__request_module": ("modules", "CONFIG_MODULES", "module"),
+    limits = symbols.limits()
+    names = {
+        "ipv4": "inet_create",
+        "ipv6": "inet6_create",
+        "modules": "__request_module",
+        "prot_alloc": "sk_prot_alloc",
     }
-    for name in OPTIONAL:
-        check, option, lost = meaning[name]
-        if name in present:
-            yield Check(check, "ok", f"{name} is there")
+    for check, name in names.items():
+        if name in limits:
+            yield Check(check, "warning", limits[name])
         else:
-            yield Check(check, "warning", f"this kernel has no {name} ({option}): there are no {lost} calls to see")
+            yield Check(check, "ok", f"{name} is there")
 
 
 def _bcc() -> Check:

@@ -14,6 +14,7 @@ SYMBOLS = Symbols(
         "inet_hash",
         "odd.isra.0",
         "sk_alloc",
+        "inet6_create.part.0",
         *map("f{}".format, range(20)),
     ]
 )
@@ -31,14 +32,24 @@ def test_repeated_functions_are_traced_once():
 
 def test_functions_of_the_path_are_left_out():
     assert names("sk_alloc") == []
+    renamed = Symbols(["sk_prot_alloc.isra.0"])
+    assert also.resolve(["sk_prot_alloc"], renamed, TYPES) == ()
+
+
+def test_copies_of_a_function_of_the_path_are_refused():
+    copies = Symbols(["sk_prot_alloc", "sk_prot_alloc.constprop.0"])
+    with pytest.raises(UsageError, match=r"turned it into sk_prot_alloc\.constprop\.0"):
+        also.resolve(["sk_prot_alloc"], copies, TYPES)
 
 
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
         ("tcp_v4_init_sok", "tcp_v4_init_sock"),
-        ("odd", "odd.isra.0"),
-        ("odd.isra.0", "no function"),
+        ("odd", "turned it into odd.isra.0, and may have changed how it is called"),
+        ("odd.isra.0", "the compiler gave it that name, and may have changed how it is called"),
+        ("sk_prot_alloc", "the compiler inlined it, or it is not built in"),
+        ("inet6_create", "turned it into inet6_create.part.0"),
         ("zzzzzz", "/proc/kallsyms"),
         ("x(evil)", "no function"),
         (",".join(f"f{n}" for n in range(17)), "at most 16"),

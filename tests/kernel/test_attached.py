@@ -5,6 +5,7 @@ import pytest
 
 from inetprobe.kernel import attached as attached_module
 from inetprobe.kernel.backlog import MAX_WAITING, STEP
+from inetprobe.kernel.host.kallsyms import PATH, Symbols
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD
 from tests.support import attached as support
@@ -47,6 +48,23 @@ def test_with_an_empty_backlog_it_waits_for_the_ring_and_drains_it():
     ring = Ring()
     assert len(attached(ring).next(0.1)) == 1
     assert ring.heard == [0.1, "drain"]
+
+
+@pytest.mark.parametrize(
+    ("absent", "instead", "said"),
+    [
+        ([], [], []),
+        (["sk_prot_alloc"], [], ["sk_prot_alloc"]),
+        (["sk_prot_alloc"], ["sk_prot_alloc.isra.0"], ["sk_prot_alloc"]),
+        (["inet_create"], ["inet_create.part.0.constprop.0"], ["inet_create"]),
+        (["inet6_create"], ["inet6_create.part.0"], ["inet6_create"]),
+        (["inet6_create", "__request_module"], [], []),
+    ],
+)
+def test_functions_that_the_compiler_took_away_are_said_at_the_start(absent, instead, said):
+    symbols, lines = Symbols([*(name for name in PATH if name not in absent), *instead]), []
+    attached_module._say_limits(symbols, lines.append)
+    assert lines == [symbols.limits()[name] for name in said]
 
 
 def test_leftovers_stay_where_tracefs_cannot_be_written(monkeypatch):

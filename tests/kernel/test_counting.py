@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.counting import Breaker, CountingSource
+from inetprobe.kernel.host.kallsyms import PATH
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.maps.cells import Counting, Tables
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD
-from inetprobe.stats.snapshot import OutcomeKey, Probe
+from inetprobe.stats.snapshot import Histogram, OutcomeKey, Probe
 from tests.support import attached
 
 
@@ -82,12 +83,15 @@ def test_filters_that_the_kernel_cannot_decide_are_refused(given, error):
         CountingSource.of_kernel(options, print)
 
 
+NO_CALLS = Histogram((0, 0), 0)
+
+
 def counting_source(counts, outcomes):
     """A CountingSource whose kernel has counted ``counts`` and ``outcomes``."""
     program = attached.program(
         lambda: np.zeros(0, RECORD),
         counts=counts,
-        cells=SimpleNamespace(read=lambda: Tables(outcomes, {}, {}, {}, {})),
+        cells=SimpleNamespace(read=lambda: Tables(outcomes, {}, dict.fromkeys(PATH, NO_CALLS), {}, {})),
         mechanisms={"inet_create": "kprobe"},
         probe_counts=lambda: {
             "inet_create:entry": ProbeCount(9, 1, 2),
@@ -109,6 +113,7 @@ def test_the_accounting_is_the_kernel_s_and_adds_up():
     assert accounting.unaccounted() == 0
     probes = source.snapshot().probes
     assert probes["inet_create", "entry"] == Probe("kprobe", True, 7, 3)
+    assert source.snapshot().call_durations.keys() == {"inet_create"}  # the others are not traced
     assert probes["inet_create", "return"] == Probe("kprobe", True, 8, None)  # nothing counts its misses: not 0
     assert probes["sched_process_exit", "entry"] == Probe("tracepoint", True, None, 4)
 

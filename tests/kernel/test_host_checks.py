@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from inetprobe.kernel import host_checks
 from tests.support.paths import BTF
 
@@ -37,7 +39,8 @@ def checks_of(root):
 
 def test_a_good_machine(tmp_path):
     checks = checks_of(tree(tmp_path))
-    readable = ("privileges", "lockdown", "kprobes", "tracefs", "btf", "symbols", "ipv6", "modules")
+    readable = ("privileges", "lockdown", "kprobes", "tracefs", "btf", "symbols")
+    readable += ("ipv4", "ipv6", "modules", "prot_alloc")
     assert {name: checks[name].status for name in readable} == dict.fromkeys(readable, "ok")
 
 
@@ -89,10 +92,34 @@ def test_a_missing_optional_function_is_a_warning(tmp_path):
     assert "CONFIG_MODULES" in checks["modules"].finding
 
 
-def test_a_missing_required_function_is_named(tmp_path):
-    checks = checks_of(tree(tmp_path, functions=["inet_create", "sk_alloc", "register_kprobe"]))
+@pytest.mark.parametrize(
+    ("check", "missing", "instead", "finding"),
+    [
+        ("ipv4", "inet_create", ["inet_create.part.0.constprop.0"], "there are no AF_INET calls to see"),
+        (
+            "ipv6",
+            "inet6_create",
+            [],
+            "this kernel has no inet6_create (CONFIG_IPV6): there are no AF_INET6 calls to see",
+        ),
+        ("prot_alloc", "sk_prot_alloc", [], "no trace has a call of it"),
+        ("prot_alloc", "sk_prot_alloc", ["sk_prot_alloc.part.0"], "no trace has a call of it"),
+        ("prot_alloc", "sk_prot_alloc", ["sk_prot_alloc.isra.0"], "traced by a kprobe without its arguments"),
+    ],
+)
+def test_a_function_that_the_compiler_took_away_is_a_warning(tmp_path, check, missing, instead, finding):
+    checks = checks_of(tree(tmp_path, functions=[*(name for name in FUNCTIONS if name != missing), *instead]))
+    assert checks["symbols"].status == "ok"
+    assert {name for name, its in checks.items() if its.status == "warning"} == {check}
+    assert finding in checks[check].finding
+    assert all(name in checks[check].finding for name in (missing, *instead))
+
+
+@pytest.mark.parametrize("missing", [["sk_alloc"], ["inet_create", "inet6_create"]])
+def test_a_missing_required_function_is_named(tmp_path, missing):
+    checks = checks_of(tree(tmp_path, functions=[name for name in FUNCTIONS if name not in missing]))
     assert checks["symbols"].status == "failed"
-    assert "sk_prot_alloc" in checks["symbols"].finding
+    assert all(name in checks["symbols"].finding for name in missing)
 
 
 def test_every_failure_has_a_fix(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from inetprobe.base.errors import HostError
-from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
+from inetprobe.kernel.host.kallsyms import OPTIONAL, PATH, REQUIRED, Symbols
 
 
 def kallsyms(tmp_path, names):
@@ -12,23 +12,87 @@ def kallsyms(tmp_path, names):
 
 def test_functions_are_found_and_data_is_not(tmp_path):
     symbols = Symbols.of_kernel(kallsyms(tmp_path, [*REQUIRED, *OPTIONAL]))
-    assert symbols.present() == (*REQUIRED, *OPTIONAL)
+    assert symbols.present() == {name: name for name in PATH}
+    assert symbols.limits() == {}
     assert "some_data" not in symbols
 
 
-def test_an_optional_function_may_be_missing(tmp_path):
-    assert Symbols.of_kernel(kallsyms(tmp_path, REQUIRED)).present() == REQUIRED
+@pytest.mark.parametrize("create", ["inet_create", "inet6_create"])
+def test_sk_alloc_and_one_create_are_enough(create):
+    symbols = Symbols([create, "sk_alloc"])
+    assert symbols.present() == {create: create, "sk_alloc": "sk_alloc"}
+    assert symbols.limits().keys() == {*PATH} - {create, "sk_alloc"}
 
 
-def test_a_renamed_function_is_reported_by_its_new_name():
-    symbols = Symbols(["inet_create", "sk_alloc", "sk_prot_alloc.isra.0"])
-    with pytest.raises(HostError, match=r"no function sk_prot_alloc .*sk_prot_alloc\.isra\.0"):
-        symbols.present()
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["inet_create", "sk_prot_alloc"], r"no sk_alloc \(the compiler inlined or renamed it\): no socket"),
+        (["inet_create", "sk_alloc.isra.0"], r"no sk_alloc, but sk_alloc\.isra\.0: no socket"),
+        (
+            ["sk_alloc", "inet_create.part.0.constprop.0", "inet_created"],
+            r"no inet_create, but inet_create\.part\.0\.constprop\.0; this kernel has no inet6_create \(CONFIG_IPV6\)",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(names, sentence):
+    with pytest.raises(HostError, match=sentence):
+        Symbols(names).present()
 
 
-def test_an_inlined_function_is_named():
-    with pytest.raises(HostError, match=r"no function sk_prot_alloc .*inlined"):
-        Symbols(["inet_create", "sk_alloc"]).present()
+@pytest.mark.parametrize(
+    ("names", "symbol"),
+    [
+        (["sk_prot_alloc"], "sk_prot_alloc"),
+        (["sk_prot_alloc", "sk_prot_alloc.cold"], "sk_prot_alloc"),
+        (["sk_prot_alloc", "sk_prot_alloc.part.0", "sk_prot_allocate.isra.0"], "sk_prot_alloc"),
+        (["sk_prot_alloc.isra.0"], "sk_prot_alloc.isra.0"),
+        (["sk_prot_alloc.isra.42", "sk_prot_alloc.isra.42.cold"], "sk_prot_alloc.isra.42"),
+        (["sk_prot_alloc.constprop.0.isra.1"], "sk_prot_alloc.constprop.0.isra.1"),
+        (["sk_prot_alloc.llvm.1234567"], "sk_prot_alloc.llvm.1234567"),
+        (["sk_prot_alloc.part.0"], None),
+        (["sk_prot_alloc.part.0.isra.0"], None),
+        (["sk_prot_alloc.isra.0.part.0"], None),
+        (["sk_prot_alloc.cold"], None),
+        ([], None),
+        # Which of them sk_alloc calls is not known.
+        (["sk_prot_alloc", "sk_prot_alloc.constprop.0"], None),
+        (["sk_prot_alloc.isra.0", "sk_prot_alloc.constprop.0"], None),
+    ],
+)
+def test_sk_prot_alloc_is_traced_by_the_one_name_that_it_has(names, symbol):
+    symbols = Symbols([*PATH[:2], *PATH[3:], *names])
+    assert symbols.symbol_of("sk_prot_alloc") == symbol
+    assert symbols.present().get("sk_prot_alloc") == symbol
+    assert symbols.limits().keys() == (set() if symbol == "sk_prot_alloc" else {"sk_prot_alloc"})
+
+
+def test_no_other_function_is_traced_under_another_name():
+    renamed = [f"{name}.isra.0" for name in PATH]
+    assert Symbols(["sk_alloc", "inet_create", *renamed]).present() == {
+        "inet_create": "inet_create", "sk_alloc": "sk_alloc", "sk_prot_alloc": "sk_prot_alloc.isra.0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (
+            ["sk_prot_alloc.isra.0"],
+            "this kernel has no sk_prot_alloc, but sk_prot_alloc.isra.0: it is traced by a kprobe without its argum",
+        ),
+        ([], "this kernel has no sk_prot_alloc (the compiler inlined or renamed it): no trace has a call of it"),
+        (
+            ["sk_prot_alloc", "sk_prot_alloc.constprop.0"],
+            "this kernel has copies of sk_prot_alloc (sk_prot_alloc.constprop.0): no trace has a call of it",
+        ),
+    ],
+)
+def test_what_is_missing_of_sk_prot_alloc_is_said(names, sentence):
+    limits = Symbols([*PATH[:2], *PATH[3:], *names]).limits()
+    assert list(limits) == ["sk_prot_alloc"]
+    assert limits["sk_prot_alloc"].startswith(sentence)
+    assert limits["sk_prot_alloc"].endswith("accepted connections are neither counted nor traced")
 
 
 def test_an_unreadable_file_is_one_sentence(tmp_path):

@@ -9,7 +9,7 @@ from inetprobe.kernel.host.probed_profile import features, probe
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from tests.support.paths import BTF
 
-SYMBOLS = Symbols(["inet_create", "__request_module", "__cgroup_bpf_run_filter_sk", "bpf_set_retval"])
+SYMBOLS = Symbols(["inet_create", "sk_prot_alloc", "__request_module", "__cgroup_bpf_run_filter_sk", "bpf_set_retval"])
 # Rows of Debian's 6.1 with sctp loaded; the columns behind the module are which functions a proto has.
 PROTOCOLS = """\
 protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em
@@ -163,8 +163,11 @@ def test_probed_features_agree_with_the_built_in_profiles(kernel):
 
 def test_features_that_are_symbols():
     bare = features(btf(), Symbols(["inet_create"]))
-    assert [bare.request_module, bare.cgroup_hook, bare.cgroup_any_errno] == [False] * 3
+    assert [bare.request_module, bare.cgroup_hook, bare.cgroup_any_errno, bare.sk_prot_alloc] == [False] * 4
     full = features(btf(), SYMBOLS)
     assert full.request_module
     assert full.cgroup_hook
     assert full.cgroup_any_errno
+    assert full.sk_prot_alloc
+    assert features(btf(), Symbols(["sk_prot_alloc.isra.0"])).sk_prot_alloc  # traced under that name
+    assert not features(btf(), Symbols(["sk_prot_alloc.part.0"])).sk_prot_alloc

@@ -1,66 +1,79 @@
-"""What is decided for a kernel; Target.of_kernel as a whole takes one, and is in tests/live."""
+"""What a kernel's symbols make of the program: which functions are traced, by which name and mechanism."""
 
 import pytest
 
-from inetprobe.base.errors import HostError
-from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
-from inetprobe.kernel.program import constants, target
+from inetprobe.kernel import attached
+from inetprobe.kernel.host.btf import Btf, Prototype
+from inetprobe.kernel.host.cgroups import Cgroups
+from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.host.kprobe import Kprobe
+from inetprobe.kernel.program import constants
+from inetprobe.kernel.program.program import Program
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
+from tests.support.paths import BTF
 
-FUNCTIONS = (*REQUIRED, *OPTIONAL)
-FENTRY = {name: 1 for name in FUNCTIONS if name != "__request_module"}
-
-
-def of(preemption=None, fentry=FENTRY):
-    return Target(Symbols(FUNCTIONS), {}, fentry, (), {}, preemption=preemption)
+TYPES = Btf.of_kernel(BTF / "6.1")
+OTHERS = [name for name in PATH if name != "sk_prot_alloc"]
 
 
-@pytest.mark.parametrize(
-    ("mechanism", "preemption", "taken"),
-    [
-        ("auto", None, "fentry"),
-        ("auto", "lazy", "kprobe"),
-        ("auto", "unknown", "kprobe"),
-        ("fentry", "full", "fentry"),
-        ("kprobe", None, "kprobe"),
-    ],
-)
-def test_auto_is_exact_first(mechanism, preemption, taken):
-    mechanisms = of(preemption).mechanisms(mechanism)
-    assert mechanisms == dict.fromkeys(FUNCTIONS, taken) | {"__request_module": "kprobe"}
+@pytest.fixture(autouse=True)
+def fentry_for_all(monkeypatch):
+    """BTF that describes every function, also under a name that the compiler made."""
+    monkeypatch.setattr(Btf, "has_struct", lambda types, name: True)
+    monkeypatch.setattr(Btf, "prototype", lambda types, name: Prototype(3, "POINTER", 1))
 
 
-def test_without_fentry_auto_is_kprobes():
-    assert set(of(fentry={}).mechanisms("auto").values()) == {"kprobe"}
-    with pytest.raises(HostError, match="no usable fentry"):
-        of(fentry={}).mechanisms("fentry")
+def target_of(*names, **options):
+    return Target.of_kernel(TraceOptions(**options), TYPES, Symbols(names), Cgroups(None))
 
 
-def test_the_program_knows_that_fentry_may_skip_programs():
-    """It then takes no create for nested only because no return of fentry's is ever missed: nests() in bpf/thread.h."""
-    for preemption, defined in (None, None), ("full", 1):
-        made = of(preemption)
-        flags = constants.of_program(TraceOptions(), made, made.mechanisms("fentry"), cpus=1, task_storage=True)
-        assert flags.get("PREEMPTIBLE") == defined
+def described(target):
+    return attached._describe(TraceOptions(), target, target.mechanisms("auto"), None)
 
 
-class Types:
-    """BTF of a kernel whose ring buffer's lock is of this type."""
-
-    def __init__(self, lock):
-        self.lock = lock
-
-    def type_name(self, *path):
-        assert path == ("bpf_ringbuf", "spinlock")
-        return self.lock
-
-
-@pytest.mark.parametrize(("model", "lock"), [("rt", "raw_spinlock_t"), ("full", "spinlock_t"), (None, "spinlock_t")])
-def test_a_ring_whose_lock_does_not_sleep(model, lock):
-    target.refuse_sleeping_ring(Types(lock), model)
+def test_a_renamed_sk_prot_alloc_is_traced_by_kprobe_without_arguments():
+    target = target_of(*OTHERS, "sk_prot_alloc.isra.0")
+    assert set(target.functions) == set(PATH)
+    assert target.mechanisms("fentry") == {
+        **dict.fromkeys(PATH, "fentry"), "sk_prot_alloc": "kprobe", "__request_module": "kprobe",
+    }  # fmt: skip
+    mechanisms = target.mechanisms("auto")
+    defined = constants.of_program(TraceOptions(), target, mechanisms, cpus=1, task_storage=True)
+    assert (defined["MECHANISM_sk_prot_alloc"], defined["SK_PROT_ALLOC_ARGUMENTS"]) == ("KPROBE", 0)
+    run = described(target)
+    assert run.symbols == {"sk_prot_alloc": "sk_prot_alloc.isra.0"}
+    assert run.functions[3] == "sk_prot_alloc"
 
 
-def test_a_ring_whose_lock_sleeps_is_refused():
-    with pytest.raises(HostError, match=r"PREEMPT_RT .* boot another kernel"):
-        target.refuse_sleeping_ring(Types("spinlock_t"), "rt")
+def test_an_inlined_sk_prot_alloc_has_no_program_and_no_place_in_the_run():
+    target = target_of(*OTHERS)
+    assert set(target.functions) == set(OTHERS)
+    defined = constants.of_program(TraceOptions(), target, target.mechanisms("auto"), cpus=1, task_storage=True)
+    assert "MECHANISM_sk_prot_alloc" not in defined
+    run = described(target)
+    assert run.symbols == {}
+    assert run.functions == {0: "inet_create", 1: "inet6_create", 2: "sk_alloc", 4: "__request_module"}
+    assert "sk_prot_alloc" not in run.mechanisms
+
+
+def test_arguments_of_sk_prot_alloc_under_its_own_name_are_read():
+    target = target_of(*PATH, "sk_prot_alloc.cold")
+    defined = constants.of_program(TraceOptions(), target, target.mechanisms("auto"), cpus=1, task_storage=True)
+    assert (defined["MECHANISM_sk_prot_alloc"], defined["SK_PROT_ALLOC_ARGUMENTS"]) == ("FENTRY", 1)
+    assert described(target).symbols == {}
+
+
+@pytest.mark.parametrize("symbol", ["sk_prot_alloc", "sk_prot_alloc.isra.7"])
+def test_a_kprobe_is_set_on_the_kernel_s_own_name(monkeypatch, symbol):
+    """Its event, and all that is counted of it, has the function's."""
+    set_on = []
+    monkeypatch.setattr(Kprobe, "attach", lambda *arguments: set_on.append(arguments[2]))
+    program = Program.__new__(Program)
+    program._target, program._numbers, program._kprobes = target_of(*OTHERS, symbol), {"sk_prot_alloc": 3}, []
+    program._tracefs, program._maxactive = None, 10
+    monkeypatch.setattr(program, "_load", lambda function, side: 0)
+    for side in ("return", "entry"):
+        program._attach_kprobe("sk_prot_alloc", side)
+    assert set_on == [symbol] * 2
+    assert [probe[:2] for probe in program._kprobes] == [("sk_prot_alloc", "return"), ("sk_prot_alloc", "entry")]

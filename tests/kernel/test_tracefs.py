@@ -60,9 +60,12 @@ def test_a_long_function_gets_a_short_name_of_its_own(tmp_path, monkeypatch):
     assert len(set(names)) == 4
     assert all(len(name) < 64 for name in names)
     assert tracefs.add_kprobe(tmp_path, "sk_alloc", 2, 9) == "inetprobe_return_sk_alloc_4194304"
+    # The kernel takes letters, digits and _ in the name of an event (is_good_name() of kernel/trace/trace.h).
+    assert tracefs.add_kprobe(tmp_path, "sk_prot_alloc.isra.0", 3, None) == "inetprobe_entry_sk_prot_alloc_4194304"
     lines = (tmp_path / "kprobe_events").read_text().splitlines()
     assert lines[0] == f"p:kprobes/{names[0]} {function}"
-    assert lines[-1] == "r9:kprobes/inetprobe_return_sk_alloc_4194304 sk_alloc"
+    assert lines[-2] == "r9:kprobes/inetprobe_return_sk_alloc_4194304 sk_alloc"
+    assert lines[-1] == "p:kprobes/inetprobe_entry_sk_prot_alloc_4194304 sk_prot_alloc.isra.0"
 
 
 def test_tracefs_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from inetprobe.kernel.frames import naming
 from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host.btf import Btf, Prototype, offsets
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
+from inetprobe.kernel.host.kallsyms import PATH, Symbols
 from inetprobe.kernel.maps import definitions
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.program import compiler, constants, sock
@@ -22,7 +22,9 @@ from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
 from tests.support.paths import TESTS
 
 BTF = Btf.of_kernel(TESTS / "btf" / "6.1")
-FUNCTIONS = (*REQUIRED, *OPTIONAL)
+FUNCTIONS = PATH
+RENAMED = Symbols([*(name for name in PATH if name != "sk_prot_alloc"), "sk_prot_alloc.isra.0"])
+FEWEST = Symbols(["inet6_create", "sk_alloc"])
 STACK = {name: number for number, name in enumerate(naming._OFFSETS)} | {
     "STACK_KERNEL": 1, "STACK_USER": 1, "STACK_AT_ENTRY": 1, "STACK_SLOW_NS": "0ULL", "INETPROBE_STACKS": 1,
 }  # fmt: skip
@@ -50,6 +52,8 @@ VARIANTS = {
     "stack": ({"stack": StackOptions(True, True, 0)}, {"constants": STACK}),
     "bare": ({"filters": ALL}, {}),
     "serve": ({"counting": COUNTING}, {}),
+    "renamed": ({"filters": ALL}, {"symbols": RENAMED}),
+    "fewest": ({"filters": ALL}, {"symbols": FEWEST}),
     "everything": (
         {"filters": ALL, "also": ("x",), "sock": True, "stack": StackOptions(True, True, 0)},
         {"also": ALSO, "follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", **STACK, **sock.constants(BTF)}},
@@ -68,13 +72,14 @@ def ids(case):
 
 @pytest.fixture(params=CASES, ids=ids)
 def variant(request):
-    """(the compiler's flags, the indices of the maps that are made)."""
+    """(the compiler's flags, the indices of the maps that are made, the traced functions)."""
     name, mechanism, task_storage = request.param
     given, extra = VARIANTS[name]
     options = TraceOptions(**given)
-    extra = {"also": (), "constants": {}, **extra}
-    target = Target(Symbols(FUNCTIONS), offsets(BTF), dict.fromkeys(FUNCTIONS, 1), **extra)
-    mechanisms = dict.fromkeys(target.functions, mechanism) | {"__request_module": "kprobe"}
+    extra = {"symbols": Symbols(FUNCTIONS), "also": (), "constants": {}, **extra}
+    target = Target(offsets=offsets(BTF), fentry=dict.fromkeys(FUNCTIONS, 1), **extra)
+    mechanisms = dict.fromkeys(target.functions, mechanism)
+    mechanisms |= dict.fromkeys({"__request_module", *target.renamed} & mechanisms.keys(), "kprobe")
     defined = constants.of_program(options, target, mechanisms, cpus=4, task_storage=task_storage)
     bare = options.filters.beyond_inet
     made = definitions.of_program(
@@ -87,7 +92,7 @@ def variant(request):
         cgroups=len(target.cgroups),
     )
     made |= definitions.of_displaced(target.slots, task_storage=task_storage)
-    return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}
+    return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}, target.functions
 
 
 def maps_of(code):
@@ -97,20 +102,22 @@ def maps_of(code):
 
 
 def test_libbcc_compiles_it_and_every_map_it_names_is_made(variant):
-    flags, made = variant
+    flags, made, traced = variant
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     functions = compiler.compile_program(text, flags, None).functions
     used = set().union(*map(maps_of, functions.values()))
     assert used
     assert used <= made
-    assert {"entry_inet_create", "return_inet_create", "thread_exit"} <= set(functions)
+    programs = {f"{side}_{function}" for function in traced for side in ("entry", "return")} | {"thread_exit"}
+    assert programs <= set(functions)
+    assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
 
 
 @pytest.mark.parametrize(
     "variant", [case for case in CASES if case[0] in ("serve", "everything")], indirect=True, ids=ids
 )
 def test_clang_compiles_it_without_bcc(variant, tmp_path):
-    flags, _ = variant
+    flags, *_ = variant
     source, made = bpf_folder() / "inetprobe.bpf.c", tmp_path / "program.o"
     command = ["clang", "-target", "bpf", "-O2", "-Wall", "-Wno-unused-function", f"-I{bpf_folder()}/include"]
     done = subprocess.run(

@@ -1,29 +1,46 @@
-"""The kernel functions to attach to.
+"""The kernel functions to attach to, as /proc/kallsyms names them.
 
-The compiler may inline a static function or rename it (``.isra.0``, ``.constprop.0``): a function is looked up in
-/proc/kallsyms under its plain name, and a renamed one is reported.
+The compiler may inline a static function, rename it or split it (``.isra.0``, ``.constprop.0``, ``.part.0``). Only
+sk_prot_alloc can then be traced under another name: inetprobe does not need its arguments.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from inetprobe.base.errors import HostError
+from inetprobe.model.inet_create import CREATE
 
 KALLSYMS = Path("/proc/kallsyms")
 
-#: The path cannot be traced without these.
-REQUIRED = ("inet_create", "sk_alloc", "sk_prot_alloc")
-#: A kernel may lack these: CONFIG_IPV6, CONFIG_MODULES.
-OPTIONAL = ("inet6_create", "__request_module")
+#: The functions of the path.
+PATH = ("inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module")
+#: The path cannot be traced without this one, nor without one of inet_create and inet6_create.
+REQUIRED = ("sk_alloc",)
+OPTIONAL = tuple(name for name in PATH if name not in REQUIRED)
+#: The options without which the kernel is built without a function.
+CONFIGURED = {"inet_create": "CONFIG_INET", "inet6_create": "CONFIG_IPV6", "__request_module": "CONFIG_MODULES"}
+
+_LIMITS = {
+    "inet_create": "there are no AF_INET calls to see",
+    "inet6_create": "there are no AF_INET6 calls to see",
+    "__request_module": "there are no module calls to see",
+    "sk_prot_alloc": "no trace has a call of it, and accepted connections are neither counted nor traced",
+}
+_WITHOUT_ARGUMENTS = (
+    "it is traced by a kprobe without its arguments, and accepted connections are neither counted nor traced"
+)
 
 _TEXT = frozenset("tTwW")
 # From arch/x86/kernel/vmlinux.lds.S.
 _IMAGE = ("_text", "_end")
 _SUFFIX = re.compile(r"\.(isra|constprop|part|cold|llvm|lto_priv)\b.*")
+# What the compiler adds to the name of a whole function; with .part and .cold it is only a piece of one.
+_WHOLE = re.compile(r"(\.(isra|constprop|llvm|lto_priv)\.\d+)+")
 
 
 class Symbols:
@@ -33,19 +50,21 @@ class Symbols:
     """
 
     def __init__(self, names: Iterable[str], image: range = range(0)) -> None:
+        names = tuple(names)
         self._names = frozenset(names)
+        self._suffixed = sorted({name for name in names if "." in name})
         self.image = image
 
     @classmethod
     def of_kernel(cls, path: Path = KALLSYMS) -> Symbols:
         """The functions of /proc/kallsyms. Raises HostError if it cannot be read."""
-        names, ends = set(), {}
+        names, ends = [], {}
         try:
             with path.open(encoding="ascii", errors="replace") as lines:
                 for line in lines:
                     address, type_, name, *module = line.split()
                     if type_ in _TEXT:
-                        names.add(name)
+                        names.append(name)
                     if name in _IMAGE and not module:
                         ends[name] = int(address, 16)
         except OSError as error:
@@ -57,7 +76,23 @@ class Symbols:
 
     def renamed(self, name: str) -> list[str]:
         """The names that the compiler gave ``name``, where it only added a suffix."""
-        return sorted(other for other in self._names if other != name and _SUFFIX.sub("", other) == name)
+        return [other for other in self._suffixed if other.startswith(f"{name}.") and _SUFFIX.sub("", other) == name]
+
+    @functools.cached_property
+    def _prot_allocs(self) -> list[str]:
+        name = "sk_prot_alloc"
+        whole = [symbol for symbol in self.renamed(name) if _WHOLE.fullmatch(symbol, len(name))]
+        return [name, *whole] if name in self else whole
+
+    def symbol_of(self, function: str) -> str | None:
+        """The symbol by which a function of the path is traced; None where it cannot be.
+
+        That of sk_prot_alloc may have a suffix: then the compiler may have changed how it is called. There may be
+        several copies of it, and the one that sk_alloc calls is not known: then it is not traced.
+        """
+        if function == "sk_prot_alloc":
+            return self._prot_allocs[0] if len(self._prot_allocs) == 1 else None
+        return function if function in self else None
 
     def nearest(self, name: str) -> list[str]:
         """Up to three functions whose names look most like ``name``."""
@@ -66,11 +101,31 @@ class Symbols:
         related = [other for other in self._names if any(part in other for part in parts)]
         return difflib.get_close_matches(name, related, n=3)
 
-    def present(self) -> tuple[str, ...]:
-        """The path's functions this kernel has. Raises HostError naming the first required one that is missing."""
-        for name in REQUIRED:
-            if name not in self._names:
-                renamed = self.renamed(name)
-                reason = f"it has {', '.join(renamed)} instead" if renamed else "it was inlined or renamed"
-                raise HostError(f"this kernel has no function {name} to attach to: {reason}")
-        return tuple(name for name in (*REQUIRED, *OPTIONAL) if name in self._names)
+    def present(self) -> dict[str, str]:
+        """The path's functions that can be traced on this kernel, each with its symbol.
+
+        Raises HostError where sk_alloc, or both creates are missing.
+        """
+        symbols = {name: symbol for name in PATH if (symbol := self.symbol_of(name))}
+        for names in (REQUIRED, tuple(CREATE.values())):
+            if symbols.keys().isdisjoint(names):
+                raise HostError(f"{'; '.join(map(self.absence, names))}: no socket can be traced")
+        return symbols
+
+    def limits(self) -> dict[str, str]:
+        """A sentence for each of the path's functions that cannot be traced, or not in full."""
+        limits = {}
+        for name in OPTIONAL:
+            symbol = self.symbol_of(name)
+            if symbol != name:
+                limits[name] = f"{self.absence(name)}: {_WITHOUT_ARGUMENTS if symbol else _LIMITS[name]}"
+        return limits
+
+    def absence(self, function: str) -> str:
+        """What this kernel has in place of ``function``, and else why it lacks it."""
+        renamed = self.renamed(function)
+        if function in self:
+            return f"this kernel has copies of {function} ({', '.join(renamed)})"
+        if renamed:
+            return f"this kernel has no {function}, but {' and '.join(renamed)}"
+        return f"this kernel has no {function} ({CONFIGURED.get(function, 'the compiler inlined or renamed it')})"

@@ -74,6 +74,7 @@ def features(types: Btf, symbols: Symbols) -> Features:
         alloc_errno6="ENOBUFS",
         cgroup_hook="__cgroup_bpf_run_filter_sk" in symbols,
         cgroup_any_errno="bpf_set_retval" in symbols,
+        sk_prot_alloc=symbols.symbol_of("sk_prot_alloc") is not None,
         wide_protocol=types.field("sock", "sk_protocol").bits > 8,
         # Until 6.5 mptcp_sock kept its first subflow's socket, and created it at once or, in the last versions, later.
         mptcp_nested=None if types.has_member("mptcp_sock", "subflow") else False,

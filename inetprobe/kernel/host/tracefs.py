@@ -58,10 +58,11 @@ def profile(folder: Path) -> dict[str, tuple[int, int]]:
 def add_kprobe(folder: Path, function: str, number: int, maxactive: int | None) -> str:
     """Makes the event of a kprobe, or with ``maxactive`` of a kretprobe for as many calls at once; its name.
 
-    ``number`` is the function's, which keeps long names apart. Raises OSError.
+    ``number`` is the function's, which keeps long names apart. An event's name has no dot, as a function's may that the
+    compiler renamed. Raises OSError.
     """
     side, type_ = ("entry", "p") if maxactive is None else ("return", f"r{maxactive}")
-    stem = f"{EVENT_PREFIX}{side}_{function}"
+    stem = f"{EVENT_PREFIX}{side}_{function.partition('.')[0]}"
     if len(stem) > _STEM:
         stem = f"{stem[: _STEM - 3]}_{number}"
     event = f"{stem}_{os.getpid()}"

@@ -71,7 +71,7 @@ class Counters:
 
     def accepted(self) -> dict[str, int]:
         """Socks cloned for accepted connections, by address family: calls of sk_prot_alloc() outside every create that
-        sk_alloc(), which makes one each, does not account for."""
+        sk_alloc(), which makes one each, does not account for. None where sk_prot_alloc()'s family is not known."""
         prot_allocs, allocs = (
             self._by_family(member) | self._of_inet(member) for member in ("sk_prot_alloc_outside", "sk_alloc_outside")
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.host.btf import Btf, Prototype
-from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
+from inetprobe.kernel.host.kallsyms import PATH, Symbols
 from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
 
 # It becomes part of a C program, so nothing but a C name.
@@ -32,18 +32,26 @@ class AlsoFunction:
 def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFunction, ...]:
     """The functions that ``--also`` names, in its order; those that are traced anyway are left out.
 
-    Raises UsageError for more than ALSO_MAX, or for a function this kernel lacks, with the most similar names.
+    Raises UsageError for more than ALSO_MAX, or for a function this kernel lacks, with the most similar names, or has
+    only under a name that the compiler made.
     """
     names = list(dict.fromkeys(name for word in words for part in word.split(",") if (name := part.strip())))
-    names = [name for name in names if name not in (*REQUIRED, *OPTIONAL)]
+    names = [name for name in names if name not in PATH or not symbols.symbol_of(name)]
     if len(names) > ALSO_MAX:
         raise UsageError(f"--also: {len(names)} functions: it takes at most {ALSO_MAX}")
     for name in names:
-        if not _NAME.fullmatch(name) or name not in symbols:
-            raise UsageError(f"--also: this kernel has no function {name!r} to attach to{_suggestion(name, symbols)}")
+        if not _NAME.fullmatch(name) or name not in symbols or name in PATH:
+            raise UsageError(f"--also: this kernel has no function {name!r} to attach to: {_reason(name, symbols)}")
     return tuple(AlsoFunction(name, FUNCTION_ALSO + index, types.prototype(name)) for index, name in enumerate(names))
 
 
-def _suggestion(name: str, symbols: Symbols) -> str:
-    similar: Sequence[str] = symbols.renamed(name) or symbols.nearest(name)
-    return f": did you mean {' or '.join(similar)}?" if similar else ": /proc/kallsyms lists its functions"
+def _reason(name: str, symbols: Symbols) -> str:
+    if name in symbols and "." in name:
+        return "the compiler gave it that name, and may have changed how it is called"
+    renamed = symbols.renamed(name)
+    if renamed:
+        return f"the compiler turned it into {' and '.join(renamed)}, and may have changed how it is called"
+    if name in PATH:
+        return "the compiler inlined it, or it is not built in"
+    similar = symbols.nearest(name)
+    return f"did you mean {' or '.join(similar)}?" if similar else "/proc/kallsyms lists its functions"

@@ -39,6 +39,7 @@ def of_program(
         "WAKEUP_WINDOW": f"{window}ULL",
         "STACK_SIZE": target.stack_size,
         "INETPROBE_CALLS": target.slots,
+        "SK_PROT_ALLOC_ARGUMENTS": int("sk_prot_alloc" not in target.renamed),
     }
     if task_storage:
         constants["TASK_STORAGE"] = 1

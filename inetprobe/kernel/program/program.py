@@ -303,7 +303,8 @@ class Program:
         try:
             program = self._load(function, side)
             maxactive = self._maxactive if side == "return" else None
-            kprobe = Kprobe.attach(self._tracefs, program, function, self._numbers[function], maxactive)
+            symbol = self._target.renamed.get(function, function)
+            kprobe = Kprobe.attach(self._tracefs, program, symbol, self._numbers[function], maxactive)
         except LoadError as error:
             raise HostError(
                 f"the kernel refused inetprobe's BPF program {error}: -v shows the verifier's whole log, "

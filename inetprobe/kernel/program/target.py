@@ -63,6 +63,7 @@ class Target:
         model = preemption()
         refuse_sleeping_ring(types, model)
         functions = resolve(options.also, symbols, types)
+        plain = [name for name, symbol in symbols.present().items() if name == symbol]
         constants = kernel_filter.constants(options.filters, follow=follow)
         if options.sock:
             constants |= sock.constants(types)
@@ -71,7 +72,7 @@ class Target:
         return cls(
             symbols,
             btf.offsets(types),
-            fentry_functions(types, (*symbols.present(), *(function.name for function in functions))),
+            fentry_functions(types, (*plain, *(function.name for function in functions))),
             functions,
             constants,
             follow,
@@ -91,6 +92,11 @@ class Target:
     def functions(self) -> tuple[str, ...]:
         """Every traced function, the path's own outermost first, then those of --also."""
         return (*self.symbols.present(), *(function.name for function in self.also))
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The symbols of the traced functions that the compiler has renamed; their arguments are not read."""
+        return {name: symbol for name, symbol in self.symbols.present().items() if name != symbol}
 
     def mechanisms(self, mechanism: str) -> dict[str, str]:
         """``kprobe`` or ``fentry`` for each function, where ``mechanism`` is the user's choice: ``auto`` is ``fentry``
