@@ -19,9 +19,10 @@ OTHERS = [name for name in PATH if name != "sk_prot_alloc"]
 
 @pytest.fixture(autouse=True)
 def fentry_for_all(monkeypatch):
-    """BTF that describes every function, also under a name that the compiler made."""
+    """BTF that describes every function, whatever the compiler called it, of a kernel that does not preempt itself."""
     monkeypatch.setattr(Btf, "has_struct", lambda types, name: True)
     monkeypatch.setattr(Btf, "prototype", lambda types, name: Prototype(3, "POINTER", 1))
+    monkeypatch.setattr("inetprobe.kernel.program.target.preemption", lambda: None)
 
 
 def target_of(*names, **options):
