@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import inetprobe
+from inetprobe.base import packages
 from inetprobe.base.errors import VmError
 from inetprobe.vm.emulator import Emulator
 from inetprobe.vm.guest import protocol
@@ -61,11 +62,11 @@ def check_path(path: Path) -> None:
 
 def check_tools() -> None:
     """Raises VmError if a program that virtme-ng needs is missing, with the packages to install."""
-    packages = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
     search = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
-    missing = [package for tool, package in packages.items() if shutil.which(tool, path=search) is None]
+    tools = ("qemu-system-x86_64", "busybox", "depmod")
+    missing = [tool for tool in tools if shutil.which(tool, path=search) is None]
     if missing:
-        raise VmError(f"the VM needs {', '.join(missing)}: run 'apt-get install {' '.join(missing)}'")
+        raise VmError(f"the VM needs {', '.join(missing)}: {packages.install(*missing)}")
 
 
 def quote_option(value: str) -> str:

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from inetprobe.base import packages
 from inetprobe.base.errors import VmError
 from inetprobe.vm import accel, emulator, qemu
 from inetprobe.vm import run_in_vm as host
@@ -81,6 +82,14 @@ def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
     attempts = accel.plan("auto", known, obstacle, 120.0)
     assert [attempt.kvm for attempt in attempts] == kvm
     assert all(attempt.why for attempt in attempts)
+
+
+def test_missing_tools_are_named_with_their_packages(monkeypatch):
+    monkeypatch.setattr(qemu.shutil, "which", lambda tool, path: "/bin/busybox" if tool == "busybox" else None)
+    command = packages.install("qemu-system-x86_64", "depmod")
+    with pytest.raises(VmError) as caught:
+        qemu.check_tools()
+    assert str(caught.value) == f"the VM needs qemu-system-x86_64, depmod: {command}"
 
 
 @pytest.fixture
