@@ -43,9 +43,14 @@ class UsageError(InetprobeError):
 
 
 class HostError(InetprobeError):
-    """This machine cannot be traced; the message says why and what to do."""
+    """This machine cannot be traced: ``finding`` says why, and ``fix`` what to do; the message is both."""
 
     exit_code = EXIT_HOST
+
+    def __init__(self, finding: str, fix: str = "") -> None:
+        super().__init__(f"{finding}: {fix}" if fix else finding)
+        self.finding = finding
+        self.fix = fix
 
 
 class RecordingError(InetprobeError):

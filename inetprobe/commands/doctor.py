@@ -21,7 +21,8 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", 
 def doctor_command(form: str, quiet: bool) -> None:
     """Check whether this machine can be traced.
 
-    Each check prints its finding and, if something is missing, the fix. Exit status: 0 it can be traced, 3 it cannot.
+    Each check prints its finding and, if something is missing, the fix. If no check fails, a program of two
+    instructions is attached for a moment by each mechanism. Exit status: 0 it can be traced, 3 it cannot.
 
     \b
     Examples:

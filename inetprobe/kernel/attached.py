@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from inetprobe.base.errors import HostError
-from inetprobe.kernel import libbcc
+from inetprobe.kernel import host_checks, libbcc
 from inetprobe.kernel.backlog import Backlog
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.naming import Naming
 from inetprobe.kernel.frames.user_frames import UserSymbols
-from inetprobe.kernel.host import btf, clock, privileges, probed_profile, tracefs
+from inetprobe.kernel.host import btf, clock, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import CONFIGURED, Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
-from inetprobe.kernel.program.compiler import NO_LIBBCC
+from inetprobe.kernel.program.compiler import no_libbcc
 from inetprobe.kernel.program.program import Program
-from inetprobe.kernel.program.target import MACHINES, Target
+from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.model.profile import Profile
 from inetprobe.record.accounting import Accounting
@@ -76,12 +76,11 @@ class Attached:
         With ``command_pid`` only that thread group and the threads it starts are traced. Raises UsageError for a
         function or cgroup that does not exist, HostError where this machine cannot be traced.
         """
-        if platform.machine() not in MACHINES:
-            raise HostError(f"this is {platform.machine()}: inetprobe knows the registers of x86_64 only")
-        privileges.demand()
+        host_checks.demand()
         cgroups = Cgroups.of_host()
         types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
         target = Target.of_kernel(options, types, symbols, cgroups, follow=command_pid is not None)
+        host_checks.demand_probes(target, options.mechanism)
         _say_limits(symbols, say)
         _remove_leftovers(say)
         profile = _profile(types, symbols, say)
@@ -183,7 +182,7 @@ def _naming(options: TraceOptions, target: Target, program: Program) -> Naming |
     try:
         symbols = functools.partial(SymbolCache, libbcc.load())
     except OSError as error:
-        raise HostError(f"--stack: {error}: {NO_LIBBCC}") from None
+        raise no_libbcc(str(error)) from None
     kernel = KernelSymbols(symbols(KERNEL)) if options.stack.kernel else None
     user = UserSymbols(symbols) if options.stack.user else None
     return Naming(kernel, user, _functions(target), program.mechanisms, target.symbols)

@@ -14,10 +14,13 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 _NAME = "libbcc.so.0"
+# Of Fedora, openSUSE, Arch and Alpine; of Debian and Ubuntu; of a build by hand.
+_FOLDERS = ("usr/lib*", "usr/lib/*", "usr/local/lib*")
 _COMPILER = re.compile(r"/(?:libbcc|libLLVM|libclang)[^/]*$")
 _VERSION = re.compile(r"/libbcc\.so\.(\d+\.\d+[^/]*)$")
 
@@ -43,10 +46,15 @@ def libraries(maps: Path = Path("/proc/self/maps")) -> list[tuple[str, int, int]
     return [(path, status.st_size, status.st_mtime_ns) for path in sorted(paths) for status in (Path(path).stat(),)]
 
 
-def version() -> str | None:
-    """The version of libbcc, once ``load`` has mapped it; None where its file's name does not tell."""
-    names = [str(Path(path).resolve()) for path, _, _ in libraries()]
+def version(paths: Iterable[str]) -> str | None:
+    """The version of the libbcc among these libraries; None where its file's name does not tell."""
+    names = [str(Path(path).resolve()) for path in paths]
     return next((match[1] for name in names if (match := _VERSION.search(name))), None)
+
+
+def installed(root: Path = Path("/")) -> Path | None:
+    """The system's libbcc, whether or not this Python can load it; None where there is none."""
+    return next((path for pattern in _FOLDERS for path in sorted(root.glob(f"{pattern}/{_NAME}"))), None)
 
 
 def _compile(text: str, flags: list[str]) -> dict[str, bytes]:

@@ -221,7 +221,7 @@ def test_a_replay_is_served_until_a_signal(recording, monkeypatch, number):
     assert web.calls == ["start", "stop"]
     assert (web.ready_before, web.ready()) == (False, True)
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
-    assert (said[-1], len(said)) == (f"serving {web.url}", 2)
+    assert (said[-1], len(said)) == (f"serving {web.url}{WEB.telemetry_path}", 2)
     assert signal.getsignal(number) is before
 
 
@@ -240,7 +240,7 @@ def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
     assert total(web.shown, "inetprobe_records_total") == 3
     assert (web.calls, source.closed) == (["start", "stop"], 1)
     counting, summary = "counting: Ctrl-C or SIGTERM ends it", "3 sockets created, 3 complete, 0 incomplete, 0 lost"
-    assert sorted(said[:2]) == [counting, f"serving {web.url}"]
+    assert sorted(said[:2]) == [counting, f"serving {web.url}{WEB.telemetry_path}"]
     assert said[2:] == [summary]
 
 

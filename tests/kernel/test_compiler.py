@@ -74,15 +74,38 @@ def test_without_libbcc_it_says_what_to_install(monkeypatch, tmp_path):
     text = Path(libbcc.__file__).read_text().replace('"libbcc.so.0"', '"libnothing.so.0"')
     script.write_text(text.replace("from bcc", "from nothing"))
     monkeypatch.setattr(libbcc, "__file__", str(script))
-    with pytest.raises(HostError, match=r"there is no compiler: libnothing\.so\.0: .*: install .* libbpfcc"):
+    monkeypatch.setattr(libbcc, "installed", lambda root: None)
+    with pytest.raises(HostError, match=r"^there is no BCC, the compiler \(libnothing\.so\.0: "):
         compiler.compile_program(SMALL, [], None)
+
+
+def test_a_library_that_is_there_is_not_to_be_installed(tmp_path):
+    """Where Python has a dynamic linker of its own, as conda's and Nix's have."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("ID=arch\n")
+    assert str(compiler.no_libbcc("why", tmp_path)) == "there is no BCC, the compiler (why): pacman -S bcc"
+    library = tmp_path / "usr/lib/x86_64-linux-gnu/libbcc.so.0"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    fix = "install inetprobe with the system's own Python: /usr/bin/python3 -m venv"
+    assert str(compiler.no_libbcc("why", tmp_path)) == f"this Python cannot load {library} (why): {fix}"
+
+
+def test_a_compiler_that_hangs_is_ended(monkeypatch, tmp_path):
+    script = tmp_path / "libbcc.py"
+    script.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(libbcc, "__file__", str(script))
+    with pytest.raises(HostError, match=r"^bcc's compiler was not done after 0\.2 s: "):
+        compiler.compile_program(SMALL, [], None, 0.2)
 
 
 def test_a_compiler_that_crashes_is_one_sentence(monkeypatch, tmp_path):
     script = tmp_path / "libbcc.py"
     script.write_text('import os, sys\nprint("LLVM ERROR: out of memory", file=sys.stderr, flush=True)\nos.abort()\n')
     monkeypatch.setattr(libbcc, "__file__", str(script))
-    with pytest.raises(HostError, match="compiler ended by SIGABRT: LLVM ERROR: out of memory: -v shows"):
+    with pytest.raises(
+        HostError, match="compiler ended by SIGABRT: LLVM ERROR: out of memory: inetprobe trace -v shows"
+    ):
         compiler.compile_program(SMALL, [], None)
 
 

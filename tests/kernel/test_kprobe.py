@@ -17,6 +17,6 @@ def test_a_refused_kprobe_leaves_no_event(tmp_path, monkeypatch):
 
 
 def test_without_perf_s_kprobes_the_reason_is_an_errno(tmp_path, monkeypatch):
-    monkeypatch.setattr(kprobe, "_PMU", tmp_path)
+    monkeypatch.setattr(kprobe, "PMU", tmp_path)
     with pytest.raises(FileNotFoundError):
         Kprobe.attach(None, 0, "sk_alloc", 2, 9)

@@ -27,11 +27,11 @@ def test_tracefs_is_found_in_either_place(tmp_path):
 
 
 def test_a_closed_tracefs_is_a_sentence(monkeypatch):
-    def refuse(self):
+    def refuse(self, **_):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "exists", refuse)
-    with pytest.raises(HostError, match="closed to this user: run inetprobe as root"):
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(HostError, match=r"closed to this user: run it again with sudo$"):
         tracefs.tracefs()
 
 

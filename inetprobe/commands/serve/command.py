@@ -217,11 +217,11 @@ class _Service:
         counts = ReplayedCounts(path, self._options.filters, counting.bounds_ns, self._stream, counting.slow_ns)
         self._tell(summary_line(counts.accounting))
         self._page = Page(SnapshotCollector(counts, self._stream.counts))
-        if server is None:
+        if web is None or server is None:
             self._print()
         else:
             with self._signals():
-                self._listen(server)
+                self._listen(server, web.telemetry_path)
 
     def live(self, web: WebOptions | None) -> None:
         """Serves the kernel's counts until stopped; without ``web``, prints the page once.
@@ -234,21 +234,21 @@ class _Service:
             try:
                 self._exit_if_stopped()
                 self._page = Page(SnapshotCollector(source, self._stream.counts))
-                if server is None:
+                if web is None or server is None:
                     self._print()
                 else:
-                    self._stream_and_listen(source, server)
+                    self._stream_and_listen(source, server, web.telemetry_path)
             finally:
                 source.close()
 
-    def _stream_and_listen(self, source: ServeSource, server: WebServer) -> None:
+    def _stream_and_listen(self, source: ServeSource, server: WebServer, page: str) -> None:
         with ThreadPoolExecutor(1, "stream") as executor:
             # No filters here: the kernel applies them.
             streaming = executor.submit(pump, source, Filters(), [self._stream])
             streaming.add_done_callback(lambda _: self._events.put("stop"))
             self._tell("counting: Ctrl-C or SIGTERM ends it")
             try:
-                self._listen(server)
+                self._listen(server, page)
             finally:
                 source.stop()
                 self._tell(summary_line(streaming.result()))
@@ -264,11 +264,12 @@ class _Service:
         sys.stdout.buffer.write(self._render("").body)
         sys.stdout.buffer.flush()
 
-    def _listen(self, server: WebServer) -> None:
-        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is notified of each."""
+    def _listen(self, server: WebServer, page: str) -> None:
+        """Answers until SIGTERM or SIGINT; SIGHUP reloads the web configuration. systemd is notified of each. ``page``
+        is its path."""
         try:
             server.start()
-            self._tell(f"serving {server.url}")
+            self._tell(f"serving {server.url}{page}")
             notify(READY)
             while self._events.get() != "stop":
                 notify(reloading())
@@ -315,5 +316,4 @@ def open_web(
         failed=failed,
     )
     server.bind()
-    tell(f"serving {server.url}{web.telemetry_path}")
     return server

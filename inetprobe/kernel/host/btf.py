@@ -87,12 +87,12 @@ class Btf:
     def __init__(self, data: bytes, name: str = str(VMLINUX)) -> None:
         self._name = name
         if len(data) < _HEADER.size:
-            raise HostError(f"{name} is not BTF: it has {len(data)} bytes: {_ANOTHER}")
+            raise HostError(f"{name} is not BTF: it has {len(data)} bytes", _ANOTHER)
         magic, version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != 1:
-            raise HostError(f"{name} is not BTF of version 1 and this machine's byte order: {_ANOTHER}")
+            raise HostError(f"{name} is not BTF of version 1 and this machine's byte order", _ANOTHER)
         if header + max(type_off + type_len, str_off + str_len) > len(data):
-            raise HostError(f"{name} is cut short: {_ANOTHER}")
+            raise HostError(f"{name} is cut short", _ANOTHER)
         self._tail = dict(_TAIL)
         if header >= _HEADER.size + _LAYOUT_HEADER.size:
             offset, length = _LAYOUT_HEADER.unpack_from(data, _HEADER.size)
@@ -109,8 +109,11 @@ class Btf:
         try:
             return cls(path.read_bytes(), str(path))
         except OSError as error:
+            if not path.parents[1].is_dir():
+                raise HostError("/sys is not mounted here", "mount -t sysfs sysfs /sys") from None
             raise HostError(
-                f"{path} cannot be read ({error.strerror}): inetprobe needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+                f"{path} cannot be read ({error.strerror})",
+                "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, or trace in a VM: inetprobe vm -- trace",
             ) from None
 
     def offset(self, struct_name: str, *members: str) -> int:
@@ -121,7 +124,7 @@ class Btf:
         """
         bit_offset = self._member(struct_name, members).bit_offset
         if bit_offset % 8:
-            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field: {_ANOTHER}")
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is a bit field", _ANOTHER)
         return bit_offset // 8
 
     def field(self, struct_name: str, *members: str) -> Field:
@@ -135,7 +138,7 @@ class Btf:
         except (struct.error, IndexError):
             raise self._damaged(struct_name) from None
         if not bits:
-            raise HostError(f"struct {struct_name}: {'.'.join(members)} is not an integer: {_ANOTHER}")
+            raise HostError(f"struct {struct_name}: {'.'.join(members)} is not an integer", _ANOTHER)
         return Field(bit_offset // 8, bit_offset % 8, bits, signed)
 
     def _integer(self, member: _Member) -> tuple[int, int, bool]:
@@ -168,7 +171,7 @@ class Btf:
                 member = self._find_member(position, name)
                 if member is None:
                     path = ".".join(members[: index + 1])
-                    raise HostError(f"this kernel's struct {struct_name} has no member {path}: {_ANOTHER}")
+                    raise HostError(f"this kernel's struct {struct_name} has no member {path}", _ANOTHER)
                 total += member.bit_offset
         except (ValueError, struct.error, RecursionError):  # a name offset, an entry or a nesting that is invalid
             raise self._damaged(struct_name) from None
@@ -176,7 +179,7 @@ class Btf:
         return replace(member, bit_offset=total)
 
     def _damaged(self, struct_name: str) -> HostError:
-        return HostError(f"{self._name} is damaged: it does not describe struct {struct_name}: {_ANOTHER}")
+        return HostError(f"{self._name} is damaged: it does not describe struct {struct_name}", _ANOTHER)
 
     def has_member(self, struct_name: str, *members: str) -> bool:
         """Is there this member of this structure? False for a bit field that does not start on a byte, too."""
@@ -216,7 +219,7 @@ class Btf:
                 size, value = _ENUMERATORS[kind]
                 return int(value.unpack_from(self._types, offset + 4)[0]) if within % size == 0 else None
         except struct.error:
-            raise HostError(f"{self._name} is damaged: an enum is cut short: {_ANOTHER}") from None
+            raise HostError(f"{self._name} is damaged: an enum is cut short", _ANOTHER) from None
         return None
 
     def _containing(self, offset: int) -> int:
@@ -259,7 +262,7 @@ class Btf:
             type_id = bisect(self._positions(), position) - 1
             return Prototype(arguments, self._returns(returned), type_id, by_value)
         except (struct.error, IndexError):
-            raise HostError(f"{self._name} is damaged: it does not describe the function {name}: {_ANOTHER}") from None
+            raise HostError(f"{self._name} is damaged: it does not describe the function {name}", _ANOTHER) from None
 
     def _returns(self, type_id: int) -> str:
         kind, size = self._plain(type_id)
@@ -292,7 +295,7 @@ class Btf:
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
         if position is None:
-            raise HostError(f"this kernel's BTF ({self._name}) has no struct {name}: {_ANOTHER}")
+            raise HostError(f"this kernel's BTF ({self._name}) has no struct {name}", _ANOTHER)
         return position
 
     def _search(self, name: str, kind: int) -> int | None:
@@ -345,18 +348,18 @@ class Btf:
             if _kind(info) in (_KIND_STRUCT, _KIND_UNION):
                 return position
             type_id = target
-        raise HostError(f"{self._name}: type {type_id} is not a structure: {_ANOTHER}")
+        raise HostError(f"{self._name}: type {type_id} is not a structure", _ANOTHER)
 
     def _index(self) -> list[int]:
         positions, position, end = [0], 0, len(self._types)
         while position < end:
             positions.append(position)
             if position + _TYPE.size > end:
-                raise HostError(f"{self._name} is damaged: its last type is cut short: {_ANOTHER}")
+                raise HostError(f"{self._name} is damaged: its last type is cut short", _ANOTHER)
             _, info, _ = _TYPE.unpack_from(self._types, position)
             kind = _kind(info)
             if not kind or (kind > _LAST_KIND and kind not in self._tail):
-                raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know: {_ANOTHER}")
+                raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know", _ANOTHER)
             fixed, each = self._tail.get(kind, (0, 0))
             position += _TYPE.size + fixed + each * _vlen(info)
         return positions

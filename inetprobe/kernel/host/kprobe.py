@@ -17,7 +17,8 @@ from inetprobe.kernel.host import syscall, tracefs
 # include/uapi/linux/perf_event.h
 _TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 8
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
-_PMU = Path("/sys/bus/event_source/devices/kprobe")
+#: perf's own kprobes (Linux 4.17), which a kernel has where CONFIG_KPROBE_EVENTS is set.
+PMU = Path("/sys/bus/event_source/devices/kprobe")
 
 
 class _Attributes(ctypes.Structure):
@@ -71,8 +72,8 @@ class Kprobe:
 
 
 def _open_unnamed(function: str, *, returns: bool) -> int:
-    type_ = int((_PMU / "type").read_text())
-    retprobe_bit = int((_PMU / "format/retprobe").read_text().partition(":")[2])
+    type_ = int((PMU / "type").read_text())
+    retprobe_bit = int((PMU / "format/retprobe").read_text().partition(":")[2])
     name = ctypes.create_string_buffer(function.encode())
     config = int(returns) << retprobe_bit
     return _open(_Attributes(type=type_, config=config, sample_period=1, config1=ctypes.addressof(name)))

@@ -12,7 +12,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from inetprobe.base.errors import HostError, InetprobeError
+from inetprobe.base.errors import InetprobeError
 
 # include/uapi/linux/capability.h and prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -55,14 +55,6 @@ def may_attach(status: Path = Path("/proc/self/status")) -> bool:
     """Has this process the capabilities to load and attach BPF programs: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON?"""
     held = effective(status)
     return _CAP_SYS_ADMIN in held or held >= _ATTACHING
-
-
-def demand() -> None:
-    """Raises HostError where this process may not attach: checked first, since later failures are less clear."""
-    if not may_attach():
-        raise HostError(
-            "tracing needs root (or CAP_BPF and CAP_PERFMON, and access to tracefs): run it again with sudo"
-        )
 
 
 def drop(keep: frozenset[int] = frozenset()) -> None:

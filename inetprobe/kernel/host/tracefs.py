@@ -33,10 +33,12 @@ def tracefs(candidates: tuple[Path, ...] = TRACEFS) -> Path | None:
     """The mount point of tracefs, or None. Raises HostError where this process may not enter it."""
     for folder in candidates:
         try:
-            if (folder / "kprobe_events").exists():
-                return folder
+            (folder / "kprobe_events").stat()
+            return folder
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except PermissionError:
-            raise HostError(f"{folder} is closed to this user: run inetprobe as root (sudo inetprobe …)") from None
+            raise HostError(f"{folder} is closed to this user", "run it again with sudo") from None
     return None
 
 

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from inetprobe.base import packages
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import HostError
 from inetprobe.kernel import libbcc
@@ -20,8 +22,6 @@ from inetprobe.kernel.program.log import compiler_error
 from inetprobe.record.cheader import bpf_folder
 
 _PROGRAM = "inetprobe.bpf.c"
-#: What to do where libbcc is missing.
-NO_LIBBCC = "install the distribution's bcc (Debian: apt install libbpfcc)"
 
 
 def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -> Mapping[str, bytes]:
@@ -54,17 +54,32 @@ def _text() -> str:
     return (bpf_folder() / _PROGRAM).read_text()
 
 
-def compile_program(text: str, flags: Sequence[str], whole_log: Say | None) -> Code:
-    """Compiles the C program ``text`` now. Raises HostError."""
+def no_libbcc(error: str, root: Path = Path("/")) -> HostError:
+    """What to do where libbcc cannot be loaded; ``error`` is the dynamic linker's."""
+    path = libbcc.installed(root)
+    if path is None:
+        return HostError(f"there is no BCC, the compiler ({error})", packages.install("BCC", root=root))
+    return HostError(
+        f"this Python cannot load {path} ({error})",
+        "install inetprobe with the system's own Python: /usr/bin/python3 -m venv",
+    )
+
+
+def compile_program(text: str, flags: Sequence[str], whole_log: Say | None, limit_s: float | None = None) -> Code:
+    """Compiles the C program ``text`` now, in at most ``limit_s`` seconds. Raises HostError."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BCC_")}
     environment["BCC_KERNEL_SOURCE"] = str(bpf_folder())  # our stub headers in the place of the kernel's own
-    done = subprocess.run(
-        [sys.executable, "-I", libbcc.__file__],
-        input=json.dumps({"text": text, "flags": list(flags)}).encode(),
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", libbcc.__file__],
+            input=json.dumps({"text": text, "flags": list(flags)}).encode(),
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=limit_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"bcc's compiler was not done after {limit_s:g} s", "try it again on an idle machine") from None
     log = done.stderr.decode(errors="replace")
     if whole_log is not None:
         for line in log.splitlines():
@@ -74,14 +89,14 @@ def compile_program(text: str, flags: Sequence[str], whole_log: Say | None) -> C
         functions = {name: base64.b64decode(code) for name, code in written["functions"].items()}
         return Code(functions, tuple(map(tuple, written["libraries"])))
     if done.returncode == 2:
-        raise HostError(f"there is no compiler: {compiler_error(log)}: {NO_LIBBCC}")
+        raise no_libbcc(compiler_error(log))
     if done.returncode < 0:
         ended_by = signal.Signals(-done.returncode).name
         raise HostError(
-            f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}: "
-            "-v shows all that it wrote, and inetprobe doctor the version of bcc"
+            f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}",
+            "inetprobe trace -v shows all that it wrote",
         )
     raise HostError(
-        f"inetprobe's BPF program does not compile: {compiler_error(log)}: "
-        "-v shows the compiler's whole log, and inetprobe doctor the version of bcc"
+        f"inetprobe's BPF program does not compile: {compiler_error(log)}",
+        "inetprobe trace -v shows the compiler's whole log",
     )
