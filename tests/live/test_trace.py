@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,4 +140,29 @@ def test_a_closed_pipe_ends_trace_quietly():
 def test_doctor_says_that_this_kernel_can_be_traced():
     result = inetprobe("doctor", "--format", "json")
     assert result.status == 0, result.out
-    assert json.loads(result.out)["traceable"]
+    report = json.loads(result.out)
+    assert report["traceable"]
+    tried = {check["name"]: (check["status"], check["finding"]) for check in report["checks"][-4:]}
+    assert tried == {
+        "kprobe": ("ok", "attached and detached: a kprobe and a kretprobe on inet_create, named in tracefs"),
+        "fentry": ("ok", "attached and detached: fentry on inet_create"),
+        "fexit": ("ok", "attached and detached: fexit on inet_create"),
+        "tracepoint": ("ok", "attached and detached: sched_process_exit"),
+    }
+
+
+def test_doctor_tries_a_kprobe_without_a_name_where_there_is_no_tracefs():
+    hide = "mount -t tmpfs none /sys/kernel/tracing && mount -t tmpfs none /sys/kernel/debug"
+    doctor = shlex.join(command("doctor", "--format", "json"))
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{hide} && exec {doctor}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["tracefs"]["status"] == "warning"
+    assert checks["kprobe"]["status"] == "ok"
+    assert checks["kprobe"]["finding"].endswith("a kprobe and a kretprobe on inet_create, without a name")
