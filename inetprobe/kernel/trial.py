@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inetprobe.kernel.host import syscall
 from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.syscall import ProgramType
 from inetprobe.kernel.program.log import verifier_error
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 #: C of the shortest program, and its function.
 TEXT, NAME = "int trial(void *ctx) { return 0; }\n", "trial"
@@ -64,6 +66,8 @@ def failure(attempt: Callable[[], None]) -> str | None:
 
 def failure_in_child(attempt: Callable[[], None], limit_s: float = LIMIT_S) -> str | None:
     """The ``failure`` of ``attempt`` in a process of its own, which may die or hang of it."""
+    import multiprocessing  # of use to doctor alone
+
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     child = context.Process(target=_report, args=(attempt, writer), daemon=True)
