@@ -21,6 +21,7 @@ from inetprobe.kernel import libbcc, trial
 from inetprobe.kernel.host import kprobe, privileges, syscall, tracefs
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.host.preemption import preemption
 from inetprobe.kernel.program.compiler import compile_program, flags_of
 from inetprobe.kernel.program.target import MACHINES, Target, fentry_functions
 
@@ -93,6 +94,7 @@ def _examine(root: Path) -> Iterator[Check]:
     yield _kprobes_or_fentry(root)
     yield _tracefs(root)
     yield _btf(root)
+    yield _mechanism(root)
     symbols = _kallsyms(root)
     if symbols.status == "failed":
         yield symbols
@@ -232,6 +234,18 @@ def _btf(root: Path) -> Check:
     except HostError as error:
         return Check("btf", "failed", error.finding, error.fix)
     return Check("btf", "ok", f"the kernel's BTF gives all {len(constants)} structure offsets")
+
+
+def _mechanism(root: Path) -> Check:
+    """Which mechanism ``auto`` takes, and why: see Target.mechanisms."""
+    model = preemption(root)
+    if model is None:
+        return Check("mechanism", "ok", "auto takes fentry where it can: this kernel does not preempt itself")
+    if model != "unknown":
+        finding = f"auto takes kprobes: this kernel preempts itself ({model}), and would skip fentry programs meanwhile"
+        return Check("mechanism", "ok", finding)
+    finding = "auto takes kprobes: it cannot be read whether this kernel preempts itself, and skips fentry programs"
+    return Check("mechanism", "warning", finding, "mount -t debugfs debugfs /sys/kernel/debug, if fentry is wanted")
 
 
 def _kallsyms(root: Path) -> Check:

@@ -100,7 +100,7 @@ def test_a_good_machine(tmp_path):
     checks = checks_of(tree(tmp_path))
     assert {check.status for check in checks.values()} == {"ok"}
     assert list(checks) == [
-        *("machine", "privileges", "lockdown", "bpf", "kprobes", "tracefs", "btf", "symbols"),
+        *("machine", "privileges", "lockdown", "bpf", "kprobes", "tracefs", "btf", "mechanism", "symbols"),
         *("ipv4", "ipv6", "modules", "prot_alloc", "bcc", "kprobe", "fentry", "fexit", "tracepoint"),
     ]
     host_checks.demand(tmp_path)
@@ -426,3 +426,24 @@ def test_json_and_text_have_the_next_command():
     shown = subprocess.run(inetprobe, capture_output=True, text=True, check=False).stdout
     assert report["next"].startswith(("inetprobe ", "sudo inetprobe "))
     assert shown.endswith(f" Next: {report['next']}\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "said"),
+    [
+        ("none (voluntary) full", "ok", "auto takes fentry where it can: this kernel does not preempt itself"),
+        ("none voluntary (full)", "ok", "auto takes kprobes: this kernel preempts itself (full)"),
+        (None, "warning", "auto takes kprobes: it cannot be read whether"),
+    ],
+)
+def test_the_mechanism_that_auto_takes_comes_with_its_reason(tmp_path, model, status, said):
+    tree(tmp_path)
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/version").write_text("#1 SMP PREEMPT_DYNAMIC Debian 6.12\n")
+    if model is not None:
+        (tmp_path / "sys/kernel/debug/sched").mkdir()
+        (tmp_path / "sys/kernel/debug/sched/preempt").write_text(model)
+    check = checks_of(tmp_path)["mechanism"]
+    assert check.status == status
+    assert check.finding.startswith(said)
+    assert bool(check.fix) == (status == "warning")
