@@ -59,7 +59,7 @@ vmtest: test-setup ## what the VM promises: boots, streams, exit statuses, Ctrl-
 live: test-setup ## the live tests in three VMs, and docs/tutorial.md in another
 	$(PYTHON) tools/suites.py live tutorial
 
-test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12 and 7.2: an hour and a half
+test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12, 7.2 and 7.3: an hour and a half
 	$(PYTHON) -m tools.kernels
 
 soak: test-setup ## a million sockets in the VM, by both mechanisms (not part of test)

@@ -11,7 +11,7 @@ from inetprobe.base.errors import UsageError, VmError
 from inetprobe.vm import debian
 from inetprobe.vm.debian import Apt, Progress
 
-SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
+SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7.2": "sid", "7.3": "trixie-backports"}
 """The kernels that can be named, with their suites of Debian."""
 DEFAULT = "6.1"
 # sid says in os-release that it is the next release.
