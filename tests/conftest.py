@@ -8,6 +8,7 @@ _APART = {
     "bench": "bench",
     "boot": "vm",
     "browser": "browser",
+    "compilers": "compilers",
     "live": "live",
     "prometheus": "prometheus",
     "soak": "soak",

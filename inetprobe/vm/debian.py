@@ -129,7 +129,7 @@ class Apt:
         (folder / "status").touch()
         (folder / "suite.sources").write_text(sources_text(mirror.uri, suite, signed_by))
         self._folder = folder
-        self._options = [f"-o{key}={value}" for key, value in self._settings().items()]
+        self.options = [f"-o{key}={value}" for key, value in self._settings().items()]
 
     def _settings(self) -> dict[str, str]:
         folder = self._folder
@@ -153,16 +153,16 @@ class Apt:
 
     def update(self) -> None:
         """Fetches and verifies the suite's list of packages."""
-        run(["apt-get", *self._options, "--error-on=any", "update"])
+        run(["apt-get", *self.options, "--error-on=any", "update"])
 
     def show(self, package: str) -> str:
         """The output of ``apt-cache show`` for the package's newest version."""
-        return run(["apt-cache", *self._options, "--no-all-versions", "show", package])
+        return run(["apt-cache", *self.options, "--no-all-versions", "show", package])
 
     def download(self, packages: Sequence[str]) -> list[Path]:
         """The packages' archives, verified by apt."""
         debs = self._folder / "debs"
-        run(["apt-get", *self._options, "-q", "download", *packages], cwd=debs)
+        run(["apt-get", *self.options, "-q", "download", *packages], cwd=debs)
         return sorted(debs.glob("*.deb"))
 
 
