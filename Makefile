@@ -4,7 +4,7 @@ PYTHON := $(BIN)/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup test-setup trace check check-newest browsertest charts man tutorial prometheustest sparktest vmtest \
+.PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial prometheustest sparktest vmtest \
     live test-kernels soak test fuzz bench mutants lock
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -35,6 +35,16 @@ check: test-setup ## linters, types, spelling and the fast tests: a minute on tw
 check-newest: test-setup ## the same with the newest of every package, in build/newest
 	@tools/setup.sh newest
 	$(MAKE) check BIN=build/newest/bin
+
+# Linters are the newest's business: they say nothing of the lower bounds.
+check-lowest: test-setup ## types and the fast tests with the lowest version of every package, in build/lowest
+	@tools/setup.sh lowest
+	build/lowest/bin/mypy
+	build/lowest/bin/python -m pytest -q -n auto --dist worksteal
+
+check-pythons: test-setup ## types and the fast tests under each Python of pyproject.toml that can be had, in build/python-3.N
+	$(BIN)/ruff check
+	$(PYTHON) tools/pythons.py
 
 lock: ## write tools/lock/ again, with the newest versions: what setup installs
 	tools/lock.sh

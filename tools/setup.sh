@@ -1,7 +1,9 @@
 #!/bin/sh
 # Makes .venv/ in the checkout with inetprobe in it: `setup.sh trace` has what tracing needs, `setup.sh tests` adds what
-# the tests need, `setup.sh newest` makes build/newest/ with the newest of everything, and `setup.sh packages NAME…`
-# installs Debian packages. Called by make when something has changed; what is there already is left alone.
+# the tests need, and `setup.sh packages NAME…` installs Debian packages. Called by make when something has changed; what
+# is there already is left alone. Beside .venv it makes, each time afresh: `setup.sh newest` build/newest/ with the newest
+# of everything, `setup.sh lowest` build/lowest/ with the lowest versions that pyproject.toml allows on the lowest Python,
+# and `setup.sh python 3.N` build/python-3.N/ with the locked versions; status 4 says that there is no Python 3.N.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -76,6 +78,38 @@ install_locked() { # LOCK: exactly the versions and digests that the file names,
         fail "inetprobe could not be installed; the whole output is in $log"
 }
 
+# uv finds and fetches Pythons, and installs lowest versions.
+uv() {
+    if ! [ -x build/uv/bin/uv ]; then
+        python_found
+        "$python" -m venv --clear build/uv
+        quietly build/uv/bin/python -m pip install --disable-pip-version-check uv || fail "uv could not be installed"
+    fi
+    build/uv/bin/uv "$@"
+}
+
+is_python() { # VERSION PROGRAM: prints where the program really is
+    "$2" -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v == sys.argv[1] or sys.exit(1); print(sys.executable)' "$1" \
+        2>>"$log"
+}
+
+# The path of Python VERSION: that of PATH, pyenv's, one that uv has or can fetch, Debian's unpacked into the cache.
+find_python() { # VERSION
+    is_python "$1" "python$1" || is_python "$1" "$(pyenv prefix "$1" 2>>"$log")/bin/python" ||
+        { uv python install "$1" >>"$log" 2>&1 && uv python find --managed-python "$1"; } ||
+        .venv/bin/python -m tests.support.debian_suite "$1" 2>>"$log"
+}
+
+# Makes build/NAME of Python VERSION; the status is 4 where that is not to be had.
+make_venv() { # NAME VERSION
+    if ! interpreter=$(find_python "$2"); then
+        say "Python $2 is not on PATH, and neither pyenv, uv nor Debian's cached packages bring it: left out"
+        exit 4
+    fi
+    say "making build/$1 of $interpreter"
+    quietly uv venv --clear --python "$interpreter" "build/$1" || fail "build/$1 could not be made"
+}
+
 python_found() {
     new_enough "$python" || fail "$(command -v "$python" || echo python3) is not Python 3.11 or newer"
 }
@@ -115,10 +149,23 @@ newest)
     quietly build/newest/bin/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager \
         -e '.[dev]' || fail "the newest packages could not be installed; the whole output is in $log"
     ;;
+lowest)
+    make_venv lowest 3.11
+    quietly uv pip install --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]' ||
+        fail "the lowest versions could not be installed; the whole output is in $log"
+    ;;
+python)
+    make_venv "python-$1" "$1"
+    # PySpark, for the tests alone, has no wheels.
+    quietly uv pip install --python "build/python-$1/bin/python" --only-binary :all: --no-binary pyspark \
+        --require-hashes -r tools/lock/tests.txt || fail "the packages of tools/lock/tests.txt could not be installed"
+    quietly uv pip install --python "build/python-$1/bin/python" --no-deps --no-build-isolation -e . ||
+        fail "inetprobe could not be installed; the whole output is in $log"
+    ;;
 packages)
     install_packages "$@"
     ;;
 *)
-    fail "unknown stage $stage: give trace, tests, newest or packages"
+    fail "unknown stage $stage: give trace, tests, newest, lowest, python or packages"
     ;;
 esac
