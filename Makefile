@@ -4,8 +4,8 @@ PYTHON := $(BIN)/python
 
 FUZZ_SECONDS := 60
 
-.PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial prometheustest sparktest vmtest \
-    live test-kernels soak test fuzz bench mutants lock
+.PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial \
+    prometheustest sparktest vmtest live test-kernels soak test fuzz bench mutants lock
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
