@@ -405,7 +405,7 @@ def test_the_kernel_counts_the_skips_of_kprobes_from_6_7_on():
 
 
 def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeypatch):
-    monkeypatch.setattr(tracefs, "writable", lambda: None)
+    monkeypatch.setattr(tracefs, "writable", lambda *_: None)
     result = run_python("import socket\nfor _ in range(50): socket.socket(2, 1, 0).close()", mechanism="kprobe")
     assert "tracefs cannot be written: kprobes have no names" in result.err
     assert len(result.traces) == 50
