@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from inetprobe.kernel import libbcc
+from inetprobe.record.cheader import bpf_folder
 from tests.support.paths import ROOT
 
 SCRIPT = Path(libbcc.__file__)
@@ -46,7 +47,10 @@ if __name__ == "__main__":
 
 def mount(folder):
     """In the guest: from now on programs are compiled by the host, which looks into ``folder``."""
-    text = SCRIPT.read_text().partition(_MAIN)[0] + _BY_THE_HOST % {"root": f"{ROOT}/", "folder": str(folder)}
+    text = SCRIPT.read_text().partition(_MAIN)[0] + _BY_THE_HOST % {
+        "root": (f"{ROOT}/", str(bpf_folder())),
+        "folder": str(folder),
+    }
     replacement = Path(folder) / "libbcc.py"
     replacement.write_text(text)
     subprocess.run(["mount", "--bind", replacement, SCRIPT], check=True)
