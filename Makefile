@@ -5,7 +5,7 @@ PYTHON := $(BIN)/python
 FUZZ_SECONDS := 60
 
 .PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial \
-    prometheustest sparktest vmtest live test-kernels soak test fuzz bench mutants lock
+    prometheustest sparktest vmtest live test-kernels test-systems soak test fuzz bench mutants lock
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -72,10 +72,17 @@ live: test-setup ## the live tests in three VMs, and docs/tutorial.md in another
 test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12, 7.2 and 7.3: an hour and a half
 	$(PYTHON) -m tools.kernels
 
+.venv/systems-ready: .venv/tests-ready
+	@tools/setup.sh packages mmdebstrap
+	@touch $@
+
+test-systems: test-setup .venv/systems-ready ## the installed package on Debian 12, 13 and sid; writes docs/support.md
+	$(PYTHON) -m tools.systems
+
 soak: test-setup ## a million sockets in the VM, by both mechanisms (not part of test)
 	$(PYTHON) -m tools.live -q -s tests/soak
 
-test: check .venv/viewers-ready ## everything; what each suite prints stays in build/SUITE.txt
+test: check .venv/viewers-ready .venv/systems-ready ## everything; what each suite prints stays in build/SUITE.txt
 	$(PYTHON) tools/suites.py
 
 .venv/fuzz-ready: .venv/tests-ready

@@ -40,6 +40,7 @@ SIDE_BY_SIDE = {
     "live 1": live("live-1", "-m", "live and not two_cpus", *HALF),
     "live 2": live("live-2", "-m", "live and not two_cpus", *(f"--ignore={file}" for file in HALF), "tests/live"),
     "tutorial": live("tutorial", "tests/live/test_tutorial.py"),
+    "Debian 13": [sys.executable, "-m", "tools.systems", "--part", "short", "trixie"],  # a VM of one CPU
     "browser": [*PYTEST, "--durations=5", "tests/browser"],
     "spark and viewers": [*PYTEST, "--durations=5", "tests/spark", "tests/viewers"],
     "prometheus": [*PYTEST, "--durations=5", "tests/prometheus"],
