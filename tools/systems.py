@@ -38,6 +38,8 @@ BUILD = ROOT / "build" / "systems"
 PAGE = ROOT / "docs" / "support.md"
 TITLES = {"bookworm": "Debian 12", "trixie": "Debian 13", "sid": "Debian sid"}
 MECHANISMS = ("kprobe", "fentry")
+#: The mechanism of a live test that names none.
+UNSAID = "auto, or both"
 
 #: Folders in a root. The VM's init hides what is in /var/cache and /tmp: the kernels have to be elsewhere.
 TREE, VENV, CACHE = "/srv/inetprobe", "/opt/inetprobe", "/srv/cache"
@@ -45,6 +47,8 @@ CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 #: The environment variables by which this machine reaches its package index.
 INDEX = re.compile(r"(https?|no)_proxy|PIP_(INDEX_URL|DEFAULT_TIMEOUT)", re.IGNORECASE)
 
+INSTALLED = "a wheel, installed by pip"
+WORKLOAD = "`make trace`'s workload"
 KNOWN = "23 known sockets, and strace's view of them"
 #: Live tests: the file, and a part of their names. A test belongs to the first row that it fits.
 LIVE = {
@@ -139,7 +143,7 @@ class System:
         (path,) = (tree / "build").glob("*.whl")
         pip = f"{VENV}/bin/pip install -c build/versions.txt 'build/{path.name}[{extras}]' pytest hypothesis"
         status, text = self.run("install", ["sh", "-c", f"/usr/bin/python3 -m venv --clear {VENV} && {pip}"])
-        return Outcome("a wheel, installed by pip", "", 1, reason(status, text))
+        return Outcome(INSTALLED, "", 1, reason(status, text))
 
     def trace(self, mechanism: str) -> Outcome:
         """`make trace`'s workload, by the console script, and compiled in the VM."""
@@ -148,7 +152,7 @@ class System:
         status, text = self.run(f"trace-{mechanism}", [*vm, "--", "/usr/bin/python3", "tools/workload.py"])
         whole = "7 sockets created, 7 complete, 0 incomplete, 0 lost" in text
         failure = reason(status, text) or ("" if whole else "not 7 of 7 sockets are complete")
-        return Outcome("`make trace`'s workload", mechanism, 1, failure)
+        return Outcome(WORKLOAD, mechanism, 1, failure)
 
     def live(self, titles: Sequence[str]) -> list[Outcome]:
         """The live tests of these rows of LIVE, in a VM of one CPU."""
@@ -237,7 +241,7 @@ def locked_versions() -> str:
 def reason(status: int, text: str) -> str:
     """Why a command failed, from what it printed; "" where it did not."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it printed nothing"]
-    telling = [line for line in lines if re.search(r"\berror\b|FAILED|✗|^E:", line, re.IGNORECASE)] or lines[-1:]
+    telling = [line for line in lines if re.search(r"^(FAILED|ERROR|E:|error:|✗)|: error:", line)] or lines[-1:]
     return f"status {status}: {'; '.join(telling[:3])}"[:300] if status else ""
 
 
@@ -247,7 +251,7 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> list[Outcome]:
     for case in cases:
         file, name = f"{case.get('classname', '').rpartition('.')[2]}.py", case.get("name", "")
         title = next(title for title, (own, part) in LIVE.items() if file == own and part in name)
-        mechanism = next((word for word in MECHANISMS if word in name.partition("[")[2]), "")
+        mechanism = next((word for word in MECHANISMS if word in name.partition("[")[2]), UNSAID)
         failed = next((case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None)
         if case.find("skipped") is None:
             failure = "" if failed is None else f"{name}: {failed.get('message', '').splitlines()[0]}"
@@ -316,7 +320,8 @@ def page(results: Mapping[str, Any]) -> str:
         for suite, kept in results.items()
         for row in kept["rows"]
     }
-    for title, mechanism in dict.fromkeys(key[:2] for key in cells):
+    order = [INSTALLED, WORKLOAD, *LIVE, *dict.fromkeys(title for title, _, _ in cells)]
+    for title, mechanism in sorted(dict.fromkeys(key[:2] for key in cells), key=lambda key: order.index(key[0])):
         words = [cell(cells.get((title, mechanism, suite))) for suite in results]
         lines.append(f"| {title} | {mechanism} | {' | '.join(words)} |")
     failures = [
