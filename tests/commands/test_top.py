@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+from textual.geometry import Region
 from textual.widgets import DataTable
 
 from inetprobe.commands.top.collect import Collector
@@ -117,3 +118,18 @@ def test_new_counts_while_the_keys_are_shown():
             assert app.query_one(DataTable).row_count == 3
 
     asyncio.run(watched())
+
+
+def test_a_table_that_is_drawn_at_once_is_not_cut_off():
+    collector = Collector(0.0, replayed=True)
+    collector.batch(Batch(builders.every_kind()), builders.run())
+
+    async def drawn():
+        app = TopScreen(Feed(collector, collector.restart, _parse, lambda: False), tables(), "r.arrows")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("6")
+            app._draw()
+            lines = app.query_one(DataTable).render_lines(Region(0, 0, 80, 6))
+            assert any(line.text.strip().startswith("net-pf-2-proto-132 ") for line in lines)
+
+    asyncio.run(drawn())

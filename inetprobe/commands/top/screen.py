@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
@@ -244,11 +245,15 @@ class TopScreen(App[None]):
         index, scroll = widget.cursor_row, widget.scroll_offset
         with self.batch_update():
             widget.clear(columns=True)
+            lines = [table.texts(row) for row in rows[:_MOST_ROWS]]
             for number, one in enumerate(table.columns):
                 mark = ("▼" if one.number != reverse else "▲") if number == column else ""
-                widget.add_column(Text(one.title + mark, justify="right" if one.number else "left"))
-            for row in rows[:_MOST_ROWS]:
-                cells = zip(table.texts(row), table.columns, strict=True)
+                title = one.title + mark
+                # Textual itself measures cells only when it is idle: a table that is drawn before stays cut off.
+                width = max(cell_len(text) for text in (title, *(line[number] for line in lines)))
+                widget.add_column(Text(title, justify="right" if one.number else "left"), width=width)
+            for line in lines:
+                cells = zip(line, table.columns, strict=True)
                 widget.add_row(*(Text(text, justify="right" if one.number else "left") for text, one in cells))
             if not top:
                 widget.move_cursor(row=min(index, max(len(rows) - 1, 0)), scroll=False)
