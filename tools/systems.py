@@ -63,17 +63,14 @@ LIVE = {
 }
 #: It starts the checkout's own inetprobe.
 FROM_A_CHECKOUT = "tests/live/test_closed_home.py::test_root_traces_from_a_closed_home"
-#: Debian packages that these tests use.
-WITNESSES = ("strace", "gcc", "libc6-dev", "bpftrace")
-
 
 INTRODUCTION = """\
 # Where inetprobe was tested
 
 `make test-systems` wrote this page. It makes a root file system of each Debian below, installs inetprobe there as a
 package, and boots a VM of one CPU from it, with that Debian's own kernel, bcc, Python and QEMU. The live tests then run
-in that VM, by the mechanism named; tests of two CPUs at once are left to `make test-kernels`. `make check`, pipx and uv
-run in another such root file system, without a VM.
+in that VM; `make check`, pipx and uv run in another such root file system, without a VM. A test that names no mechanism
+takes the default, or compares both. Tests of two CPUs at once are left to `make test-kernels`.
 """
 
 
@@ -133,16 +130,21 @@ class System:
         (tree / "build").mkdir()
         return tree
 
-    def install(self, extras: str) -> Outcome:
-        """Installs a wheel of the checkout; what stays in TREE are the tests, without the package that they test."""
+    def install(self, extras: str, witnesses: Sequence[str], tests: Sequence[str]) -> Outcome:
+        """Installs a wheel of the checkout, and the Debian and Python packages that the tests need.
+
+        What stays in TREE are the tests, without the package that they test.
+        """
         tree = self.clone()
         wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
         subprocess.run([*wheel, "-w", tree / "build", tree], check=True)
         shutil.rmtree(tree / "inetprobe")
         (tree / "build/versions.txt").write_text(locked_versions())
         (path,) = (tree / "build").glob("*.whl")
-        pip = f"{VENV}/bin/pip install -c build/versions.txt 'build/{path.name}[{extras}]' pytest hypothesis"
-        status, text = self.run("install", ["sh", "-c", f"/usr/bin/python3 -m venv --clear {VENV} && {pip}"])
+        setup = f"tools/setup.sh packages {' '.join([*packages('trace'), *witnesses])}"
+        pip = f"{VENV}/bin/pip install -c build/versions.txt 'build/{path.name}[{extras}]' {' '.join(tests)}"
+        script = f"{setup} && /usr/bin/python3 -m venv --clear {VENV} && {pip}"
+        status, text = self.run("install", ["sh", "-c", script])
         return Outcome(INSTALLED, "", 1, reason(status, text))
 
     def trace(self, mechanism: str) -> Outcome:
@@ -163,7 +165,10 @@ class System:
         report = self._root / TREE.lstrip("/") / "build/tests.xml"
         if not report.exists():
             return [Outcome(title, "", 0, reason(status or 1, text)) for title in titles]
-        return outcomes(ElementTree.parse(report).iter("testcase"))
+        rows = outcomes(ElementTree.parse(report).iter("testcase"))
+        if status and not any(row.failure for row in rows):
+            rows.append(Outcome("the VM itself", "", 0, reason(status, text)))
+        return rows
 
     def check(self) -> Outcome:
         """`make check`, in a virtual environment of the checkout's own."""
@@ -174,7 +179,9 @@ class System:
 
     def installer(self, name: str, command: str) -> Outcome:
         """Does inetprobe, installed by ``command``, find the system's bcc?"""
-        script = f"rm -rf /root/.local && {command} && /root/.local/bin/inetprobe doctor"
+        script = (
+            f"rm -rf /root/.local && {command} && (/root/.local/bin/inetprobe doctor || true)"  # a chroot is not traced
+        )
         status, text = self.run(name, ["sh", "-c", script])
         failure = "" if "✓ bcc" in text else reason(status or 1, text)
         return Outcome(f"installed by {name}, it finds bcc", "", 1, failure)
@@ -214,14 +221,17 @@ class System:
         return self._log(step, ["unshare", "--mount", "sh", "-ec", "\n".join(mounts), "sh", *words, *argv])
 
     def _log(self, step: str, argv: Sequence[str]) -> tuple[int, str]:
-        """Runs ``argv``, its output going to build/systems/NAME-STEP.txt."""
+        """Runs ``argv``, its output going to build/systems/NAME-STEP.txt; it is also printed where ``argv`` fails."""
         BUILD.mkdir(parents=True, exist_ok=True)
         log = BUILD / f"{self.name}-{step}.txt"
         began = time.monotonic()
         with log.open("wb") as out:
             status = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False).returncode
         print(f"systems: {self.name}: {step}: status {status} in {time.monotonic() - began:.0f} s", flush=True)
-        return status, log.read_text(errors="replace")
+        text = log.read_text(errors="replace")
+        if status:
+            print(text, flush=True)
+        return status, text
 
 
 def packages(stage: str) -> list[str]:
@@ -254,7 +264,7 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> list[Outcome]:
         mechanism = next((word for word in MECHANISMS if word in name.partition("[")[2]), UNSAID)
         failed = next((case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None)
         if case.find("skipped") is None:
-            failure = "" if failed is None else f"{name}: {failed.get('message', '').splitlines()[0]}"
+            failure = "" if failed is None else f"{name}: {failed.get('message', '').partition(chr(10))[0]}"
             rows.setdefault((title, mechanism), []).append(failure)
     return [
         Outcome(title, mechanism, len(tests), "; ".join(filter(None, tests))[:300])
@@ -264,20 +274,17 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> list[Outcome]:
 
 def short(system: System) -> list[Outcome]:
     """The part of `make test`."""
-    installed = system.install("vm")
+    installed = system.install("vm", ["strace"], ["pytest", "hypothesis"])
     return [installed, *([] if installed.failure else [system.trace("auto"), *system.live([KNOWN])])]
 
 
 def full(system: System) -> list[Outcome]:
     """What needs a VM."""
-    installed = system.install("all")
-    rows = [installed]
-    if not installed.failure:
-        system.run("packages", ["tools/setup.sh", "packages", *packages("trace"), *WITNESSES])
-        system.run("python-packages", [f"{VENV}/bin/pip", "install", "-c", "build/versions.txt", "trustme", "pyte"])
-        rows += [system.trace(mechanism) for mechanism in MECHANISMS]
-        rows += system.live(list(LIVE))
-    return rows
+    witnesses = ["strace", "gcc", "libc6-dev", "bpftrace"]
+    installed = system.install("all", witnesses, ["pytest", "hypothesis", "trustme", "pyte"])
+    if installed.failure:
+        return [installed]
+    return [installed, *map(system.trace, MECHANISMS), *system.live(list(LIVE))]
 
 
 def native(system: System) -> list[Outcome]:
