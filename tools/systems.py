@@ -68,9 +68,10 @@ INTRODUCTION = """\
 # Where inetprobe was tested
 
 `make test-systems` wrote this page. It makes a root file system of each Debian below, installs inetprobe there as a
-package, and boots a VM of one CPU from it, with that Debian's own kernel, bcc, Python and QEMU. The live tests then run
-in that VM; `make check`, pipx and uv run in another such root file system, without a VM. A test that names no mechanism
-takes the default, or compares both. Tests of two CPUs at once are left to `make test-kernels`.
+package, and boots a VM of one CPU from it, with that Debian's own kernel, bcc, Python and QEMU (where that is too old
+to be sound, with its backport, as `inetprobe vm` does). The live tests then run in that VM; `make check`, pipx and uv
+run in another such root file system, without a VM. A test that names no mechanism takes the default, or compares
+both. Tests of two CPUs at once are left to `make test-kernels`.
 """
 
 
