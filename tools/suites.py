@@ -32,7 +32,18 @@ def live(name: str, *arguments: str, cpus: int = 1) -> list[str]:
 #: Half of the tests of one CPU, by the time that they take.
 HALF = [
     f"tests/live/test_{name}.py"
-    for name in ("known", "sweep", "allocation", "counting", "deploy", "modprobe", "serve", "sock")
+    for name in (
+        "known",
+        "sweep",
+        "allocation",
+        "counting",
+        "deploy",
+        "lacking",
+        "modprobe",
+        "serve",
+        "sock",
+        "symbols",
+    )
 ]
 #: Two at a time: each keeps one CPU busy. A VM of one CPU is as fast beside another one as alone; two of two CPUs each
 #: were three times as slow on two CPUs as one alone. The tutorial has a boot of its own: SCTP stays once it is loaded.

@@ -34,7 +34,7 @@ def needs_v3(instruction):
 
 
 def test_the_bcc_of_every_suite_compiles_it(variant, pythons, monkeypatch):  # noqa: F811
-    flags, made = variant
+    flags, made, traced = variant
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     names, sizes = {}, {}
     for suite, python in pythons.items():
@@ -48,7 +48,8 @@ def test_the_bcc_of_every_suite_compiles_it(variant, pythons, monkeypatch):  # n
         words = [body[at : at + 8] for body in functions.values() for at in range(0, len(body), 8)]
         assert [word.hex() for word in words if needs_v3(word)] == []
         names[suite], sizes[suite] = set(functions), len(words)
-    assert {"entry_inet_create", "return_inet_create", "thread_exit"} <= names["bookworm"]
+    sides = {f"{side}_{function}" for side in ("entry", "return") for function in traced}
+    assert sides | {"thread_exit"} <= names["bookworm"]
     assert all(names[suite] == names["bookworm"] for suite in names)
     assert max(sizes.values()) <= 1.15 * min(sizes.values()), sizes
 
