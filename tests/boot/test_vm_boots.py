@@ -65,4 +65,5 @@ def test_integrity_does_not_stop_tracing_and_confidentiality_does(boot):
     assert [json.loads(line)["kind"] for line in out.splitlines()].count("trace") == 1
     status, out, err = under["confidentiality"]
     assert (status, out) == (3, "")
-    assert err == "the sentence"
+    finding = "lockdown=confidentiality forbids reading kernel memory"
+    assert err == f"inetprobe: {finding}: boot with lockdown=integrity or less\n"
