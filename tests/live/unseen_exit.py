@@ -18,7 +18,7 @@ from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import INCOMPLETE_FLAGS
 
-MOST = 1000
+ROUNDS, AT_ONCE = 50, 20
 MODPROBE = Path("/proc/sys/kernel/modprobe")
 
 
@@ -32,6 +32,21 @@ def child(body):
 
 def make():
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0).close()
+
+
+def make_one_after_another(number):
+    """Children that live at once, so that they need as many task_structs, each with its turn: two sockets at once
+    would need two instances of each kretprobe."""
+    turns, waiting = [], []
+    for _ in range(number):
+        turn, give = os.pipe()
+        waiting.append(child(lambda turn=turn: (os.read(turn, 1), make())))
+        os.close(turn)
+        turns.append(give)
+    for give, pid in zip(turns, waiting, strict=True):
+        os.write(give, b"!")
+        os.waitpid(pid, 0)
+        os.close(give)
 
 
 def ask_for_a_module():
@@ -70,9 +85,9 @@ def main(helper):
     leave_a_trace(program, helper)
     assert read("begun") - read("ended") == 1, "no return was missed: the test shows nothing"
     made = 2
-    while read("begun") != read("ended") and made < MOST:
-        os.waitpid(child(make), 0)  # one at a time: two would want two instances
-        made += 1
+    while read("begun") != read("ended") and made < ROUNDS * AT_ONCE:
+        make_one_after_another(AT_ONCE)
+        made += AT_ONCE
     program.deactivate()
     assert read("begun") == read("ended"), "no task_struct was used again: the test shows nothing"
     records = program.ring.drain()
