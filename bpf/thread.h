@@ -32,8 +32,9 @@
  *   create for a user (kern is 0)                       all                      nests()
  *   create for the kernel, in a bare trace              all                      nests()
  *   create for the kernel, by kprobe or PREEMPTIBLE,    all                      nests()
- *     if a nested create came before, no sk_alloc() has returned,
- *     or the sock is neither MPTCP's nor SMC's
+ *     if a nested create came before, no sk_alloc()
+ *     has returned, or the sock is neither MPTCP's
+ *     nor SMC's
  *   sk_alloc() of another family                        all                      sk_alloc_entry(), differs()
  *   sk_alloc() again within the same create             all                      sk_alloc_entry(), alloc_seen
  *   sk_alloc() in a bare trace                          all                      sk_alloc_entry()

@@ -56,7 +56,7 @@ def demand_probes(target: Target, mechanism: str, root: Path = Path("/")) -> Non
     check = _kprobes(root)
     if check.status != "failed":
         return
-    if mechanism != "kprobe" and set(target.functions) <= set(target.fentry):
+    if "kprobe" not in target.mechanisms(mechanism).values():
         reason = trial.failure(partial(trial.trampoline, syscall.FENTRY, next(iter(target.fentry.values()))))
         if reason is None:
             return

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from inetprobe.kernel import host_checks
 from inetprobe.kernel.host import syscall, tracefs
 from inetprobe.kernel.program import compiler
 from inetprobe.kernel.program.code_cache import Code
+from inetprobe.kernel.program.target import Target
 from tests.support.paths import BTF
 
 CODE = Code({"trial": syscall.RETURN_0}, (("/usr/lib/libbcc.so.0.26.0", 1, 1),))
@@ -92,8 +94,10 @@ def refusal(root):
     return str(caught.value)
 
 
-def target(functions, fentry):
-    return SimpleNamespace(functions=functions, fentry=fentry)
+def target(functions, fentry, preemption=None):
+    made = SimpleNamespace(functions=functions, fentry=fentry, preemption=preemption)
+    made.mechanisms = partial(Target.mechanisms, made)
+    return made
 
 
 def test_a_good_machine(tmp_path):
@@ -210,6 +214,12 @@ def test_a_kernel_without_kprobes_is_traced_by_fentry_alone_or_not_at_all(
     with pytest.raises(HostError) as caught:
         host_checks.demand_probes(wanted, mechanism, root)
     assert str(caught.value) == sentence
+
+
+def test_auto_takes_kprobes_on_a_preempting_kernel_and_is_refused_without_them(tmp_path):
+    wanted, root = target(("inet_create",), {"inet_create": 7}, "full"), tree(tmp_path, tracefs=False, pmu=False)
+    with pytest.raises(HostError, match=NO_KPROBES):
+        host_checks.demand_probes(wanted, "auto", root)
 
 
 def test_kprobes_without_a_name_are_enough(tmp_path):
