@@ -55,7 +55,7 @@ SIDE_BY_SIDE = {
     "browser": [*PYTEST, "--durations=5", "tests/browser"],
     "spark and viewers": [*PYTEST, "--durations=5", "tests/spark", "tests/viewers"],
     "prometheus": [*PYTEST, "--durations=5", "tests/prometheus"],
-    "compilers": [*PYTEST, "--durations=5", "tests/compilers"],
+    "compilers": [*PYTEST, "-n", "2", "--durations=5", "tests/compilers"],  # the last one has both CPUs
 }
 ALONE = {
     "live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2),
