@@ -43,7 +43,7 @@ static __always_inline struct thread *open_calls(struct probe *p, u64 *sp)
 		return 0;
 	*sp = stack_pointer(p, t);
 	if (is_foreign(t, *sp)) {
-		if (t->depth && is_strangers(t)) {
+		if (t->depth && is_of_dead_thread(t)) {
 			abandon(p->slot, t);
 			return 0;
 		}
@@ -108,7 +108,7 @@ static __always_inline int create_entry(struct probe *p, s16 family)
 		push(t, sp, p->function);
 		return 0;
 	}
-	if (t && is_strangers(t)) {
+	if (t && is_of_dead_thread(t)) {
 		abandon(p->slot, t);
 	} else if (t) {
 		t->flags |= RECORD_RETURN_MISSED;

@@ -43,7 +43,7 @@
  *   __request_module() of another format or family,     all                      request_module_entry()
  *     or after sk_alloc()
  *   the thread's end                                    all                      end_thread()
- *   create of a thread that started after the trace     all                      is_strangers()
+ *   create of a thread that started after the trace     all                      is_of_dead_thread()
  *
  * sk_prot_alloc() in a create's trace but not from its sk_alloc() proves nothing: it is foreign, from a softirq that
  * PREEMPT_RT runs on this very stack.
@@ -242,7 +242,7 @@ static __always_inline int nests(struct thread *t, u64 kern, int fentry)
 }
 
 /* Is the trace another thread's, whose end was missed and whose task_struct has become the current thread's? */
-static __always_inline int is_strangers(struct thread *t)
+static __always_inline int is_of_dead_thread(struct thread *t)
 {
 	u64 start = 0;
 

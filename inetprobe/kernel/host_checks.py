@@ -244,7 +244,7 @@ def _mechanism(root: Path) -> Check:
     if model != "unknown":
         finding = f"auto takes kprobes: this kernel preempts itself ({model}), and would skip fentry programs meanwhile"
         return Check("mechanism", "ok", finding)
-    finding = "auto takes kprobes: it cannot be read whether this kernel preempts itself, and skips fentry programs"
+    finding = "auto takes kprobes: whether this kernel preempts itself, and skips fentry programs, cannot be read"
     return Check("mechanism", "warning", finding, "mount -t debugfs debugfs /sys/kernel/debug, if fentry is wanted")
 
 

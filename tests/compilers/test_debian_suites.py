@@ -7,8 +7,8 @@ import pytest
 
 from inetprobe.kernel.program import compiler
 from inetprobe.record.cheader import bpf_folder
-from tests.kernel.test_variants import maps_of, variant  # noqa: F401 a fixture
 from tests.support import debian_suite
+from tests.support.variants import CASES, ids, maps_of, variant
 
 # include/uapi/linux/bpf.h. An instruction's class is in the low three bits of its first byte.
 BPF_LDX, BPF_STX, BPF_ALU, BPF_JMP32, BPF_ALU64 = 1, 3, 4, 6, 7
@@ -33,8 +33,9 @@ def needs_v3(instruction):
     }.get(opcode & 7, False)
 
 
-def test_the_bcc_of_every_suite_compiles_it(variant, pythons, monkeypatch):  # noqa: F811
-    flags, made, traced = variant
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_the_bcc_of_every_suite_compiles_it(case, pythons, monkeypatch):
+    flags, made, traced = variant(case)
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     names, sizes = {}, {}
     for suite, python in pythons.items():

@@ -72,3 +72,16 @@ def test_leftovers_stay_where_tracefs_cannot_be_written(monkeypatch):
     monkeypatch.setattr(attached_module.tracefs, "tracefs", lambda: Path("/sys/kernel/tracing"))
     monkeypatch.setattr(attached_module.tracefs, "remove_leftovers", pytest.fail)
     attached_module._remove_leftovers(pytest.fail)
+
+
+def test_the_wall_clock_is_read_again_every_minute(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(attached_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(attached_module.clock, "namespace_offset_ns", lambda: 7)
+    monkeypatch.setattr(attached_module.clock, "wall_offset_ns", lambda namespace_ns: int(now[0]) + namespace_ns)
+    run = attached(Ring())
+    begun = run.run.clock_offset_ns
+    for seconds, offset in (59.0, begun), (60.0, 167), (119.0, 167), (120.0, 227):
+        now[0] = 100.0 + seconds
+        run.drain()
+        assert run.run.clock_offset_ns == offset

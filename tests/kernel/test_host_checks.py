@@ -443,7 +443,7 @@ def test_json_and_text_have_the_next_command():
     [
         ("none (voluntary) full", "ok", "auto takes fentry where it can: this kernel does not preempt itself"),
         ("none voluntary (full)", "ok", "auto takes kprobes: this kernel preempts itself (full)"),
-        (None, "warning", "auto takes kprobes: it cannot be read whether"),
+        (None, "warning", "auto takes kprobes: whether this kernel preempts itself"),
     ],
 )
 def test_the_mechanism_that_auto_takes_comes_with_its_reason(tmp_path, model, status, said):

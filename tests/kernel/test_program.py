@@ -1,12 +1,15 @@
 """What the attached program reports of its probes; the rest takes a kernel, and is in tests/live."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.kernel.host.kprobe import Kprobe
+from inetprobe.kernel.host.tracefs import ProbeCount
+from inetprobe.kernel.program import program as program_module
 from inetprobe.kernel.program.program import Program
 
 
@@ -38,3 +41,20 @@ def test_a_kprobe_that_cannot_be_removed_is_reported_and_the_others_are_detached
     for fd in fds:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+def test_the_kernel_s_own_count_of_skips_begins_with_activate(monkeypatch):
+    """From Linux 6.7 on, and where tracefs cannot be written, too."""
+    skips = {7: 5, 8: 0}
+    monkeypatch.setattr(program_module.syscall, "program_info", lambda fd: SimpleNamespace(recursion_misses=skips[fd]))
+    program = Program.__new__(Program)
+    program._target = SimpleNamespace(counts_skips=True)
+    program._fentries, program._tracepoints, program._missing_misses_said = [], [], False
+    program._kprobes = [("sk_alloc", side, Kprobe(-1, None, None)) for side in ("entry", "return")]
+    program._loaded = SimpleNamespace(functions={"entry_sk_alloc": 7, "return_sk_alloc": 8})
+    program._tracefs, program._skipped, program._skips_before = None, {}, {}
+    program.counters = SimpleNamespace(begin=lambda *, on: None)
+    program.activate()
+    skips.update({7: 12, 8: 1})
+    counts = program.probe_counts()
+    assert counts == {"sk_alloc:entry": ProbeCount(None, 0, 7), "sk_alloc:return": ProbeCount(None, 0, 1)}

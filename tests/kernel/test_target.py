@@ -2,6 +2,7 @@
 
 import pytest
 
+from inetprobe.base.errors import HostError
 from inetprobe.kernel import attached
 from inetprobe.kernel.host.btf import Btf, Prototype
 from inetprobe.kernel.host.cgroups import Cgroups
@@ -78,3 +79,18 @@ def test_a_kprobe_is_set_on_the_kernel_s_own_name(monkeypatch, symbol):
         program._attach_kprobe("sk_prot_alloc", side)
     assert set_on == [symbol] * 2
     assert [probe[:2] for probe in program._kprobes] == [("sk_prot_alloc", "return"), ("sk_prot_alloc", "entry")]
+
+
+def test_how_the_kernel_preempts_itself_decides_and_is_described(monkeypatch):
+    monkeypatch.setattr("inetprobe.kernel.program.target.preemption", lambda: "lazy")
+    target = target_of(*PATH)
+    run = described(target)
+    assert run.preemption == "lazy"
+    assert set(run.mechanisms.values()) == {"kprobe"}
+
+
+def test_a_ring_that_may_sleep_ends_the_start(monkeypatch):
+    monkeypatch.setattr("inetprobe.kernel.program.target.preemption", lambda: "rt")
+    monkeypatch.setattr(Btf, "type_name", lambda types, *path: "spinlock_t")
+    with pytest.raises(HostError, match="PREEMPT_RT"):
+        target_of(*PATH)

@@ -290,3 +290,12 @@ def test_user_stacks_are_refused_in_a_pid_namespace_of_its_own(monkeypatch):
     monkeypatch.setattr(pidns, "is_initial", lambda: False)
     with pytest.raises(HostError, match="pid namespace"):
         stack.StackOptions(kernel=False, user=True, slow_ns=0).constants(None, Symbols([]))
+
+
+def test_a_process_is_the_same_in_a_time_namespace(proc, monkeypatch):
+    """/proc/PID/stat has the start by the namespace's clock, the record by the kernel's."""
+    monkeypatch.setattr("inetprobe.kernel.host.clock.namespace_offset_ns", lambda: 100 * TICK)
+    proc.live(start=107)
+    assert UserSymbols(proc.open, proc.root).named(SELF, [0x2010], 0).lost is None
+    proc.live(start=7)
+    assert UserSymbols(proc.open, proc.root).named(SELF, [0x2010], 0) == Side((), "exited")

@@ -5,104 +5,19 @@ import subprocess
 
 import pytest
 
-from inetprobe.kernel.frames import naming
-from inetprobe.kernel.frames.naming import StackOptions
-from inetprobe.kernel.host.btf import Btf, Prototype, offsets
+from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import PATH, Symbols
-from inetprobe.kernel.maps import definitions
-from inetprobe.kernel.maps.cells import Counting
-from inetprobe.kernel.program import compiler, constants, sock
-from inetprobe.kernel.program.also import AlsoFunction
+from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.program import compiler, constants
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.cheader import bpf_folder
-from inetprobe.record.filter import build
-from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
-from tests.support.paths import TESTS
-
-BTF = Btf.of_kernel(TESTS / "btf" / "6.1")
-FUNCTIONS = PATH
-RENAMED = Symbols([*(name for name in PATH if name != "sk_prot_alloc"), "sk_prot_alloc.isra.0"])
-FEWEST = Symbols(["inet6_create", "sk_alloc"])
-STACK = {name: number for number, name in enumerate(naming._OFFSETS)} | {
-    "STACK_KERNEL": 1, "STACK_USER": 1, "STACK_AT_ENTRY": 1, "STACK_SLOW_NS": "0ULL", "INETPROBE_STACKS": 1,
-}  # fmt: skip
-ALSO = tuple(
-    AlsoFunction(f"also_{number}", FUNCTION_ALSO + number, Prototype(number % 6, returns, 1))
-    for number, returns in zip(range(ALSO_MAX), ["VOID", "POINTER", "8", "16", "32"] * 4, strict=False)
-)
-ALL = build({"family": ["all"]})
-COUNTING = Counting(slow_ns=1000)
-KEEP_WHO = "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"
-# (options, what else the target has); "hash": without task storage.
-VARIANTS = {
-    "trace": ({}, {}),
-    "filtered": (
-        {},
-        {
-            "constants": {"KEEP_WHO": "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"},
-            "cgroups": (TESTS, TESTS),
-        },
-    ),
-    "follow": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED"}}),
-    "pidns": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", "PIDNS_INO": "7ULL", "PIDNS_DEV": 4}}),
-    "also": ({"also": ("x",)}, {"also": ALSO}),
-    "sock": ({"sock": True}, {"constants": sock.constants(BTF)}),
-    "stack": ({"stack": StackOptions(True, True, 0)}, {"constants": STACK}),
-    "bare": ({"filters": ALL}, {}),
-    "serve": ({"counting": COUNTING}, {}),
-    "renamed": ({"filters": ALL}, {"symbols": RENAMED}),
-    "fewest": ({"filters": ALL}, {"symbols": FEWEST}),
-    "everything": (
-        {"filters": ALL, "also": ("x",), "sock": True, "stack": StackOptions(True, True, 0)},
-        {"also": ALSO, "follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", **STACK, **sock.constants(BTF)}},
-    ),
-}
-CASES = [
-    (name, mechanism, task_storage)
-    for name in VARIANTS
-    for mechanism, task_storage in [("kprobe", True), ("fentry", True), ("kprobe", False)]
-]
+from tests.support.variants import BTF, CASES, FUNCTIONS, ids, maps_of, variant
 
 
-def ids(case):
-    return f"{case[0]}-{case[1]}-{'storage' if case[2] else 'hash'}"
-
-
-@pytest.fixture(params=CASES, ids=ids)
-def variant(request):
-    """(the compiler's flags, the indices of the maps that are made, the traced functions)."""
-    name, mechanism, task_storage = request.param
-    given, extra = VARIANTS[name]
-    options = TraceOptions(**given)
-    extra = {"symbols": Symbols(FUNCTIONS), "also": (), "constants": {}, **extra}
-    target = Target(offsets=offsets(BTF), fentry=dict.fromkeys(FUNCTIONS, 1), **extra)
-    mechanisms = dict.fromkeys(target.functions, mechanism)
-    mechanisms |= dict.fromkeys({"__request_module", *target.renamed} & mechanisms.keys(), "kprobe")
-    defined = constants.of_program(options, target, mechanisms, cpus=4, task_storage=task_storage)
-    bare = options.filters.beyond_inet
-    made = definitions.of_program(
-        ring_size=1 << 20,
-        cpus=4,
-        calls=target.slots,
-        serve="counting" in given,
-        follow=target.follow,
-        bare=bare,
-        cgroups=len(target.cgroups),
-    )
-    made |= definitions.of_displaced(target.slots, task_storage=task_storage)
-    return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}, target.functions
-
-
-def maps_of(code):
-    """The indices of the maps that a function names: see struct bpf_insn."""
-    words = [code[at : at + 8] for at in range(0, len(code), 8)]
-    return {int.from_bytes(word[4:], "little") for word in words if word[0] == 0x18 and word[1] >> 4 in (1, 2)}
-
-
-def test_libbcc_compiles_it_and_every_map_it_names_is_made(variant):
-    flags, made, traced = variant
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_libbcc_compiles_it_and_every_map_it_names_is_made(case):
+    flags, made, traced = variant(case)
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     functions = compiler.compile_program(text, flags, None).functions
     used = set().union(*map(maps_of, functions.values()))
@@ -113,11 +28,9 @@ def test_libbcc_compiles_it_and_every_map_it_names_is_made(variant):
     assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
 
 
-@pytest.mark.parametrize(
-    "variant", [case for case in CASES if case[0] in ("serve", "everything")], indirect=True, ids=ids
-)
-def test_clang_compiles_it_without_bcc(variant, tmp_path):
-    flags, *_ = variant
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] in ("serve", "everything")], ids=ids)
+def test_clang_compiles_it_without_bcc(case, tmp_path):
+    flags, *_ = variant(case)
     source, made = bpf_folder() / "inetprobe.bpf.c", tmp_path / "program.o"
     command = ["clang", "-target", "bpf", "-O2", "-Wall", "-Wno-unused-function", f"-I{bpf_folder()}/include"]
     done = subprocess.run(

@@ -155,23 +155,34 @@ class Program:
         return {(f, side): self.counters.runs(self._numbers[f], side) for f in self._functions for side in sides}
 
     def _kprobe_counts(self) -> dict[str, tuple[int | None, int, int, int]]:
-        """(hits, misses, minimum skips, maximum skips) of each kprobe: where the kernel does not count its skips, the
-        tightest bounds of a few readings."""
-        if not self._kprobes or (self._tracefs is None and not self._target.counts_skips):
-            return {}
+        """(hits, misses, minimum skips, maximum skips) of each kprobe that is counted."""
+        if self._target.counts_skips:
+            return self._counts_of_kernel()
+        return self._counts_of_readings() if self._tracefs is not None and self._kprobes else {}
+
+    def _counts_of_kernel(self) -> dict[str, tuple[int | None, int, int, int]]:
+        """Those of a kernel that counts skips: exact. Without a writable tracefs hits and misses are not known."""
+        profile = tracefs.profile(self._tracefs) if self._tracefs is not None and self._kprobes else {}
+        counts = {}
+        for function, side, kprobe in self._kprobes:
+            hits, misses = profile.get(kprobe.event or "", (None, 0))
+            skips = syscall.program_info(self._loaded.functions[f"{side}_{function}"]).recursion_misses
+            assert skips is not None, "a kernel that counts those of kprobes counts those of every program"
+            counts[f"{function}:{side}"] = hits, misses, skips, skips
+        return counts
+
+    def _counts_of_readings(self) -> dict[str, tuple[int | None, int, int, int]]:
+        """The tightest bounds of a few readings of hits and runs."""
+        assert self._tracefs is not None
         counts: dict[str, tuple[int | None, int, int, int]] = {}
-        for _ in range(1 if self._target.counts_skips else _READINGS):
+        for _ in range(_READINGS):
             before = self._runs()
-            profile = {} if self._tracefs is None else tracefs.profile(self._tracefs)
+            profile = tracefs.profile(self._tracefs)
             after = self._runs()
             for function, side, kprobe in self._kprobes:
-                hits, misses = profile.get(kprobe.event or "", (None, 0))
+                hits, misses = profile.get(kprobe.event or "", (0, 0))
                 probe = f"{function}:{side}"
-                if self._target.counts_skips:
-                    fd = self._loaded.functions[f"{side}_{function}"]
-                    min_skips = max_skips = syscall.program_info(fd).recursion_misses or 0
-                else:
-                    min_skips, max_skips = (hits or 0) - after[probe], (hits or 0) - before[probe]
+                min_skips, max_skips = hits - after[probe], hits - before[probe]
                 if probe in counts:
                     min_skips = max(min_skips, counts[probe][2])
                     max_skips = min(max_skips, counts[probe][3])
