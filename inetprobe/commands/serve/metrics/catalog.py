@@ -118,8 +118,8 @@ PROBE_MISSES = MetricSpec(
     "inetprobe_probe_misses_total", "counter", "hits",
     "Hits of the probe that are known not to have run its BPF program.",
     ("function", "probe"), {"probe": SIDES},
-    "for sched_process_exit, before its first miss; for kprobes where tracefs cannot be written; for fentry where the "
-    "kernel does not count them",
+    "for sched_process_exit, before its first miss; for kprobes where tracefs cannot be written, before Linux 6.7 "
+    "(from then on skipped programs alone are known there); for fentry where the kernel does not count them",
 )  # fmt: skip
 BPF_RUN_TIME = MetricSpec(
     "inetprobe_bpf_run_time_seconds_total", "counter", "seconds",
