@@ -7,7 +7,7 @@ import sys
 import click
 
 from inetprobe.cli.options import COMMAND_LAST
-from inetprobe.vm import kernels
+from inetprobe.vm import kernels, qemu
 from inetprobe.vm.run_in_vm import run_in_vm
 
 EXAMPLES = """\b
@@ -46,6 +46,7 @@ def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bo
         if not quiet:
             click.echo(f"inetprobe: {line}", err=True)
 
+    qemu.check_tools()  # before a kernel is fetched
     image = kernels.resolve(kernel, say)
     # -P: this Python runs as root, and must not import from the current folder, which may be another user's.
     argv = [sys.executable, "-P", "-m", "inetprobe", *args]

@@ -50,7 +50,7 @@ def find_virtme_run() -> Path:
     beside = Path(sys.executable).parent / "virtme-run"
     program = beside if os.access(beside, os.X_OK) else shutil.which("virtme-run")
     if program is None:
-        raise VmError("virtme-ng is not installed: run 'make setup', or 'pip install virtme-ng' beside inetprobe")
+        raise VmError("virtme-ng is not installed: pip install 'inetprobe[vm]' (in a checkout: make setup)")
     return Path(program)
 
 
@@ -61,7 +61,8 @@ def check_path(path: Path) -> None:
 
 
 def check_tools() -> None:
-    """Raises VmError if a program that virtme-ng needs is missing, with the packages to install."""
+    """Raises VmError if virtme-ng, or a program that it needs, is missing or lies where no VM can boot from."""
+    check_path(find_virtme_run())
     search = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
     tools = ("qemu-system-x86_64", "busybox", "depmod")
     missing = [tool for tool in tools if shutil.which(tool, path=search) is None]
@@ -104,9 +105,8 @@ def guest_command() -> str:
 
 def build(machine: VirtualMachine, folder: Path, ports: Mapping[str, int]) -> list[str]:
     """The whole argument list; ``ports`` maps each of ``protocol.PORTS`` and MONITOR to an inherited socket."""
+    check_path(machine.kernel)
     virtme_run = find_virtme_run()
-    for path in (virtme_run, machine.kernel):
-        check_path(path)
     argv = [str(virtme_run), "--kimg", str(machine.kernel), "--mods", "auto", "--disable-microvm", "--force-9p"]
     argv += ["--name", "inetprobe-vm", "--cpus", str(machine.cpus), "--memory", machine.memory]
     argv += [] if machine.kvm else ["--disable-kvm"]

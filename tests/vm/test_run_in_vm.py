@@ -5,11 +5,12 @@ import pytest
 
 from inetprobe.base import packages
 from inetprobe.base.errors import VmError
-from inetprobe.vm import accel, emulator, qemu
+from inetprobe.vm import accel, emulator, kernels, qemu
 from inetprobe.vm import run_in_vm as host
 from inetprobe.vm.guest import protocol
 from inetprobe.vm.run_in_vm import kernel_label
 from inetprobe.vm.session import BootError
+from tests.support import run_command
 
 PORTS = {name: number for number, name in enumerate((*protocol.PORTS, qemu.MONITOR), start=10)}
 
@@ -85,11 +86,23 @@ def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
 
 
 def test_missing_tools_are_named_with_their_packages(monkeypatch):
+    monkeypatch.setattr(qemu, "find_virtme_run", lambda: Path("/bin/virtme-run"))
     monkeypatch.setattr(qemu.shutil, "which", lambda tool, path: "/bin/busybox" if tool == "busybox" else None)
     command = packages.install("qemu-system-x86_64", "depmod")
     with pytest.raises(VmError) as caught:
         qemu.check_tools()
     assert str(caught.value) == f"the VM needs qemu-system-x86_64, depmod: {command}"
+
+
+def test_what_the_vm_lacks_is_said_before_a_kernel_is_fetched(monkeypatch):
+    monkeypatch.setattr(qemu.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(qemu.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(kernels, "resolve", lambda kernel, say: pytest.fail("a kernel was fetched"))
+    done = run_command.run("vm", "--", "doctor")
+    assert done.returncode == 125
+    assert done.stderr == (
+        "inetprobe: virtme-ng is not installed: pip install 'inetprobe[vm]' (in a checkout: make setup)\n"
+    )
 
 
 @pytest.fixture
