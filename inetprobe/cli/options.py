@@ -58,6 +58,16 @@ _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30}
 _SIZE = re.compile(r"(\d{1,10})\s*(?:([kmg]?)(?:i?b)?)", re.IGNORECASE | re.ASCII)
 
 
+def stdout_option(noun: str) -> Callable[[F], F]:
+    """``-o`` of a command that writes one ``noun``, by default to stdout: None is stdout, as is ``-``."""
+
+    def named(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+        return None if name == "-" else name
+
+    words = f"Write the {noun} to this file; - is stdout, the default."
+    return click.option("-o", "--output", type=complete.FILE, metavar="FILE", callback=named, help=words)
+
+
 def parse_size(word: str) -> int:
     """Bytes of ``8MiB``, ``1M``, ``64k`` or ``8388608``: suffixes are powers of 1024, with or without the i.
 

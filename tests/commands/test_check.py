@@ -201,6 +201,13 @@ def test_output_never_overwrites_an_input(tmp_path, budget):
     assert run(path, "-o", "/dev/full").returncode == 125
 
 
+def test_a_dash_as_output_is_stdout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = recorded.fine(Path("r.arrows"))
+    assert run(path, "-o", "-") == run(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["r.arrows"]
+
+
 def test_a_baseline_that_was_faster(tmp_path):
     old, new = recorded.timed(tmp_path / "old.arrows"), recorded.timed(tmp_path / "new.arrows", 1.5, seed=2)
     done = run(new, "--baseline", old)

@@ -103,8 +103,11 @@ def test_a_page_is_written_and_reported(every, tmp_path):
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
 
 
-def test_without_an_output_the_page_goes_to_stdout(every):
-    done = run(every)
+@pytest.mark.parametrize("output", [(), ("-o", "-")])
+def test_without_an_output_the_page_goes_to_stdout(every, output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(every, *output)
+    assert not list(tmp_path.glob("-"))
     assert done.returncode == 0
     assert done.stdout.rstrip().endswith("</html>")
     assert done.stderr == ""

@@ -12,7 +12,7 @@ from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, Us
 from inetprobe.base.files import cannot_write, same_file
 from inetprobe.base.words import counted, did_you_mean
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import Filtering, coloured, filter_options
+from inetprobe.cli.options import Filtering, coloured, filter_options, stdout_option
 from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import lenient_stdout, say
 from inetprobe.commands.check.budget import load
@@ -50,7 +50,7 @@ FORMATS = ("text", "json", "junit", "github")
     help="Do not judge a recording with fewer sockets.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the report to this file instead of stdout.")
+@stdout_option("report")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print only what failed, and no summary.")
 @click.argument("recordings", type=FILE, metavar="FILE...", nargs=-1, required=True)

@@ -11,7 +11,7 @@ from inetprobe.base.errors import InetprobeError, RecordingError, UsageError
 from inetprobe.base.files import cannot_write, same_file
 from inetprobe.base.words import counted
 from inetprobe.cli.complete import FILE
-from inetprobe.cli.options import Filtering, filter_options
+from inetprobe.cli.options import Filtering, filter_options, stdout_option
 from inetprobe.cli.progress import reading
 from inetprobe.cli.terminal import say
 from inetprobe.record.filter import Filters
@@ -19,7 +19,7 @@ from inetprobe.record.filter import Filters
 
 @click.command("report", cls=Filtering)
 @filter_options
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the page to this file instead of stdout.")
+@stdout_option("page")
 @click.option("--baseline", type=FILE, metavar="FILE", help="Older recording to compare with: what changed since.")
 @click.option(
     "--slowest", type=click.IntRange(0, 500), default=20, show_default=True, help="Number of slowest sockets to show."
