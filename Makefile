@@ -73,7 +73,7 @@ test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12, 7.2 and 
 	$(PYTHON) -m tools.kernels
 
 .venv/systems-ready: .venv/tests-ready
-	@tools/setup.sh packages mmdebstrap
+	@tools/setup.sh packages mmdebstrap uidmap
 	@touch $@
 
 test-systems: test-setup .venv/systems-ready ## the installed package on Debian 12, 13 and sid; writes docs/support.md

@@ -116,7 +116,7 @@ def mount(type_: str, source: str, folder: str, options: str) -> None:
 
 
 def cache_programs() -> None:
-    """Mounts programs and libraries again through a cache, read-only.
+    """Mounts programs, libraries and the kernel's modules again through a cache, read-only.
 
     The guest's init mounts the root file system without one, so that each start of a program reads all its files again
     through qemu's single thread: a hundred megabytes of LLVM for a tracer.
@@ -124,6 +124,9 @@ def cache_programs() -> None:
     options = "ro,version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
     mount("9p", protocol.SYSTEM_TAG, SYSTEM, options)
     cached = [folder for pattern in PROGRAMS for folder in sorted(Path(SYSTEM).glob(pattern))]
+    modules = Path("/lib/modules", os.uname().release)
+    if modules.is_symlink():  # the guest's init has put an empty folder over /var/cache, /var/tmp and others
+        cached.append(Path(SYSTEM) / modules.readlink().relative_to("/"))
     environment = Path(sys.executable).parents[1]
     if (environment / "pyvenv.cfg").exists():  # sys.prefix is not its path: under -S nothing sets that
         cached.append(Path(SYSTEM) / environment.relative_to("/"))
