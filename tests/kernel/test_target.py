@@ -7,9 +7,7 @@ from inetprobe.kernel import attached
 from inetprobe.kernel.host.btf import Btf, Prototype
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import PATH, Symbols
-from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.program import constants
-from inetprobe.kernel.program.program import Program
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from tests.support.paths import BTF
@@ -64,21 +62,6 @@ def test_arguments_of_sk_prot_alloc_under_its_own_name_are_read():
     defined = constants.of_program(TraceOptions(), target, target.mechanisms("auto"), cpus=1, task_storage=True)
     assert (defined["MECHANISM_sk_prot_alloc"], defined["SK_PROT_ALLOC_ARGUMENTS"]) == ("FENTRY", 1)
     assert described(target).symbols == {}
-
-
-@pytest.mark.parametrize("symbol", ["sk_prot_alloc", "sk_prot_alloc.isra.7"])
-def test_a_kprobe_is_set_on_the_kernel_s_own_name(monkeypatch, symbol):
-    """Its event, and all that is counted of it, has the function's."""
-    set_on = []
-    monkeypatch.setattr(Kprobe, "attach", lambda *arguments: set_on.append(arguments[2]))
-    program = Program.__new__(Program)
-    program._target, program._numbers, program._kprobes = target_of(*OTHERS, symbol), {"sk_prot_alloc": 3}, []
-    program._tracefs, program._maxactive = None, 10
-    monkeypatch.setattr(program, "_load", lambda function, side: 0)
-    for side in ("return", "entry"):
-        program._attach_kprobe("sk_prot_alloc", side)
-    assert set_on == [symbol] * 2
-    assert [probe[:2] for probe in program._kprobes] == [("sk_prot_alloc", "return"), ("sk_prot_alloc", "entry")]
 
 
 def test_how_the_kernel_preempts_itself_decides_and_is_described(monkeypatch):

@@ -78,9 +78,9 @@ def main(helper):
     target = Target.of_kernel(options, btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
     program = bpf.Program(options, target, print)
     read = program.counters.read
-    end = next(event for event in program._tracepoints if event[0] == "sched_process_exit")
-    program._tracepoints.remove(end)
-    os.close(end[2])
+    end = next(link for link in program.probes.tracepoints if link.name == "sched_process_exit")
+    program.probes.tracepoints.remove(end)
+    os.close(end.fd)
     program.activate()
     leave_a_trace(program, helper)
     assert read("begun") - read("ended") == 1, "no return was missed: the test shows nothing"
