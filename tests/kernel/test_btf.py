@@ -224,10 +224,10 @@ def test_a_type_of_an_unknown_kind_is_stepped_over_where_the_blob_says_how_long_
     words = (0, len(types), len(types), len(names), len(types) + len(names), len(layout))
     header = struct.pack("<HBBIIIIIII", 0xEB9F, 1, 0, 32, *words)
     btf = Btf(header + types + names + layout)
-    assert len(btf._positions()) == 3
+    assert len(btf._indexes()) == 3
     assert btf.type_name("after", "member") == "after"
     with pytest.raises(HostError, match="a type of kind 20"):
-        Btf(header + types + names + layout[: 4 * 20] + bytes(3))._positions()
+        Btf(header + types + names + layout[: 4 * 20] + bytes(3))._indexes()
 
 
 def test_the_name_of_a_member_s_type_is_that_of_its_typedef():
@@ -243,4 +243,4 @@ def test_the_name_of_a_member_s_type_is_that_of_its_typedef():
 def test_a_kind_of_7_bits_is_not_taken_for_one_of_5():
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
     with pytest.raises(HostError, match="a type of kind 36"):
-        Btf(header + struct.pack("<III", 0, 36 << 24, 0) + b"\0")._positions()
+        Btf(header + struct.pack("<III", 0, 36 << 24, 0) + b"\0")._indexes()

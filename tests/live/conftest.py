@@ -1,6 +1,7 @@
 """Live tests run as root on a kernel that can be traced: `make live` boots VMs for them."""
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -16,17 +17,21 @@ from pathlib import Path
 
 import pytest
 
-# What a forked inetprobe finds loaded already.
+# What a forked inetprobe finds loaded already, with numpy.ma, which run_live() imports.
 import inetprobe.commands.record
 import inetprobe.commands.replay
 import inetprobe.commands.trace
 import inetprobe.record.arrow.writer
+import inetprobe.trace.output.json_lines
+import inetprobe.trace.output.line
+import inetprobe.trace.output.tree
 from inetprobe.cli.main import main
 from inetprobe.kernel.host.btf import VMLINUX, Btf, offsets
 from inetprobe.kernel.host.kallsyms import KALLSYMS, Symbols
 from tests.live import host_compiler
 from tests.support.paths import ROOT
 
+importlib.import_module("numpy.ma")
 HERE = Path(__file__).parent
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
 TWO_CPUS = pytest.mark.two_cpus

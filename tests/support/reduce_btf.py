@@ -84,7 +84,8 @@ class Reducer:
 
     def add_enum_of(self, name: str) -> None:
         """The enum that has the enumerator ``name``, whole."""
-        for position in self.source._positions()[1:]:
+        for index in self.source._indexes()[1:]:
+            position = 4 * index
             label, info, size = _TYPE.unpack_from(self.source._types, position)
             if (info >> 24) & 0x1F != 6:
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -210,7 +210,7 @@ class Btf:
 
     def _enumerator(self, offset: int) -> int | None:
         """The value of the enumerator whose entry is at ``offset``; None if no enumerator is there."""
-        position = self._containing(offset)
+        position = self._position(self._id_at(offset))
         within = offset - position - _TYPE.size
         try:
             _, info, _ = _TYPE.unpack_from(self._types, position)
@@ -221,11 +221,6 @@ class Btf:
         except struct.error:
             raise HostError(f"{self._name} is damaged: an enum is cut short", _ANOTHER) from None
         return None
-
-    def _containing(self, offset: int) -> int:
-        """The position of the type that contains the byte at ``offset``."""
-        positions = self._positions()
-        return positions[bisect(positions, offset) - 1]
 
     def size(self, name: str) -> int | None:
         """The size of ``struct name`` in bytes; None if there is none."""
@@ -259,8 +254,7 @@ class Btf:
             arguments = _vlen(info)
             types = struct.unpack_from("<" + "4xI" * arguments, self._types, start + _TYPE.size)
             by_value = any(self._plain(type_id)[0] in (_KIND_STRUCT, _KIND_UNION) for type_id in types)
-            type_id = bisect(self._positions(), position) - 1
-            return Prototype(arguments, self._returns(returned), type_id, by_value)
+            return Prototype(arguments, self._returns(returned), self._id_at(position), by_value)
         except (struct.error, IndexError):
             raise HostError(f"{self._name} is damaged: it does not describe the function {name}", _ANOTHER) from None
 
@@ -284,13 +278,17 @@ class Btf:
         return 0, 0
 
     def _position(self, type_id: int) -> int:
-        return self._positions()[type_id]
+        return 4 * self._indexes()[type_id]
 
-    def _positions(self) -> list[int]:
-        """The position of each type in the type section, by its id."""
+    def _indexes(self) -> list[int]:
+        """Of each type the index of its first word in the type section, by its id."""
         if self._by_id is None:
             self._by_id = self._index()
         return self._by_id
+
+    def _id_at(self, offset: int) -> int:
+        """The id of the type that contains the byte at ``offset``."""
+        return bisect(self._indexes(), offset // 4) - 1
 
     def _find_struct(self, name: str) -> int:
         position = self._search(name, _KIND_STRUCT)
@@ -351,18 +349,33 @@ class Btf:
         raise HostError(f"{self._name}: type {type_id} is not a structure", _ANOTHER)
 
     def _index(self) -> list[int]:
-        positions, position, end = [0], 0, len(self._types)
-        while position < end:
-            positions.append(position)
-            if position + _TYPE.size > end:
-                raise HostError(f"{self._name} is damaged: its last type is cut short", _ANOTHER)
-            _, info, _ = _TYPE.unpack_from(self._types, position)
-            kind = _kind(info)
-            if not kind or (kind > _LAST_KIND and kind not in self._tail):
-                raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know", _ANOTHER)
-            fixed, each = self._tail.get(kind, (0, 0))
-            position += _TYPE.size + fixed + each * _vlen(info)
-        return positions
+        words, indexes, index = memoryview(self._types[: len(self._types) // 4 * 4]).cast("I"), [0], 0
+        lengths, end = _Lengths(self._tail, self._name), len(self._types) // 4
+        append = indexes.append
+        try:
+            while index < end:
+                append(index)
+                index += lengths[words[index + 1]]
+        except IndexError:
+            raise HostError(f"{self._name} is damaged: its last type is cut short", _ANOTHER) from None
+        return indexes
+
+
+class _Lengths(dict[int, int]):
+    """The length in words of a type, by its info: a hundred thousand types have a thousand different ones."""
+
+    def __init__(self, tail: Mapping[int, tuple[int, int]], name: str) -> None:
+        super().__init__()
+        self._tail = tail
+        self._name = name
+
+    def __missing__(self, info: int) -> int:
+        kind = _kind(info)
+        if not kind or (kind > _LAST_KIND and kind not in self._tail):
+            raise HostError(f"{self._name} has a type of kind {kind}, which inetprobe does not know", _ANOTHER)
+        fixed, each = self._tail.get(kind, (0, 0))
+        self[info] = length = (_TYPE.size + fixed + each * _vlen(info)) // 4
+        return length
 
 
 def _kind(info: int) -> int:

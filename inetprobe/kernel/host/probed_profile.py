@@ -20,7 +20,8 @@ from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
 
 #: The aliases by which inet_create and inet6_create request modules.
-_ALIAS = re.compile(r"^alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+_ALIAS = re.compile(r"alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+_MODULE = re.compile(r"^(?:\S*/)?([\w-]+)\.ko(?:\.\w+)?:", re.MULTILINE)
 _INSMOD = re.compile(r"^insmod \S*?([\w-]+)\.ko", re.MULTILINE)
 
 _CONFIGURED = "modprobe's configuration blacklists it or puts a command in its place"
@@ -96,8 +97,7 @@ def _registered(protocols: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _on_disk(modules: Path) -> frozenset[str]:
-    listed = re.findall(r"([\w-]+)\.ko(?:\.\w+)?:", _read(modules / "modules.dep") or "")
-    return frozenset(name.replace("-", "_") for name in listed)
+    return frozenset(name.replace("-", "_") for name in _MODULE.findall(_read(modules / "modules.dep") or ""))
 
 
 def _loadable_or_blocked(
