@@ -1,4 +1,5 @@
-"""Every kind of program compiles, by libbcc and by clang alone, and names only maps that are made."""
+"""The two largest kinds of program compile, by this system's libbcc and by clang alone; all of them by the bcc of each
+suite of Debian in tests/compilers."""
 
 import re
 import subprocess
@@ -12,23 +13,20 @@ from inetprobe.kernel.program import compiler, constants
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.cheader import bpf_folder
-from tests.support.variants import BTF, CASES, FUNCTIONS, ids, maps_of, variant
+from tests.support.variants import BTF, CASES, FUNCTIONS, assert_complete, ids, variant
+
+LARGEST = pytest.mark.parametrize("case", [case for case in CASES if case[0] in ("serve", "everything")], ids=ids)
 
 
-@pytest.mark.parametrize("case", CASES, ids=ids)
+@LARGEST
 def test_libbcc_compiles_it_and_every_map_it_names_is_made(case):
     flags, made, traced = variant(case)
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     functions = compiler.compile_program(text, flags, None).functions
-    used = set().union(*map(maps_of, functions.values()))
-    assert used
-    assert used <= made
-    programs = {f"{side}_{function}" for function in traced for side in ("entry", "return")} | {"thread_exit"}
-    assert programs <= set(functions)
-    assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
+    assert_complete(functions, made, traced)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[0] in ("serve", "everything")], ids=ids)
+@LARGEST
 def test_clang_compiles_it_without_bcc(case, tmp_path):
     flags, *_ = variant(case)
     source, made = bpf_folder() / "inetprobe.bpf.c", tmp_path / "program.o"

@@ -87,7 +87,17 @@ def variant(case):
     return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}, target.functions
 
 
-def maps_of(code):
+def assert_complete(functions, made, traced):
+    """The compiled ``functions`` are both sides of each traced function, and name only maps that are ``made``."""
+    used = set().union(*map(_maps_of, functions.values()))
+    assert used
+    assert used <= made
+    programs = {f"{side}_{function}" for function in traced for side in ("entry", "return")} | {"thread_exit"}
+    assert programs <= set(functions)
+    assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
+
+
+def _maps_of(code):
     """The indices of the maps that a function names: see struct bpf_insn."""
     words = [code[at : at + 8] for at in range(0, len(code), 8)]
     return {int.from_bytes(word[4:], "little") for word in words if word[0] == 0x18 and word[1] >> 4 in (1, 2)}
