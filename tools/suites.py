@@ -45,12 +45,15 @@ HALF = [
         "symbols",
     )
 ]
+#: As they are printed, and so on two or four CPUs.
+VM_EXAMPLES = "tests/boot/test_help_examples.py"
 #: Two at a time: each keeps one CPU busy. A VM of one CPU is as fast beside another one as alone; two of two CPUs each
 #: were three times as slow on two CPUs as one alone. The tutorial has a boot of its own: SCTP stays once it is loaded.
 SIDE_BY_SIDE = {
     "live 1": live("live-1", "-m", "live and not two_cpus", *HALF),
     "live 2": live("live-2", "-m", "live and not two_cpus", *(f"--ignore={file}" for file in HALF), "tests/live"),
     "tutorial": live("tutorial", "tests/live/test_tutorial.py"),
+    "boot": [*PYTEST, "--durations=5", f"--ignore={VM_EXAMPLES}", "tests/boot"],  # VMs of one CPU
     "Debian 13": [sys.executable, "-m", "tools.systems", "--part", "short", "trixie"],  # a VM of one CPU
     "browser": [*PYTEST, "--durations=5", "tests/browser"],
     "spark and viewers": [*PYTEST, "--durations=5", "tests/spark", "tests/viewers"],
@@ -59,7 +62,7 @@ SIDE_BY_SIDE = {
 }
 ALONE = {
     "live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2),
-    "boot": [*PYTEST, "--durations=5", "tests/boot"],
+    "examples of vm": [*PYTEST, "--durations=5", VM_EXAMPLES],
 }
 #: Suites, and how many of them run at a time.
 STAGES = ((SIDE_BY_SIDE, 2), (ALONE, 1))
