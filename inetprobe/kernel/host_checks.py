@@ -177,6 +177,12 @@ def _kprobes(root: Path) -> Check:
     enabled = root / "sys/kernel/debug/kprobes/enabled"
     if _read(enabled) == "0":
         return Check("kprobes", "failed", "kprobes are switched off", f"echo 1 > {enabled}")
+    refused = kprobe.refusal()
+    if refused is not None:
+        level = _read(root / "proc/sys/kernel/perf_event_paranoid") or "unknown"
+        finding = f"perf_event_open() is refused ({refused.strerror}; kernel.perf_event_paranoid is {level})"
+        fix = "add CAP_SYS_ADMIN (a container: --cap-add=sys_admin), or sysctl kernel.perf_event_paranoid=2"
+        return Check("kprobes", "failed", finding, fix)
     return Check("kprobes", "ok", "kprobes are there")
 
 

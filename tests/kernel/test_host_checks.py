@@ -45,6 +45,7 @@ def kernel(monkeypatch):
     monkeypatch.setattr(host_checks.trial, "failure_in_child", failure_in_child)
     monkeypatch.setattr(host_checks, "compile_program", lambda *_: CODE)
     monkeypatch.setattr(host_checks, "fentry_functions", by_fentry)
+    monkeypatch.setattr(host_checks.kprobe, "refusal", lambda: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return stand_in
 
@@ -280,6 +281,22 @@ def test_kprobes_switched_off(tmp_path):
     root = tree(tmp_path)
     (root / "sys/kernel/debug/kprobes/enabled").write_text("0\n")
     assert checks_of(root)["kprobes"].status == "failed"
+
+
+def test_perf_event_open_that_is_refused_names_the_sysctl(tmp_path, monkeypatch):
+    """As Debian's kernels do, to all without CAP_SYS_ADMIN, by default."""
+    root = tree(tmp_path)
+    (root / "proc/sys/kernel").mkdir(parents=True)
+    (root / "proc/sys/kernel/perf_event_paranoid").write_text("3\n")
+    monkeypatch.setattr(host_checks.kprobe, "refusal", lambda: PermissionError(errno.EACCES, "Permission denied"))
+    sentence = (
+        "perf_event_open() is refused (Permission denied; kernel.perf_event_paranoid is 3): "
+        "add CAP_SYS_ADMIN (a container: --cap-add=sys_admin), or sysctl kernel.perf_event_paranoid=2"
+    )
+    assert checks_of(root)["kprobes"].status == "failed"
+    with pytest.raises(HostError) as caught:
+        host_checks.demand_probes(target(("inet_create",), {}), "kprobe", root)
+    assert str(caught.value) == sentence
 
 
 def test_no_btf_names_the_option(tmp_path):

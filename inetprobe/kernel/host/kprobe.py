@@ -15,7 +15,7 @@ from pathlib import Path
 from inetprobe.kernel.host import syscall, tracefs
 
 # include/uapi/linux/perf_event.h
-_TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 8
+_TYPE_SOFTWARE, _TYPE_TRACEPOINT, _COUNT_SW_DUMMY, _FLAG_FD_CLOEXEC = 1, 2, 9, 8
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 #: perf's own kprobes (Linux 4.17), which a kernel has where CONFIG_KPROBE_EVENTS is set.
 PMU = Path("/sys/bus/event_source/devices/kprobe")
@@ -69,6 +69,15 @@ class Kprobe:
         os.close(self.fd)
         if self.folder is not None and self.event is not None:
             tracefs.remove_kprobe(self.folder, self.event)
+
+
+def refusal() -> OSError | None:
+    """Why perf_event_open(2), which every kprobe goes through, is refused here; None where it is not."""
+    try:
+        os.close(_open(_Attributes(type=_TYPE_SOFTWARE, config=_COUNT_SW_DUMMY)))
+    except OSError as error:
+        return error
+    return None
 
 
 def _open_unnamed(function: str, *, returns: bool) -> int:
