@@ -35,6 +35,7 @@ importlib.import_module("numpy.ma")
 HERE = Path(__file__).parent
 MECHANISMS = pytest.mark.parametrize("mechanism", ["kprobe", "fentry"])
 TWO_CPUS = pytest.mark.two_cpus
+KERNEL = tuple(map(int, os.uname().release.split(".")[:2]))
 BOOKS = ROOT / "build" / f"books-{os.uname().release}-{os.environ.get('INETPROBE_LIVE_NAME', 'live')}.jsonl"
 
 

@@ -17,7 +17,7 @@ from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import build
 from inetprobe.stats.snapshot import OutcomeKey
-from tests.live.conftest import MECHANISMS, TWO_CPUS
+from tests.live.conftest import KERNEL, MECHANISMS, TWO_CPUS
 from tests.live.known import make_known
 
 BOUNDS = (1_000, 10_000, 100_000, 1_000_000, 1_000_000_000)
@@ -127,7 +127,8 @@ def test_each_known_socket_is_counted_under_its_outcome(mechanism):
     probe = now.probes["inet_create", "return"]
     assert probe.attached
     assert probe.hits >= calls["inet_create"]
-    assert probe.misses == 0
+    counted_by_kernel = mechanism == "kprobe" or KERNEL >= (5, 12)  # recursion_misses of struct bpf_prog_info
+    assert probe.misses == (0 if counted_by_kernel else None)
 
 
 @TWO_CPUS

@@ -19,7 +19,7 @@ from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.arrow.reader import RecordingReader
-from tests.live.conftest import MECHANISMS, TWO_CPUS, accounted, command, inetprobe, shape, skipped, tracing
+from tests.live.conftest import KERNEL, MECHANISMS, TWO_CPUS, accounted, command, inetprobe, shape, skipped, tracing
 
 
 def run_python(program, *options, mechanism="auto", timeout=300):
@@ -401,7 +401,7 @@ def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scraper
 
 def test_the_kernel_counts_the_skips_of_kprobes_from_6_7_on():
     target = Target.of_kernel(TraceOptions(), btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
-    assert target.counts_skips == (tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7))
+    assert target.counts_skips == (KERNEL >= (6, 7))
 
 
 def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeypatch):
