@@ -15,8 +15,8 @@ HARDENING = Path("/etc/modprobe.d/hardening.conf")
 L2TP = "socket(AF_INET, SOCK_DGRAM, 115)"
 MAKE = "import socket\ntry: socket.socket(2, 2, 115)\nexcept OSError: pass"
 NOT_FOUND = 256
-# modprobe's configuration: the results of the request with the type and of the one without, where the module has an alias
-# for both.
+# modprobe's configuration: the results of the request with the type, where the module has an alias for it, and of that
+# without.
 CONFIGURATIONS = {
     "install l2tp_ip /bin/false": (256, 256),
     "install l2tp_ip /bin/true": (0, 0),
