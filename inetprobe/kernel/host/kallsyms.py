@@ -62,7 +62,6 @@ class Symbols:
             text = path.read_text(encoding="ascii", errors="replace")
         except OSError as error:
             raise HostError(f"{path} cannot be read ({error.strerror}): run inetprobe as root") from None
-        # A hundred thousand lines: split one by one they took half of a start's time before the compiler.
         return cls(_FUNCTION.findall(text), range(*(_address(text, name) for name in _IMAGE)))
 
     def __contains__(self, name: str) -> bool:
