@@ -8,7 +8,7 @@ system's own Python, and a VM boots from it, with that system's QEMU, kernel and
 - ``native``: in another root of the suite and without a VM, `make check`; pipx and uv install the package.
 
 Without --part, ``vm`` and ``native`` run. docs/support.md is written from build/systems/SUITE.json, what they add to;
-each step's output is beside it. A user who is not root is root in a user namespace of this run's own, as chroot needs.
+each step's output is beside it. A user who is not root is root in a user namespace of this run's own: mounts need that.
 """
 
 from __future__ import annotations
@@ -180,9 +180,8 @@ class System:
 
     def installer(self, name: str, command: str) -> Outcome:
         """Does inetprobe, installed by ``command``, find the system's bcc?"""
-        script = (
-            f"rm -rf /root/.local && {command} && (/root/.local/bin/inetprobe doctor || true)"  # a chroot is not traced
-        )
+        # Whether this kernel can be traced is not asked.
+        script = f"rm -rf /root/.local && {command} && (/root/.local/bin/inetprobe doctor || true)"
         status, text = self.run(name, ["sh", "-c", script])
         failure = "" if "✓ bcc" in text else reason(status or 1, text)
         return Outcome(f"installed by {name}, it finds bcc", "", 1, failure)
@@ -211,13 +210,17 @@ class System:
         environment = {"HOME": "/root", "LANG": "C.UTF-8", "INETPROBE_CACHE": CACHE}
         environment["PATH"] = f"{VENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment |= {name: value for name, value in os.environ.items() if INDEX.fullmatch(name)}
-        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        for name in ("hosts", "resolv.conf"):
+            shutil.copy(f"/etc/{name}", root / "etc" / name)
         if Path(CERTIFICATES).exists():
             shutil.copy(CERTIFICATES, root / "srv/certificates.pem")
             environment |= {"PIP_CERT": "/srv/certificates.pem", "SSL_CERT_FILE": "/srv/certificates.pem"}
         (root / CACHE.lstrip("/")).mkdir(exist_ok=True)
-        mounts = [f"mount --rbind /{folder} {root}/{folder}" for folder in ("dev", "proc", "sys")]
-        mounts += [f"mount --bind {cache_folder()} {root}{CACHE}", f'exec chroot {root} env -i -C {TREE} "$@"']
+        # Not by chroot, in which the kernel refuses user namespaces, and "/" is no mount: see pivot_root(2), NOTES.
+        mounts = [f"mount --bind {root} {root}"]
+        mounts += [f"mount --rbind /{folder} {root}/{folder}" for folder in ("dev", "proc", "sys")]
+        mounts += [f"mount --bind {cache_folder()} {root}{CACHE}", f"cd {root}", "pivot_root . .", "umount -l ."]
+        mounts += [f'exec env -i -C {TREE} "$@"']
         words = [f"{name}={value}" for name, value in environment.items()]
         return self._log(step, ["unshare", "--mount", "sh", "-ec", "\n".join(mounts), "sh", *words, *argv])
 
