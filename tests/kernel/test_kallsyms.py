@@ -6,7 +6,8 @@ from inetprobe.kernel.host.kallsyms import OPTIONAL, PATH, REQUIRED, Symbols
 
 def kallsyms(tmp_path, names):
     path = tmp_path / "kallsyms"
-    path.write_text("".join(f"0000000000000000 t {name}\n" for name in names) + "0000000000000000 d some_data\t[mod]\n")
+    others = "0000000000000000 W weak\n0000000000000000 d some_data\t[mod]\n"
+    path.write_text("".join(f"0000000000000000 t {name}\n" for name in names) + others)
     return path
 
 
@@ -15,6 +16,7 @@ def test_functions_are_found_and_data_is_not(tmp_path):
     assert symbols.present() == {name: name for name in PATH}
     assert symbols.limits() == {}
     assert "some_data" not in symbols
+    assert "weak" in symbols
 
 
 @pytest.mark.parametrize("create", ["inet_create", "inet6_create"])
@@ -103,7 +105,8 @@ def test_an_unreadable_file_is_one_sentence(tmp_path):
 def test_the_kernel_s_image_is_empty_where_addresses_are_hidden(tmp_path):
     path = tmp_path / "kallsyms"
     path.write_text(
-        "ffffffff81000000 T _text\nffffffff82a00000 B _end\nffffffffc0000000 b _end\t[evil]\n0000000000000000 A fixed\n"
+        "0000000000000000 A _text_size\nffffffffc0000000 b _end\t[evil]\nffffffff81000000 T _text\n"
+        "ffffffff82a00000 B _end\nffffffffc0000000 b _end\t[evil]\n0000000000000000 A fixed\n"
     )
     assert Symbols.of_kernel(path).image == range(0xFFFFFFFF81000000, 0xFFFFFFFF82A00000)
     path.write_text("0000000000000000 T _text\n0000000000000000 B _end\n")

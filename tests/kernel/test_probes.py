@@ -66,8 +66,8 @@ def test_a_kprobe_s_skips_never_fall(tmp_path_factory, readings):
 
 @pytest.mark.parametrize(("busy_reads", "shown"), [(1000, 0), (8, 2)])
 def test_calls_between_reading_hits_and_runs_are_no_skips_but_may_hide_some(tmp_path, busy_reads, shown):
-    """Two calls were skipped, and one is made between any two reads. Of five readings the tightest bounds count: a
-    quiet one shows both."""
+    """Two calls are skipped, and one is made between any two of the first reads. Of five readings the tightest bounds
+    count: a quiet one shows both skips."""
     probes = attached(*SK_ALLOC, folder=tmp_path).probes
     reads, skipped = itertools.count(), [0]
 
@@ -78,7 +78,6 @@ def test_calls_between_reading_hits_and_runs_are_no_skips_but_may_hide_some(tmp_
         return dict.fromkeys(("event0", "event1"), (calls() + skipped[0], 0))
 
     with mock.patch.object(module.tracefs, "profile", side_effect=profile):
-        reads = itertools.repeat(0)
         probes.begin(lambda *_: calls())
         reads, skipped = itertools.count(), [2]
         assert probes.counts(lambda *_: calls())["sk_alloc:entry"].skipped == shown
@@ -111,6 +110,8 @@ def test_the_kernel_s_own_count_of_skips_begins_with_begin(monkeypatch):
     skips |= {"entry_sk_alloc": 12, "return_sk_alloc": 1}
     counts = probes.counts(lambda *_: 0)
     assert counts == {"sk_alloc:entry": ProbeCount(None, 0, 7), "sk_alloc:return": ProbeCount(None, 0, 1)}
+    probes.begin(lambda *_: 0)
+    assert [count.skipped for count in probes.counts(lambda *_: 0).values()] == [0, 0]
 
 
 def test_returns_are_attached_before_entries_and_the_innermost_first():
