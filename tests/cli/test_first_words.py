@@ -47,7 +47,9 @@ def said(hide, tmp_path, before=("unshare", "--mount")):
     COMMAND."""
     words = {"ran": tmp_path / "ran", "out": tmp_path / "out"}
     lines = [line.format(**words) for line in _COMMANDS]
-    script = f"set -e; {hide}; exec " + shlex.join([sys.executable, "-c", _FORKS, *lines])
+    # From Python 3.12 on, the script itself would be warned that a library has threads when it forks.
+    forks = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORKS, *lines]
+    script = f"set -e; {hide}; exec {shlex.join(forks)}"
     done = subprocess.run(
         [*before, "sh", "-c", script],
         capture_output=True,
