@@ -245,18 +245,23 @@ def preempting():
 
 @pytest.fixture
 def preempted_scrapers(preempting):
-    """A busy reader of a BPF map on each CPU; are they preempted anywhere?"""
+    """A busy reader of a BPF map on each CPU; are there any? Where they are not preempted, the kernel skips nothing, and
+    they would only take the CPUs."""
+    if not preempting:
+        yield False
+        return
     # One on each CPU: both on one would leave the other CPU, and whatever makes sockets there, in peace.
     scrapers = [
         subprocess.Popen([sys.executable, HERE / "scraper.py", str(cpu)], stdout=subprocess.PIPE)
         for cpu in sorted(os.sched_getaffinity(0))
     ]
-    for scraper in scrapers:
-        scraper.stdout.readline()
-    yield preempting
-    for scraper in scrapers:
-        scraper.kill()
-        scraper.communicate()
+    try:
+        assert all(scraper.stdout.readline() for scraper in scrapers), "a busy reader does not read"
+        yield True
+    finally:
+        for scraper in scrapers:
+            scraper.kill()
+            scraper.communicate()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -150,7 +150,7 @@ def test_every_miss_is_counted_while_others_read_bpf_maps_on_a_preemptible_kerne
             sockets += 10000
     now = scrapes[-1]
     made = sum(now.outcomes.values())
-    missed = sum(probe.misses for probe in now.probes.values())
+    missed = sum(probe.misses or 0 for probe in now.probes.values())
     print(f"{mechanism}: {made} of {sockets} counted, {missed} counted as missed, {len(scrapes)} scrapes")
     assert sockets - missed <= made <= sockets
     assert made + now.incomplete["outcome_missed"] + now.incomplete["thread_died"] <= sockets
@@ -170,7 +170,7 @@ def test_scraping_in_a_tight_loop_makes_kprobes_miss_nothing(mechanism, preempti
             run("import socket\nfor _ in range(10000): socket.socket(2, 1, 0).close()")
             sockets += 10000
     now = scrapes[-1]
-    missed = sum(probe.misses for probe in now.probes.values())
+    missed = sum(probe.misses or 0 for probe in now.probes.values())
     made = now.outcomes[OutcomeKey(2, 1, 0, 0)]
     print(f"{mechanism}: {made} of {sockets} counted, {missed} counted as missed, {len(scrapes)} scrapes")
     assert sockets - missed <= made <= sockets
