@@ -245,8 +245,8 @@ def preempting():
 
 @pytest.fixture
 def preempted_scrapers(preempting):
-    """A busy reader of a BPF map on each CPU; are there any? Where they are not preempted, the kernel skips nothing, and
-    they would only take the CPUs."""
+    """A busy reader of a BPF map on each CPU; are there any? Where they are not preempted, the kernel skips nothing for
+    them, and they would only take the CPUs."""
     if not preempting:
         yield False
         return
