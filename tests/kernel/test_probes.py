@@ -104,8 +104,11 @@ def test_the_kernel_s_own_count_of_skips_begins_with_begin(monkeypatch):
     loading = Loading()
     probes = attached(*SK_ALLOC, loading=loading, counts_skips=True).probes
     skips = {"thread_exit": 0, "entry_sk_alloc": 5, "return_sk_alloc": 0}
-    info = lambda fd: SimpleNamespace(recursion_misses=skips[loading.names[fd]])  # noqa: E731
-    monkeypatch.setattr(module.syscall, "program_info", info)
+
+    def program_info(fd):
+        return SimpleNamespace(recursion_misses=skips[loading.names[fd]])
+
+    monkeypatch.setattr(module.syscall, "program_info", program_info)
     probes.begin(lambda *_: 0)
     skips |= {"entry_sk_alloc": 12, "return_sk_alloc": 1}
     counts = probes.counts(lambda *_: 0)
