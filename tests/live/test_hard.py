@@ -385,16 +385,17 @@ def test_a_call_that_ends_by_jumping_to_another_traced_one_returns():
 @TWO_CPUS
 @MECHANISMS
 def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scrapers):
-    program = "import socket\nfor _ in range(4000): socket.socket(2, 1, 0).close()"
+    sockets = 4000
+    program = f"import socket\nfor _ in range({sockets}): socket.socket(2, 1, 0).close()"
     result = run_python(program, mechanism=mechanism)
     summary = result.summary
     hidden = summary["program_skipped"].get("inet_create:entry", 0)
     # A skip hides a socket of COMMAND or of another process, so at most this many of COMMAND's are missing.
-    assert 4000 - hidden <= len(result.traces) + sum(summary["lost"].values()) <= 4000, summary
+    assert sockets - hidden <= len(result.traces) + sum(summary["lost"].values()) <= sockets, summary
     for trace in result.traces:
         if trace["complete"]:
             assert shape(trace)[0] == (0, "inet_create")
-    print(f"{mechanism}: {len(result.traces)} of 4000 traces, skipped {summary['program_skipped']}")
+    print(f"{mechanism}: {len(result.traces)} of {sockets} traces, skipped {summary['program_skipped']}")
     if mechanism == "kprobe" and preempted_scrapers:
         assert hidden, "nothing was skipped: the test shows nothing"
 
