@@ -1,25 +1,20 @@
 """Runs the live tests in one VM: ``python -m tools.live [--name NAME] [--cpus N] [PYTEST ARGUMENTS]``.
 
-The console log is in build/NAME-console.log if they fail. BPF programs are compiled here, not in the VM.
+The console log is in build/NAME-console.log if they fail.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import shutil
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import InetprobeError
+from inetprobe.kernel.program import vm_compiler
 from inetprobe.vm import kernels
 from inetprobe.vm.run_in_vm import run_in_vm
-from tests.live.host_compiler import answer_all
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 4500.0
@@ -28,26 +23,6 @@ TIMEOUT_S = 4500.0
 def say(line: str) -> None:
     """Prints a line of progress."""
     print(f"live: {line}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def compiler(folder: Path) -> Iterator[None]:
-    """Compiles what the VM asks for in ``folder`` while the block runs."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    ended = threading.Event()
-
-    def compile_all() -> None:
-        while not ended.wait(0.05):
-            answer_all(folder)
-
-    with ThreadPoolExecutor(1) as pool:
-        compiling = pool.submit(compile_all)
-        try:
-            yield
-        finally:
-            ended.set()
-    compiling.result()  # raises what ended it
 
 
 def main() -> int:
@@ -59,21 +34,20 @@ def main() -> int:
     os.chdir(ROOT)
     os.environ["INETPROBE_CACHE"] = str(cache_folder())  # where Prometheus is; the guest has another home
     console_log = ROOT / "build" / f"{options.name}-console.log"
-    programs = ROOT / "build" / f"{options.name}-programs"
-    os.environ |= {"INETPROBE_LIVE_NAME": options.name, "INETPROBE_LIVE_COMPILER": str(programs)}
+    os.environ["INETPROBE_LIVE_NAME"] = options.name
     argv = [sys.executable, "-m", "pytest", *(arguments or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
-        with compiler(programs):
-            # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
-            status = run_in_vm(
-                argv,
-                kernel=kernel,
-                cpus=options.cpus,
-                append=["oops=panic"],
-                timeout_s=TIMEOUT_S,
-                console_log=console_log,
-            )
+        # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
+        status = run_in_vm(
+            argv,
+            vm_compiler.answer,
+            kernel=kernel,
+            cpus=options.cpus,
+            append=["oops=panic"],
+            timeout_s=TIMEOUT_S,
+            console_log=console_log,
+        )
     except InetprobeError as error:
         say(f"{error}")
         status = error.exit_code

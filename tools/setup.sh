@@ -76,6 +76,8 @@ install_locked() { # LOCK: exactly the versions and digests that the file names,
         fail "the packages of $1 could not be installed; the whole output is in $log"
     quietly .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . ||
         fail "inetprobe could not be installed; the whole output is in $log"
+    # pip leaves that to the first import, which in an emulated VM takes seconds.
+    quietly .venv/bin/python -m compileall -q inetprobe || fail "inetprobe does not compile; see $log"
 }
 
 # uv finds and fetches Pythons, and installs lowest versions.

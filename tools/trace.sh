@@ -17,7 +17,6 @@ if why=$($sudo $inetprobe doctor -q 2>&1); then
     trace_workload $sudo $inetprobe
 else
     echo "trace: this machine's kernel ($(uname -r)) cannot be traced, so a VM is: $(printf '%s\n' "$why" | head -n 1)"
-    echo "trace: once booted, it compiles the BPF program, which may take half a minute"
     trace_workload $inetprobe vm --
 fi
 echo "trace: recorded in $recording; see it again with: $inetprobe replay $recording"

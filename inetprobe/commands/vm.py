@@ -7,6 +7,7 @@ import sys
 import click
 
 from inetprobe.cli.options import COMMAND_LAST
+from inetprobe.kernel.program import vm_compiler
 from inetprobe.vm import kernels, qemu
 from inetprobe.vm.run_in_vm import run_in_vm
 
@@ -50,4 +51,4 @@ def vm_command(kernel: str | None, cpus: int, memory: str, accel: str, quiet: bo
     image = kernels.resolve(kernel, say)
     # -P: this Python runs as root, and must not import from the current folder, which may be another user's.
     argv = [sys.executable, "-P", "-m", "inetprobe", *args]
-    sys.exit(run_in_vm(argv, kernel=image, cpus=cpus, memory=memory, accel=accel, quiet=quiet))
+    sys.exit(run_in_vm(argv, vm_compiler.answer, kernel=image, cpus=cpus, memory=memory, accel=accel, quiet=quiet))

@@ -22,7 +22,7 @@ from inetprobe.kernel.host import kprobe, privileges, syscall, tracefs
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.preemption import preemption
-from inetprobe.kernel.program.compiler import compile_program, flags_of
+from inetprobe.kernel.program.compiler import compile_program
 from inetprobe.kernel.program.target import MACHINES, Target, fentry_functions
 
 Status = Literal["ok", "warning", "failed"]
@@ -303,7 +303,7 @@ def _symbols(root: Path) -> Iterator[Check]:
 def _bcc() -> tuple[Check, bytes]:
     """Is there a compiler that works? And the code that it gave, or what it should have given."""
     try:
-        code = compile_program(trial.TEXT, flags_of({}), None, trial.LIMIT_S)
+        code = compile_program(trial.TEXT, (), None, trial.LIMIT_S)
     except HostError as error:
         path = libbcc.installed()
         version = None if path is None else libbcc.version([str(path)])

@@ -16,7 +16,7 @@ from inetprobe.vm import accel as accelerators
 from inetprobe.vm import emulator, qemu
 from inetprobe.vm.accel import Attempt
 from inetprobe.vm.guest import protocol
-from inetprobe.vm.session import BootError, Session
+from inetprobe.vm.session import BootError, Compile, Session
 from inetprobe.vm.streams import Console
 
 BOOT_TIMEOUT_S = 180.0
@@ -62,6 +62,7 @@ class Progress:
 
 def run_in_vm(
     argv: Sequence[str],
+    compile_: Compile,
     *,
     kernel: Path,
     cpus: int = 2,
@@ -79,9 +80,10 @@ def run_in_vm(
     The current folder is the command's, read-write; the rest of the root file system can be read, and written without
     effect. stdin, stdout and stderr are passed through separately, and are terminals in the guest where they are here.
     The first SIGINT or SIGTERM goes to the command, a second one ends the VM. Blocks, for at most ``timeout_s`` after
-    the boot. ``append`` are arguments of the kernel, ``qemu_options`` further ones of QEMU (see VirtualMachine.qemu).
-    ``console_log`` receives the whole console of the last attempt. Raises VmError, with the console's last lines, if
-    the VM does not boot (BootError), dies, or takes longer.
+    the boot. ``compile_`` compiles for the command's processes. ``append`` are arguments of the kernel,
+    ``qemu_options`` further ones of QEMU (see VirtualMachine.qemu). ``console_log`` receives the whole console of the
+    last attempt. Raises VmError, with the console's last lines, if the VM does not boot (BootError), dies, or takes
+    longer.
     """
     if not argv:
         raise UsageError("no command was given for the VM")
@@ -94,7 +96,7 @@ def run_in_vm(
     for attempt in attempts:
         own = None if attempt.kvm or qemu_options else emulator.resolve(progress.say)
         machine = qemu.VirtualMachine(kernel, cpus, memory, attempt.kvm, tuple(append), own, tuple(qemu_options))
-        boot = _Boot(machine, attempt, _job(argv, folder), progress, console_log)
+        boot = _Boot(machine, attempt, _job(argv, folder), compile_, progress, console_log)
         try:
             status = boot.run(timeout_s)
         except BootError:
@@ -113,11 +115,18 @@ class _Boot:
     """One attempt."""
 
     def __init__(
-        self, machine: qemu.VirtualMachine, attempt: Attempt, job: protocol.Job, progress: Progress, log: Path | None
+        self,
+        machine: qemu.VirtualMachine,
+        attempt: Attempt,
+        job: protocol.Job,
+        compile_: Compile,
+        progress: Progress,
+        log: Path | None,
     ) -> None:
         self._machine = machine
         self._attempt = attempt
         self._job = job
+        self._compile = compile_
         self._progress = progress
         self._log = log
         self.booted = False
@@ -130,6 +139,7 @@ class _Boot:
                 lambda ports: qemu.build(self._machine, Path(self._job.folder), ports),
                 self._job,
                 Console(log),
+                self._compile,
                 boot_timeout_s=attempt.boot_timeout_s,
                 silence_s=attempt.silence_s,
                 timeout_s=timeout_s,

@@ -1,4 +1,4 @@
-"""One boot of the VM: its process, the four ports, the console, signals and time limits, in one poll loop."""
+"""One boot of the VM: its process, the ports, the console, signals and time limits, in one poll loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from inetprobe.base.errors import VmError
@@ -28,6 +28,8 @@ PIPE_CLOSED = 128 + signal.SIGPIPE
 
 BuildArgv = Callable[[dict[str, int]], list[str]]
 """From the descriptor of each port (and the monitor) to the argument list that starts the VM."""
+Compile = Callable[[bytes], bytes]
+"""From a task of the compiler port to its answer, a line each; called in a thread of its own."""
 
 
 class BootError(VmError):
@@ -136,6 +138,7 @@ class Session:
         build_argv: BuildArgv,
         job: protocol.Job,
         console: Console,
+        compile_: Compile,
         *,
         boot_timeout_s: float,
         silence_s: float | None = None,
@@ -144,6 +147,7 @@ class Session:
         on_tick: Callable[[], None] | None = None,
     ) -> None:
         self._console = console
+        self._compile = compile_
         self._boot_timeout_s = boot_timeout_s
         self._silence_s = silence_s
         self._timeout_s = timeout_s
@@ -154,6 +158,7 @@ class Session:
         self._owed: dict[str, int] = {}
         self._stopped_by: int | None = None
         self._control_buffer = bytearray()
+        self._task = bytearray()
         self._started = self._heard = time.monotonic()
         self._deadline: float | None = self._boot_deadline()
         self._process = QemuProcess(build_argv)
@@ -164,6 +169,7 @@ class Session:
             ports[protocol.CONTROL].fileno(): self._read_control,
             ports[protocol.STDOUT].fileno(): lambda fd: self._relay(fd, protocol.STDOUT, 1),
             ports[protocol.STDERR].fileno(): lambda fd: self._relay(fd, protocol.STDERR, 2),
+            ports[protocol.COMPILER].fileno(): self._read_task,
         }
         self._received = {protocol.STDOUT: 0, protocol.STDERR: 0}
         ports[protocol.CONTROL].sendall(job.to_line())
@@ -242,6 +248,20 @@ class Session:
             else:
                 self._end(message["exit"], {protocol.STDOUT: message["stdout"], protocol.STDERR: message["stderr"]})
         return bool(data)
+
+    def _read_task(self, _fd: int) -> bool:
+        data = self._process.receive(protocol.COMPILER)
+        self._task += data
+        *tasks, rest = bytes(self._task).split(b"\n")
+        self._task[:] = rest
+        for task in tasks:
+            threading.Thread(target=self._answer, args=(task,), daemon=True).start()
+        return bool(data)
+
+    def _answer(self, task: bytes) -> None:
+        answer = self._compile(task) + b"\n"
+        with suppress(OSError):  # the VM has ended meanwhile
+            self._process.ports[protocol.COMPILER].sendall(answer)
 
     def _end(self, status: int, owed: dict[str, int]) -> None:
         """The command has ended with ``status``; ``owed``: the bytes it wrote to each port."""

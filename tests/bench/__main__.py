@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from inetprobe.kernel.program import vm_compiler
 from inetprobe.vm import kernels
 from inetprobe.vm.run_in_vm import BOOT_TIMEOUT_S, run_in_vm
 from tests.bench.guest_peers import SOCKETS
@@ -33,6 +34,7 @@ def guest(module: str, *arguments: str, counted: bool) -> int:
     if counted:
         return run_in_vm(
             argv,
+            vm_compiler.answer,
             kernel=kernel,
             cpus=1,
             accel="tcg",
@@ -41,7 +43,7 @@ def guest(module: str, *arguments: str, counted: bool) -> int:
             timeout_s=_GUEST_S,
             quiet=True,
         )
-    return run_in_vm(argv, kernel=kernel, timeout_s=_GUEST_S, quiet=True)
+    return run_in_vm(argv, vm_compiler.answer, kernel=kernel, timeout_s=_GUEST_S, quiet=True)
 
 
 def build(folder: Path, source: str, *flags: str) -> str:

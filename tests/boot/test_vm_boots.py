@@ -40,7 +40,7 @@ PROGRAM = f"""
 import sys
 from pathlib import Path
 from inetprobe.vm.run_in_vm import run_in_vm
-sys.exit(run_in_vm([sys.executable, "-c", {GUEST!r}], kernel=Path(sys.argv[1]), cpus=1))
+sys.exit(run_in_vm([sys.executable, "-c", {GUEST!r}], bytes, kernel=Path(sys.argv[1]), cpus=1))
 """
 
 

@@ -35,12 +35,12 @@ def needs_v3(instruction):
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_the_bcc_of_every_suite_compiles_it(case, pythons, monkeypatch):
-    flags, made, traced = variant(case)
+    defines, made, traced = variant(case)
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     names, sizes = {}, {}
     for suite, python in pythons.items():
         monkeypatch.setattr(sys, "executable", str(python))
-        code = compiler.compile_program(text, flags, None)
+        code = compiler.compile_program(text, defines, None)
         libraries = {Path(path).name.partition(".")[0].partition("-")[0] for path, *_ in code.libraries}
         assert libraries == {"libbcc", "libLLVM", "libclang"}
         assert all(Path(path).is_relative_to(python.parents[2]) for path, *_ in code.libraries)

@@ -162,6 +162,6 @@ class TestKey:
         (source / "include" / "it.h").rename(source / "include" / "other.h")
         assert code_cache.key(source, ["-DA=1"]) != before
 
-    @pytest.mark.parametrize("flags", [["-DA=2"], ["-DA=1", "-DB=1"], []])
-    def test_it_depends_on_flags(self, source, before, flags):
-        assert code_cache.key(source, flags) != before
+    @pytest.mark.parametrize("defines", [["-DA=2"], ["-DA=1", "-DB=1"], []])
+    def test_it_depends_on_the_defines(self, source, before, defines):
+        assert code_cache.key(source, defines) != before

@@ -28,7 +28,7 @@ import inetprobe.trace.output.tree
 from inetprobe.cli.main import main
 from inetprobe.kernel.host.btf import VMLINUX, Btf, offsets
 from inetprobe.kernel.host.kallsyms import KALLSYMS, Symbols
-from tests.live import host_compiler
+from inetprobe.vm.guest.protocol import COMPILER_VARIABLE
 from tests.support.paths import ROOT
 
 importlib.import_module("numpy.ma")
@@ -285,27 +285,10 @@ def kernel_read_once():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiling_by_the_host():
-    """See tests/live/host_compiler.py. Without tools/live.py, on a real machine, there is no other host."""
-    folder = os.environ.get("INETPROBE_LIVE_COMPILER")
-    if folder is None:
-        yield None
-        return
-    host_compiler.mount(folder)
-    yield folder
-    host_compiler.unmount()
-
-
 @pytest.fixture
-def compiling_here(compiling_by_the_host):
-    """The guest itself compiles."""
-    if compiling_by_the_host is None:
-        yield
-        return
-    host_compiler.unmount()
-    yield
-    host_compiler.mount(compiling_by_the_host)
+def compiling_here(monkeypatch):
+    """Processes compile here, and not on the host of this VM."""
+    monkeypatch.delenv(COMPILER_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Every kind of BPF program that there is, as the flags with which it is compiled."""
+"""Every kind of BPF program that there is, as the -D with which it is compiled."""
 
 from inetprobe.kernel.frames import naming
 from inetprobe.kernel.frames.naming import StackOptions
@@ -64,7 +64,7 @@ def ids(case):
 
 
 def variant(case):
-    """(the compiler's flags, the indices of the maps that are made, the traced functions) of one of ``CASES``."""
+    """(the compiler's -D, the indices of the maps that are made, the traced functions) of one of ``CASES``."""
     name, mechanism, task_storage = case
     given, extra = VARIANTS[name]
     options = TraceOptions(**given)
@@ -84,7 +84,7 @@ def variant(case):
         cgroups=len(target.cgroups),
     )
     made |= definitions.of_displaced(target.slots, task_storage=task_storage)
-    return compiler.flags_of(defined), {definitions.INDEX[name] for name in made}, target.functions
+    return compiler.defines_of(defined), {definitions.INDEX[name] for name in made}, target.functions
 
 
 def assert_complete(functions, made, traced):

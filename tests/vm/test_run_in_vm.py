@@ -128,7 +128,7 @@ def boots(monkeypatch, tmp_path):
             return SimpleNamespace(run=go)
 
         monkeypatch.setattr(host, "Session", session)
-        status = host.run_in_vm(["true"], kernel=tmp_path / "vmlinuz", accel=accelerator)
+        status = host.run_in_vm(["true"], bytes, kernel=tmp_path / "vmlinuz", accel=accelerator)
         assert not left
         return status
 

@@ -15,7 +15,7 @@ from inetprobe.vm.streams import Console
 
 GUEST = """
 import json, os, sys, time
-control, stdin, stdout, stderr, monitor = map(int, sys.argv[1:])
+control, stdin, stdout, stderr, compiler, monitor = map(int, sys.argv[1:])
 def until_quit():
     os.read(monitor, 100)
     os._exit(0)
@@ -31,19 +31,32 @@ print("the kernel says hello", flush=True)
 BOOTS = GUEST + "job = message()\ntell(booted='6.1')\n"
 
 
-def session(guest, console=None, on_booted=lambda release: None, argv=("cmd",), **limits):
+def session(guest, console=None, compile_=bytes, on_booted=lambda release: None, argv=("cmd",), **limits):
     def command(ports):
         return [sys.executable, "-c", guest, *(str(ports[name]) for name in (*protocol.PORTS, MONITOR))]
 
     job = protocol.Job(argv=list(argv), folder="/", environment={}, terminals=[], window=(24, 80))
     limits = {"boot_timeout_s": 20.0, **limits}
-    return Session(command, job, console or Console(None), on_booted=on_booted, **limits)
+    return Session(command, job, console or Console(None), compile_, on_booted=on_booted, **limits)
 
 
 def test_output_that_comes_after_the_exit_status_is_waited_for(capfd):
     late = "tell(exit=7, stdout=5, stderr=3)\ntime.sleep(0.2)\nos.write(stdout, b'hello')\nos.write(stderr, b'err')\n"
     assert session(BOOTS + late + "until_quit()").run() == 7
     assert capfd.readouterr() == ("hello", "err")
+
+
+def test_a_task_of_the_guest_is_answered_while_its_output_goes_on(capfd):
+    asks = """
+os.write(compiler, b"fir"), os.write(stdout, b"asked"), time.sleep(0.1), os.write(compiler, b"st\\n")
+answer = b""
+while not answer.endswith(b"\\n"):
+    answer += os.read(compiler, 100)
+os.write(stdout, answer)
+tell(exit=0, stdout=5 + len(answer), stderr=0)
+"""
+    assert session(BOOTS + asks + "until_quit()", compile_=bytes.upper).run() == 0
+    assert capfd.readouterr().out == "askedFIRST\n"
 
 
 def test_arguments_are_bytes(capfd):

@@ -43,10 +43,10 @@ class Code:
         return self.libraries == tuple((path, status.st_size, status.st_mtime_ns) for path, status in statuses)
 
 
-def key(folder: Path, flags: Sequence[str]) -> str:
-    """The digest that names a program: of the C files in ``folder`` and of the compiler's ``flags``. Raises OSError."""
+def key(folder: Path, defines: Sequence[str]) -> str:
+    """The digest that names a program: of the C files in ``folder`` and of the compiler's -D. Raises OSError."""
     sources = [(str(path.relative_to(folder)), path.read_text()) for path in sorted(folder.rglob("*.[ch]"))]
-    return hashlib.sha256(json.dumps([_FORMAT, sources, list(flags)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_FORMAT, sources, list(defines)]).encode()).hexdigest()
 
 
 def get(folder: Path, name: str, say: Say) -> Code | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import HostError
 from inetprobe.kernel import libbcc
 from inetprobe.kernel.callbacks import Say
-from inetprobe.kernel.program import code_cache
+from inetprobe.kernel.program import code_cache, compiler_process, vm_compiler
 from inetprobe.kernel.program.code_cache import Code
 from inetprobe.kernel.program.log import compiler_error
 from inetprobe.record.cheader import bpf_folder
@@ -30,24 +28,24 @@ def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -
 
     Raises HostError where there is no compiler, or the program does not compile.
     """
-    flags = flags_of(constants)
+    defines = defines_of(constants)
     detail = whole_log or (lambda line: None)
     try:
         folder = cache_folder() / "bpf"
     except RuntimeError as error:  # there is no home folder
         detail(f"the compiled program is not cached: {error}")
-        return compile_program(_text(), flags, whole_log).functions
-    name = code_cache.key(bpf_folder(), flags)
+        return compile_program(_text(), defines, whole_log).functions
+    name = code_cache.key(bpf_folder(), defines)
     code = code_cache.get(folder, name, say)
     if code is None:
-        code = compile_program(_text(), flags, whole_log)
+        code = compile_program(_text(), defines, whole_log)
         code_cache.put(folder, name, code, detail)
     return code.functions
 
 
-def flags_of(constants: Mapping[str, object]) -> list[str]:
-    """The compiler's flags of a program with these ``constants``."""
-    return [f"-I{bpf_folder()}", "-Wno-macro-redefined", *(f"-D{name}={value}" for name, value in constants.items())]
+def defines_of(constants: Mapping[str, object]) -> list[str]:
+    """The compiler's -D of a program with these ``constants``."""
+    return [f"-D{name}={value}" for name, value in constants.items()]
 
 
 def _text() -> str:
@@ -65,33 +63,23 @@ def no_libbcc(error: str, root: Path = Path("/")) -> HostError:
     )
 
 
-def compile_program(text: str, flags: Sequence[str], whole_log: Say | None, limit_s: float | None = None) -> Code:
+def compile_program(text: str, defines: Sequence[str], whole_log: Say | None, limit_s: float | None = None) -> Code:
     """Compiles the C program ``text`` now, in at most ``limit_s`` seconds. Raises HostError."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BCC_")}
-    environment["BCC_KERNEL_SOURCE"] = str(bpf_folder())  # our stub headers in the place of the kernel's own
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", libbcc.__file__],
-            input=json.dumps({"text": text, "flags": list(flags)}).encode(),
-            env=environment,
-            capture_output=True,
-            check=False,
-            timeout=limit_s,
-        )
+        status, output, log = vm_compiler.ask(text, defines) or compiler_process.run(text, defines, limit_s)
     except subprocess.TimeoutExpired:
         raise HostError(f"bcc's compiler was not done after {limit_s:g} s", "try it again on an idle machine") from None
-    log = done.stderr.decode(errors="replace")
     if whole_log is not None:
         for line in log.splitlines():
             whole_log(line)
-    if done.returncode == 0:
-        written = json.loads(done.stdout)
+    if status == 0:
+        written = json.loads(output)
         functions = {name: base64.b64decode(code) for name, code in written["functions"].items()}
         return Code(functions, tuple(map(tuple, written["libraries"])))
-    if done.returncode == 2:
+    if status == 2:
         raise no_libbcc(compiler_error(log))
-    if done.returncode < 0:
-        ended_by = signal.Signals(-done.returncode).name
+    if status < 0:
+        ended_by = signal.Signals(-status).name
         raise HostError(
             f"bcc's compiler ended by {ended_by}: {compiler_error(log) or 'it said nothing'}",
             "inetprobe trace -v shows all that it wrote",

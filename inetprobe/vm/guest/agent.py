@@ -148,12 +148,13 @@ def prepare(job: protocol.Job) -> None:
 
 def start(job: protocol.Job, outputs: list[OutputPort]) -> subprocess.Popen[bytes]:
     """Starts the command in a process group of its own, so that a signal reaches all its processes."""
+    environment = {**job.environment, protocol.COMPILER_VARIABLE: str(port_path(protocol.COMPILER))}
     return subprocess.Popen(
         [os.fsencode(arg) for arg in job.argv],
         stdin=os.open(port_path(protocol.STDIN), os.O_RDONLY),
         stdout=outputs[0].command_end,
         stderr=outputs[1].command_end,
-        env={os.fsencode(key): os.fsencode(value) for key, value in job.environment.items()},
+        env={os.fsencode(key): os.fsencode(value) for key, value in environment.items()},
         start_new_session=True,
     )
 

@@ -5,6 +5,9 @@ times; closing the port ends the VM. Guest to host: ``{"booted": RELEASE}``, the
 ``{"exit": STATUS, "stdout": BYTES, "stderr": BYTES}``. The byte counts let the host wait for output that is still on
 its way, so that none is lost when the reader is slow.
 
+The compiler port, whose device COMPILER_VARIABLE names to the command, carries a line a task from guest to host, and a
+line an answer back: see kernel/program/vm_compiler.py.
+
 Standard library only, and no other module of inetprobe: the guest's agent imports it before anything else works.
 """
 
@@ -17,7 +20,10 @@ CONTROL = "inetprobe.control"
 STDIN = "inetprobe.stdin"
 STDOUT = "inetprobe.stdout"
 STDERR = "inetprobe.stderr"
-PORTS = (CONTROL, STDIN, STDOUT, STDERR)
+COMPILER = "inetprobe.compiler"
+PORTS = (CONTROL, STDIN, STDOUT, STDERR, COMPILER)
+
+COMPILER_VARIABLE = "INETPROBE_VM_COMPILER"
 
 FOLDER_TAG = "inetprobe.folder"
 """The 9p mount tag of the folder that is read-write in the guest."""

@@ -1,0 +1,84 @@
+"""In ``inetprobe vm`` the machine that runs the VM compiles the programs: under emulation the guest takes 13 s.
+
+The root file system of both is the same, hence the compiler too. A process of the guest writes a task to the compiler
+port and reads the answer, a line of JSON each. A task has the BPF sources' digest in their place, and no options but
+-D: it cannot have other files read, or other code run, on the host. Where the sources differ, the guest compiles.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import select
+import time
+from collections.abc import Sequence
+
+from inetprobe.kernel.program import code_cache, compiler_process
+from inetprobe.kernel.program.compiler_process import Compiled
+from inetprobe.record.cheader import bpf_folder
+from inetprobe.vm.guest.protocol import COMPILER_VARIABLE
+
+#: The longest that a task waits, for the port to be free and for its answer.
+LIMIT_S = 60.0
+_CHUNK = 1 << 16
+
+
+def ask(text: str, defines: Sequence[str]) -> Compiled | None:
+    """In the guest: what the host's compiler gives; None without such a host, and where it does not answer."""
+    port = os.environ.get(COMPILER_VARIABLE)
+    if not port:
+        return None
+    task = {"sources": _sources(), "text": text, "defines": list(defines)}
+    try:
+        answer = json.loads(_exchange(port, json.dumps(task).encode()))
+    except OSError:
+        return None
+    return None if answer is None else Compiled(*answer)
+
+
+def answer(task: bytes) -> bytes:
+    """On the host: the task's digest, and the answer to it."""
+    asked = json.loads(task)
+    defines = asked["defines"]
+    same = asked["sources"] == _sources() and all(define.startswith("-D") for define in defines)
+    compiled = compiler_process.run(asked["text"], defines) if same else None
+    return _digest(task) + json.dumps(compiled).encode()
+
+
+def _sources() -> str:
+    return code_cache.key(bpf_folder(), ())
+
+
+def _digest(task: bytes) -> bytes:
+    return hashlib.sha256(task).hexdigest().encode()
+
+
+def _exchange(port: str, task: bytes) -> bytes:
+    """The answer to ``task``. Raises OSError."""
+    deadline = time.monotonic() + LIMIT_S
+    descriptor = _open(port, deadline)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as stream:
+            stream.write(task + b"\n")
+        received, digest = b"", _digest(task)
+        while select.select([descriptor], [], [], deadline - time.monotonic())[0]:
+            *lines, received = (received + os.read(descriptor, _CHUNK)).split(b"\n")
+            for line in lines:
+                if line.startswith(digest):  # else to a process that was killed as it waited
+                    return line.removeprefix(digest)
+        raise TimeoutError
+    finally:
+        os.close(descriptor)
+
+
+def _open(port: str, deadline: float) -> int:
+    """The port, which one process can have at a time."""
+    while True:
+        try:
+            return os.open(port, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
