@@ -65,7 +65,7 @@ def test_options_of_vm_come_before_the_command():
 
 def test_the_vm_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(vm, "run_in_vm", lambda argv, **_: ran.append(argv))
+    monkeypatch.setattr(vm, "run_in_vm", lambda argv, _compile, **_: ran.append(argv))
     monkeypatch.setattr(vm.kernels, "resolve", lambda *_: None)
     with pytest.raises(SystemExit):
         vm_command.main(["--", "--version"], parent=GROUP, standalone_mode=False)
