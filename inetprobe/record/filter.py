@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import pwd
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,19 @@ import numpy.typing as npt
 
 from inetprobe.base import text
 from inetprobe.base.errors import UsageError
-from inetprobe.base.uapi import AF_INET, AF_INET6, parse
+from inetprobe.base.uapi import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_DCCP,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    SOCK_DCCP,
+    SOCK_DGRAM,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    parse,
+)
 from inetprobe.record.calls import used
 from inetprobe.record.layout import (
     CALL_NULL,
@@ -37,6 +49,13 @@ _NETNS = re.compile(r"net:\[(\d+)\]")
 NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
 #: Filters of what a sock that no create made does not have: none of their values matches it.
 UNKNOWN_OF_BARE = ("type", "protocol", "errno")
+#: The protocol that protocol 0 stands for, by type, in AF_INET and AF_INET6: the first of inetsw that has one.
+DEFAULT_PROTOCOL = {
+    SOCK_STREAM: IPPROTO_TCP,
+    SOCK_DGRAM: IPPROTO_UDP,
+    SOCK_SEQPACKET: IPPROTO_SCTP,
+    SOCK_DCCP: IPPROTO_DCCP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +93,8 @@ class Filters:
         bare = is_bare(records["flags"])
         for name in NUMBERS:
             if name in self.terms:
-                passes = _numbers(records[name], self.terms[name])
+                columns = [records[name], *([_default_protocols(records)] if name == "protocol" else [])]
+                passes = _numbers(columns, self.terms[name])
                 keep &= np.where(bare, not self.terms[name].include, passes) if name in UNKNOWN_OF_BARE else passes
         if "comm" in self.terms:
             keep &= self._by_value(records["comm"], _comm_of, "comm")
@@ -112,7 +132,7 @@ class Filters:
             keep &= unseen | (outermost["result"] != 0) | ((outermost["flags"] & CALL_NULL) != 0)
         if "errno" in self.terms:
             bare = is_bare(records["flags"])
-            passes = _numbers(-outermost["result"], self.terms["errno"])
+            passes = _numbers([-outermost["result"]], self.terms["errno"])
             keep &= unseen | np.where(bare, not self.terms["errno"].include, passes)
         if self.min_duration_ns is not None:
             keep &= unseen | (outermost["duration_ns"] >= self.min_duration_ns)
@@ -204,12 +224,25 @@ def _netns(word: str) -> int:
         ) from None
 
 
-def _numbers(column: npt.NDArray[np.void], term: Term) -> Mask:
-    values = column.astype(np.int64)
-    keep = np.isin(values, [int(v) for v in term.include]) if term.include else np.ones(len(values), bool)
-    if term.exclude:
-        keep &= ~np.isin(values, [int(v) for v in term.exclude])
-    return keep
+def _default_protocols(records: Records) -> npt.NDArray[np.int32]:
+    """The protocol that each record asked for, also where it asked with 0."""
+    asked: npt.NDArray[np.int32] = records["protocol"]
+    open_ = (asked == 0) & np.isin(records["family"], (AF_INET, AF_INET6))
+    of_type = np.array([DEFAULT_PROTOCOL.get(type_, 0) for type_ in range(max(DEFAULT_PROTOCOL) + 1)], np.int32)
+    known = open_ & (records["type"] >= 0) & (records["type"] < len(of_type))
+    return np.where(known, of_type[np.where(known, records["type"], 0)], asked)
+
+
+def _numbers(columns: Sequence[npt.NDArray[Any]], term: Term) -> Mask:
+    """Which rows pass? A row has the values of all ``columns``."""
+
+    def one_of(values: frozenset[int | str]) -> Mask:
+        found = [np.isin(column.astype(np.int64), [int(value) for value in values]) for column in columns]
+        mask: Mask = np.logical_or.reduce(found)
+        return mask
+
+    keep = one_of(term.include) if term.include else np.ones(len(columns[0]), bool)
+    return keep & ~one_of(term.exclude) if term.exclude else keep
 
 
 def _comm_of(raw: bytes) -> str:

@@ -23,7 +23,15 @@ def test_no_filters_are_no_constants():
         ({"uid": ["!0"]}, {"KEEP_WHO": "({ s64 v = WHO_UID; !(v == 0LL); })"}),
         (
             {"protocol": ["!99"]},
-            {"KEEP_WHAT": "(t->flags & RECORD_BARE ? 1 : ({ s64 v = t->protocol; !(v == 99LL); }))"},
+            {
+                "KEEP_WHAT": "(t->flags & RECORD_BARE ? 1 : ({ s64 v = t->protocol, d = v || !(t->family == AF_INET || "
+                "t->family == AF_INET6) ? v : t->type == 1 ? 6 : t->type == 2 ? 17 : t->type == 5 ? 132 : "
+                "t->type == 6 ? 33 : v; !(v == 99LL || d == 99LL); }))"
+            },
+        ),
+        (
+            {"type": ["!raw"]},
+            {"KEEP_WHAT": "(t->flags & RECORD_BARE ? 1 : ({ s64 v = t->type; !(v == 3LL); }))"},
         ),
         ({"family": ["all"]}, {}),
         ({"family": ["unix"]}, {"KEEP_WHAT": "({ s64 v = t->family; (v == 1LL); })"}),

@@ -44,6 +44,31 @@ def test_values_are_alternatives_and_filters_all_hold(values, expected):
     assert kept(values) == expected
 
 
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ((2, 1, 0), {"tcp", "0"}),
+        ((10, 1, 6), {"tcp"}),
+        ((10, 2, 0), {"udp", "0"}),
+        ((2, 5, 0), {"sctp", "0"}),
+        ((2, 6, 0), {"dccp", "0"}),
+        ((2, 3, 0), {"0"}),
+        ((2, -1, 0), {"0"}),
+        ((2, 1, 132), {"sctp"}),
+        ((1, 1, 0), {"0"}),
+    ],
+)
+def test_a_protocol_is_also_what_protocol_0_stands_for(request_, words):
+    record = builders.every_kind()[:1].copy()
+    for name, value in zip(("family", "type", "protocol"), request_, strict=True):
+        record[name] = value
+    passes = {
+        word: [bool(build({"protocol": [f"{mark}{word}"]}).mask(record, builders.run())[0]) for mark in ("", "!")]
+        for word in ("tcp", "udp", "sctp", "dccp", "0")
+    }
+    assert passes == {word: [word in words, word not in words] for word in passes}
+
+
 def test_filters_on_the_outcome_pass_unseen_outcomes():
     assert kept(failed=True) == [3, 5, 8, 9]
     assert kept(module_requests=True) == [4, 5, 9]

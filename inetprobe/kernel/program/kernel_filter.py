@@ -12,7 +12,7 @@ from pathlib import Path
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import encode
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.record.filter import UNKNOWN_OF_BARE, Filters, Term, is_glob
+from inetprobe.record.filter import DEFAULT_PROTOCOL, UNKNOWN_OF_BARE, Filters, Term, is_glob
 from inetprobe.record.layout import define
 
 _RETURNED = "(t->calls[0].flags & CALL_RETURNED)"
@@ -60,7 +60,7 @@ def constants(filters: Filters, *, follow: bool) -> dict[str, str]:
 
 
 def _request(name: str, source: str, term: Term) -> str:
-    test = _numbers(source, term)
+    test = _protocol(term) if name == "protocol" else _numbers(source, term)
     if name not in UNKNOWN_OF_BARE:
         return test
     return f"(t->flags & RECORD_BARE ? {int(not term.include)} : {test})"
@@ -69,6 +69,14 @@ def _request(name: str, source: str, term: Term) -> str:
 def _numbers(source: str, term: Term) -> str:
     """``source`` is read once, then compared with each value of a term of integers."""
     return f"({{ s64 v = {source}; {_alternatives(term, lambda value: f'v == {value}LL')}; }})"
+
+
+def _protocol(term: Term) -> str:
+    """A protocol also passes where it was asked for with 0."""
+    default = "".join(f"t->type == {type_} ? {protocol} : " for type_, protocol in DEFAULT_PROTOCOL.items())
+    inet = "t->family == AF_INET || t->family == AF_INET6"
+    test = _alternatives(term, lambda value: f"v == {value}LL || d == {value}LL")
+    return f"({{ s64 v = t->protocol, d = v || !({inet}) ? v : {default}v; {test}; }})"
 
 
 def _alternatives(term: Term, test: Callable[[int], str]) -> str:
