@@ -96,6 +96,7 @@ fuzz: test-setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECO
 
 man: setup ## man pages into docs/man/, from what the commands declare
 	$(PYTHON) tools/man.py docs/man
+	$(PYTHON) -m tools.rules docs/rules
 
 tutorial: test-setup ## type docs/tutorial.md anew in a VM and write into it what is printed now, to be read and committed
 	INETPROBE_RENEW_TUTORIAL=1 $(PYTHON) -m tools.live -q tests/live/test_tutorial.py

@@ -6,13 +6,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from inetprobe.base.uapi import SOCK_RAW
+from inetprobe.model.explanation import Explanation, Request, explain
 from inetprobe.model.inet_create import CREATE, SOCK_MAX, Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import PROTS
-from inetprobe.model.reasons import Request, reason
-from inetprobe.model.rules import Rule
+from inetprobe.model.rules import Rule, Stage
 from inetprobe.model.ways import Explorer, outcomes
 
+#: The verdict on a trace that went a way of the model's.
+AS_PREDICTED = "as_predicted"
 #: The traced functions that the model predicts.
 FUNCTIONS = frozenset({*CREATE.values(), "__request_module", "sk_alloc", "sk_prot_alloc"})
 
@@ -35,11 +37,19 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """``verdict`` is ``ok``, ``deviation``, ``unmodelled`` or ``incomplete``; only ``ok`` has the rule that decided."""
+    """``verdict`` is ``as_predicted``, ``deviation``, ``unmodelled`` or ``incomplete``.
+
+    ``rule`` decided a trace that went as predicted; ``why`` says why it ended so, of the others why they are judged so.
+    """
 
     verdict: str
     rule: Rule | None
-    reason: str
+    why: Explanation
+
+    @property
+    def stage(self) -> Stage | None:
+        """Where the socket was refused; None where it was not, and where that is not known."""
+        return None if self.rule is None else self.rule.stage
 
 
 # Equal for two traces that went the same way: errno, prot and calls, without modprobe's results, which decide nothing.
@@ -50,7 +60,7 @@ def judge(seen: Seen, profile: Profile) -> Verdict:
     """The verdict on one complete trace."""
     unmodelled = _unmodelled(seen, profile)
     if unmodelled is not None:
-        return Verdict("unmodelled", None, unmodelled)
+        return Verdict("unmodelled", None, Explanation(unmodelled))
     request = Request(seen.family, seen.type, seen.protocol, profile, seen=True)
     ways = _ways(seen, profile, seen.cap_net_raw)
     outcome = ways.get(_signature(seen.errno, seen.prot, seen.calls))
@@ -59,8 +69,8 @@ def judge(seen: Seen, profile: Profile) -> Verdict:
         denied = _ways(seen, profile, False).get(_signature(seen.errno, seen.prot, seen.calls))
         outcome = None if denied is None else denied._replace(rule=Rule.CAP_NET_RAW_DENIED)
     if outcome is None:
-        return Verdict("deviation", None, _difference(seen, tuple(ways.values())))
-    return Verdict("ok", outcome.rule, reason(request, outcome._replace(calls=seen.calls)))
+        return Verdict("deviation", None, Explanation(_difference(seen, tuple(ways.values()))))
+    return Verdict(AS_PREDICTED, outcome.rule, explain(request, outcome._replace(calls=seen.calls)))
 
 
 def _unmodelled(seen: Seen, profile: Profile) -> str | None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import SOCK_CLOEXEC, SOCK_NONBLOCK, errno_name, parse
 from inetprobe.model import inet_create
+from inetprobe.model.explanation import Explanation, Request, explain
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.protocols import UNITS
-from inetprobe.model.reasons import Request, reason
 from inetprobe.model.world import ALLOCATION_FAILURES, Machine, known_modules
 
 #: An example of a line of ``--batch``.
@@ -64,10 +64,10 @@ class SocketQuestion(NamedTuple):
         except ValueError as error:
             raise UsageError(f"{error}: inetprobe explains only these two") from None
 
-    def reason(self, outcome: inet_create.Outcome) -> str:
-        """Why, in one sentence without a full stop."""
+    def explain(self, outcome: inet_create.Outcome) -> Explanation:
+        """Why it ended in ``outcome``."""
         type_ = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-        return reason(Request(self.family, type_, self.protocol, self.profile), outcome)
+        return explain(Request(self.family, type_, self.protocol, self.profile), outcome)
 
 
 @lru_cache(maxsize=256)

@@ -3,137 +3,203 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
+
+#: Where on its way a socket(2) was refused, in the kernel's order.
+Stage = Literal["seccomp", "arguments", "family", "security", "inode", "create", "post_create", "descriptor"]
 
 _SOCKET = "net/socket.c"
 _INET = "net/ipv4/af_inet.c inet_create(), net/ipv6/af_inet6.c inet6_create()"
 _SOCK = "net/core/sock.c sk_prot_alloc()"
 _PACKET = "net/packet/af_packet.c packet_create()"
+_NULL = (
+    "sk_prot_alloc returns the same NULL where there is no memory for the sock, where a security module has none for "
+    "its own part, and where the protocol's module is being removed"
+)
 
 
 class Rule(StrEnum):
     """The rule that decided the outcome of one socket(); as a string it is the name that JSON has for it.
 
-    ``source`` is the kernel's file and function. ``sentence`` is the rule in general, without a full stop;
-    ``model.reasons`` puts the request and the machine into it.
+    - ``stage``: where it refuses a socket; None if it does not.
+    - ``errnos``: their names; empty if it may be any.
+    - ``source``: the kernel's file and function.
+    - ``sentence``: the rule in general, without a full stop; ``model.explanation`` puts the request and the machine
+      into it.
+    - ``alike``: where a trace cannot show this rule alone, a clause that says which others look the same; else empty.
 
     The members are in the order in which the kernel comes to them.
     """
 
+    stage: Stage | None
+    errnos: tuple[str, ...]
     source: str
     sentence: str
+    alike: str
 
-    def __new__(cls, name: str, source: str, sentence: str) -> Rule:
+    def __new__(
+        cls, name: str, stage: Stage | None, errnos: tuple[str, ...], source: str, sentence: str, alike: str = ""
+    ) -> Rule:
         """A member from the tuple that defines it."""
         rule = str.__new__(cls, name)
         rule._value_ = name
+        rule.stage = stage
+        rule.errnos = errnos
         rule.source = source
         rule.sentence = sentence
+        rule.alike = alike
         return rule
 
     FLAGS = (
         "flags",
+        "arguments",
+        ("EINVAL",),
         f"{_SOCKET} __sys_socket()",
-        "socket() takes no flags but SOCK_CLOEXEC and SOCK_NONBLOCK: inet_create was not reached",
+        "socket() takes no flags but SOCK_CLOEXEC and SOCK_NONBLOCK",
     )
     FAMILY = (
         "family",
+        "family",
+        ("EAFNOSUPPORT",),
         f"{_SOCKET} __sock_create()",
-        "the address family does not exist: inet_create was not reached",
+        "the address family does not exist",
     )
     TYPE_RANGE = (
         "type-range",
+        "arguments",
+        ("EINVAL",),
         f"{_SOCKET} __sock_create()",
-        "the socket type does not exist, the last is SOCK_PACKET (10): inet_create was not reached",
+        "the socket type does not exist, the last is SOCK_PACKET (10)",
     )
     PACKET_CAP_NET_RAW = (
         "packet-cap-net-raw",
+        "create",
+        ("EPERM",),
         _PACKET,
-        "socket(AF_INET, SOCK_PACKET) means AF_PACKET, which needs CAP_NET_RAW: inet_create was not reached; run it as "
-        "root or give it cap_net_raw",
+        "socket(AF_INET, SOCK_PACKET) means AF_PACKET, which needs CAP_NET_RAW in the user namespace that owns the net "
+        "namespace, and the caller lacks it",
     )
     PACKET = (
         "packet",
+        None,
+        (),
         _PACKET,
-        "socket(AF_INET, SOCK_PACKET) means AF_PACKET: inet_create was not reached",
+        "socket(AF_INET, SOCK_PACKET) means AF_PACKET: inet_create is not reached",
     )
     PROTOCOL_RANGE = (
         "protocol-range",
+        "create",
+        ("EINVAL",),
         _INET,
         "the protocol is outside 0 to IPPROTO_MAX - 1",
     )
     TYPE = (
         "type",
+        "create",
+        ("ESOCKTNOSUPPORT",),
         _INET,
         "nothing is registered for the socket type in the address family",
     )
     PROTOCOL = (
         "protocol",
+        "create",
+        ("EPROTONOSUPPORT",),
         _INET,
         "the protocol is not registered for the socket type",
     )
     CAP_NET_RAW = (
         "cap-net-raw",
+        "create",
+        ("EPERM",),
         _INET,
         "a raw socket needs CAP_NET_RAW in the user namespace that owns the net namespace, which the caller lacks",
     )
     CAP_NET_RAW_DENIED = (
         "cap-net-raw-denied",
+        "create",
+        ("EPERM",),
         "security/security.c security_capable()",
-        "the caller's CAP_NET_RAW was refused before sk_alloc: consistent with a security module's denial, which was "
-        "not observed: see the audit log",
+        "a security module denied the caller's CAP_NET_RAW, most likely",
+        "a capability dropped between the check and the look at it would look the same",
     )
     NETNS = (
         "netns",
+        "create",
+        ("EAFNOSUPPORT",),
         "net/ipv4/af_inet.c inet_netns_ok()",
         "the protocol does not work outside the initial net namespace on this kernel",
     )
     ALLOC_MEMORY = (
         "alloc-memory",
+        "create",
+        ("ENOMEM", "ENOBUFS"),
         _SOCK,
-        "sk_prot_alloc returned NULL: there was no memory for the sock: see the limits of its memory cgroup",
+        "there was no memory for the sock",
+        _NULL,
     )
     ALLOC_SECURITY = (
         "alloc-security",
+        "create",
+        ("ENOMEM", "ENOBUFS"),
         _SOCK,
-        "sk_prot_alloc returned NULL: a security module's sk_alloc hook found no memory: see the audit log",
+        "a security module's sk_alloc hook found no memory",
+        _NULL,
     )
     ALLOC_MODULE = (
         "alloc-module",
+        "create",
+        ("ENOMEM", "ENOBUFS"),
         _SOCK,
-        "sk_prot_alloc returned NULL: the protocol's module is being removed: try again",
+        "the protocol's module is being removed",
+        _NULL,
     )
     HASH = (
         "hash",
+        "create",
+        (),
         _INET,
         "the protocol's hash function refused the socket",
     )
     PING_GROUP = (
         "ping-group",
+        "create",
+        ("EACCES",),
         "net/ipv4/ping.c ping_init_sock()",
         "none of the caller's groups is in net.ipv4.ping_group_range",
     )
     MPTCP_DISABLED = (
         "mptcp-disabled",
+        "create",
+        ("ENOPROTOOPT",),
         "net/mptcp/protocol.c mptcp_init_sock()",
-        "MPTCP is switched off in this net namespace: sysctl net.mptcp.enabled=1",
+        "MPTCP is switched off in this net namespace (net.mptcp.enabled)",
     )
     INIT = (
         "init",
+        "create",
+        (),
         _INET,
         "the protocol's init function failed",
     )
     NESTED = (
         "nested",
+        "create",
+        (),
         "net/mptcp/subflow.c mptcp_subflow_create_socket(), net/smc/af_smc.c smc_create_clcsk()",
         "the TCP socket that the protocol makes for itself failed",
     )
     CGROUP = (
         "cgroup",
+        "create",
+        (),
         _INET,
-        "after sk_alloc only a BPF program of the caller's cgroup (sock_create) refuses a socket",
+        "a BPF program of the caller's cgroup (sock_create) refused the socket",
+        "nothing else refuses after sk_alloc; the program itself was not seen",
     )
     CREATED = (
         "created",
+        None,
+        (),
         _INET,
         "every check passed",
     )

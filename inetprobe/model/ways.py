@@ -15,12 +15,9 @@ from inetprobe.model.inetsw import Protosw
 from inetprobe.model.profile import Profile, tables
 from inetprobe.model.protocols import NEEDS, UNITS
 from inetprobe.model.rules import Rule
-from inetprobe.model.world import ALLOCATION_FAILURES, LOADED, NOT_FOUND
+from inetprobe.model.world import ALLOCATION_FAILURES, INIT_ERRORS, LOADED, NOT_FOUND
 
 T = TypeVar("T")
-
-#: The errnos of init functions that found no memory; they differ by protocol.
-INIT_ERRORS = ("ENOMEM", "ENOBUFS")
 
 
 class Explorer:

@@ -25,6 +25,9 @@ ALLOCATION_FAILURES: Mapping[str, Rule] = {
     "module": Rule.ALLOC_MODULE,
 }
 
+#: The errnos of init functions that found no memory; they differ by protocol.
+INIT_ERRORS = ("ENOMEM", "ENOBUFS")
+
 
 class World(Protocol):
     """The questions. An error is an errno's name, None for success."""

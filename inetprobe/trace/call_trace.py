@@ -7,7 +7,7 @@ record in a batch whose calls are known to nest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from inetprobe.record.self_time import without_children
 from inetprobe.record.stacks import Stack
 
 _HEAD = [name for name in RECORD.names or () if name not in ("calls", "sock", "stack", "frames")]
+
+
+Outcome = Literal["ok", "failed", "unknown"]
 
 
 class Call(NamedTuple):
@@ -96,6 +99,13 @@ class CallTrace(NamedTuple):
     calls: tuple[Call, ...]
     sock: Sock | None = None
     stack: Stack | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; ``unknown`` where the return was not seen."""
+        if self.duration_ns is None:
+            return "unknown"
+        return "failed" if self.errno is not None or self.calls[0].pointer == "NULL" else "ok"
 
 
 def call_traces(batch: NestedBatch, run: Run) -> Iterator[CallTrace]:

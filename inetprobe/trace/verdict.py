@@ -1,4 +1,4 @@
-"""The verdict on a trace, a word and a sentence: is it complete, and did it go as the model predicts?"""
+"""The verdict on a trace: is it complete, did it go as the model predicts, and why did it end as it did?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from inetprobe.model.explanation import Explanation
 from inetprobe.model.inet_create import CREATE, PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
-from inetprobe.model.judge import FUNCTIONS, Seen, Verdict
+from inetprobe.model.judge import AS_PREDICTED, FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
 from inetprobe.record.nesting import NestedBatch
@@ -22,18 +23,24 @@ _INCOMPLETE = {
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
     "truncated": "there were more calls than a record holds",
 }
-_MISSING = {name: Verdict("incomplete", None, why) for name, why in _INCOMPLETE.items()}
+_MISSING = {name: Verdict("incomplete", None, Explanation(why)) for name, why in _INCOMPLETE.items()}
 _BARE = Verdict(
-    "unmodelled", None, "inet_create did not make this sock: another family, or an accepted connection, did"
+    "unmodelled",
+    None,
+    Explanation("inet_create did not make this sock: another family, or an accepted connection, did"),
 )
 # A create's sock if the create was not seen; also that of sctp_v4_create_accept_sk() and sctp_v6_create_accept_sk().
 _BARE_INET = Verdict(
     "unmodelled",
     None,
-    "no create was seen to make this sock: SCTP accepted a connection, or the create's entry was missed, or the create "
-    "cannot be traced on this kernel",
+    Explanation(
+        "no create was seen to make this sock: SCTP accepted a connection, or the create's entry was missed, or the "
+        "create cannot be traced on this kernel"
+    ),
 )
-_NO_PROFILE = Verdict("unmodelled", None, "the recording does not say what its machine was like (it has no profile)")
+_NO_PROFILE = Verdict(
+    "unmodelled", None, Explanation("the recording does not say what its machine was like (it has no profile)")
+)
 
 
 def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
@@ -56,7 +63,7 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
         trace.prot,
         tuple([(call.function, call.depth, call.result, call.pointer, call.module) for call in trace.calls]),
     )
-    if trace.sock is None or trace.prot is None or verdict.verdict != "ok":
+    if trace.sock is None or trace.prot is None or verdict.verdict != AS_PREDICTED:
         return verdict
     return _with_sock(verdict, profile, trace.prot, trace.type, trace.protocol, trace.sock)
 
@@ -107,7 +114,7 @@ def _with_sock(verdict: Verdict, profile: Profile, prot: str, type_: int, protoc
     if not differing:
         return verdict
     reason = "; ".join(f"sock.{field}: expected {wanted}, saw {seen}" for field, wanted, seen in differing)
-    return Verdict("deviation", None, reason)
+    return Verdict("deviation", None, Explanation(reason))
 
 
 def _of_the_path(calls: tuple[_Call, ...]) -> tuple[PredictedCall, ...]:

@@ -360,7 +360,7 @@ def test_json_has_the_numbers(report):
     said = json.loads(report_json.render(report, Style()))
     assert (said["v"], said["kind"], said["status"]) == (1, "check", 4)
     assert [one["status"] for one in said["files"]] == [0, 1, 1, 4]
-    assert said["total"]["verdicts"] == {"deviation": 1, "ok": 802}
+    assert said["total"]["verdicts"] == {"deviation": 1, "as_predicted": 802}
     assert said["total"]["lost"] == {"ring_full": 2}
     (example,) = said["files"][2]["examples"]
     assert example["errno"] == "EPROTO"

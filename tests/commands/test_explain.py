@@ -6,8 +6,11 @@ import sys
 import pytest
 
 from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.rules import Rule
 from tests.model.test_question import EXAMPLE
 from tests.support import run_command
+from tests.support.paths import ROOT
+from tools.rules import pages
 
 
 def explain(*argv, stdin=None, status=0):
@@ -33,8 +36,15 @@ def test_example_of_the_contract():
         None, "net-pf-2-proto-132-type-1", "net-pf-2-proto-132",
     ]  # fmt: skip
     (answer,) = batch({**EXAMPLE, "loaded": [], "loadable": []})
-    assert answer["errno"] == "EPROTONOSUPPORT"
-    assert "install or unblacklist sctp" in answer["reason"]
+    assert (answer["outcome"], answer["errno"], answer["stage"]) == ("failed", "EPROTONOSUPPORT", "create")
+    assert (answer["rule"], answer["reason"]) == (
+        "protocol",
+        "IPPROTO_SCTP (132) is not registered for SOCK_STREAM",
+    )
+    assert len(answer["evidence"]) == 1
+    [fix] = answer["fix"]
+    assert fix["do"].startswith("install the kernel module sctp")
+    assert fix["effect"] == "widens"
 
 
 def test_bad_request_is_one_sentence_and_the_others_are_answered():
@@ -64,8 +74,9 @@ def test_tree():
         "inet_create()                                                 -EPROTONOSUPPORT",
         "├─ __request_module(net-pf-2-proto-132-type-1)                256",
         "└─ __request_module(net-pf-2-proto-132)                       256",
-        "why: IPPROTO_SCTP (132) is not registered for SOCK_STREAM; the kernel asked for net-pf-2-proto-132-type-1 and "
-        "net-pf-2-proto-132, modprobe found neither: install or unblacklist sctp",
+        "why: IPPROTO_SCTP (132) is not registered for SOCK_STREAM",
+        "evidence: the kernel asked for net-pf-2-proto-132-type-1 and net-pf-2-proto-132, modprobe found neither",
+        "fix: install the kernel module sctp, or remove the line that blacklists it  [widens]",
         "with sctp loaded: ok",
     ]
 
@@ -95,6 +106,20 @@ def test_what_would_change_it():
 def test_every_input_is_an_option(options, errno):
     answer = explain("--profile", "6.1", "--format", "json", "--type", *options.split()).stdout
     assert json.loads(answer)["errno"] == errno
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_every_rule_has_its_page(rule):
+    """`make man` writes them."""
+    assert explain(rule).stdout == (ROOT / "docs/rules" / f"{rule}.md").read_text()
+
+
+def test_the_index_leads_to_every_rule():
+    assert {path.name for path in (ROOT / "docs/rules").iterdir()} == pages().keys()
+    index = (ROOT / "docs/rules/README.md").read_text()
+    assert index == pages()["README.md"]
+    assert "| Protocol not supported | `EPROTONOSUPPORT` | `create` | [protocol](protocol.md) |" in index
+    assert all(f"({rule}.md)" in index for rule in Rule)
 
 
 def test_default_profile_is_the_running_kernel_s_or_is_named():

@@ -142,10 +142,10 @@ def test_causes_count_every_socket_and_keep_few():
     causes, rest = found.found()
     assert rest == 0
     assert {(cause.outcome, one.count) for cause, one in causes.items()} == {
-        ("EPERM", 5), ("EPROTONOSUPPORT", 5), ("ENOMEM", 5), ("?", 5),
+        ("EPERM", 5), ("EPROTONOSUPPORT", 5), ("ENOMEM", 5), ("unknown", 5),
     }  # fmt: skip
     assert all(len(one.examples) == 3 for one in causes.values())
-    assert found.verdicts == Counter({"ok": 45, "unmodelled": 10, "incomplete": 5})
+    assert found.verdicts == Counter({"as_predicted": 45, "unmodelled": 10, "incomplete": 5})
     assert found.bare == 10
 
 
@@ -225,7 +225,7 @@ def test_bars_show_when_their_calls_ran(every):
 def test_a_bar_with_an_unseen_end_extends_to_the_end(every):
     (recording,) = gathered(every).recordings
     found, _ = in_short.together([recording])
-    ((trace, _),) = next(one.examples for cause, one in found.items() if cause.outcome == "?")
+    ((trace, _),) = next(one.examples for cause, one in found.items() if cause.outcome == "unknown")
     outer, inner = bars.shown(trace, recording).bars
     assert (outer.left, outer.width, outer.result) == (0, 100, "return not seen")
     assert (inner.left, inner.width) == (20, 80)

@@ -61,7 +61,7 @@ def test_verdicts_are_those_of_each_trace():
         word = verdict.judge(trace, builders.run().profile).verdict
         expected[word] = expected.get(word, 0) + 6
     assert stream.counts().verdicts == expected
-    assert set(expected) >= {"ok", "incomplete", "unmodelled"}
+    assert set(expected) >= {"as_predicted", "incomplete", "unmodelled"}
 
 
 def test_the_newest_creation_is_the_example_of_its_bucket_and_failure():
@@ -104,7 +104,7 @@ def test_malformed_records_count_as_lost():
     broken["calls"]["depth"][0, 1] = 7
     stream = VerdictStream(BOUNDS, None, refuse)
     pump(Once(np.concatenate([builders.created(prot=b"TCP"), broken, broken])), Filters(), [stream])
-    assert (stream.counts().verdicts, stream.counts().malformed) == ({"ok": 1}, 2)
+    assert (stream.counts().verdicts, stream.counts().malformed) == ({"as_predicted": 1}, 2)
 
 
 def test_the_log_has_the_same_lines_as_format_json():

@@ -35,9 +35,9 @@ from inetprobe.base.uapi import (
     TYPES,
 )
 from inetprobe.model import inet_create
+from inetprobe.model.explanation import Request, explain
 from inetprobe.model.features import Features
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
-from inetprobe.model.reasons import Request, reason
 from inetprobe.model.rules import Rule
 from inetprobe.model.world import Machine
 from tests.support.paths import GOLDENS
@@ -457,24 +457,24 @@ def test_whole_table(kernel, update_goldens):
 def explained(case, *, seen=False):
     family, type_, protocol = case.call
     bare = type_ & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-    return reason(Request(family, bare, protocol, P61, seen=seen), outcome(case.call, **case.machine))
+    return explain(Request(family, bare, protocol, P61, seen=seen), outcome(case.call, **case.machine))
 
 
 @EACH_CASE
 def test_reason_is_one_sentence(case):
-    sentence = explained(case)
+    sentence = explained(case).reason
     assert sentence
     assert "\n" not in sentence
     assert not sentence.endswith(".")
 
 
-def test_reasons(update_goldens):
+def test_explanations(update_goldens):
     lines = []
     for name, case in CASES.items():
-        lines.append(f"{name}: {explained(case)}")
+        lines += [f"{name}:", *(f"  {line}" for line in explained(case).lines())]
         if explained(case, seen=True) != explained(case):
-            lines.append(f"  seen: {explained(case, seen=True)}")
-    golden = GOLDENS / "reasons.txt"
+            lines += ["  in a trace:", *(f"    {line}" for line in explained(case, seen=True).lines())]
+    golden = GOLDENS / "explanations.txt"
     if update_goldens:
         golden.write_text("\n".join(lines) + "\n")
     assert lines == golden.read_text().splitlines()

@@ -164,11 +164,11 @@ def test_deviation_names_the_fields():
     as_expected, other, unknown = call_traces(
         Batch(records(TCP, TCP._replace(uc_ttl=64, mc_loop=0), TCP._replace(mc_index=None))), run()
     )
-    assert judge(as_expected, run().profile).verdict == "ok"
+    assert judge(as_expected, run().profile).verdict == "as_predicted"
     verdict = judge(other, run().profile)
     assert verdict.verdict == "deviation"
-    assert verdict.reason == "sock.uc_ttl: expected -1, saw 64; sock.mc_loop: expected 1, saw 0"
-    assert judge(unknown, run().profile).verdict == "ok"
+    assert verdict.why.reason == "sock.uc_ttl: expected -1, saw 64; sock.mc_loop: expected 1, saw 0"
+    assert judge(unknown, run().profile).verdict == "as_predicted"
 
 
 def test_path_mtu_discovery_may_differ_by_net_namespace():
@@ -179,4 +179,4 @@ def test_path_mtu_discovery_may_differ_by_net_namespace():
 def test_check_judges_traces_that_differ_only_in_their_sock():
     judged = Judged()
     judged.batch(Batch(records(TCP, TCP._replace(uc_ttl=64), TCP)), run())
-    assert judged.verdicts == {"ok": 2, "deviation": 1}
+    assert judged.verdicts == {"as_predicted": 2, "deviation": 1}

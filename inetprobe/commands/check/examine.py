@@ -14,6 +14,7 @@ from inetprobe.commands.check.budget import Budget
 from inetprobe.commands.check.judged import Example, Judged
 from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
 from inetprobe.commands.check.spending import Spending
+from inetprobe.model.judge import AS_PREDICTED
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.filter import Filters
@@ -133,7 +134,7 @@ def _enough(judged: Judged, plan: Plan) -> Case:
 
 
 def _held(judged: Judged) -> Case:
-    known = judged.verdicts["ok"] + judged.verdicts["deviation"]
+    known = judged.verdicts[AS_PREDICTED] + judged.verdicts["deviation"]
     if known or not judged.sockets:
         return Case("recording", "judged", "passed", f"has {counted(known, 'trace')} that the model can judge")
     examples = [example for kept in judged.examples.values() for example in kept.values()]
@@ -143,7 +144,7 @@ def _held(judged: Judged) -> Case:
 
 
 def _verdicts(judged: Judged, lost: Mapping[str, int], plan: Plan) -> list[Case]:
-    """One case for each rule that decided, and one for each verdict but ok."""
+    """One case for each rule that decided, and one for each other verdict."""
     cases = [
         Case("model", rule, "passed", f"{counted(count, 'socket')} as the model predicts", facts={"count": count})
         for rule, count in sorted(judged.rules.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from inetprobe.model.judge import AS_PREDICTED
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
@@ -28,8 +29,10 @@ class Example:
 
 @dataclass(slots=True)
 class Judged:
-    """A sink that counts sockets by verdict, and those that are ``ok`` by the rule that decided; ``examples`` has a few
-    of each other verdict. ``lost`` is by reason, as far as the batches report losses."""
+    """A sink that counts sockets by verdict, and those that went as predicted by the rule that decided.
+
+    ``examples`` has a few of each other verdict. ``lost`` is by reason, as far as the batches report losses.
+    """
 
     sockets: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -52,12 +55,12 @@ class Judged:
     def _count(self, trace: CallTrace, run: Run, count: int) -> None:
         verdict = judge(trace, run.profile)
         self.verdicts[verdict.verdict] += count
-        if verdict.verdict == "ok":
-            assert verdict.rule is not None  # an ok trace follows a path of the model, which ends with a rule
+        if verdict.verdict == AS_PREDICTED:
+            assert verdict.rule is not None  # a trace as predicted follows a path of the model, which ends with a rule
             self.rules[verdict.rule] += count
             return
         kept = self.examples.setdefault(verdict.verdict, {})
-        key = request(trace), trace.errno, verdict.reason
+        key = request(trace), trace.errno, verdict.why.reason
         if key in kept:
             kept[key].count += count
         elif len(kept) < EXAMPLES:

@@ -8,6 +8,7 @@ from inetprobe.base import words
 from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.uapi import result_text
 from inetprobe.commands.report.gather import Recording
+from inetprobe.model.explanation import Explanation
 from inetprobe.trace.call_trace import Call, CallTrace, request, self_times
 from inetprobe.trace.verdict import judge
 
@@ -34,7 +35,7 @@ class ShownTrace:
     bad: bool
     time: str
     verdict: str
-    reason: str
+    why: Explanation
     label: str | None
     recording: str
     bars: tuple[Bar, ...]
@@ -43,16 +44,14 @@ class ShownTrace:
 def shown(trace: CallTrace, recording: Recording) -> ShownTrace:
     """``trace`` as the page shows it."""
     verdict = judge(trace, recording.run.profile)
-    bad = trace.errno is not None or trace.calls[0].pointer == "NULL"
-    outcome = trace.errno or ("NULL" if bad else "ok" if trace.duration_ns is not None else "return not seen")
     return ShownTrace(
         trace=trace,
         request=request(trace),
-        outcome=outcome,
-        bad=bad,
+        outcome=trace.errno or ("NULL" if trace.outcome == "failed" else trace.outcome),
+        bad=trace.outcome == "failed",
         time=words.clock(trace.start_ns + recording.run.clock_offset_ns),
         verdict=verdict.verdict,
-        reason=verdict.reason,
+        why=verdict.why,
         label=owner_of(trace.cgroup).label(),
         recording=recording.name,
         bars=tuple(_bars(trace)),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from inetprobe.model.explanation import Explanation
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.measures import failed
 from inetprobe.record.nesting import NestedBatch
@@ -21,16 +22,16 @@ MOST_CAUSES, MOST_ASKERS = 1024, 4096
 
 
 class Cause(NamedTuple):
-    """The request, its outcome and the reason.
+    """The request, its outcome and why.
 
-    ``verdict`` is the model's; ``outcome`` is the errno, ``"NULL"``, ``"ok"``, or ``"?"`` if it was not seen.
+    ``verdict`` is the model's; ``outcome`` is the errno, ``"NULL"``, ``"ok"`` or ``"unknown"``.
     """
 
     verdict: str
     request: str
     outcome: str
     failed: bool
-    reason: str
+    why: Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Causes:
             if trace.bare and cause.verdict == "unmodelled":
                 self.bare += count
             elif cause.verdict == "unmodelled":
-                self.beyond = self.beyond or cause.reason
+                self.beyond = self.beyond or cause.why.reason
             causes.append(cause if fails or cause.verdict in ("deviation", "incomplete") else None)
         troubled = np.array([cause is not None for cause in causes], bool)
         rows = np.flatnonzero(troubled[shapes.group_of])
@@ -118,5 +119,5 @@ class Causes:
 
 def _cause(trace: CallTrace, fails: bool, run: Run) -> Cause:
     verdict = judge(trace, run.profile)
-    outcome = trace.errno or ("NULL" if fails else "ok" if trace.duration_ns is not None else "?")
-    return Cause(verdict.verdict, request(trace), outcome, fails, verdict.reason)
+    outcome = trace.errno or ("NULL" if fails else trace.outcome)
+    return Cause(verdict.verdict, request(trace), outcome, fails, verdict.why)

@@ -13,6 +13,7 @@ from inetprobe.commands.check.result import Case
 from inetprobe.commands.report.causes import Cause
 from inetprobe.commands.report.gather import Gathered, Recording
 from inetprobe.commands.report.numbers import apart, sentence, share, took
+from inetprobe.model.explanation import Explanation
 from inetprobe.model.protocols import UNITS
 from inetprobe.record.accounting import CREATES
 from inetprobe.record.run import Run
@@ -161,14 +162,15 @@ def _failed(now: Gathered) -> Iterable[Said]:
         yield Said("note", "No outcome of a socket was seen.")
     reasons = _by_reason(item for item in causes.items() if item[0].failed)
     for one in reasons[:_SAID]:
-        yield Said("bad", _what(one), f"{sentence(one.reason)} Requested by {names(one.comms)}.")
+        fix = f" Fix: {one.why.fix[0].do}." if one.why.fix else ""
+        yield Said("bad", _what(one), f"{sentence(one.why.reason)}{fix} Requested by {names(one.comms)}.")
     left = sum(one.count for one in reasons[_SAID:]) + rest
     if left:
         yield Said("bad", f"{left:,} more", "failed for other reasons: see the failures below.")
     # Deviations that failed are listed above.
     odd = [item for item in causes.items() if item[0].verdict == "deviation" and not item[0].failed]
     for one in _by_reason(odd)[:_SAID]:
-        yield Said("warn", _what(one), f"differs from the model. {sentence(one.reason)}")
+        yield Said("warn", _what(one), f"differs from the model. {sentence(one.why.reason)}")
 
 
 @dataclass(slots=True)
@@ -176,7 +178,7 @@ class _Reason:
     """Causes that differ only in the request."""
 
     outcome: str
-    reason: str
+    why: Explanation
     requests: list[str] = field(default_factory=list)
     count: int = 0
     comms: Counter[str | Other] = field(default_factory=Counter)
@@ -186,8 +188,8 @@ def _by_reason(causes: Iterable[tuple[Cause, Together]]) -> list[_Reason]:
     """Grouped by outcome and reason, the most frequent first."""
     reasons: dict[tuple[str, str], _Reason] = {}
     for cause, merged in causes:
-        key = cause.outcome, cause.reason
-        reason = reasons.setdefault(key, _Reason(*key))
+        key = cause.outcome, cause.why.reason
+        reason = reasons.setdefault(key, _Reason(cause.outcome, cause.why))
         reason.requests.append(cause.request)
         reason.count += merged.count
         reason.comms.update(merged.comms)

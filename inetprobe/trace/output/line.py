@@ -42,7 +42,7 @@ class LineSink:
         type_ = words.name(TYPES, trace.type).removeprefix("SOCK_")
         protocol = words.name(PROTOCOLS, trace.protocol).removeprefix("IPPROTO_")
         modules = sum(call.function == "__request_module" for call in trace.calls)
-        outcome = trace.incomplete or trace.errno or "ok"
+        outcome = trace.incomplete or trace.errno or trace.outcome
         socket = f"{printable(trace.comm):<15} {family:<6} {type_:<6.6} {protocol:<7} {modules or '-':>3} "
         if self._stable:
             return f"{socket}{outcome}\n"

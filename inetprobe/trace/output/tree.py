@@ -8,6 +8,7 @@ from inetprobe.base import words
 from inetprobe.base.text import printable
 from inetprobe.base.uapi import result_text
 from inetprobe.base.words import tree_branches
+from inetprobe.model.judge import AS_PREDICTED
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
@@ -36,12 +37,8 @@ class TreeSink:
         """Writes nothing: the summary line goes to stderr, from the command."""
 
     def _block(self, trace: CallTrace, run: Run) -> list[str]:
-        failed = trace.errno is not None or trace.calls[0].pointer == "NULL"
-        outcome = f"= -1 {trace.errno}" if trace.errno else "= NULL" if failed else "= ok"
-        if trace.duration_ns is None:
-            outcome = "= ?"
         head = f"{request(trace)} "
-        lines = [self._style.paint("bold", head) + self._style.paint("red" if failed else "green", outcome)]
+        lines = [self._style.paint("bold", head) + self._style.paint(*_outcome(trace))]
         comm = printable(trace.comm)
         if self._style.stable:
             lines.append(self._style.paint("dim", f"  {comm} uid {trace.uid}"))
@@ -55,10 +52,10 @@ class TreeSink:
             lines.append(self._style.paint("dim", f"  sock: {fields}"))
         lines += [self._style.paint("dim", line) for line in stack_lines(trace.stack)]
         verdict = judge(trace, run.profile)
-        if verdict.verdict != "ok":
-            lines.append(self._style.paint("yellow", f"  {verdict.verdict}: {printable(verdict.reason)}"))
-        elif failed:
-            lines.append(f"  {printable(verdict.reason)}")
+        if verdict.verdict != AS_PREDICTED:
+            lines.append(self._style.paint("yellow", f"  {verdict.verdict}: {printable(verdict.why.reason)}"))
+        elif trace.outcome == "failed":
+            lines += [f"  {printable(line)}" for line in verdict.why.lines()]
         return lines
 
     def _call(self, calls: tuple[Call, ...], index: int) -> str:
@@ -70,6 +67,15 @@ class TreeSink:
         line = f"{text:<62} {took:>7}  {result}".rstrip()
         failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
         return self._style.paint("yellow", line) if failed else line
+
+
+def _outcome(trace: CallTrace) -> tuple[str, str]:
+    """Colour and text."""
+    if trace.outcome == "unknown":
+        return "yellow", "= ?"
+    if trace.outcome == "failed":
+        return "red", f"= -1 {trace.errno}" if trace.errno else "= NULL"
+    return "green", "= ok"
 
 
 def stack_lines(stack: Stack | None) -> list[str]:

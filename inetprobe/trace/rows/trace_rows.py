@@ -59,9 +59,14 @@ _SHAPED = {
     "kernel_socket": pa.bool_(),
     "context": NAME,
     "prot": NAME,
+    "outcome": NAME,
     "errno": NAME,
+    "stage": NAME,
     "verdict": NAME,
+    "rule": NAME,
     "reason": NAME,
+    "evidence": pa.list_(NAME),
+    "fix": pa.list_(pa.struct([("do", NAME), ("effect", NAME)])),
     "complete": pa.bool_(),
 }
 SCHEMA = pa.schema(

@@ -4,7 +4,7 @@
 
     {"v": 1, "kind": "check", "status": 1,
      "files": [{"file": "boot.arrows", "status": 1, "kernel": "6.1.0", "sockets": 12,
-                "verdicts": {"ok": 11, "deviation": 1}, "rules": {"created": 11}, "lost": {},
+                "verdicts": {"as_predicted": 11, "deviation": 1}, "rules": {"created": 11}, "lost": {},
                 "examples": [{"verdict": "deviation", "id": "1-7", "request": "socket(…)", "errno": "EPERM",
                               "reason": "…", "count": 1}],
                 "checks": [{"group": "model", "name": "deviation", "status": "failed", "message": "…",

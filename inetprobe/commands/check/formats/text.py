@@ -9,6 +9,7 @@ from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING
 from inetprobe.base.text import printable
 from inetprobe.base.words import by_reason, counted
 from inetprobe.commands.check.result import Case, CheckResult, FileResult, Status
+from inetprobe.model.judge import AS_PREDICTED
 from inetprobe.trace.output import Style
 
 _WIDTH = 79
@@ -59,8 +60,8 @@ def _total(report: CheckResult, style: Style) -> Iterator[str]:
 
 
 def _tally(result: FileResult) -> Iterator[str]:
-    details = {"ok": by_reason(result.judged.rules), "lost": by_reason(result.lost)}
-    counts = {**dict.fromkeys(("ok", "deviation", "incomplete", "unmodelled"), 0), **result.judged.verdicts}
+    details = {AS_PREDICTED: by_reason(result.judged.rules), "lost": by_reason(result.lost)}
+    counts = {**dict.fromkeys((AS_PREDICTED, "deviation", "incomplete", "unmodelled"), 0), **result.judged.verdicts}
     for name, count in {**counts, "lost": sum(result.lost.values())}.items():
         head = f"    {name:<12}{count:>11,}"
         yield from _wrapped(f"{head}  ", details.get(name, ""))

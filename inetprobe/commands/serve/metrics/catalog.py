@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inetprobe.commands.serve.metrics.labels import OTHER
+from inetprobe.model.judge import AS_PREDICTED
 
 #: Label values that are known beforehand. All of them are on the page from the start, at 0.
-VERDICTS = ("ok", "deviation", "incomplete", "unmodelled")
+VERDICTS = (AS_PREDICTED, "deviation", "incomplete", "unmodelled")
 INCOMPLETE_REASONS = ("outcome_missed", "thread_died", "no_state", "return_missed", "entry_missed", "truncated")
 LOST_REASONS = ("ring_full", "rate_limited", "malformed")
 MECHANISMS = ("kprobe", "fentry", "tracepoint", "model")

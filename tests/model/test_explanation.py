@@ -1,4 +1,4 @@
-"""The sentence of each rule, word for word where the words depend on the request, the machine or the trace."""
+"""Reason, evidence and fix of each rule, word for word where they depend on the request, the machine or the trace."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,9 +29,10 @@ from inetprobe.base.uapi import (
     SOCK_STREAM,
 )
 from inetprobe.model import inet_create
+from inetprobe.model.examples import examples
+from inetprobe.model.explanation import Fix, Request, explain
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
-from inetprobe.model.reasons import Request, reason
 from inetprobe.model.rules import Rule
 from inetprobe.model.world import Machine
 
@@ -46,17 +47,17 @@ UNREGISTERED = (AF_INET, SOCK_STREAM, 200)
 
 
 def why(request, profile=P61, *, seen=False, results=None, **machine):
-    """The reason; ``results``: those of __request_module(), in their order, instead of the machine's."""
+    """The explanation; ``results``: those of __request_module(), in their order, instead of the machine's."""
     outcome = inet_create.socket(Machine(profile, **machine), *request)
     if results is not None:
         left = iter(results)
         calls = tuple(c if c.module is None else c._replace(result=next(left)) for c in outcome.calls)
         outcome = outcome._replace(calls=calls)
-    return reason(Request(*request, profile, seen=seen), outcome)
+    return explain(Request(*request, profile, seen=seen), outcome)
 
 
-ASKED = "; the kernel asked for net-pf-2-proto-200-type-1 and net-pf-2-proto-200, "
-INSTEAD = ": SOCK_STREAM has IPPROTO_TCP and IPPROTO_MPTCP"
+ASKED = "the kernel asked for net-pf-2-proto-200-type-1 and net-pf-2-proto-200, "
+INSTEAD = (Fix("use IPPROTO_TCP or IPPROTO_MPTCP with SOCK_STREAM"),)
 
 
 @pytest.mark.parametrize(
@@ -76,56 +77,78 @@ INSTEAD = ": SOCK_STREAM has IPPROTO_TCP and IPPROTO_MPTCP"
     ],
 )  # fmt: skip
 def test_module_requests(results, modprobe):
-    sentence = why(UNREGISTERED, results=results)
-    assert sentence == f"protocol 200 is not registered for SOCK_STREAM{ASKED}{modprobe}{INSTEAD}"
+    explanation = why(UNREGISTERED, results=results)
+    assert explanation == ("protocol 200 is not registered for SOCK_STREAM", (f"{ASKED}{modprobe}",), INSTEAD)
 
 
-def test_kernel_without_modules_asks_for_none():
+def test_kernel_without_modules_asks_for_none_and_modprobe_is_never_advised():
     profile = replace(P61, features=replace(P61.features, request_module=False))
-    assert why(UNREGISTERED, profile) == f"protocol 200 is not registered for SOCK_STREAM{INSTEAD}"
+    no_modules = ("this kernel has no modules (CONFIG_MODULES is not set)",)
+    assert why(UNREGISTERED, profile) == ("protocol 200 is not registered for SOCK_STREAM", no_modules, INSTEAD)
+    for blocked in ({}, {"sctp": "the reason"}):
+        explanation = why(SCTP, replace(profile, loadable=(), blocked=blocked))
+        assert explanation.evidence == no_modules
+        assert explanation.fix == (Fix("use a kernel that is built with sctp"),)
+
+
+INSTALL = "install the kernel module {}, or remove the line that blacklists it"
+INSTALL_SCTP = Fix(INSTALL.format("sctp"), "widens")
 
 
 class Remedy(NamedTuple):
-    """``request`` fails, and its reason ends with ``remedy``."""
+    """``request`` fails, and the last evidence and the fix are these."""
 
-    remedy: str
+    fix: Fix
     request: tuple[int, int, int]
     profile: Profile = P61
     machine: Mapping[str, Any] = MappingProxyType({})
+    evidence: str = "the kernel asked for "
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        Remedy("install or unblacklist sctp", SCTP, machine={"loadable": ()}),
-        Remedy("install or unblacklist smc", (AF_INET, SOCK_STREAM, IPPROTO_SMC)),
-        Remedy("install or unblacklist dccp_ipv4", (AF_INET, SOCK_DCCP, IPPROTO_DCCP), P72),
-        Remedy("modprobe sctp", (AF_INET, SOCK_SEQPACKET, 0), machine={"loadable": ()}),
+        Remedy(INSTALL_SCTP, SCTP, machine={"loadable": ()}),
+        Remedy(Fix(INSTALL.format("smc"), "widens"), (AF_INET, SOCK_STREAM, IPPROTO_SMC)),
+        Remedy(Fix(INSTALL.format("dccp_ipv4"), "widens"), (AF_INET, SOCK_DCCP, IPPROTO_DCCP), P72),
+        Remedy(Fix("modprobe sctp", "widens"), (AF_INET, SOCK_SEQPACKET, 0), machine={"loadable": ()}),
         Remedy(
-            "dccp_ipv4 is on this machine but no alias leads to it: modprobe dccp_ipv4",
+            Fix("modprobe dccp_ipv4", "widens"),
             (AF_INET, SOCK_DCCP, IPPROTO_DCCP),
+            evidence="dccp_ipv4 is on this machine but no alias leads to it",
         ),
-        Remedy("dccp_ipv6 is on this machine but no alias leads to it: modprobe dccp_ipv6", (AF_INET6, SOCK_DCCP, 0)),
-        Remedy("this kernel (5.10) is built without mptcp", MPTCP, P510),
-        Remedy("this kernel (7.2) is built without udplite", (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE), P72),
-        Remedy("IPPROTO_UDP (17) goes with SOCK_DGRAM", (AF_INET, SOCK_STREAM, IPPROTO_UDP)),
-        Remedy("IPPROTO_TCP (6) goes with SOCK_STREAM", (AF_INET, 0, IPPROTO_TCP)),
         Remedy(
-            "IPPROTO_SCTP (132) goes with SOCK_STREAM or SOCK_SEQPACKET",
+            Fix("modprobe dccp_ipv6", "widens"),
+            (AF_INET6, SOCK_DCCP, 0),
+            evidence="dccp_ipv6 is on this machine but no alias leads to it",
+        ),
+        Remedy(Fix("use a kernel that is built with mptcp"), MPTCP, P510, evidence="5.10 is built without mptcp"),
+        Remedy(
+            Fix("use a kernel that is built with udplite"),
+            (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE),
+            P72,
+            evidence="7.2 is built without udplite",
+        ),
+        Remedy(Fix("use SOCK_DGRAM with IPPROTO_UDP (17)"), (AF_INET, SOCK_STREAM, IPPROTO_UDP)),
+        Remedy(Fix("use SOCK_STREAM with IPPROTO_TCP (6)"), (AF_INET, 0, IPPROTO_TCP)),
+        Remedy(
+            Fix("use SOCK_STREAM or SOCK_SEQPACKET with IPPROTO_SCTP (132)"),
             (AF_INET, SOCK_DGRAM, IPPROTO_SCTP),
         ),
         Remedy(
-            "SOCK_DGRAM has IPPROTO_UDP, IPPROTO_ICMPV6 and IPPROTO_UDPLITE",
+            Fix("use IPPROTO_UDP, IPPROTO_ICMPV6 or IPPROTO_UDPLITE with SOCK_DGRAM"),
             (AF_INET6, SOCK_DGRAM, IPPROTO_ICMP),
         ),
-        Remedy("SOCK_DGRAM has IPPROTO_UDP and IPPROTO_ICMP", (AF_INET, SOCK_DGRAM, 200), P72),
-        Remedy("no module of Linux registers it: check the type and the protocol", (AF_INET, SOCK_RDM, 0)),
-        Remedy("name the protocol, such as IPPROTO_ICMP", (AF_INET, SOCK_RAW, 0)),
+        Remedy(Fix("use IPPROTO_UDP or IPPROTO_ICMP with SOCK_DGRAM"), (AF_INET, SOCK_DGRAM, 200), P72),
+        Remedy(Fix("check the type and the protocol: no module of Linux registers this pair"), (AF_INET, SOCK_RDM, 0)),
+        Remedy(Fix("name the protocol, such as IPPROTO_ICMP"), (AF_INET, SOCK_RAW, 0)),
     ],
-    ids=lambda case: case.remedy,
+    ids=lambda case: case.fix.do,
 )
 def test_remedy(case):
-    assert why(case.request, case.profile, **case.machine).endswith(f": {case.remedy}")
+    explanation = why(case.request, case.profile, **case.machine)
+    assert explanation.fix == (case.fix,)
+    assert explanation.evidence[-1].startswith(case.evidence)
 
 
 OBSTACLE = '"blacklist sctp" (/etc/modprobe.d/a.conf:1) stands in the way'
@@ -143,19 +166,20 @@ BLOCKED = replace(P61, loadable=(), blocked={"sctp": OBSTACLE}, remedies={"sctp"
     ],
 )
 def test_module_requests_for_a_blocked_module(results, modprobe):
-    sentence = why(SCTP, BLOCKED, results=results)
-    assert f"net-pf-2-proto-132, {modprobe}: sctp is on this machine but {OBSTACLE}: remove that line" in sentence
+    _, (asked, on_disk), fix = why(SCTP, BLOCKED, results=results)
+    assert asked.endswith(f" and net-pf-2-proto-132, {modprobe}")
+    assert on_disk == f"sctp is on this machine but {OBSTACLE}"
+    assert fix == (Fix("remove that line", "weakens"),)
 
 
 def test_exit_status_of_modprobe_for_a_blacklisted_module_is_predicted_as_0():
-    sentence = why(SCTP, replace(BLOCKED, left_alone=("sctp",)))
-    assert "modprobe loaded neither, though its exit status was 0 for the second" in sentence
-    assert "exit status" not in why(SCTP, BLOCKED)
+    asked, _ = why(SCTP, replace(BLOCKED, left_alone=("sctp",))).evidence
+    assert asked.endswith("modprobe loaded neither, though its exit status was 0 for the second")
+    assert "exit status" not in why(SCTP, BLOCKED).evidence[0]
 
 
 def test_type_without_a_name_is_a_number():
-    sentence = why((AF_INET, 0, 0))
-    assert sentence.startswith("nothing is registered for socket type 0 in AF_INET; the kernel asked for ")
+    assert why((AF_INET, 0, 0)).reason == "nothing is registered for socket type 0 in AF_INET"
 
 
 class Created(NamedTuple):
@@ -182,15 +206,15 @@ class Created(NamedTuple):
         ),
         Created("MPTCP is registered for SOCK_STREAM; net.mptcp.enabled is on", MPTCP),
         Created(
-            "L2TP/IP was not registered for SOCK_DGRAM until the kernel had asked for net-pf-2-proto-115-type-2: "
-            "the module has been loaded since",
+            "L2TP/IP is registered for SOCK_DGRAM by the module that came when the kernel asked for "
+            "net-pf-2-proto-115-type-2",
             (AF_INET, SOCK_DGRAM, IPPROTO_L2TP),
         ),
     ],
     ids=lambda case: case.sentence,
 )
 def test_created(case):
-    assert why(case.request, **case.machine) == case.sentence
+    assert why(case.request, **case.machine) == (case.sentence, (), ())
 
 
 SECRET = "; the first such socket also waits for the connection hash's secret"
@@ -205,35 +229,41 @@ SECRET = "; the first such socket also waits for the connection hash's secret"
     ],
 )
 def test_first_socket_of_linux_3_may_be_slow(request_, waits):
-    assert why(request_, P3X).endswith(SECRET) == waits
+    assert why(request_, P3X).reason.endswith(SECRET) == waits
 
 
 LACKS = "a raw socket needs CAP_NET_RAW in the user namespace that owns the net namespace, which the caller lacks"
+PING_SOCKET = "use SOCK_DGRAM with IPPROTO_ICMP where net.ipv4.ping_group_range has a group of the caller's"
 
 
 @pytest.mark.parametrize(
-    ("request_", "remedy"),
+    ("request_", "instead"),
     [
-        (
-            (AF_INET, SOCK_RAW, IPPROTO_ICMP),
-            "run it as root or give it cap_net_raw, or use SOCK_DGRAM where net.ipv4.ping_group_range allows it",
-        ),
-        ((AF_INET, SOCK_RAW, IPPROTO_RAW), "run it as root or give it cap_net_raw"),
-        ((AF_INET6, SOCK_RAW, IPPROTO_ICMP), "run it as root or give it cap_net_raw"),
+        ((AF_INET, SOCK_RAW, IPPROTO_ICMP), [Fix(PING_SOCKET)]),
+        ((AF_INET, SOCK_RAW, IPPROTO_RAW), []),
+        ((AF_INET6, SOCK_RAW, IPPROTO_ICMP), []),
     ],
 )
-def test_cap_net_raw(request_, remedy):
-    assert why(request_, cap_net_raw=False) == f"{LACKS}: {remedy}"
+def test_cap_net_raw(request_, instead):
+    reason, evidence, fix = why(request_, cap_net_raw=False)
+    assert (reason, evidence) == (LACKS, ())
+    *safe, setcap, unit, container = fix
+    assert safe == instead
+    assert [given.effect for given in (setcap, unit, container)] == ["widens"] * 3
+    assert setcap.do == "setcap cap_net_raw+ep PROGRAM"
+    assert unit.do.startswith("AmbientCapabilities=CAP_NET_RAW")
+    assert "--cap-add NET_RAW" in container.do
 
 
 @pytest.mark.parametrize(
     ("span", "now"),
-    [((1, 0), " (now empty)"), ((0, 0), " (now 0 to 0)"), ((0, 2147483647), " (now 0 to 2147483647)"), (None, "")],
+    [((1, 0), ["empty"]), ((0, 0), ["0 to 0"]), ((0, 2147483647), ["0 to 2147483647"]), (None, [])],
 )
 def test_ping_group(span, now):
-    assert why(PING, replace(P61, ping_group_range=span)) == (
-        f"none of the caller's groups is in net.ipv4.ping_group_range{now}: widen it, or use SOCK_RAW with CAP_NET_RAW"
-    )
+    reason, evidence, fix = why(PING, replace(P61, ping_group_range=span))
+    assert reason == "none of the caller's groups is in net.ipv4.ping_group_range"
+    assert evidence == tuple(f"net.ipv4.ping_group_range is {range_}" for range_ in now)
+    assert fix[0] == Fix("sysctl -w net.ipv4.ping_group_range='0 2147483647'", "widens")
 
 
 class Failed(NamedTuple):
@@ -243,7 +273,6 @@ class Failed(NamedTuple):
     sentence: str
     request: tuple[int, int, int]
     profile: Profile = P61
-    seen: bool = False
     machine: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -252,7 +281,7 @@ class Failed(NamedTuple):
     [
         Failed(
             Rule.MPTCP_DISABLED,
-            "MPTCP is switched off in this net namespace: sysctl net.mptcp.enabled=1",
+            "MPTCP is switched off in this net namespace (net.mptcp.enabled)",
             MPTCP,
             machine={"mptcp_enabled": False},
         ),
@@ -270,39 +299,40 @@ class Failed(NamedTuple):
         ),
         Failed(
             Rule.HASH,
-            "RAW's hash function refused the socket with EADDRINUSE",
+            "RAW's hash function refused the socket",
             RAW_ICMP,
             machine={"failures": {"hash": "EADDRINUSE"}},
         ),
         Failed(
             Rule.INIT,
-            "TCP's init function failed with ENOBUFS: there was no memory",
+            "TCP's init function found no memory",
             TCP,
             machine={"failures": {"init": "ENOBUFS"}},
         ),
         Failed(
             Rule.INIT,
-            "TCP's init function failed with ENOBUFS: consistent with no memory, which was not observed",
+            "TCP's init function failed",
             TCP,
-            seen=True,
-            machine={"failures": {"init": "ENOBUFS"}},
+            machine={"failures": {"init": "EPERM"}},
         ),
         Failed(
             Rule.TYPE_RANGE,
-            "socket type 13 does not exist, the last is SOCK_PACKET (10): inet_create was not reached",
+            "socket type 13 does not exist, the last is SOCK_PACKET (10)",
             (AF_INET, 13, 0),
         ),
         Failed(
             Rule.PACKET,
-            "socket(AF_INET, SOCK_PACKET) means AF_PACKET: inet_create was not reached",
+            "socket(AF_INET, SOCK_PACKET) means AF_PACKET: inet_create is not reached",
             (AF_INET, SOCK_PACKET, 0),
         ),
     ],
-    ids=lambda case: f"{case.rule}{' seen' * case.seen}",
+    ids=lambda case: f"{case.rule} {case.sentence}",
 )
 def test_other_rules(case):
     assert inet_create.socket(Machine(case.profile, **case.machine), *case.request).rule is case.rule
-    assert why(case.request, case.profile, seen=case.seen, **case.machine) == case.sentence
+    explanation = why(case.request, case.profile, **case.machine)
+    assert explanation.reason == case.sentence
+    assert bool(explanation.fix) == (case.rule is not Rule.PACKET)
 
 
 def test_nested_socket():
@@ -311,40 +341,74 @@ def test_nested_socket():
             return Rule.ALLOC_MEMORY if entry.prot == "TCP" else None
 
     outcome = inet_create.socket(NoMemoryForTcp(P61), *MPTCP)
-    assert reason(Request(*MPTCP, P61), outcome) == (
-        "the TCP socket that MPTCP makes for itself failed with ENOMEM (alloc-memory)"
+    assert explain(Request(*MPTCP, P61), outcome).reason == (
+        "the TCP socket that MPTCP makes for itself failed with ENOMEM: alloc-memory"
     )
 
 
 def test_module_requests_of_the_nested_socket_are_left_out():
     outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
     deeper = tuple(c._replace(depth=c.depth + 1) if c.module else c for c in outcome.calls)
-    assert "the kernel asked" not in reason(Request(*UNREGISTERED, P61), outcome._replace(calls=deeper))
+    assert explain(Request(*UNREGISTERED, P61), outcome._replace(calls=deeper)).evidence == ()
 
 
 def test_verdict_has_the_module_results_of_the_trace():
     outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
     calls = [call._replace(result=-2) if call.module else call for call in outcome.calls]
     seen = Seen(*UNREGISTERED, False, None, outcome.errno, None, tuple(calls))
-    assert judge(seen, P61).reason == why(UNREGISTERED, results=(-2, -2))
+    verdict = judge(seen, P61)
+    assert verdict.stage == "create"
+    assert verdict.why == why(UNREGISTERED, results=(-2, -2), seen=True)
+    assert verdict.why.evidence[0] == "inet_create returned EPROTONOSUPPORT and did not come to sk_alloc"
 
 
 def test_verdict_infers_a_cgroup_program():
     refused = inet_create.socket(Machine(P61, failures={"cgroup": "EPERM"}), *TCP)
     verdict = judge(Seen(*TCP, False, None, "EPERM", "TCP", refused.calls), P61)
-    assert verdict.reason == (
-        "after sk_alloc only a BPF program of the caller's cgroup (sock_create) refuses with EPERM, consistent with a "
-        "program that was not observed: see bpftool cgroup tree"
+    assert verdict.why.reason == (
+        "a BPF program of the caller's cgroup (sock_create) refused the socket: nothing else refuses after sk_alloc; "
+        "the program itself was not seen"
     )
+    assert verdict.why.evidence == ("inet_create returned EPERM after sk_alloc had made the sock",)
+    assert verdict.why.fix[0].effect == "weakens"
 
 
 def test_verdict_infers_a_security_module():
     refused = inet_create.socket(Machine(P61, cap_net_raw=False), *RAW_ICMP)
     verdict = judge(Seen(*RAW_ICMP, False, True, "EPERM", None, refused.calls), P61)
-    assert verdict.reason == (
-        "the caller's CAP_NET_RAW was refused before sk_alloc: consistent with a security module's denial, which was "
-        "not observed: see the audit log"
+    assert verdict.rule is Rule.CAP_NET_RAW_DENIED
+    assert verdict.why.reason.startswith("a security module denied the caller's CAP_NET_RAW, most likely: ")
+    assert verdict.why.evidence == (
+        "inet_create returned EPERM and did not come to sk_alloc",
+        "the caller has CAP_NET_RAW",
     )
+
+
+def test_verdict_cannot_tell_why_there_was_no_sock():
+    """Of the three causes it names the likeliest, and says that the others look the same."""
+    whys = set()
+    for cause in ("memory", "security", "module"):
+        refused = inet_create.socket(Machine(P61, failures={"alloc": cause}), *TCP)
+        whys.add(judge(Seen(*TCP, False, None, refused.errno, "TCP", refused.calls), P61).why)
+    [explanation] = whys
+    assert explanation.reason.startswith(
+        "there was no memory for the sock, most likely: sk_prot_alloc returns the same"
+    )
+    assert explanation.evidence == ("sk_prot_alloc returned NULL",)
+    assert explanation.fix[0].do == "make the socket again"
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_every_rule_has_examples_and_those_that_refuse_a_socket_a_fix(rule):
+    for question, outcome in examples(rule):
+        assert outcome.rule is rule
+        assert (outcome.errno is None) == (rule.stage is None)
+        assert not rule.errnos or outcome.errno in rule.errnos
+        explanation = question.explain(outcome)
+        assert bool(explanation.fix) == (rule.stage is not None)
+        for text in (explanation.reason, *explanation.evidence, *(fix.do for fix in explanation.fix)):
+            assert text == text.strip(" .")
+            assert text
 
 
 @pytest.mark.parametrize(("enabled", "errno"), [(True, None), (False, "ENOPROTOOPT"), (None, "ENOPROTOOPT")])
@@ -361,11 +425,11 @@ def test_first_and_last_family_exist(family):
 def test_type_0_reaches_inet_create():
     outcome = inet_create.socket(Machine(P61), AF_INET, 0, 0)
     assert outcome.rule is Rule.TYPE
-    assert judge(Seen(AF_INET, 0, 0, False, None, outcome.errno, None, outcome.calls), P61).verdict == "ok"
+    assert judge(Seen(AF_INET, 0, 0, False, None, outcome.errno, None, outcome.calls), P61).verdict == "as_predicted"
 
 
 def test_call_that_returned_something_else_is_numbered():
     outcome = inet_create.socket(Machine(P510), *TCP)
     calls = (*outcome.calls[:2], outcome.calls[2]._replace(pointer="NULL"))
     verdict = judge(Seen(*TCP, False, None, None, "TCP", calls), P510)
-    assert verdict.reason == "call 3: expected sk_prot_alloc to return valid, saw NULL"
+    assert verdict.why.reason == "call 3: expected sk_prot_alloc to return valid, saw NULL"

@@ -1,4 +1,4 @@
-"""``inetprobe explain``: the outcome that the model predicts for a socket(), why, and what would change it."""
+"""``inetprobe explain``: what the model predicts for a socket(), why, and what would change it; or a rule."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import click
 
 from inetprobe.base.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES, parse, result_text
+from inetprobe.base.uapi import parse, result_text
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
+from inetprobe.commands.explain import rule_page
 from inetprobe.kernel.host import privileges
 from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
+from inetprobe.model.rules import Rule
 
 _CAP_NET_RAW = 13
 _CHUNK = 1 << 16
@@ -77,12 +79,13 @@ def explain_command(
     quiet: bool,
     **inputs: Any,
 ) -> None:
-    """Say what socket() would do: the calls, the errno, why, and what would change it.
+    """Say what socket() would do: the calls, the errno, why, and what would change it. CALL may also be a rule's name.
 
     \b
     Examples:
       inetprobe explain 'socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP)' --no-cap-net-raw
       inetprobe explain --family inet --type stream --protocol sctp --profile 6.1
+      inetprobe explain cap-net-raw
     """
     tell = say(quiet)
     if batch:
@@ -90,6 +93,10 @@ def explain_command(
             raise UsageError("--batch takes its requests from stdin, not from the command line")
         sys.exit(_batch(None if profile is None else _profile(profile, tell)))
     result = None  # of a pasted call
+    rules = {rule.value: rule for rule in Rule}
+    if call in rules:
+        click.echo(rule_page.of_rule(rules[call]), nl=False)
+        return
     if call is not None:
         if (family, type_, protocol) != (None, None, None):
             raise UsageError("give a call or --family, --type and --protocol, not both")
@@ -223,25 +230,16 @@ def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, 
 def _tree(
     question: SocketQuestion, outcome: Outcome, changes: list[tuple[str, str | None]], result: str | None
 ) -> Iterator[str]:
-    head = f"{_call_text(question)} = {'-1 ' + outcome.errno if outcome.errno else 'ok'}"
-    yield f"{head}  ({question.profile.kernel})"
+    yield f"{rule_page.call(question, outcome)}  ({question.profile.kernel})"
     depths = [call.depth for call in outcome.calls]
     for index, call in enumerate(outcome.calls):
         text = f"{tree_branches(depths, index)}{call.function}({call.module or ''})"
         yield f"{text:<60}  {result_text(call.result, call.pointer)}".rstrip()
-    yield f"why: {printable(question.reason(outcome))}"
+    yield from map(printable, question.explain(outcome).lines())
     for change, errno in changes:
         yield f"{change}: {errno or 'ok'}"
     if result is not None and result != (outcome.errno or "ok"):
         yield f"the pasted call ended with {result}: this machine would not return that"
-
-
-def _call_text(question: SocketQuestion) -> str:
-    flags = {"SOCK_CLOEXEC": SOCK_CLOEXEC, "SOCK_NONBLOCK": SOCK_NONBLOCK}
-    bare = question.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-    type_ = "|".join([TYPES.get(bare, str(bare)), *(name for name, flag in flags.items() if question.type & flag)])
-    protocol = PROTOCOLS.get(question.protocol, str(question.protocol))
-    return f"socket({FAMILIES.get(question.family, question.family)}, {type_}, {protocol})"
 
 
 def _batch(default: Profile | None) -> int:
@@ -274,8 +272,9 @@ def _answer(lines: list[bytes], default: Profile | None, out: Any) -> int:
 
 def _object(question: SocketQuestion, outcome: Outcome) -> str:
     calls = ", ".join([_call_object(call.function, call.depth, call.module) for call in outcome.calls])
-    errno, why = json.dumps(outcome.errno), json.dumps(question.reason(outcome))
-    return f'{{"errno": {errno}, "calls": [{calls}], "reason": {why}}}'
+    head = {"outcome": "failed" if outcome.errno else "ok", "errno": outcome.errno, "stage": outcome.rule.stage}
+    why = {"rule": outcome.rule, **question.explain(outcome).to_dict()}
+    return f'{json.dumps(head)[:-1]}, "calls": [{calls}], {json.dumps(why)[1:]}'
 
 
 @lru_cache(maxsize=8192)

@@ -1,0 +1,90 @@
+"""Examples of each rule: requests that it decides, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from inetprobe.base.uapi import (
+    AF_INET,
+    IPPROTO_ICMP,
+    IPPROTO_MPTCP,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    SOCK_DGRAM,
+    SOCK_PACKET,
+    SOCK_RAW,
+    SOCK_STREAM,
+)
+from inetprobe.model.explanation import Explanation, Request, explain
+from inetprobe.model.inet_create import Outcome
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.question import SocketQuestion
+from inetprobe.model.rules import Rule
+
+_TCP = AF_INET, SOCK_STREAM, IPPROTO_TCP
+_SCTP = AF_INET, SOCK_STREAM, IPPROTO_SCTP
+_6_1, _3 = BUILT_IN_PROFILES["6.1"], BUILT_IN_PROFILES["3.x"]
+_BLACKLISTED = replace(
+    _6_1,
+    loadable=(),
+    blocked={"sctp": '"blacklist sctp" (/etc/modprobe.d/sctp.conf:1) stands in the way'},
+    remedies={"sctp": "remove that line, or modprobe sctp"},
+    left_alone=("sctp",),
+)
+_WITHOUT_MODULES = replace(_6_1, loadable=(), features=replace(_6_1.features, request_module=False))
+_QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
+    Rule.FLAGS: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM | 0x100, 0),),
+    Rule.FAMILY: (SocketQuestion(_6_1, 99, SOCK_STREAM, 0),),
+    Rule.TYPE_RANGE: (SocketQuestion(_6_1, AF_INET, 11, 0),),
+    Rule.PACKET_CAP_NET_RAW: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0, cap_net_raw=False),),
+    Rule.PACKET: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0),),
+    Rule.PROTOCOL_RANGE: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, 263),),
+    Rule.TYPE: (SocketQuestion(_6_1, AF_INET, 0, 0),),
+    Rule.PROTOCOL: (
+        SocketQuestion(_6_1, AF_INET, SOCK_STREAM, IPPROTO_UDP),
+        SocketQuestion(_6_1, *_SCTP, loadable=()),
+        SocketQuestion(_BLACKLISTED, *_SCTP),
+        SocketQuestion(_WITHOUT_MODULES, *_SCTP),
+        SocketQuestion(_6_1, AF_INET, SOCK_RAW, 0),
+    ),
+    Rule.CAP_NET_RAW: (SocketQuestion(_6_1, AF_INET, SOCK_RAW, IPPROTO_ICMP, cap_net_raw=False),),
+    Rule.CAP_NET_RAW_DENIED: (SocketQuestion(_6_1, AF_INET, SOCK_RAW, IPPROTO_ICMP, cap_net_raw=False),),
+    Rule.NETNS: (SocketQuestion(_3, *_SCTP, initial_netns=False),),
+    Rule.ALLOC_MEMORY: (SocketQuestion(_6_1, *_TCP, failures={"alloc": "memory"}),),
+    Rule.ALLOC_SECURITY: (SocketQuestion(_6_1, *_TCP, failures={"alloc": "security"}),),
+    Rule.ALLOC_MODULE: (SocketQuestion(_6_1, *_SCTP, failures={"alloc": "module"}),),
+    Rule.HASH: (SocketQuestion(_6_1, AF_INET, SOCK_RAW, IPPROTO_ICMP, failures={"hash": "EINVAL"}),),
+    Rule.PING_GROUP: (SocketQuestion(_6_1, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),),
+    Rule.MPTCP_DISABLED: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, IPPROTO_MPTCP, mptcp_enabled=False),),
+    Rule.INIT: (SocketQuestion(_6_1, *_TCP, failures={"init": "ENOBUFS"}),),
+    Rule.NESTED: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, IPPROTO_MPTCP),),
+    Rule.CGROUP: (SocketQuestion(_6_1, *_TCP, failures={"cgroup": "EPERM"}),),
+    Rule.CREATED: (SocketQuestion(_6_1, *_TCP),),
+}
+
+
+class RuleExample(NamedTuple):
+    """``question`` ended in ``outcome``, as the trace of a machine would show it."""
+
+    question: SocketQuestion
+    outcome: Outcome
+
+    @property
+    def why(self) -> Explanation:
+        """As a verdict on that trace would say it."""
+        _, family, type_, protocol, *_ = self.question
+        return explain(Request(family, type_, protocol, self.question.profile, seen=True), self.outcome)
+
+
+def examples(rule: Rule) -> Iterator[RuleExample]:
+    """The examples of a rule, at least one."""
+    for question in _QUESTIONS[rule]:
+        outcome = question.answer()
+        if rule is Rule.CAP_NET_RAW_DENIED:  # no machine of the model's has a security module
+            outcome = outcome._replace(rule=rule)
+        elif rule is Rule.NESTED:  # nor one that has memory for the first socket alone
+            outcome = outcome._replace(rule=rule, errno="ENOMEM", nested=Rule.ALLOC_MEMORY)
+        yield RuleExample(question, outcome)

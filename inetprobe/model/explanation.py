@@ -1,0 +1,355 @@
+"""Why: the reason of the rule that decided, the evidence for it on this machine, and the ways to change the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, assert_never
+
+from inetprobe.base.uapi import AF_INET, ERRNOS, FAMILIES, IPPROTO_ICMP, PROTOCOLS, SOCK_DGRAM, SOCK_RAW, TYPES
+from inetprobe.model.inet_create import NPROTO, SOCK_TYPE_MASK, Outcome, PredictedCall
+from inetprobe.model.profile import Profile
+from inetprobe.model.protocols import BUILT_IN, UNITS, Unit
+from inetprobe.model.rules import Rule
+from inetprobe.model.world import INIT_ERRORS, LOADED
+
+Effect = Literal["safe", "widens", "weakens"]
+
+
+class Fix(NamedTuple):
+    """One way to change the outcome: ``do`` is the line to type or to write, or the change to the program.
+
+    ``effect``: ``safe``; ``widens``, where more is allowed than before; ``weakens``, where a protection is taken away.
+    """
+
+    do: str
+    effect: Effect = "safe"
+
+
+class Explanation(NamedTuple):
+    """Why one socket() ended as it did.
+
+    ``reason`` is one sentence without a full stop. ``evidence`` is what was seen of this call and this machine, a
+    clause each. ``fix`` has alternatives, the most careful first; it is empty for a success.
+    """
+
+    reason: str
+    evidence: tuple[str, ...] = ()
+    fix: tuple[Fix, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """For people, a line each."""
+        yield f"why: {self.reason}"
+        yield from (f"evidence: {clause}" for clause in self.evidence)
+        yield from (f"fix: {fix.do}{'' if fix.effect == 'safe' else f'  [{fix.effect}]'}" for fix in self.fix)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract's keys in their order."""
+        return {"reason": self.reason, "evidence": list(self.evidence), "fix": [fix._asdict() for fix in self.fix]}
+
+
+class Request(NamedTuple):
+    """The request whose outcome is explained; ``type`` is without flags.
+
+    ``seen`` is true if the outcome comes from a real trace, in which the cause was not observed but inferred.
+    """
+
+    family: int
+    type: int
+    protocol: int
+    profile: Profile
+    seen: bool = False
+
+
+def explain(request: Request, outcome: Outcome) -> Explanation:
+    """Why ``outcome`` came of ``request``."""
+    explanation = _explain(request, outcome)
+    if request.seen and outcome.errno is not None and outcome.calls:
+        return explanation._replace(evidence=(*_end(outcome), *explanation.evidence))
+    return explanation
+
+
+def _explain(request: Request, outcome: Outcome) -> Explanation:
+    rule, profile = outcome.rule, request.profile
+    match rule:
+        case Rule.CREATED | Rule.PACKET:
+            return Explanation(_created(request, outcome) if rule is Rule.CREATED else rule.sentence)
+        case Rule.FLAGS:
+            return Explanation(
+                rule.sentence, fix=(Fix("pass SOCK_CLOEXEC and SOCK_NONBLOCK alone; set other flags with fcntl()"),)
+            )
+        case Rule.FAMILY:
+            return Explanation(
+                f"address family {request.family} does not exist",
+                fix=(Fix(f"pass a family from 0 to {NPROTO - 1}, such as AF_INET (2)"),),
+            )
+        case Rule.TYPE_RANGE:
+            return Explanation(
+                f"socket type {request.type & SOCK_TYPE_MASK} does not exist, the last is SOCK_PACKET (10)",
+                fix=(Fix("pass a type from 1 to 10, such as SOCK_STREAM (1)"),),
+            )
+        case Rule.TYPE | Rule.PROTOCOL:
+            return _not_registered(request, outcome)
+        case Rule.PROTOCOL_RANGE:
+            limit = profile.features.protocol_limit
+            assert limit is not None
+            return Explanation(
+                f"protocol {request.protocol} is outside 0 to {limit - 1}: IPPROTO_MAX is {limit} on this kernel",
+                fix=(Fix(f"pass a protocol from 0 to {limit - 1}"),),
+            )
+        case Rule.CAP_NET_RAW | Rule.PACKET_CAP_NET_RAW:
+            return Explanation(rule.sentence, fix=(*_instead_of_raw(request), *_GIVE_CAP_NET_RAW))
+        case Rule.CAP_NET_RAW_DENIED:
+            return Explanation(
+                f"{rule.sentence}: {rule.alike}",
+                ("the caller has CAP_NET_RAW",),
+                (Fix("ausearch -m AVC -ts recent, then allow net_raw in the security module's policy", "widens"),),
+            )
+        case Rule.NETNS:
+            return Explanation(
+                f"{_protocol(request.protocol)} does not work outside the initial net namespace on this kernel",
+                fix=(Fix("make the socket in the initial net namespace"),),
+            )
+        case Rule.ALLOC_MEMORY | Rule.ALLOC_SECURITY | Rule.ALLOC_MODULE:
+            # A trace shows only the NULL, not which of the three it was.
+            guess = f"{Rule.ALLOC_MEMORY.sentence}, most likely: {Rule.ALLOC_MEMORY.alike}"
+            again = _AGAIN if request.seen or rule is Rule.ALLOC_MODULE else ()
+            memory = () if rule is Rule.ALLOC_MODULE and not request.seen else _MORE_MEMORY
+            return Explanation(guess if request.seen else rule.sentence, fix=(*again, *memory))
+        case Rule.HASH:
+            return Explanation(
+                f"{outcome.prot}'s hash function refused the socket",
+                fix=(Fix("report it where this kernel comes from: no protocol of Linux refuses there"),),
+            )
+        case Rule.PING_GROUP:
+            return _ping_group(request)
+        case Rule.MPTCP_DISABLED:
+            return Explanation(
+                rule.sentence,
+                (f"net.mptcp.enabled was {int(profile.mptcp_enabled)} when this machine was looked at",)
+                if request.seen and profile.mptcp_enabled is not None
+                else (),
+                (Fix("pass IPPROTO_TCP"), Fix("sysctl -w net.mptcp.enabled=1", "widens")),
+            )
+        case Rule.INIT:
+            if outcome.errno in INIT_ERRORS:
+                return Explanation(f"{outcome.prot}'s init function found no memory", fix=_MORE_MEMORY)
+            return Explanation(f"{outcome.prot}'s init function failed", fix=_AGAIN)
+        case Rule.NESTED:
+            return Explanation(
+                f"the TCP socket that {outcome.prot} makes for itself failed with {outcome.errno}: {outcome.nested}",
+                fix=_MORE_MEMORY,
+            )
+        case Rule.CGROUP:
+            return Explanation(
+                f"a BPF program of the caller's cgroup (sock_create) refused the socket{': ' * request.seen}"
+                f"{rule.alike * request.seen}",
+                fix=(Fix("bpftool cgroup tree, then detach or change the program at the caller's cgroup", "weakens"),),
+            )
+        case _:
+            assert_never(rule)
+
+
+_AGAIN = (Fix("make the socket again"),)
+_GIVE_CAP_NET_RAW = (
+    Fix("setcap cap_net_raw+ep PROGRAM", "widens"),
+    Fix("AmbientCapabilities=CAP_NET_RAW in the [Service] of its unit", "widens"),
+    Fix("docker run --cap-add NET_RAW; in a pod: securityContext: {capabilities: {add: [NET_RAW]}}", "widens"),
+)
+_MORE_MEMORY = (Fix("systemctl set-property UNIT MemoryMax=…; in a pod: resources: {limits: {memory: …}}", "widens"),)
+_ANY_PING_GROUP = "net.ipv4.ping_group_range='0 2147483647'"
+
+
+def _end(outcome: Outcome) -> Iterable[str]:
+    """Where inet_create() stopped, as a trace shows it."""
+    calls = {call.function: call for call in outcome.calls if call.depth <= 2}
+    create = outcome.calls[0].function
+    allocation = calls.get("sk_prot_alloc") or calls.get("sk_alloc")
+    if allocation is None:
+        return (f"{create} returned {outcome.errno} and did not come to sk_alloc",)
+    if allocation.pointer == "NULL":
+        return (f"{allocation.function} returned NULL",)
+    return (f"{create} returned {outcome.errno} after sk_alloc had made the sock",)
+
+
+def _named(table: Mapping[int, str], number: int) -> str:
+    return table.get(number, str(number))
+
+
+def _type(request: Request) -> str:
+    return _named(TYPES, request.type) if request.type in TYPES else f"socket type {request.type}"
+
+
+def _protocol(number: int) -> str:
+    return f"{PROTOCOLS[number]} ({number})" if number in PROTOCOLS else f"protocol {number}"
+
+
+def _created(request: Request, outcome: Outcome) -> str:
+    entry = outcome.entry
+    assert entry is not None
+    requested = _module_requests(outcome.calls)
+    if requested:
+        match = (
+            f"{entry.prot} is registered for {_type(request)} by the module that came when the kernel asked for "
+            f"{_and(name for name, _ in requested)}"
+        )
+    else:
+        match = f"{entry.prot} is registered for {_type(request)}"
+        if request.protocol == 0:
+            match += " and protocol 0 takes the first entry that has one"
+        elif entry.protocol == 0:
+            match += f" and takes any protocol, including {_protocol(request.protocol)}"
+    if entry.init == "ping":
+        match += "; one of the caller's groups is in ping_group_range"
+    elif entry.init == "mptcp":
+        match += "; net.mptcp.enabled is on"
+    if request.profile.features.ehash_secret and request.type not in (SOCK_DGRAM, SOCK_RAW):
+        match += "; the first such socket also waits for the connection hash's secret"
+    return match
+
+
+def _not_registered(request: Request, outcome: Outcome) -> Explanation:
+    evidence = _autoload(request.profile, outcome.calls)
+    if outcome.rule is Rule.TYPE:
+        missing = f"nothing is registered for {_type(request)} in {_named(FAMILIES, request.family)}"
+    elif request.type == SOCK_RAW and request.protocol == 0:
+        return Explanation(
+            "SOCK_RAW takes any protocol but 0", evidence, (Fix("name the protocol, such as IPPROTO_ICMP"),)
+        )
+    else:
+        missing = f"{_protocol(request.protocol)} is not registered for {_type(request)}"
+    provider = _provider(request.family, request.type, request.protocol)
+    if provider is None:
+        return Explanation(missing, evidence, (_other_request(request),))
+    more, fix = _module(UNITS[provider], request.profile, _module_requests(outcome.calls))
+    return Explanation(missing, (*evidence, *more), fix)
+
+
+def _autoload(profile: Profile, calls: Sequence[PredictedCall]) -> tuple[str, ...]:
+    """The modules that the kernel asked for, and whether modprobe loaded them."""
+    if not profile.features.request_module:
+        return ("this kernel has no modules (CONFIG_MODULES is not set)",)
+    requested = _module_requests(calls)
+    if not requested:
+        return ()
+    blocked = [profile.aliases.get(name) in profile.blocked for name, _ in requested]
+    modprobe = _modprobe([result for _, result in requested], blocked)
+    return (f"the kernel asked for {_and(name for name, _ in requested)}, {modprobe}",)
+
+
+_ORDINALS = ("first", "second")
+
+
+def _modprobe(results: Sequence[int | None], blocked: Sequence[bool]) -> str:
+    """The work of modprobe; ``blocked`` says for each request whether it leads to a module that must not be loaded."""
+    error = next((result for result in results if result is not None and result < 0), None)
+    if error is not None:
+        name = ERRNOS.get(-error, str(-error))
+        why = {"ENOENT": "there is no such program, or autoloading is off (/proc/sys/kernel/modprobe)"}.get(name, name)
+        return f"but could not run modprobe: {why}"
+    if any(blocked) and all(result != LOADED or barred for result, barred in zip(results, blocked, strict=True)):
+        # modprobe's exit status is 0 for a blacklisted module that it does not load, as is that of /bin/true instead.
+        which = _and(word for word, result in zip(_ORDINALS, results, strict=False) if result == LOADED)
+        none = "modprobe loaded neither" if len(results) == 2 else "modprobe did not load it"
+        return f"{none}, though its exit status was 0 for the {which}" if LOADED in results else none
+    if len(results) == 2 and all(result == LOADED for result in results):
+        return "modprobe loaded both and neither registered it"
+    if LOADED in results:
+        which = "the first" if results[0] == LOADED else "the second"
+        return f"modprobe loaded a module for {which}, which did not register it"
+    return "modprobe found neither" if len(results) == 2 else "modprobe did not find it"
+
+
+def _other_request(request: Request) -> Fix:
+    """The request that goes with the type or the protocol, where no module would help."""
+    types = _types_of(request.family, request.protocol, request.profile)
+    if types and request.protocol:
+        return Fix(f"use {types} with {_protocol(request.protocol)}")
+    if others := _protocols_of(request.family, request.type, request.profile):
+        return Fix(f"use {others} with {_type(request)}")
+    return Fix("check the type and the protocol: no module of Linux registers this pair")
+
+
+@lru_cache(maxsize=8192)
+def _provider(family: int, type_: int, protocol: int) -> str | None:
+    """The unit with an entry that would match, or None; SOCK_RAW's, which matches everything, does not count."""
+    for unit in UNITS.values():
+        for entry in unit.entries:
+            if entry.family == family and entry.type == type_ and entry.protocol and protocol in (entry.protocol, 0):
+                return unit.name
+    return None
+
+
+def _module(
+    unit: Unit, profile: Profile, requested: Sequence[tuple[str, int | None]]
+) -> tuple[tuple[str, ...], tuple[Fix, ...]]:
+    """What this machine has of a module that would register the protocol, and how to get it."""
+    name = unit.name
+    if name in BUILT_IN or not profile.features.request_module:
+        # Never a word of modprobe where there are no modules.
+        absent = () if not profile.features.request_module else (f"{profile.kernel} is built without {name}",)
+        return absent, (Fix(f"use a kernel that is built with {name}"),)
+    if name in profile.blocked:
+        on_disk = (f"{name} is on this machine but {profile.blocked[name]}",)
+        remedy = profile.remedies.get(name)
+        return on_disk, (Fix(f"modprobe {name}", "widens") if remedy is None else Fix(remedy, "weakens"),)
+    not_found = any(alias in unit.aliases and result != LOADED for alias, result in requested)
+    if not not_found and name in (*profile.loadable, *profile.loaded):
+        return (), (Fix(f"modprobe {name}", "widens"),)
+    return (), (Fix(f"install the kernel module {name}, or remove the line that blacklists it", "widens"),)
+
+
+@lru_cache(maxsize=8192)
+def _types_of(family: int, protocol: int, profile: Profile) -> str:
+    units = {*profile.built_in, *profile.loaded, *profile.loadable}
+    entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
+    types = {entry.type for entry in entries if entry.family == family and entry.protocol == protocol}
+    return " or ".join(_named(TYPES, type_) for type_ in sorted(types))
+
+
+@lru_cache(maxsize=4096)
+def _protocols_of(family: int, type_: int, profile: Profile) -> str:
+    units = {*profile.built_in, *profile.loaded}
+    entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
+    matching = [entry for entry in entries if entry.family == family and entry.type == type_ and entry.protocol]
+    return _or(_named(PROTOCOLS, entry.protocol) for entry in matching)
+
+
+def _instead_of_raw(request: Request) -> tuple[Fix, ...]:
+    if (request.family, request.type, request.protocol) != (AF_INET, SOCK_RAW, IPPROTO_ICMP):
+        return ()
+    return (Fix("use SOCK_DGRAM with IPPROTO_ICMP where net.ipv4.ping_group_range has a group of the caller's"),)
+
+
+def _ping_group(request: Request) -> Explanation:
+    span = request.profile.ping_group_range
+    evidence = (
+        ()
+        if span is None
+        else ("net.ipv4.ping_group_range is empty",)
+        if span[0] > span[1]
+        else (f"net.ipv4.ping_group_range is {span[0]} to {span[1]}",)
+    )
+    fix = (
+        Fix(f"sysctl -w {_ANY_PING_GROUP}", "widens"),
+        Fix("use SOCK_RAW, with CAP_NET_RAW: setcap cap_net_raw+ep PROGRAM", "widens"),
+    )
+    return Explanation(Rule.PING_GROUP.sentence, evidence, fix)
+
+
+def _module_requests(calls: Iterable[PredictedCall]) -> list[tuple[str, int | None]]:
+    """The modules that this socket asked for, not a nested one, each with the result of __request_module()."""
+    return [(call.module, call.result) for call in calls if call.module is not None and call.depth == 1]
+
+
+def _and(words: Iterable[str]) -> str:
+    return _listed(words, "and")
+
+
+def _or(words: Iterable[str]) -> str:
+    return _listed(words, "or")
+
+
+def _listed(words: Iterable[str], conjunction: str) -> str:
+    *first, last = list(words) or [""]
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
