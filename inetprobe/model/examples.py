@@ -31,7 +31,7 @@ _BLACKLISTED = replace(
     _6_1,
     loadable=(),
     blocked={"sctp": '"blacklist sctp" (/etc/modprobe.d/sctp.conf:1) stands in the way'},
-    remedies={"sctp": "remove that line, or modprobe sctp"},
+    remedies={"sctp": "remove line 1 of /etc/modprobe.d/sctp.conf, or modprobe sctp"},
     left_alone=("sctp",),
 )
 _WITHOUT_MODULES = replace(_6_1, loadable=(), features=replace(_6_1.features, request_module=False))

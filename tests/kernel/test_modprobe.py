@@ -31,16 +31,17 @@ def why(root, module="sctp"):
     ("text", "says"),
     [
         ("install sctp /bin/false\n", '"install sctp /bin/false" (/etc/modprobe.d/a.conf:1) stands in the way: '
-                                      "remove that line"),
+                                      "remove line 1 of /etc/modprobe.d/a.conf"),
         ("# for CIS\n\n  blacklist\tsctp", '"blacklist sctp" (/etc/modprobe.d/a.conf:3) stands in the way: '
-                                           "remove that line, or modprobe sctp"),
+                                           "remove line 3 of /etc/modprobe.d/a.conf, or modprobe sctp"),
         ("blacklist sctp\ninstall sctp /bin/true\ninstall sctp /bin/false\n",
          '"blacklist sctp" (/etc/modprobe.d/a.conf:1) and "install sctp /bin/true" (/etc/modprobe.d/a.conf:2) '
-         "stand in the way: remove those lines"),
+         "stand in the way: remove line 1 of /etc/modprobe.d/a.conf and line 2 of /etc/modprobe.d/a.conf"),
         ("alias net_pf_2-proto-132 off\n", '"alias net_pf_2-proto-132 off" (/etc/modprobe.d/a.conf:1) stands in the '
-                                           "way: remove that line, or modprobe sctp"),
+                                           "way: remove line 1 of /etc/modprobe.d/a.conf, or modprobe sctp"),
         ("options x a=1\ninstall s* \\\n  /bin/false\nblacklist udp\n",
-         '"install s* /bin/false" (/etc/modprobe.d/a.conf:2) stands in the way: remove that line'),
+         '"install s* /bin/false" (/etc/modprobe.d/a.conf:2) stands in the way: '
+         "remove line 2 of /etc/modprobe.d/a.conf"),
         ("#blacklist sctp\nblacklist\ninstall sctp\nblacklist sctp_diag\ninstall SCTP x\nalias net-pf-2-proto-132\n"
          "alias net-pf-2-proto-132 sctp\nalias net-pf-2-proto-33 off\noptions sctp a=1\nremove sctp x\n", None),
     ],

@@ -88,7 +88,7 @@ def test_the_line_of_modprobes_configuration_is_named(machine):
     assert profile.blocked["l2tp_ip6"] == (
         '"install l2tp-ip6 /bin/false" (/etc/modprobe.d/hardening.conf:1) stands in the way'
     )
-    assert profile.remedies == {"l2tp_ip6": "remove that line"}  # the others have no alias, or load
+    assert profile.remedies == {"l2tp_ip6": "remove line 1 of /etc/modprobe.d/hardening.conf"}
     assert profile.left_alone == ()  # false's exit status is modprobe's
     assert profile.blocked["dccp_ipv4"] == "no alias leads to it"
 

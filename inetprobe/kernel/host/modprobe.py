@@ -73,7 +73,7 @@ def obstacle(module: str, aliases: Collection[str], lines: Iterable[Configuratio
     if not first:
         return None
     stand = "stands" if len(first) == 1 else "stand"
-    remove = "remove that line" if len(first) == 1 else "remove those lines"
+    remove = f"remove {' and '.join(map(_place, first.values()))}"
     by_hand = "" if "install" in first else f", or modprobe {module}"
     why = f"{' and '.join(map(_quoted, first.values()))} {stand} in the way"
     return Obstacle(why, remove + by_hand, _is_silent(first))
@@ -101,6 +101,11 @@ def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> 
 def _quoted(line: ConfigurationLine) -> str:
     text = " ".join(line.words)
     return f'"{text if len(text) <= _QUOTED else text[:_QUOTED] + "…"}" ({line.where})'
+
+
+def _place(line: ConfigurationLine) -> str:
+    file, _, number = line.where.rpartition(":")
+    return f"line {number} of {file}" if file else line.where
 
 
 def _underscored(name: str) -> str:
