@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from errno import EAFNOSUPPORT
 from typing import NamedTuple
 
 from inetprobe.base.uapi import (
     AF_INET,
+    AF_INET6,
     IPPROTO_ICMP,
     IPPROTO_MPTCP,
     IPPROTO_SCTP,
@@ -18,11 +20,13 @@ from inetprobe.base.uapi import (
     SOCK_RAW,
     SOCK_STREAM,
 )
+from inetprobe.model.caller import Caller
 from inetprobe.model.explanation import Explanation, Request, explain
 from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
+from inetprobe.model.seccomp import Action, Instruction
 
 _TCP = AF_INET, SOCK_STREAM, IPPROTO_TCP
 _SCTP = AF_INET, SOCK_STREAM, IPPROTO_SCTP
@@ -35,7 +39,18 @@ _BLACKLISTED = replace(
     left_alone=("sctp",),
 )
 _WITHOUT_MODULES = replace(_6_1, loadable=(), features=replace(_6_1.features, request_module=False))
+# Its filter, of one instruction: BPF_RET | BPF_K, SECCOMP_RET_ERRNO.
+_SANDBOXED = Caller(
+    4711,
+    "nginx",
+    "/system.slice/nginx.service",
+    False,
+    frozenset(),
+    ((Instruction(0x06, 0, 0, Action.ERRNO | EAFNOSUPPORT),),),
+    "x86_64",
+)
 _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
+    Rule.SECCOMP: (SocketQuestion(_6_1, AF_INET6, SOCK_STREAM, 0, caller=_SANDBOXED),),
     Rule.FLAGS: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM | 0x100, 0),),
     Rule.FAMILY: (SocketQuestion(_6_1, 99, SOCK_STREAM, 0),),
     Rule.TYPE_RANGE: (SocketQuestion(_6_1, AF_INET, 11, 0),),
@@ -75,8 +90,8 @@ class RuleExample(NamedTuple):
     @property
     def why(self) -> Explanation:
         """As a verdict on that trace would say it."""
-        _, family, type_, protocol, *_ = self.question
-        return explain(Request(family, type_, protocol, self.question.profile, seen=True), self.outcome)
+        profile, family, type_, protocol, *_, caller = self.question
+        return explain(Request(family, type_, protocol, profile, True, caller), self.outcome)
 
 
 def examples(rule: Rule) -> Iterator[RuleExample]:

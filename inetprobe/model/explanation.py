@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from errno import EAFNOSUPPORT
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, assert_never
 
+from inetprobe.base.cgroup_owner import Owner
 from inetprobe.base.uapi import AF_INET, ERRNOS, FAMILIES, IPPROTO_ICMP, PROTOCOLS, SOCK_DGRAM, SOCK_RAW, TYPES
+from inetprobe.model.caller import Caller
 from inetprobe.model.inet_create import NPROTO, SOCK_TYPE_MASK, Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import BUILT_IN, UNITS, Unit
 from inetprobe.model.rules import Rule
+from inetprobe.model.seccomp import Action, FilterAnswer
 from inetprobe.model.world import INIT_ERRORS, LOADED
 
 Effect = Literal["safe", "widens", "weakens"]
@@ -52,6 +56,7 @@ class Request(NamedTuple):
     """The request whose outcome is explained; ``type`` is without flags.
 
     ``seen`` is true if the outcome comes from a real trace, in which the cause was not observed but inferred.
+    ``caller`` is None unless a live process is asked about.
     """
 
     family: int
@@ -59,6 +64,7 @@ class Request(NamedTuple):
     protocol: int
     profile: Profile
     seen: bool = False
+    caller: Caller | None = None
 
 
 def explain(request: Request, outcome: Outcome) -> Explanation:
@@ -74,6 +80,10 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
     match rule:
         case Rule.CREATED | Rule.PACKET:
             return Explanation(_created(request, outcome) if rule is Rule.CREATED else rule.sentence)
+        case Rule.SECCOMP:
+            assert outcome.seccomp is not None
+            assert request.caller is not None
+            return _by_filter(outcome.seccomp, request.caller)
         case Rule.FLAGS:
             return Explanation(
                 rule.sentence, fix=(Fix("pass SOCK_CLOEXEC and SOCK_NONBLOCK alone; set other flags with fcntl()"),)
@@ -319,6 +329,50 @@ def _instead_of_raw(request: Request) -> tuple[Fix, ...]:
     if (request.family, request.type, request.protocol) != (AF_INET, SOCK_RAW, IPPROTO_ICMP):
         return ()
     return (Fix("use SOCK_DGRAM with IPPROTO_ICMP where net.ipv4.ping_group_range has a group of the caller's"),)
+
+
+_ANSWERS: Mapping[Action, str] = {
+    Action.KILL_PROCESS: "kills the process (SIGSYS)",
+    Action.KILL_THREAD: "kills the thread (SIGSYS)",
+    Action.TRAP: "sends SIGSYS to the thread, whose handler decides",
+    Action.USER_NOTIF: "leaves the call to a supervisor, whose answer is not known",
+    Action.TRACE: "leaves the call to a tracer, and there is none",
+}
+
+
+def _by_filter(answer: FilterAnswer, caller: Caller) -> Explanation:
+    """Of a refusal by one of the caller's seccomp filters."""
+    errno = ERRNOS.get(answer.errno, str(answer.errno))
+    does = _ANSWERS.get(answer.action) or f"refuses it with {errno}"
+    which = f"filter {answer.filter} of {answer.filters} of {caller.name}, in the order of installation"
+    evidence = f"{which}, answers {answer.action.name}{f'({errno})' if answer.action is Action.ERRNO else ''}"
+    whose, fix = _whose_filter(answer, caller.owner)
+    return Explanation(f"a seccomp filter {does}", (evidence, whose), (fix,))
+
+
+def _whose_filter(answer: FilterAnswer, owner: Owner) -> tuple[str, Fix]:
+    """Whose filter it likely is, and what to change."""
+    if owner.container is not None:
+        runtime = owner.runtime or "the container runtime"
+        return (
+            f"the process is in a container of {runtime}: most likely its profile",
+            Fix(
+                "docker run --security-opt seccomp=PROFILE.json with a profile that allows the call; in a pod: "
+                "securityContext: {seccompProfile: {type: Localhost, localhostProfile: …}}",
+                "widens",
+            ),
+        )
+    unit = owner.unit
+    if unit is not None and unit.endswith(".service"):
+        families = answer.action is Action.ERRNO and answer.data == EAFNOSUPPORT
+        setting = "RestrictAddressFamilies=" if families else "SystemCallFilter="
+        return (
+            f"the process is in {unit}: most likely its {setting}{', which answers so' * families}",
+            Fix(f"systemctl edit {unit}, and allow it in [Service] {setting}", "widens"),
+        )
+    return "the process is in no container and no service: most likely its own sandbox", Fix(
+        "look for the setting of the program that allows it", "widens"
+    )
 
 
 def _ping_group(request: Request) -> Explanation:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from inetprobe.base.uapi import (
     AF_INET,
@@ -26,6 +26,7 @@ from inetprobe.base.uapi import (
 )
 from inetprobe.model.inetsw import Protosw, lookup
 from inetprobe.model.rules import Rule
+from inetprobe.model.seccomp import Action, FilterAnswer
 from inetprobe.model.world import World
 
 # include/linux/net.h
@@ -60,9 +61,10 @@ _NOT_RETURNED = PredictedCall("", 0)
 class Outcome(NamedTuple):
     """How one socket() ended.
 
-    ``rule`` decided it; ``errno`` is a name, None for success. ``entry`` is the protosw that the lookup found (the
-    kernel's ``answer``) and ``protocol`` the protocol after the lookup; both are None before sk_alloc(). ``nested`` is
-    the rule that decided the socket made within this one's init. ``calls`` are in order of entry.
+    ``rule`` decided it; ``errno`` is a name, None for success and where ``seccomp``, the filters' answer to the call,
+    has none. ``entry`` is the protosw that the lookup found (the kernel's ``answer``) and ``protocol`` the protocol
+    after the lookup; both are None before sk_alloc(). ``nested`` is the rule that decided the socket made within this
+    one's init. ``calls`` are in order of entry.
     """
 
     rule: Rule
@@ -71,6 +73,15 @@ class Outcome(NamedTuple):
     protocol: int | None = None
     nested: Rule | None = None
     calls: tuple[PredictedCall, ...] = ()
+    seccomp: FilterAnswer | None = None
+
+    @property
+    def word(self) -> Literal["ok", "failed", "unknown"]:
+        """The contract's: ``unknown`` where another process decides."""
+        if self.errno is None and self.seccomp is None:
+            return "ok"
+        supervised = self.seccomp is not None and self.seccomp.action is Action.USER_NOTIF
+        return "unknown" if supervised else "failed"
 
     @property
     def prot(self) -> str | None:

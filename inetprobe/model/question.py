@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import SOCK_CLOEXEC, SOCK_NONBLOCK, errno_name, parse
-from inetprobe.model import inet_create
+from inetprobe.model import inet_create, seccomp
+from inetprobe.model.caller import Caller
 from inetprobe.model.explanation import Explanation, Request, explain
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.protocols import UNITS
+from inetprobe.model.rules import Rule
 from inetprobe.model.world import ALLOCATION_FAILURES, Machine, known_modules
 
 #: An example of a line of ``--batch``.
@@ -29,7 +31,7 @@ class SocketQuestion(NamedTuple):
     """One request, and the machine and the caller that it is asked of.
 
     ``type`` may carry flags. ``loaded`` and ``loadable`` are None for those of the profile. ``failures`` is as for
-    ``Machine``.
+    ``Machine``. ``caller`` is a live process, whose seccomp filters come before all else.
     """
 
     profile: Profile
@@ -44,9 +46,15 @@ class SocketQuestion(NamedTuple):
     loaded: tuple[str, ...] | None = None
     loadable: tuple[str, ...] | None = None
     failures: Mapping[str, str] = MappingProxyType({})
+    caller: Caller | None = None
 
     def answer(self) -> inet_create.Outcome:
         """The outcome. Raises UsageError if the model does not cover the family."""
+        if self.caller is not None and self.caller.filters:
+            said = seccomp.answer(self.caller.filters, self.caller.machine, self.family, self.type, self.protocol)
+            if not said.passes:
+                errno = errno_name(said.errno) if said.errno else None
+                return inet_create.Outcome(Rule.SECCOMP, errno, seccomp=said)
         machine = Machine(
             _with_aliases(self.profile, self.loadable or ()),
             loaded=self.loaded,
@@ -67,7 +75,7 @@ class SocketQuestion(NamedTuple):
     def explain(self, outcome: inet_create.Outcome) -> Explanation:
         """Why it ended in ``outcome``."""
         type_ = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-        return explain(Request(self.family, type_, self.protocol, self.profile), outcome)
+        return explain(Request(self.family, type_, self.protocol, self.profile, caller=self.caller), outcome)
 
 
 @lru_cache(maxsize=256)

@@ -50,6 +50,13 @@ class Rule(StrEnum):
         rule.alike = alike
         return rule
 
+    SECCOMP = (
+        "seccomp",
+        "seccomp",
+        (),
+        "kernel/seccomp.c __seccomp_filter()",
+        "a seccomp filter of the caller refuses the system call",
+    )
     FLAGS = (
         "flags",
         "arguments",

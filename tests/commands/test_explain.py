@@ -7,6 +7,7 @@ import pytest
 
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.rules import Rule
+from tests.kernel.test_process import ADMIN
 from tests.model.test_question import EXAMPLE
 from tests.support import run_command
 from tests.support.paths import ROOT
@@ -149,3 +150,55 @@ def test_bad_usage_is_one_sentence(argv, says):
 
 def test_kernels_of_the_contract():
     assert list(BUILT_IN_PROFILES) == ["3.x", "5.10", "6.1", "6.12", "7.2"]
+
+
+SANDBOXED = """
+import time
+from tests.support import sandbox
+from tests.support.sandbox import EQUAL, LOAD, RETURN, of_socket
+from inetprobe.model.seccomp import Action, Instruction
+# Anything but AF_INET and AF_UNIX is refused.
+sandbox.install(of_socket(
+    Instruction(LOAD, 0, 0, 16), Instruction(EQUAL, 2, 0, 2), Instruction(EQUAL, 1, 0, 1),
+    Instruction(RETURN, 0, 0, Action.ERRNO | 97),
+))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(name="sandboxed", scope="module")
+def _sandboxed():
+    child = subprocess.Popen([sys.executable, "-c", SANDBOXED], stdout=subprocess.PIPE, cwd=ROOT)
+    assert child.stdout.readline() == b"ready\n"
+    yield child.pid
+    child.kill()
+    child.communicate()
+
+
+@ADMIN
+def test_a_process_s_seccomp_filter_is_asked_first(sandboxed):
+    call = "socket(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, 0)"
+    head, why, evidence, whose, fix, change = explain(
+        call, "--profile", "6.1", "-p", str(sandboxed)
+    ).stdout.splitlines()
+    assert head == "socket(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = -1 EAFNOSUPPORT  (6.1)"
+    assert why == "why: a seccomp filter refuses it with EAFNOSUPPORT"
+    assert evidence.startswith(f"evidence: filter 1 of 1 of process {sandboxed} (python")
+    assert evidence.endswith(", in the order of installation, answers ERRNO(EAFNOSUPPORT)")
+    assert whose.startswith("evidence: the process is in ")
+    assert fix.startswith("fix: ")
+    assert change == "without its seccomp filters: ok"
+
+
+@ADMIN
+def test_a_call_that_the_filter_allows_is_asked_of_the_model(sandboxed):
+    allowed = explain("socket(AF_INET, SOCK_STREAM, 0)", "--profile", "6.1", "--pid", str(sandboxed))
+    assert allowed.stdout.startswith("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok")
+    # Of another family the model knows nothing, the filter does.
+    said = explain("socket(AF_VSOCK, SOCK_STREAM, 0)", "--profile", "6.1", "-p", str(sandboxed), "--format", "json")
+    answer = json.loads(said.stdout)
+    assert (answer["outcome"], answer["errno"], answer["stage"], answer["rule"]) == (
+        "failed", "EAFNOSUPPORT", "seccomp", "seccomp",
+    )  # fmt: skip
+    assert answer["calls"] == []

@@ -20,8 +20,9 @@ from inetprobe.base.uapi import parse, result_text
 from inetprobe.base.words import tree_branches
 from inetprobe.cli.terminal import say
 from inetprobe.commands.explain import rule_page
-from inetprobe.kernel.host import privileges
-from inetprobe.model.inet_create import Outcome
+from inetprobe.kernel.host import privileges, process
+from inetprobe.model.caller import Caller
+from inetprobe.model.inet_create import CREATE, Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
 from inetprobe.model.rules import Rule
@@ -61,6 +62,14 @@ _CHUNK = 1 << 16
     metavar="STEP=CAUSE",
     help="Make a step fail: alloc=memory|security|module, hash|init|cgroup=ERRNO.",
 )
+@click.option(
+    "-p",
+    "--pid",
+    type=click.IntRange(1),
+    metavar="PID",
+    help="As this process or thread would be answered: with its capability, groups and seccomp filters, which stop it "
+    "for a moment to be read.",
+)
 @click.option("--format", "form", type=click.Choice(["tree", "json"]), default="tree", show_default=True)
 @click.option(
     "--batch",
@@ -77,6 +86,7 @@ def explain_command(
     form: str,
     batch: bool,
     quiet: bool,
+    pid: int | None,
     **inputs: Any,
 ) -> None:
     """Say what socket() would do: the calls, the errno, why, and what would change it. CALL may also be a rule's name.
@@ -86,6 +96,7 @@ def explain_command(
       inetprobe explain 'socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP)' --no-cap-net-raw
       inetprobe explain --family inet --type stream --protocol sctp --profile 6.1
       inetprobe explain cap-net-raw
+      inetprobe explain 'socket(AF_INET6, SOCK_DGRAM, 0)' --pid $$
     """
     tell = say(quiet)
     if batch:
@@ -106,7 +117,8 @@ def explain_command(
         raise UsageError("give a call such as 'socket(AF_INET, SOCK_STREAM, 0)', or --type")
     else:
         numbers = parse("family", family or "inet"), parse_type(type_), parse("protocol", protocol or "0")
-    asked = _question(numbers, _profile(profile, tell), for_self=profile is None, **inputs)
+    caller = None if pid is None else process.caller(pid)
+    asked = _question(numbers, _profile(profile, tell), for_self=profile is None, caller=caller, **inputs)
     outcome = asked.answer()
     changes = list(_changes(asked, outcome))
     if form == "json":
@@ -120,6 +132,7 @@ def _question(
     profile: Profile,
     *,
     for_self: bool,
+    caller: Caller | None,
     cap_net_raw: bool | None,
     ping_group_allowed: bool | None,
     mptcp_enabled: bool | None,
@@ -129,16 +142,19 @@ def _question(
     loadable: str | None,
     fail: Sequence[str],
 ) -> SocketQuestion:
-    """``numbers`` are family, type and protocol. ``for_self``: this process is the caller, but for what options say."""
+    """``numbers`` are family, type and protocol. ``for_self``: without ``caller`` this process is the caller. Options
+    come before what is known of either."""
     failures = {}
     for word in fail:
         step, _, cause = word.partition("=")
         failures[step] = failure(step, cause)
     if cap_net_raw is None:
-        cap_net_raw = _CAP_NET_RAW in privileges.effective() if for_self else True
+        own = _CAP_NET_RAW in privileges.effective() if for_self else True
+        cap_net_raw = own if caller is None else caller.cap_net_raw
     if ping_group_allowed is None:
         span = profile.ping_group_range
-        ping_group_allowed = for_self and span is not None and any(span[0] <= group <= span[1] for group in _groups())
+        groups = caller.groups if caller is not None else _groups() if for_self else ()
+        ping_group_allowed = span is not None and any(span[0] <= group <= span[1] for group in groups)
     return SocketQuestion(
         profile,
         *numbers,
@@ -150,6 +166,7 @@ def _question(
         loaded=_modules("--loaded", loaded, profile),
         loadable=_modules("--loadable", loadable, profile),
         failures=failures,
+        caller=caller,
     )
 
 
@@ -218,13 +235,15 @@ def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, 
         out_or_in: question._replace(ping_group_allowed=not question.ping_group_allowed),
         f"with net.mptcp.enabled={int(enabled)}": question._replace(mptcp_enabled=enabled),
     }
+    if question.caller is not None and question.caller.filters and question.family in CREATE:
+        changed["without its seccomp filters"] = question._replace(caller=question.caller._replace(filters=()))
     for module in (*profile.loaded, *profile.loadable, *profile.blocked):
         if module not in loaded:
             changed[f"with {module} loaded"] = question._replace(loaded=(*loaded, module))
     for change, other in changed.items():
-        errno = other.answer().errno
-        if errno != outcome.errno:
-            yield change, errno
+        after = other.answer()
+        if (after.errno, after.word) != (outcome.errno, outcome.word):
+            yield change, after.errno
 
 
 def _tree(
@@ -272,7 +291,7 @@ def _answer(lines: list[bytes], default: Profile | None, out: Any) -> int:
 
 def _object(question: SocketQuestion, outcome: Outcome) -> str:
     calls = ", ".join([_call_object(call.function, call.depth, call.module) for call in outcome.calls])
-    head = {"outcome": "failed" if outcome.errno else "ok", "errno": outcome.errno, "stage": outcome.rule.stage}
+    head = {"outcome": outcome.word, "errno": outcome.errno, "stage": outcome.rule.stage}
     why = {"rule": outcome.rule, **question.explain(outcome).to_dict()}
     return f'{json.dumps(head)[:-1]}, "calls": [{calls}], {json.dumps(why)[1:]}'
 

@@ -34,7 +34,8 @@ def call(question: SocketQuestion, outcome: Outcome) -> str:
         table.get(number, str(number))
         for table, number in ((FAMILIES, question.family), (PROTOCOLS, question.protocol))
     )
-    return f"socket({family}, {type_}, {protocol}) = {f'-1 {outcome.errno}' if outcome.errno else 'ok'}"
+    ended = f"-1 {outcome.errno}" if outcome.errno else "ok" if outcome.word == "ok" else "?"
+    return f"socket({family}, {type_}, {protocol}) = {ended}"
 
 
 def _of_rule(rule: Rule) -> Iterator[str]:
