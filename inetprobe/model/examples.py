@@ -54,6 +54,7 @@ _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
     Rule.FLAGS: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM | 0x100, 0),),
     Rule.FAMILY: (SocketQuestion(_6_1, 99, SOCK_STREAM, 0),),
     Rule.TYPE_RANGE: (SocketQuestion(_6_1, AF_INET, 11, 0),),
+    Rule.IPV6_DISABLED: (SocketQuestion(replace(_6_1, ipv6_disabled=True), AF_INET6, SOCK_DGRAM, 0),),
     Rule.PACKET_CAP_NET_RAW: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0, cap_net_raw=False),),
     Rule.PACKET: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0),),
     Rule.PROTOCOL_RANGE: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, 263),),

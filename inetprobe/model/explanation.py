@@ -100,6 +100,18 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             )
         case Rule.TYPE | Rule.PROTOCOL:
             return _not_registered(request, outcome)
+        case Rule.IPV6_DISABLED:
+            return Explanation(
+                rule.sentence,
+                ("/sys/module/ipv6/parameters/disable is 1",),
+                (
+                    Fix("use AF_INET"),
+                    Fix(
+                        "remove ipv6.disable=1 from the kernel's command line, or /etc/modprobe.d, and boot",
+                        "widens",
+                    ),
+                ),
+            )
         case Rule.PROTOCOL_RANGE:
             limit = profile.features.protocol_limit
             assert limit is not None

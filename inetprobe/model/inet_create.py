@@ -152,6 +152,11 @@ def sock_create(walk: Walk, family: int, type_: int, protocol: int, *, kern: boo
     if family == AF_INET and type_ == SOCK_PACKET:
         return packet_create(walk)
 
+    # net_families[family] is NULL: request_module("net-pf-%d", family), and it still is
+    if family == AF_INET6 and walk.world.ipv6_disabled():
+        request_module(walk, f"net-pf-{family}")
+        return Outcome(Rule.IPV6_DISABLED, "EAFNOSUPPORT")
+
     if family not in CREATE:
         raise ValueError(f"family {family} is neither AF_INET ({AF_INET}) nor AF_INET6 ({AF_INET6})")
     return pf_create(walk, family, type_, protocol, kern)

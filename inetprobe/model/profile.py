@@ -29,6 +29,7 @@ class Profile:
     - ``left_alone``: the blocked modules that are blacklisted, or have an install command that does nothing. modprobe's
       exit status is 0 for them all the same (insmod() of kmod's tools/modprobe.c, version 30).
     - ``aliases``: a name that the kernel may ask for → the module that modprobe finds for it.
+    - ``ipv6_disabled``: ipv6.disable=1; None if not known.
     - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
       known.
     - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off.
@@ -43,6 +44,7 @@ class Profile:
     remedies: Mapping[str, str] = field(default_factory=dict)
     left_alone: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    ipv6_disabled: bool | None = False
     mptcp_enabled: bool | None = True
     ping_group_range: tuple[int, int] | None = (1, 0)
     ip_no_pmtu_disc: bool | None = False
@@ -71,6 +73,7 @@ class Profile:
             remedies=_of_units(data.get("remedies", {})),
             left_alone=_units(data.get("left_alone", ())),
             aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
+            ipv6_disabled=_flag(data.get("ipv6_disabled")),
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
             ip_no_pmtu_disc=_flag(data.get("ip_no_pmtu_disc")),

@@ -78,6 +78,13 @@ class Rule(StrEnum):
         f"{_SOCKET} __sock_create()",
         "the socket type does not exist, the last is SOCK_PACKET (10)",
     )
+    IPV6_DISABLED = (
+        "ipv6-disabled",
+        "family",
+        ("EAFNOSUPPORT",),
+        "net/ipv6/af_inet6.c inet6_init(), net/socket.c __sock_create()",
+        "IPv6 is switched off for this kernel (ipv6.disable=1): it has no address family AF_INET6",
+    )
     PACKET_CAP_NET_RAW = (
         "packet-cap-net-raw",
         "create",

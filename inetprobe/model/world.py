@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Protocol
 
-from inetprobe.base.uapi import IPPROTO_SCTP
+from inetprobe.base.uapi import AF_INET6, IPPROTO_SCTP
 from inetprobe.model.features import Features
 from inetprobe.model.inetsw import Protosw
 from inetprobe.model.profile import Profile, tables, with_needs
@@ -33,6 +33,9 @@ class World(Protocol):
     """The questions. An error is an errno's name, None for success."""
 
     features: Features
+
+    def ipv6_disabled(self) -> bool:
+        """Was the kernel booted, or its module loaded, with ipv6.disable=1?"""
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """``inetsw[sock->type]`` as it is now, of this family; asked before each lookup."""
@@ -104,12 +107,17 @@ class Machine:
         self._aliases = profile.aliases
         self._left_alone = profile.left_alone
         self._autoloads = profile.modprobe != ""
+        self._ipv6_disabled = bool(profile.ipv6_disabled)
         self._tables = tables((*self._built_in, *self._loaded))
         self._cap_net_raw = cap_net_raw
         self._ping_group_allowed = ping_group_allowed
         self._mptcp_enabled = bool(profile.mptcp_enabled) if mptcp_enabled is None else mptcp_enabled
         self._initial_netns = initial_netns
         self._failures = failures or {}
+
+    def ipv6_disabled(self) -> bool:
+        """See World."""
+        return self._ipv6_disabled
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """See World."""
@@ -119,6 +127,8 @@ class Machine:
         """See World. A module that modprobe finds and loads is in the table from now on."""
         if not self._autoloads:
             return NO_MODPROBE
+        if name == f"net-pf-{AF_INET6}":  # modprobe finds it there already, though without a family
+            return LOADED
         module = self._aliases.get(name)
         if module is None or module not in (*self._loaded, *self._loadable, *self._left_alone):
             return NOT_FOUND

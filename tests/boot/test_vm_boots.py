@@ -1,5 +1,6 @@
-"""One real boot: what `inetprobe vm` promises, and tracing under lockdown, which no running kernel takes back."""
+"""One real boot: what `inetprobe vm` promises, and what no running kernel takes back: lockdown, and IPv6 disabled."""
 
+import errno
 import json
 import os
 import shutil
@@ -32,6 +33,12 @@ print(os.uname().release)
 print(Path("/sys/kernel/tracing/kprobe_events").exists())
 socket.socket(2, 1, 132)
 print("sctp" in Path("/proc/modules").read_text())
+try:
+    socket.socket(10, 2, 0)
+except OSError as error:
+    print(error.errno)
+EXPLAIN = [sys.executable, "-m", "inetprobe", "explain", "--format", "json", "socket(AF_INET6, SOCK_DGRAM, 0)"]
+print(subprocess.run(EXPLAIN, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout, end="")
 print(json.dumps({mode: trace_under(mode) for mode in ("integrity", "confidentiality")}))
 print("on stderr", file=sys.stderr)
 sys.exit(37)
@@ -39,8 +46,10 @@ sys.exit(37)
 PROGRAM = f"""
 import sys
 from pathlib import Path
+from inetprobe.kernel.program import vm_compiler
 from inetprobe.vm.run_in_vm import run_in_vm
-sys.exit(run_in_vm([sys.executable, "-c", {GUEST!r}], bytes, kernel=Path(sys.argv[1]), cpus=1))
+argv, append = [sys.executable, "-c", {GUEST!r}], ["ipv6.disable=1"]
+sys.exit(run_in_vm(argv, vm_compiler.answer, kernel=Path(sys.argv[1]), cpus=1, append=append))
 """
 
 
@@ -70,7 +79,7 @@ def boot():
 
 def test_streams_status_and_modules_pass_through(boot):
     assert boot.returncode == 37, boot.stderr
-    release, tracefs, sctp, _ = boot.stdout.splitlines()
+    release, tracefs, sctp, *_ = boot.stdout.splitlines()
     assert release.startswith("6.1.")
     assert (tracefs, sctp) == ("True", "True")
     assert "on stderr" in boot.stderr
@@ -78,7 +87,7 @@ def test_streams_status_and_modules_pass_through(boot):
 
 
 def test_integrity_does_not_stop_tracing_and_confidentiality_does(boot):
-    under = json.loads(boot.stdout.splitlines()[3])
+    under = json.loads(boot.stdout.splitlines()[5])
     status, out, err = under["integrity"]
     assert status == 0, err
     assert [json.loads(line)["kind"] for line in out.splitlines()].count("trace") == 1
@@ -86,3 +95,12 @@ def test_integrity_does_not_stop_tracing_and_confidentiality_does(boot):
     assert (status, out) == (3, "")
     finding = "lockdown=confidentiality forbids reading kernel memory"
     assert err == f"inetprobe: {finding}: boot with lockdown=integrity or less\n"
+
+
+def test_a_kernel_without_ipv6_is_explained(boot):
+    seen, explained = boot.stdout.splitlines()[3:5]
+    assert int(seen) == errno.EAFNOSUPPORT
+    answer = json.loads(explained)
+    assert (answer["errno"], answer["stage"], answer["rule"]) == ("EAFNOSUPPORT", "family", "ipv6-disabled")
+    assert [call["function"] for call in answer["calls"]] == ["__request_module"]
+    assert answer["would_change"] == {"with IPv6 enabled": None}

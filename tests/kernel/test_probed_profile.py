@@ -138,11 +138,20 @@ def test_sysctls(machine):
     assert probed(machine).mptcp_enabled is False
 
 
+@pytest.mark.parametrize(("text", "disabled"), [("0\n", False), ("1\n", True)])
+def test_ipv6_may_be_disabled(machine, text, disabled):
+    parameter = machine / "sys/module/ipv6/parameters/disable"
+    parameter.parent.mkdir(parents=True)
+    parameter.write_text(text)
+    assert probed(machine).ipv6_disabled is disabled
+
+
 def test_unreadable_facts_are_unknown(machine):
     for name in ("kernel/modprobe", "net/ipv4/ping_group_range", "net/ipv4/ip_no_pmtu_disc", "net/mptcp/enabled"):
         (machine / "proc/sys" / name).unlink()
     profile = probed(machine, None)
     assert (profile.modprobe, profile.ping_group_range, profile.ip_no_pmtu_disc, profile.mptcp_enabled) == (None,) * 4
+    assert profile.ipv6_disabled is None
     assert profile.loadable == ()
     assert profile.blocked["l2tp_ip"] == "modprobe could not be asked about it"
     (machine / "proc/net/protocols").unlink()

@@ -491,6 +491,30 @@ def test_rule_has_a_source_and_a_sentence(rule):
 
 
 def test_every_rule_has_a_case_or_a_test_of_its_own():
-    """NETNS and NESTED need another profile or machine; CAP_NET_RAW_DENIED is the judge's; test_seccomp has SECCOMP."""
+    """NETNS and NESTED need another profile or machine; CAP_NET_RAW_DENIED is the judge's; test_seccomp has SECCOMP,
+    and below IPV6_DISABLED."""
     cases = {case.rule for case in CASES.values()}
-    assert set(Rule) - cases == {Rule.NETNS, Rule.NESTED, Rule.CAP_NET_RAW_DENIED, Rule.SECCOMP}
+    assert set(Rule) - cases == {Rule.NETNS, Rule.NESTED, Rule.CAP_NET_RAW_DENIED, Rule.SECCOMP, Rule.IPV6_DISABLED}
+
+
+@pytest.mark.parametrize(
+    ("changes", "calls"),
+    [
+        ({}, [("__request_module", 0)]),
+        ({"modprobe": ""}, [("__request_module", -2)]),
+        ({"features": replace(P61.features, request_module=False)}, []),
+    ],
+)
+def test_without_ipv6_there_is_no_such_family(changes, calls):
+    machine = Machine(replace(P61, ipv6_disabled=True, **changes))
+    refused = inet_create.socket(machine, AF_INET6, SOCK_STREAM, 0)
+    assert (refused.rule, refused.errno) == (Rule.IPV6_DISABLED, "EAFNOSUPPORT")
+    assert [(call.function, call.result) for call in refused.calls] == calls
+    assert inet_create.socket(machine, AF_INET, SOCK_STREAM, 0).errno is None
+    # The type is looked at before the family.
+    assert inet_create.socket(machine, AF_INET6, 11, 0).rule is Rule.TYPE_RANGE
+
+
+@pytest.mark.parametrize("known", [False, None])
+def test_where_it_is_not_known_to_be_disabled_ipv6_is_there(known):
+    assert inet_create.socket(Machine(replace(P61, ipv6_disabled=known)), AF_INET6, SOCK_STREAM, 0).errno is None

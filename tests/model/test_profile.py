@@ -32,12 +32,13 @@ def test_keys_and_units_of_a_newer_version_are_ignored():
 
 def test_keys_that_an_older_version_lacks_are_not_known():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
-    for key in ("mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
+    for key in ("ipv6_disabled", "mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
         del data[key]
     del data["remedies"]
     del data["features"]["mptcp_nested"], data["features"]["sk_prot_alloc"]
     again = Profile.from_dict(data)
     assert (again.mptcp_enabled, again.ping_group_range, again.ip_no_pmtu_disc, again.modprobe) == (None,) * 4
+    assert again.ipv6_disabled is None
     assert again.remedies == {}
     assert again.features.mptcp_nested is Features().mptcp_nested
     assert again.features.sk_prot_alloc

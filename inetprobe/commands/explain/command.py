@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -235,6 +236,8 @@ def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, 
         out_or_in: question._replace(ping_group_allowed=not question.ping_group_allowed),
         f"with net.mptcp.enabled={int(enabled)}": question._replace(mptcp_enabled=enabled),
     }
+    if profile.ipv6_disabled:
+        changed["with IPv6 enabled"] = question._replace(profile=replace(profile, ipv6_disabled=False))
     if question.caller is not None and question.caller.filters and question.family in CREATE:
         changed["without its seccomp filters"] = question._replace(caller=question.caller._replace(filters=()))
     for module in (*profile.loaded, *profile.loadable, *profile.blocked):

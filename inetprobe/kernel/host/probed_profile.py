@@ -59,6 +59,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         remedies=remedies,
         left_alone=left_alone,
         aliases=aliases,
+        ipv6_disabled=_switch(root / "sys/module/ipv6/parameters/disable"),
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
         ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
