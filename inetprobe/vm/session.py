@@ -24,6 +24,10 @@ GRACE_S = 10.0
 """How long the command may take to end after Ctrl-C before the VM is ended."""
 STOP_S = 3.0
 """How long qemu may take to end after each request, before a stronger one follows."""
+MOST_TASKS = 4
+"""Tasks of the compiler port that are compiled at once; a guest that sends more gets no answer to them."""
+TASK_BYTES = 1 << 20
+"""The longest task; a longer one is dropped."""
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 BuildArgv = Callable[[dict[str, int]], list[str]]
@@ -158,7 +162,8 @@ class Session:
         self._owed: dict[str, int] = {}
         self._stopped_by: int | None = None
         self._control_buffer = bytearray()
-        self._task = bytearray()
+        self._task = b""
+        self._compiling = threading.BoundedSemaphore(MOST_TASKS)
         self._started = self._heard = time.monotonic()
         self._deadline: float | None = self._boot_deadline()
         self._process = QemuProcess(build_argv)
@@ -251,17 +256,18 @@ class Session:
 
     def _read_task(self, _fd: int) -> bool:
         data = self._process.receive(protocol.COMPILER)
-        self._task += data
-        *tasks, rest = bytes(self._task).split(b"\n")
-        self._task[:] = rest
+        *tasks, rest = (self._task + data).split(b"\n")
+        self._task = rest if len(rest) <= TASK_BYTES else b""
         for task in tasks:
-            threading.Thread(target=self._answer, args=(task,), daemon=True).start()
+            if self._compiling.acquire(blocking=False):
+                threading.Thread(target=self._answer, args=(task,), daemon=True).start()
         return bool(data)
 
     def _answer(self, task: bytes) -> None:
         answer = self._compile(task) + b"\n"
         with suppress(OSError):  # the VM has ended meanwhile
             self._process.ports[protocol.COMPILER].sendall(answer)
+        self._compiling.release()
 
     def _end(self, status: int, owed: dict[str, int]) -> None:
         """The command has ended with ``status``; ``owed``: the bytes it wrote to each port."""

@@ -48,8 +48,11 @@ import sys
 from pathlib import Path
 from inetprobe.kernel.program import vm_compiler
 from inetprobe.vm.run_in_vm import run_in_vm
+def answer(task):
+    print("the host compiles", file=sys.stderr)
+    return vm_compiler.answer(task)
 argv, append = [sys.executable, "-c", {GUEST!r}], ["ipv6.disable=1"]
-sys.exit(run_in_vm(argv, vm_compiler.answer, kernel=Path(sys.argv[1]), cpus=1, append=append))
+sys.exit(run_in_vm(argv, answer, kernel=Path(sys.argv[1]), cpus=1, append=append))
 """
 
 
@@ -95,6 +98,10 @@ def test_integrity_does_not_stop_tracing_and_confidentiality_does(boot):
     assert (status, out) == (3, "")
     finding = "lockdown=confidentiality forbids reading kernel memory"
     assert err == f"inetprobe: {finding}: boot with lockdown=integrity or less\n"
+
+
+def test_the_host_compiled_the_one_program_that_was_traced_with(boot):
+    assert boot.stderr.splitlines().count("the host compiles") == 1
 
 
 def test_a_kernel_without_ipv6_is_explained(boot):

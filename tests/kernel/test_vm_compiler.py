@@ -67,6 +67,11 @@ def test_the_host_refuses_other_sources_and_options(host, monkeypatch, sources, 
     assert vm_compiler.answer(line) == vm_compiler._digest(line) + b"null"
 
 
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b'{"sources": 1}', b'{"text": "", "defines": 7}', b"\xff"])
+def test_what_is_no_task_is_refused(line):
+    assert vm_compiler.answer(line) == vm_compiler._digest(line) + b"null"
+
+
 def test_where_the_host_refuses_the_guest_compiles(host):
     host(lambda task: vm_compiler._digest(task) + b"null")
     assert compiler.compile_program(PROGRAM, ["-DANSWER=7"], None).functions["it"][4] == 7

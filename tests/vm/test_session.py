@@ -1,5 +1,6 @@
 """One boot of the VM, as the host sees it: the guest is a small process that speaks the real protocol."""
 
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import pytest
 from inetprobe.base.errors import VmError
 from inetprobe.vm.guest import protocol
 from inetprobe.vm.qemu import MONITOR
-from inetprobe.vm.session import BootError, Session
+from inetprobe.vm.session import MOST_TASKS, BootError, Session
 from inetprobe.vm.streams import Console
 
 GUEST = """
@@ -57,6 +58,22 @@ tell(exit=0, stdout=5 + len(answer), stderr=0)
 """
     assert session(BOOTS + asks + "until_quit()", compile_=bytes.upper).run() == 0
     assert capfd.readouterr().out == "askedFIRST\n"
+
+
+def test_a_guest_that_floods_the_compiler_gets_few_answers(capfd):
+    floods = """
+import select
+os.write(compiler, b"a" * (1 << 21) + b"\\n" + b"task\\n" * 20)
+answers = b""
+while select.select([compiler], [], [], 2)[0]:
+    answers += os.read(compiler, 1 << 16)
+shown = json.dumps(answers.decode().split("\\n")).encode()
+os.write(stdout, shown)
+tell(exit=0, stdout=len(shown), stderr=0)
+"""
+    assert session(BOOTS + floods + "until_quit()", compile_=lambda task: (time.sleep(0.5), task[:4])[1]).run() == 0
+    answered = json.loads(capfd.readouterr().out)
+    assert 1 <= answered.count("task") <= MOST_TASKS
 
 
 def test_arguments_are_bytes(capfd):

@@ -7,6 +7,7 @@ port and reads the answer, a line of JSON each. A task has the BPF sources' dige
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -39,11 +40,17 @@ def ask(text: str, defines: Sequence[str]) -> Compiled | None:
 
 
 def answer(task: bytes) -> bytes:
-    """On the host: the task's digest, and the answer to it."""
-    asked = json.loads(task)
-    defines = asked["defines"]
-    same = asked["sources"] == _sources() and all(define.startswith("-D") for define in defines)
-    compiled = compiler_process.run(asked["text"], defines) if same else None
+    """On the host: the task's digest, and the answer to it; null to what is no task for this host's sources."""
+    compiled = None
+    try:
+        asked = json.loads(task)
+        text, defines = asked["text"], asked["defines"]
+        same = asked["sources"] == _sources() and all(define.startswith("-D") for define in defines)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        same = False
+    if same:
+        with contextlib.suppress(OSError):  # no process can be started here: the guest tries
+            compiled = compiler_process.run(text, defines)
     return _digest(task) + json.dumps(compiled).encode()
 
 
