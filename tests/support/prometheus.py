@@ -102,19 +102,20 @@ class Prometheus(AbstractContextManager):
         assert status == 200, f"{path} {parameters}: {answer.get('error', body)}"
         return answer["data"]
 
-    def query(self, expr):
-        """[(labels, value), …] of an instant query now."""
-        return [(row["metric"], float(row["value"][1])) for row in self.get("query", query=expr)["result"]]
+    def query(self, expr, at=None):
+        """[(labels, value), …] of an instant query, now or for a time that ``wait_for`` gave."""
+        rows = self.get("query", query=expr, time=at or time.time())["result"]
+        return [(row["metric"], float(row["value"][1])) for row in rows]
 
-    def value(self, expr):
+    def value(self, expr, at=None):
         """The one value that there must be."""
-        rows = self.query(expr)
+        rows = self.query(expr, at)
         assert len(rows) == 1, f"{expr}: {rows}"
         return rows[0][1]
 
-    def table(self, metric, *labels):
+    def table(self, metric, *labels, at=None):
         """Every value of a metric by the values of ``labels``, which must tell them apart."""
-        rows = self.query(metric)
+        rows = self.query(metric, at)
         found = {tuple(row[label] for label in labels): value for row, value in rows}
         assert len(found) == len(rows), f"{metric}: {labels} are not all its labels"
         return found
@@ -135,8 +136,14 @@ class Prometheus(AbstractContextManager):
         return result
 
     def wait_for(self, expr, value, seconds=30.0):
-        """Until the one value of ``expr`` is this."""
-        self.wait(lambda: [found for _, found in self.query(expr)] == [value], f"{expr} == {value}", seconds)
+        """The time at which the one value of ``expr`` is this: a scrape has succeeded then. On a busy machine a later
+        one may fail, and its series end."""
+
+        def reached():
+            at = time.time()
+            return [found for _, found in self.query(expr, at)] == [value] and at
+
+        return self.wait(reached, f"{expr} == {value}", seconds)
 
     def _ready(self):
         try:
