@@ -62,13 +62,7 @@ def programs(draw):
     mixed = [
         each for slot in range(16) for each in (Instruction(0x61, 0, 0, slot), Instruction(0xAC, 0, 0, 0))
     ]  # X = M[slot], A ^= X
-    to_errno = [
-        Instruction(0x54, 0, 0, 0x3FF),  # an errno that is none of memory's or the test's
-        Instruction(0x04, 0, 0, 1024),
-        Instruction(0x44, 0, 0, Action.ERRNO),
-        Instruction(0x16, 0, 0, 0),
-    ]
-    return of_socket(*filled, *body, *mixed, *to_errno)
+    return of_socket(*filled, *body, *mixed, *TO_ERRNO)
 
 
 REQUESTS = [(2, 1, 0), (10, 3, 58), (1, 0x80001, 7), (99, 99, 99)]
@@ -83,6 +77,87 @@ def test_the_kernel_computes_the_same(filters):
         assert sandbox.errnos(filters, REQUESTS) == [answer.errno for answer in predicted]
     else:
         assert {answer.action for answer in predicted} <= {Action.ERRNO, Action.KILL_THREAD}
+
+
+NUMBERS_TRIED = (0, 1, 3, 31, 33, 1000, 0x7FFFFFFF, -1, -1000)
+#: A &= 1023, A += 1024: an errno that is none of memory's or the test's.
+TO_ERRNO = (
+    Instruction(0x54, 0, 0, 0x3FF),
+    Instruction(0x04, 0, 0, 1024),
+    Instruction(0x44, 0, 0, Action.ERRNO),
+    Instruction(0x16, 0, 0, 0),
+)
+
+
+def agree(*program, number=3, tried=NUMBERS_TRIED):
+    """Do the kernel and the model compute the same of the family and of the type, which is ``number``?"""
+    requests = [(family, number, 0) for family in tried]
+    filters = [of_socket(*program, *TO_ERRNO)]
+    predicted = [seccomp.answer(filters, "x86_64", *request) for request in requests]
+    assert {answer.action for answer in predicted} == {Action.ERRNO}
+    assert sandbox.errnos(filters, requests) == [answer.errno for answer in predicted]
+    return len({answer.errno for answer in predicted}) > 1
+
+
+@pytest.mark.parametrize("number", [1, 3, 31, 0x7FFFFFFF])
+@pytest.mark.parametrize("operation", [0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0])
+def test_each_operation(operation, number):
+    family, type_to_x = Instruction(LOAD, 0, 0, 16), (Instruction(LOAD, 0, 0, 24), Instruction(0x07, 0, 0, 0))
+    folded = (Instruction(0x07, 0, 0, 0), Instruction(0x74, 0, 0, 11), Instruction(0xAC, 0, 0, 0)) * 2  # A ^= A >> 11
+    if operation not in (0x60, 0x70) or number < 32:  # bpf_check_classic() refuses a longer shift
+        assert agree(family, Instruction(0x04 | operation, 0, 0, number), *folded)
+    assert agree(*type_to_x, family, Instruction(0x0C | operation, 0, 0, 0), *folded, number=number)
+
+
+def test_a_negation():
+    assert agree(Instruction(LOAD, 0, 0, 16), Instruction(0x84, 0, 0, 0))
+
+
+@pytest.mark.parametrize("source", [0, 8])
+@pytest.mark.parametrize("operation", [0x10, 0x20, 0x30, 0x40])
+def test_each_jump(operation, source):
+    for number in (1, 31, 1000, 0x7FFFFFFF):
+        assert agree(
+            Instruction(LOAD, 0, 0, 24), Instruction(0x07, 0, 0, 0), Instruction(LOAD, 0, 0, 16),
+            Instruction(0x05 | operation | source, 1, 0, number), Instruction(0x00, 0, 0, 7),
+            number=number,
+        )  # fmt: skip
+
+
+def test_a_jump_passes_as_many_instructions_as_it_says():
+    for length in (0, 1, 2, 3):
+        steps = [Instruction(0x04, 0, 0, 1 << index) for index in range(4)]
+        agree(Instruction(LOAD, 0, 0, 16), Instruction(0x05, 0, 0, length), *steps)
+        agree(Instruction(LOAD, 0, 0, 16), Instruction(0x15, length, 3 - length, 3), *steps)
+
+
+@pytest.mark.parametrize("code", [0x80, 0x81, 0x00, 0x01])
+def test_each_constant(code):
+    load_x = (Instruction(0x87, 0, 0, 0),) if code & 1 else ()
+    agree(Instruction(code, 0, 0, 77), *load_x)
+
+
+@pytest.mark.parametrize("slot", [0, 7, 15])
+def test_memory_keeps_what_was_stored(slot):
+    store = (Instruction(LOAD, 0, 0, 16), Instruction(0x02, 0, 0, slot), Instruction(0x00, 0, 0, 5))
+    assert agree(*store, Instruction(0x60, 0, 0, slot))
+    assert agree(*store, Instruction(0x61, 0, 0, slot), Instruction(0x87, 0, 0, 0))
+    assert agree(
+        Instruction(LOAD, 0, 0, 16), Instruction(0x07, 0, 0, 0), Instruction(0x03, 0, 0, slot),
+        Instruction(0x00, 0, 0, 5), Instruction(0x60, 0, 0, slot),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", [0, 4, 16, 20, 24, 28, 32, 36, 40, 60])
+def test_each_word_of_the_call(offset):
+    # The high half of a register with a negative int is as its compiler left it.
+    agree(Instruction(LOAD, 0, 0, offset), tried=[number for number in NUMBERS_TRIED if number >= 0])
+
+
+def test_a_division_by_zero_kills():
+    divides = of_socket(Instruction(LOAD, 0, 0, 16), Instruction(0x01, 0, 0, 0), Instruction(0x3C, 0, 0, 0), *TO_ERRNO)
+    assert seccomp.answer([divides], "x86_64", 2, 1, 0).action is Action.KILL_THREAD
+    assert sandbox.errnos([divides], [(2, 1, 0)]) == []
 
 
 def returns(action, data=0):

@@ -57,7 +57,8 @@ def child(act):
 
 
 def errnos(filters, requests):
-    """What socket(2) really gives under ``filters``: an errno for each request, 0 for success; in another process."""
+    """What socket(2) really gives under ``filters``, in another process: an errno for each request, 0 for success;
+    nothing where a filter has killed it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -73,4 +74,4 @@ def errnos(filters, requests):
     with os.fdopen(reader, "rb") as stream:
         raw = stream.read()
     os.waitpid(pid, 0)
-    return list(struct.unpack(f"{len(requests)}i", raw))
+    return list(struct.unpack(f"{len(requests) if raw else 0}i", raw))
