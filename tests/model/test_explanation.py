@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from errno import EAFNOSUPPORT, EPERM
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,11 +30,14 @@ from inetprobe.base.uapi import (
     SOCK_STREAM,
 )
 from inetprobe.model import inet_create
+from inetprobe.model.caller import Caller
 from inetprobe.model.examples import examples
 from inetprobe.model.explanation import Fix, Request, explain
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
+from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
+from inetprobe.model.seccomp import Action, Instruction
 from inetprobe.model.world import Machine
 
 P61, P510, P72, P3X = (BUILT_IN_PROFILES[kernel] for kernel in ("6.1", "5.10", "7.2", "3.x"))
@@ -396,6 +400,66 @@ def test_verdict_cannot_tell_why_there_was_no_sock():
     )
     assert explanation.evidence == ("sk_prot_alloc returned NULL",)
     assert explanation.fix[0].do == "make the socket again"
+
+
+def by_filter(action, data=0, cgroup=None):
+    """The explanation of what one filter answers to a process in ``cgroup``."""
+    program = (Instruction(0x06, 0, 0, (action | data) & 0xFFFFFFFF),)
+    caller = Caller(7, "app", cgroup, False, frozenset(), (program,), "x86_64")
+    question = SocketQuestion(P61, *TCP, caller=caller)
+    outcome = question.answer()
+    return outcome.word, question.explain(outcome)
+
+
+@pytest.mark.parametrize(
+    ("action", "data", "word", "does", "answers"),
+    [
+        (Action.ERRNO, EPERM, "failed", "refuses it with EPERM", "ERRNO(EPERM)"),
+        (Action.TRAP, 3, "failed", "sends SIGSYS to the thread, whose handler decides", "TRAP"),
+        (Action.KILL_THREAD, 0, "failed", "kills the thread (SIGSYS)", "KILL_THREAD"),
+        (Action.KILL_PROCESS, 0, "failed", "kills the process (SIGSYS)", "KILL_PROCESS"),
+        (Action.TRACE, 0, "failed", "leaves the call to a tracer, and there is none", "TRACE"),
+        (Action.USER_NOTIF, 0, "unknown", "leaves the call to a supervisor, whose answer is not known", "USER_NOTIF"),
+    ],
+)
+def test_each_answer_of_a_filter(action, data, word, does, answers):
+    said, (reason, (filter_, whose), [fix]) = by_filter(action, data)
+    assert (said, reason) == (word, f"a seccomp filter {does}")
+    assert filter_ == f"filter 1 of 1 of process 7 (app), in the order of installation, answers {answers}"
+    assert whose == "the process is in no container and no service: most likely its own sandbox"
+    assert fix == Fix("look for the setting of the program that allows it", "widens")
+
+
+SERVICE, SCOPE = "/system.slice/app.service", "/user.slice/user-0.slice/session-1.scope"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "errno", "whose", "fix"),
+    [
+        (SERVICE, EAFNOSUPPORT, "app.service: most likely its RestrictAddressFamilies=, which answers so", "systemctl"),
+        (
+            SERVICE,
+            EPERM,
+            "app.service: most likely its SystemCallFilter=",
+            "systemctl edit app.service, and allow it in",
+        ),
+        (SCOPE, EPERM, "no container and no service: most likely its own sandbox", "look for the setting"),
+        (f"/docker/{'a' * 64}", EPERM, "a container of docker: most likely its profile", "docker run --security-opt"),
+        (f"/system.slice/app.service/{'a' * 64}", EPERM, "a container of the container runtime: most", "docker run"),
+    ],
+)
+def test_whose_filter_it_is(cgroup, errno, whose, fix):
+    _, (_, evidence, [what]) = by_filter(Action.ERRNO, errno, cgroup)
+    assert evidence[1].startswith(f"the process is in {whose}")
+    assert what.do.startswith(fix)
+    assert what.effect == "widens"
+
+
+def test_protocol_0_without_a_module_is_no_matter_of_raw_sockets():
+    assert (
+        why((AF_INET, SOCK_SEQPACKET, 0), loadable=()).reason == "nothing is registered for SOCK_SEQPACKET in AF_INET"
+    )
+    assert why((AF_INET, SOCK_RAW, 0)).reason == "SOCK_RAW takes any protocol but 0"
 
 
 @pytest.mark.parametrize("rule", Rule)
