@@ -139,6 +139,8 @@ def test_default_profile_is_the_running_kernel_s_or_is_named():
         (("--type", "stream", "--profile", "6.1", "--loaded", "sctpp"), "'sctpp' registers nothing in inetsw on 6.1"),
         (("--type", "stream", "--profile", "6.1", "--loadable", "smc"), "'smc' registers nothing in inetsw on 6.1"),
         (("--batch", "socket(AF_INET, SOCK_STREAM, 0)"), "--batch takes its requests from stdin"),
+        (("--batch", "--pid", "1"), "--batch answers for no live process"),
+        (("socket(AF_INET, SOCK_STREAM, 0)", "--pid", "4194304"), "--pid 4194304: there is no such process"),
         (("socket(AF_UNIX, SOCK_STREAM, 0)", "--profile", "6.1"), "neither AF_INET"),
     ],
 )

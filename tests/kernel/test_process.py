@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from inetprobe.base import text
 from inetprobe.base.errors import HostError, UsageError
 from inetprobe.kernel.host import installed_filters, privileges, process
 from inetprobe.model.seccomp import Action, Instruction
@@ -32,6 +33,16 @@ ADMIN = pytest.mark.skipif(
 
 def unshare(flags):
     assert ctypes.CDLL(None).unshare(flags) == 0
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe CapEff:\t0", b"a\nCapEff:\t0", b"\xe2\x80\xa8Seccomp:\t1"])
+def test_a_process_may_have_any_name(name):
+    expected = privileges.effective()
+    with sandbox.child(lambda: Path("/proc/self/comm").write_bytes(name)) as pid:
+        caller = process.caller(pid)
+        assert privileges.effective(Path(f"/proc/{pid}/status")) == expected
+    assert caller.comm == text.decode(name[:15])
+    assert caller.groups == {os.getegid(), *os.getgroups()}
 
 
 @ADMIN

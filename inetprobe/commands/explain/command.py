@@ -103,6 +103,8 @@ def explain_command(
     if batch:
         if call is not None:
             raise UsageError("--batch takes its requests from stdin, not from the command line")
+        if pid is not None:
+            raise UsageError("--batch answers for no live process: give one call with --pid")
         sys.exit(_batch(None if profile is None else _profile(profile, tell)))
     result = None  # of a pasted call
     rules = {rule.value: rule for rule in Rule}

@@ -45,8 +45,9 @@ def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> 
 
 
 def effective(status: Path = Path("/proc/self/status")) -> frozenset[int]:
-    """The numbers of the capabilities in this process's effective set."""
-    line = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:"))
+    """The numbers of the capabilities in the effective set of this process, or of the one whose ``status`` it is."""
+    lines = status.read_text(errors="replace").split("\n")  # a process may have any bytes in its name
+    line = next(line for line in lines if line.startswith("CapEff:"))
     bits = int(line.split()[1], 16)
     return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from inetprobe.base.errors import HostError, UsageError
-from inetprobe.base.text import until_nul
+from inetprobe.base.text import file_name, until_nul
 from inetprobe.kernel.host import installed_filters, privileges
 from inetprobe.model.caller import Caller
 from inetprobe.model.seccomp import SOCKET_CALLS
@@ -25,14 +25,15 @@ def caller(pid: int, proc: Path = Path("/proc")) -> Caller:
         raise HostError(f"seccomp filters on {machine} are not known to inetprobe")
     folder = proc / str(pid)
     try:
-        status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
-        comm = until_nul((folder / "comm").read_bytes().rstrip(b"\n"))
-        cgroups = (folder / "cgroup").read_text().splitlines()
+        lines = (folder / "status").read_text(errors="replace").split("\n")  # it has the name's own bytes
+        comm = until_nul((folder / "comm").read_bytes().removesuffix(b"\n"))
+        cgroups = file_name(os.fsdecode((folder / "cgroup").read_bytes())).split("\n")
         raw = _CAP_NET_RAW in privileges.effective(folder / "status") and _governs_net(folder / "ns")
     except (FileNotFoundError, ProcessLookupError):
         raise UsageError(f"--pid {pid}: there is no such process") from None
     except PermissionError:
         raise HostError(f"process {pid} is another user's: run inetprobe as root") from None
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     mode = status.get("Seccomp", "0")
     if mode == "1":
         raise HostError(f"process {pid} is in seccomp's strict mode: any socket() kills it")
