@@ -133,11 +133,10 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                 fix=(Fix("make the socket in the initial net namespace"),),
             )
         case Rule.ALLOC_MEMORY | Rule.ALLOC_SECURITY | Rule.ALLOC_MODULE:
-            # A trace shows only the NULL, not which of the three it was.
-            guess = f"{Rule.ALLOC_MEMORY.sentence}, most likely: {Rule.ALLOC_MEMORY.alike}"
-            again = _AGAIN if request.seen or rule is Rule.ALLOC_MODULE else ()
-            memory = () if rule is Rule.ALLOC_MODULE and not request.seen else _MORE_MEMORY
-            return Explanation(guess if request.seen else rule.sentence, fix=(*again, *memory))
+            if request.seen:  # a trace shows only the NULL, not which of the three it was
+                guess = f"{Rule.ALLOC_MEMORY.sentence}, most likely: {Rule.ALLOC_MEMORY.alike}"
+                return Explanation(guess, fix=(*_AGAIN, *_MORE_MEMORY))
+            return Explanation(rule.sentence, fix=_AGAIN if rule is Rule.ALLOC_MODULE else _MORE_MEMORY)
         case Rule.HASH:
             return Explanation(
                 f"{outcome.prot}'s hash function refused the socket",
@@ -154,9 +153,10 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                 (Fix("pass IPPROTO_TCP"), Fix("sysctl -w net.mptcp.enabled=1", "widens")),
             )
         case Rule.INIT:
+            failed = f"{outcome.prot}'s init function failed with {outcome.errno}"
             if outcome.errno in INIT_ERRORS:
-                return Explanation(f"{outcome.prot}'s init function found no memory", fix=_MORE_MEMORY)
-            return Explanation(f"{outcome.prot}'s init function failed", fix=_AGAIN)
+                return Explanation(f"{failed}, most likely for want of memory", fix=_MORE_MEMORY)
+            return Explanation(failed, fix=_AGAIN)
         case Rule.NESTED:
             return Explanation(
                 f"the TCP socket that {outcome.prot} makes for itself failed with {outcome.errno}: {outcome.nested}",
@@ -164,8 +164,7 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             )
         case Rule.CGROUP:
             return Explanation(
-                f"a BPF program of the caller's cgroup (sock_create) refused the socket{': ' * request.seen}"
-                f"{rule.alike * request.seen}",
+                f"{rule.sentence}: {rule.alike}" if request.seen else rule.sentence,
                 fix=(Fix("bpftool cgroup tree, then detach or change the program at the caller's cgroup", "weakens"),),
             )
         case _:

@@ -56,7 +56,7 @@ def test_the_guest_has_the_code_without_compiling(host, monkeypatch):
 def test_the_answer_to_a_process_that_was_killed_is_left_alone(host):
     stale = vm_compiler.answer(json.dumps({"sources": "", "text": "", "defines": []}).encode()) + b"\n"
     host(before=stale)
-    assert vm_compiler.ask(PROGRAM, ["-DANSWER=7"]) == compiler_process.run(PROGRAM, ["-DANSWER=7"])
+    assert vm_compiler.ask(PROGRAM, ["-DANSWER=7"], never) == compiler_process.run(PROGRAM, ["-DANSWER=7"])
 
 
 @pytest.mark.parametrize(("sources", "defines"), [("of another version", []), (None, ["-DA=1", "-include/etc/passwd"])])
@@ -74,12 +74,15 @@ def test_what_is_no_task_is_refused(line):
 
 def test_where_the_host_refuses_the_guest_compiles(host):
     host(lambda task: vm_compiler._digest(task) + b"null")
-    assert compiler.compile_program(PROGRAM, ["-DANSWER=7"], None).functions["it"][4] == 7
+    said = []
+    assert compiler.compile_program(PROGRAM, ["-DANSWER=7"], said.append).functions["it"][4] == 7
+    assert said[0].startswith("the host of this VM refuses to compile")
 
 
 def test_where_the_host_is_silent_or_the_port_busy_the_guest_compiles(host, monkeypatch):
     monkeypatch.setattr(vm_compiler, "LIMIT_S", 0.1)
-    assert vm_compiler.ask(PROGRAM, []) is None
+    said = []
+    assert vm_compiler.ask(PROGRAM, [], said.append) is None
     opened = os.open
 
     def busy(path, *rest, **options):
@@ -88,4 +91,7 @@ def test_where_the_host_is_silent_or_the_port_busy_the_guest_compiles(host, monk
         return opened(path, *rest, **options)
 
     monkeypatch.setattr(os, "open", busy)
-    assert vm_compiler.ask(PROGRAM, []) is None
+    assert vm_compiler.ask(PROGRAM, [], said.append) is None
+    assert said == [
+        f"the host of this VM does not compile ({why}): compiling here" for why in ("no answer for 0.1 s", "busy")
+    ]

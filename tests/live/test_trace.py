@@ -49,8 +49,9 @@ def test_filters_in_the_kernel_keep_only_matching_sockets():
         "    try: socket.socket(*a).close()\n"
         "    except OSError: pass"
     )
-    result = inetprobe("trace", "--format", "json", "--type", "stream", "--protocol", "!99", "--family", "inet", "--",
-                       sys.executable, "-c", program)  # fmt: skip
+    # The first asks for TCP by protocol 0.
+    filters = "--type", "stream", "--protocol", "tcp,!99", "--family", "inet"
+    result = inetprobe("trace", "--format", "json", *filters, "--", sys.executable, "-c", program)
     assert [(t["family"], t["type"], t["protocol"]) for t in result.traces] == [(2, 1, 0)]
     assert accounted(result.summary)
 

@@ -309,13 +309,13 @@ class Failed(NamedTuple):
         ),
         Failed(
             Rule.INIT,
-            "TCP's init function found no memory",
+            "TCP's init function failed with ENOBUFS, most likely for want of memory",
             TCP,
             machine={"failures": {"init": "ENOBUFS"}},
         ),
         Failed(
             Rule.INIT,
-            "TCP's init function failed",
+            "TCP's init function failed with EPERM",
             TCP,
             machine={"failures": {"init": "EPERM"}},
         ),

@@ -11,8 +11,8 @@ import pytest
 from inetprobe.base.errors import VmError
 from inetprobe.vm.guest import protocol
 from inetprobe.vm.qemu import MONITOR
-from inetprobe.vm.session import MOST_TASKS, BootError, Session
-from inetprobe.vm.streams import Console
+from inetprobe.vm.session import MOST_TASKS, TASK_BYTES, BootError, Session
+from inetprobe.vm.streams import CHUNK, Console
 
 GUEST = """
 import json, os, sys, time
@@ -71,7 +71,15 @@ shown = json.dumps(answers.decode().split("\\n")).encode()
 os.write(stdout, shown)
 tell(exit=0, stdout=len(shown), stderr=0)
 """
-    assert session(BOOTS + floods + "until_quit()", compile_=lambda task: (time.sleep(0.5), task[:4])[1]).run() == 0
+    lengths = []
+
+    def compile_(task):
+        lengths.append(len(task))
+        time.sleep(0.5)
+        return task[:4]
+
+    assert session(BOOTS + floods + "until_quit()", compile_=compile_).run() == 0
+    assert max(lengths) <= TASK_BYTES + CHUNK
     answered = json.loads(capfd.readouterr().out)
     assert 1 <= answered.count("task") <= MOST_TASKS
 

@@ -65,13 +65,13 @@ def no_libbcc(error: str, root: Path = Path("/")) -> HostError:
 
 def compile_program(text: str, defines: Sequence[str], whole_log: Say | None, limit_s: float | None = None) -> Code:
     """Compiles the C program ``text`` now, in at most ``limit_s`` seconds. Raises HostError."""
+    detail = whole_log or (lambda line: None)
     try:
-        status, output, log = vm_compiler.ask(text, defines) or compiler_process.run(text, defines, limit_s)
+        status, output, log = vm_compiler.ask(text, defines, detail) or compiler_process.run(text, defines, limit_s)
     except subprocess.TimeoutExpired:
         raise HostError(f"bcc's compiler was not done after {limit_s:g} s", "try it again on an idle machine") from None
-    if whole_log is not None:
-        for line in log.splitlines():
-            whole_log(line)
+    for line in log.splitlines():
+        detail(line)
     if status == 0:
         written = json.loads(output)
         functions = {name: base64.b64decode(code) for name, code in written["functions"].items()}

@@ -16,6 +16,7 @@ import select
 import time
 from collections.abc import Sequence
 
+from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.program import code_cache, compiler_process
 from inetprobe.kernel.program.compiler_process import Compiled
 from inetprobe.record.cheader import bpf_folder
@@ -26,17 +27,21 @@ LIMIT_S = 60.0
 _CHUNK = 1 << 16
 
 
-def ask(text: str, defines: Sequence[str]) -> Compiled | None:
-    """In the guest: what the host's compiler gives; None without such a host, and where it does not answer."""
+def ask(text: str, defines: Sequence[str], say: Say) -> Compiled | None:
+    """In the guest: what the host's compiler gives; None without such a host, and where ``say`` was told why not."""
     port = os.environ.get(COMPILER_VARIABLE)
     if not port:
         return None
     task = {"sources": _sources(), "text": text, "defines": list(defines)}
     try:
         answer = json.loads(_exchange(port, json.dumps(task).encode()))
-    except OSError:
+    except OSError as error:
+        say(f"the host of this VM does not compile ({error.strerror or error}): compiling here")
         return None
-    return None if answer is None else Compiled(*answer)
+    if answer is None:
+        say("the host of this VM refuses to compile, or has other BPF sources: compiling here")
+        return None
+    return Compiled(*answer)
 
 
 def answer(task: bytes) -> bytes:
@@ -75,7 +80,7 @@ def _exchange(port: str, task: bytes) -> bytes:
             for line in lines:
                 if line.startswith(digest):  # else to a process that was killed as it waited
                     return line.removeprefix(digest)
-        raise TimeoutError
+        raise TimeoutError(f"no answer for {LIMIT_S:g} s")
     finally:
         os.close(descriptor)
 
