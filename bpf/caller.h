@@ -41,6 +41,16 @@ static __always_inline u32 netns_of_create(u64 net, int fentry)
 	return netns_of(net);
 }
 
+/* The caller's own net namespace. */
+static __always_inline u64 current_net(void)
+{
+	u64 nsproxy = 0, net = 0;
+
+	READ(nsproxy, bpf_get_current_task(), OFF_TASK_NSPROXY);
+	READ(net, nsproxy, OFF_NSPROXY_NET);
+	return net;
+}
+
 static __always_inline int comm_is(u64 low, u64 high)
 {
 	u64 comm[2] = {};

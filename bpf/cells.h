@@ -2,9 +2,9 @@
 /*
  * What serve's page is made of, kept in the kernel: one struct cpu_cells per CPU, in an array that user space maps.
  *
- * Only the program of a create's return counts here, and each create has cells of its own. No program runs twice at
- * once on a CPU (prog->active), so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for the
- * layout.
+ * Only the programs of a create's and of a system call's return count here, each in cells of its own. No program runs
+ * twice at once on a CPU (prog->active), so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for
+ * the layout.
  */
 #ifndef INETPROBE_CELLS_H
 #define INETPROBE_CELLS_H
@@ -16,6 +16,7 @@
 #define LAST_OUTCOMES 32	/* by type * 2, plus 1 where it failed */
 #define MODULES 128	/* by what was asked for, and whether it failed */
 #define LAST_MODULES 2	/* by whether it failed */
+#define REFUSALS 128	/* of system calls, by family, type and errno, whether after a create, or with an unknown flag */
 #define TRIES 8		/* cells of a table that a key can be in */
 #define CELL_TYPES 16
 #define CELL_CALLS 8	/* functions, by FUNCTION_* */
@@ -26,6 +27,8 @@
 #define KEY_USED 1
 #define KEY_PROTOCOL 2	/* of an outcome */
 #define KEY_FAILED 2	/* of a module request */
+#define KEY_AFTER 2	/* of a refusal: the create had succeeded */
+#define KEY_FLAGS 4	/* likewise: the type has other flags than those of socket(2) */
 #define KEY_FORM 2	/* from this bit on: MODULE_* */
 #define KEY_TYPE 4
 #define KEY_ERRNO 16
@@ -52,8 +55,18 @@ struct create_cells {
 	__u64 last_modules[LAST_MODULES];
 };
 
+struct syscall_cells {
+	struct cell refusals[REFUSALS];
+	struct cell modules[MODULES];	/* of families: asked for before a create */
+	struct histogram durations;
+	struct histogram requests;	/* for those modules */
+	__u64 last_refusals;
+	__u64 last_modules[LAST_MODULES];
+};
+
 struct cpu_cells {
 	struct create_cells create[CREATES];
+	struct syscall_cells syscall[SYSCALLS];
 	__u64 second;	/* of the rate limit */
 	__u64 sent;	/* records in that second */
 };
@@ -91,17 +104,36 @@ static __always_inline void count_outcome(struct create_cells *cells, u32 type, 
 		cells->last_outcomes[type * 2 + !!error]++;
 }
 
-static __always_inline void count_module(struct create_cells *cells, struct inetprobe_call *call)
+/* A system call that failed before a create, or after one that had succeeded. */
+static __always_inline void count_refusal(struct syscall_cells *cells, u32 family, u32 type, s32 result, int after)
+{
+	u32 error = -result;
+	u64 key = KEY_USED | (type & SOCK_TYPE_MASK) << KEY_TYPE | (error & 0xfff) << KEY_ERRNO;
+	struct cell *cell;
+
+	if (after)
+		key |= KEY_AFTER;
+	if (type & ~(u32)(SOCK_TYPE_MASK | SOCK_FLAGS))
+		key |= KEY_FLAGS;
+	key |= (u64)(family < FAMILIES ? family : FAMILIES - 1) << KEY_NUMBER;
+	cell = cell_of(cells->refusals, REFUSALS, key);
+	if (cell)
+		cell->count++;
+	else
+		cells->last_refusals++;
+}
+
+static __always_inline void count_module(struct cell *modules, u64 *last, struct inetprobe_call *call)
 {
 	u64 key = KEY_USED | (call->module & 3) << KEY_FORM | (call->module_type & (CELL_TYPES - 1)) << KEY_TYPE |
 		(u32)(u16)call->module_family << KEY_FAMILY | (u64)(u32)call->module_protocol << KEY_NUMBER;
 	int failed = call->result != 0; /* also 0 where the return was not seen */
-	struct cell *cell = cell_of(cells->modules, MODULES, failed ? key | KEY_FAILED : key);
+	struct cell *cell = cell_of(modules, MODULES, failed ? key | KEY_FAILED : key);
 
 	if (cell)
 		cell->count++;
 	else
-		cells->last_modules[failed]++;
+		last[failed]++;
 }
 
 static __always_inline void count_duration(struct histogram *histogram, u64 duration_ns)

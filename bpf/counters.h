@@ -8,7 +8,7 @@
 
 #define SLOT_BITS 10 /* there are 2 to the power of this many slots */
 /* Room for a struct slot of thread.h, which asserts that it is enough: this, and for each call a trace can hold. */
-#define SLOT_FIXED_BYTES 1280
+#define SLOT_FIXED_BYTES 1304
 #define SLOT_CALL_BYTES 32
 
 struct cpu_counters {

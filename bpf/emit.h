@@ -20,37 +20,18 @@ static __always_inline u64 wakeup(void)
 	return beyond < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Counts all that serve shows of a trace that is over. Is it to be sent as well? */
-static __always_inline int count_trace(struct thread *t, struct cpu_counters *c, u32 cpu, u32 outcome)
+/* Do the filters that ask of the outcome let the trace pass? `outermost` is its outermost call, or of those that are
+ * over, the create. */
+static __always_inline int keeps_what(struct thread *t, struct inetprobe_call *outermost)
 {
-	struct inetprobe_call *create = &t->calls[0];
-	struct create_cells *its;
-	struct cpu_cells *all = bpf_map_lookup_elem(MAP(MAP_CELLS), &cpu);
-	u64 second;
+	return KEEP_WHAT;
+}
 
-	if (!all)
-		return 0;
-	if (!(create->flags & CALL_RETURNED)) {
-		outcome = COUNT_OUTCOME_MISSED;
-	} else {
-		its = &all->create[create->function & (CREATES - 1)];
-		count_outcome(its, t->type, t->protocol, create->result);
-		count_duration(&its->durations[t->type & (CELL_TYPES - 1)], create->duration_ns);
-		for (u32 i = 0; i < INETPROBE_CALLS; i++) {
-			struct inetprobe_call *call = &t->calls[i];
+/* May one more record be sent in this second? */
+static __always_inline int within_rate(struct cpu_cells *all, struct cpu_counters *c)
+{
+	u64 second = bpf_ktime_get_boot_ns() >> 30; /* 2^30 ns: about one */
 
-			if (i >= t->ncalls)
-				break;
-			if (call->module)
-				count_module(its, call);
-			if (i && call->flags & CALL_RETURNED) /* the outermost one's are in durations[] */
-				count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
-		}
-	}
-	lock_xadd(&c->value[outcome], 1);
-	if (outcome == COUNT_COMPLETE && !t->modules && !create->result && create->duration_ns < SLOW_NS)
-		return 0;
-	second = bpf_ktime_get_boot_ns() >> 30; /* 2^30 ns: about one */
 	if (all->second != second) {
 		all->second = second;
 		all->sent = 0;
@@ -61,28 +42,75 @@ static __always_inline int count_trace(struct thread *t, struct cpu_counters *c,
 	return 0;
 }
 
-/* Counts how a trace ended, and sends it. All that the filters ask of the outcome is known here. */
-static __always_inline void send(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
+/* SERVE: counts a create that has returned, the outermost of its trace, once. Is the trace to be sent? */
+static __always_inline int count_create(struct thread *t, struct cpu_counters *c, struct cpu_cells *all)
 {
-	u64 n = t->ncalls, seq;
-	struct inetprobe_record *r;
+	struct inetprobe_call *create = create_of(t);
+	struct create_cells *its = &all->create[create->function & (CREATES - 1)];
 	u32 outcome = outcome_of(t);
 
-	if (!(KEEP_WHAT)) {
+	if (!keeps_what(t, create)) {
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
-		return;
+		return 0;
 	}
-	if (SERVE && !count_trace(t, c, cpu, outcome))
-		return;
-	seq = c->seq[program & (PRODUCERS - 1)]++;
-	r = bpf_ringbuf_reserve(MAP(MAP_RECORDS), sizeof(*r), 0);
+	count_outcome(its, t->type, t->protocol, create->result);
+	count_duration(&its->durations[t->type & (CELL_TYPES - 1)], create->duration_ns);
+	for (u32 i = 0; i < INETPROBE_CALLS; i++) {
+		struct inetprobe_call *call = &t->calls[i];
+
+		if (i >= t->ncalls)
+			break;
+		if (call->module)
+			count_module(its->modules, its->last_modules, call);
+		if (i != t->create && call->flags & CALL_RETURNED) /* the create's are in durations[] */
+			count_duration(&its->calls[call->function & (CELL_CALLS - 1)], call->duration_ns);
+	}
+	lock_xadd(&c->value[outcome], 1);
+	if (outcome == COUNT_COMPLETE && !t->modules && !create->result && create->duration_ns < SLOW_NS)
+		return 0;
+	return within_rate(all, c);
+}
+
+/* SERVE: counts a system call that has returned. Is it to be sent as well? */
+static __always_inline int count_syscall(struct thread *t, struct cpu_counters *c, struct cpu_cells *all)
+{
+	struct inetprobe_call *outermost = &t->calls[0];
+	struct inetprobe_call *create = create_of(t);
+	struct syscall_cells *its;
+	u32 number = (u32)outermost->function - FUNCTION_SYS_SOCKET;
+
+	if (number >= SYSCALLS || !is_returned(outermost) || !keeps_what(t, outermost))
+		return 0;
+	its = &all->syscall[number];
+	count_duration(&its->durations, outermost->duration_ns);
+	if (is_before_create(t) && t->modules) { /* there is one at most */
+		struct inetprobe_call *request = &t->calls[1];
+
+		count_module(its->modules, its->last_modules, request);
+		if (is_returned(request))
+			count_duration(&its->requests, request->duration_ns);
+	}
+	/* A create that failed has counted its errno, and one that was not seen to return is not known. */
+	if (!outermost->result || (t->create && (create->result || !is_returned(create))))
+		return 0;
+	count_refusal(its, t->asked_family, t->asked_type, outermost->result, t->create);
+	return within_rate(all, c);
+}
+
+/* Sends a trace that is over. */
+static __always_inline void send(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
+{
+	u64 n = t->ncalls, seq = c->seq[program & (PRODUCERS - 1)]++;
+	struct inetprobe_record *r = bpf_ringbuf_reserve(MAP(MAP_RECORDS), sizeof(*r), 0);
+	u32 outcome = outcome_of(t);
+
 	if (!r) {
 		lock_xadd(&c->value[COUNT_LOST_RING_FULL], 1);
 		return;
 	}
 	r->start_ns = t->start_ns;
 	r->seq = seq * PRODUCERS + program;
-	r->netns = t->netns;
+	r->netns = is_before_create(t) ? netns_of(current_net()) : t->netns;
 	r->protocol = t->protocol;
 	r->family = t->family;
 	r->type = t->type;
@@ -90,6 +118,10 @@ static __always_inline void send(void *ctx, struct thread *t, struct cpu_counter
 	r->cpu = cpu;
 	r->flags = t->flags;
 	r->ncalls = n;
+	r->asked_family = t->asked_family;
+	r->asked_type = t->asked_type;
+	r->asked_protocol = t->asked_protocol;
+	r->descriptor = t->descriptor;
 	fill_caller(r);
 	fill_prot(r, t);
 	for (u64 i = 0; i < INETPROBE_CALLS; i++) {
@@ -117,6 +149,44 @@ static __always_inline void send(void *ctx, struct thread *t, struct cpu_counter
 	bpf_ringbuf_submit(r, wakeup());
 }
 
+/*
+ * Counts the trace among those begun, where it is not yet: a system call's may end as none. Another family's socket(2)
+ * that succeeds is nobody's business but BARE's.
+ */
+static __always_inline void count_begun(struct thread *t, struct cpu_counters *c)
+{
+	if (t->counted)
+		return;
+	t->counted = 1;
+	lock_xadd(&c->value[COUNT_ENTRIES], 1);
+	lock_xadd(&c->value[COUNT_BEGUN], 1);
+}
+
+/* How a trace that is over counts, and whether it is sent. All that the filters ask of the outcome is known here. */
+static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
+{
+	struct inetprobe_call *outermost = &t->calls[0];
+
+	if (SERVE) {
+		struct cpu_cells *all = bpf_map_lookup_elem(MAP(MAP_CELLS), &(u32){cpu});
+
+		if (t->counted) /* its create's return was missed */
+			lock_xadd(&c->value[COUNT_OUTCOME_MISSED], 1);
+		if (all && count_syscall(t, c, all) + t->sends)
+			send(ctx, t, c, cpu, program);
+		return;
+	}
+	if (is_syscall(t) && !t->counted) {
+		if (!BARE && outcome_of(t) == COUNT_COMPLETE && !outermost->result)
+			return;
+		count_begun(t, c);
+	}
+	if (keeps_what(t, outermost))
+		send(ctx, t, c, cpu, program);
+	else
+		lock_xadd(&c->value[COUNT_FILTERED], 1);
+}
+
 /* The trace is over. It counts as ended once its record is there: the reader takes its last look after that. */
 static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 {
@@ -126,20 +196,35 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 	t->depth = 0;
 	if (!c)
 		return;
-	send(ctx, t, c, cpu, program);
-	lock_xadd(&c->value[COUNT_ENDED], 1);
+	end_trace(ctx, t, c, cpu, program);
+	if (t->counted)
+		lock_xadd(&c->value[COUNT_ENDED], 1);
+}
+
+/* The trace ends without a record, lost for the reason that `counter` counts. */
+static __always_inline void lose(struct slot *slot, struct thread *t, u32 counter)
+{
+	struct cpu_counters *c = this_cpu();
+
+	if (t->depth && c) {
+		if (!SERVE)
+			count_begun(t, c);
+		if (t->counted) {
+			lock_xadd(&c->value[COUNT_ENDED], 1);
+			lock_xadd(&c->value[counter], 1);
+		}
+	}
+	t->depth = 0;
+	thread_free(slot, t);
 }
 
 /*
- * The trace's outermost return was missed. The programs of a create send what there is of it. In the others, which do
- * not emit, that would double the code for the rarest case: there it is only counted.
+ * The trace's outermost return was missed. The entries of system calls and creates send what there is of it. In the
+ * other programs, which do not emit, that would double the code for the rarest case: there it is only counted.
  */
 static __always_inline void abandon(struct slot *slot, struct thread *t)
 {
-	t->depth = 0;
-	count(COUNT_ENDED);
-	count(COUNT_LOST_RETURN_MISSED);
-	thread_free(slot, t);
+	lose(slot, t, COUNT_LOST_RETURN_MISSED);
 }
 
 #endif

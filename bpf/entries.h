@@ -76,6 +76,12 @@ static __always_inline struct thread *open_trace(struct probe *p, u64 *sp)
 	return t;
 }
 
+/* Do the filters of the caller let it pass? */
+static __always_inline int keeps_who(u64 net)
+{
+	return KEEP_WHO;
+}
+
 /* Counts an outermost entry. This CPU's counters, or 0 where no trace begins: none may yet, or a filter rejects the
  * caller. */
 static __always_inline struct cpu_counters *begins(u64 net)
@@ -85,11 +91,63 @@ static __always_inline struct cpu_counters *begins(u64 net)
 	if (!c || !c->on)
 		return 0;
 	lock_xadd(&c->value[COUNT_ENTRIES], 1);
-	if (!(KEEP_WHO)) {
+	if (!keeps_who(net)) {
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 		return 0;
 	}
 	return c;
+}
+
+/* Ends a trace whose outermost return was missed: sends what there is of it. */
+static __always_inline void end_stale(struct probe *p, struct thread *t)
+{
+	if (is_of_dead_thread(t)) {
+		abandon(p->slot, t);
+		return;
+	}
+	t->flags |= RECORD_RETURN_MISSED;
+	emit(0, t, p->program);
+	thread_free(p->slot, t);
+}
+
+/*
+ * int __sys_socket(int family, int type, int protocol), and __sys_socketpair() and __sys_socket_file() likewise
+ *
+ * A thread makes one system call at a time: whatever it has open is over.
+ */
+static __always_inline int syscall_entry(struct probe *p)
+{
+	u64 family = p->arg[0], type = p->arg[1], protocol = p->arg[2];
+	struct thread *t = thread_of(p->slot, p->task);
+	struct cpu_counters *c = this_cpu();
+
+	if (t && t->depth)
+		end_stale(p, t);
+	if (!c || !c->on || !keeps_who(KEEP_NETNS ? current_net() : 0))
+		return 0;
+	t = thread_create(p->slot, p->task);
+	if (!t)
+		return 0; /* its return is counted as not known */
+	begin(t, 0, family, type & SOCK_TYPE_MASK, protocol, 0);
+	t->asked_family = family;
+	t->asked_type = type;
+	*(u64 *)&t->asked_protocol = (u32)protocol; /* and neither a create nor counted */
+	if (STACK_AT_ENTRY && !p->fentry)
+		*t->kernel_size = bpf_get_stack(p->ctx, *t->kernel, sizeof(*t->kernel), 0);
+	push_first(t, stack_pointer(p, t), p->function);
+	return 0;
+}
+
+/* Is this create the one that the open system call asked for? */
+static __always_inline int is_asked_for(struct thread *t, s16 family, s16 type, u64 kern)
+{
+	return !(kern & 0xff) && t->asked_family == family && (t->asked_type & SOCK_TYPE_MASK) == type;
+}
+
+static __always_inline int is_second_of_pair(struct thread *t, s16 family, s16 type, u64 kern)
+{
+	return t->calls[0].function == FUNCTION_SYS_SOCKETPAIR && t->create && !t->nested &&
+		is_returned(create_of(t)) && is_asked_for(t, family, type, kern);
 }
 
 /* int inet_create(struct net *net, struct socket *sock, int protocol, int kern), and inet6_create() likewise */
@@ -101,20 +159,35 @@ static __always_inline int create_entry(struct probe *p, s16 family)
 	u8 flags = (kern & 0xff) ? RECORD_KERN : 0;
 	s16 type = 0;
 
-	if (t && t->depth && nests(t, kern, p->fentry)) {
+	READ_ARGUMENT(p->fentry, u16, type, sock, OFF_SOCKET_TYPE);
+	if (t && t->depth && is_before_create(t) && is_asked_for(t, family, type, kern)) {
+		c = this_cpu();
+		if (!c)
+			return 0;
+		count_begun(t, c);
+		if (type == SOCK_RAW)
+			flags |= cap_net_raw(net);
+		t->flags |= flags;
+		t->protocol = protocol; /* a BPF program may have made it another than asked for */
+		t->netns = netns_of_create(net, p->fentry);
+		t->create = t->ncalls;
+		if (SOCKS)
+			*t->socket = sock;
+		push(t, sp, p->function);
+		return 0;
+	}
+	if (t && t->depth && (is_second_of_pair(t, family, type, kern) || nests(t, kern, p->fentry))) {
+		c = this_cpu();
+		if (!SERVE && c && is_before_create(t))
+			count_begun(t, c);
 		count(COUNT_NESTED);
 		t->nested++;
 		t->alloc_seen &= ~(2u << t->depth);
 		push(t, sp, p->function);
 		return 0;
 	}
-	if (t && is_of_dead_thread(t)) {
-		abandon(p->slot, t);
-	} else if (t) {
-		t->flags |= RECORD_RETURN_MISSED;
-		emit(0, t, p->program);
-		thread_free(p->slot, t);
-	}
+	if (t)
+		end_stale(p, t);
 	c = begins(net);
 	if (!c)
 		return 0;
@@ -124,7 +197,6 @@ static __always_inline int create_entry(struct probe *p, s16 family)
 		return 0;
 	}
 	lock_xadd(&c->value[COUNT_BEGUN], 1);
-	READ_ARGUMENT(p->fentry, u16, type, sock, OFF_SOCKET_TYPE);
 	if (!flags && type == SOCK_RAW)
 		flags |= cap_net_raw(net);
 	begin(t, flags, family, type, protocol, netns_of_create(net, p->fentry));
@@ -178,7 +250,17 @@ static __always_inline int sk_alloc_entry(struct probe *p)
 	struct thread *t = open_trace(p, &sp);
 
 	/* A create calls sk_alloc() once and for its own family: any other call is a later create's. */
-	if (t && (differs(t, family) || t->alloc_seen & 1U << (t->depth & 31) || is_bare(t))) {
+	if (t && is_before_create(t)) {
+		count_outside(p->slot, (u32)family, 0);
+		if (BARE) {
+			if (!t->prot)
+				t->prot = prot;
+			push(t, sp, FUNCTION_SK_ALLOC);
+		}
+		return 0;
+	}
+	if (t && (differs(t, family) || t->alloc_seen & 1U << (t->depth & 31) || is_bare(t) ||
+		  (t->depth == 1 && is_syscall(t)))) {
 		abandon(p->slot, t);
 		t = 0;
 	}
@@ -207,7 +289,7 @@ static __always_inline int sk_prot_alloc_entry(struct probe *p)
 	struct thread *t = open_trace(p, &sp);
 
 	if (t && top_of(t)->function == FUNCTION_SK_ALLOC) {
-		if (SK_PROT_ALLOC_ARGUMENTS && is_bare(t))
+		if (SK_PROT_ALLOC_ARGUMENTS && (is_bare(t) || is_before_create(t)))
 			count_outside(p->slot, (u32)family, 1);
 		push(t, sp, FUNCTION_SK_PROT_ALLOC);
 		return 0;
@@ -215,6 +297,8 @@ static __always_inline int sk_prot_alloc_entry(struct probe *p)
 	/* From sk_clone() of a connection being accepted, or from an sk_alloc() that is not traced. */
 	if (SK_PROT_ALLOC_ARGUMENTS)
 		count_outside(p->slot, (u32)family, 1);
+	if (t && is_before_create(t))
+		return 0;
 	if (t && !is_bare(t)) {
 		/* From a softirq that PREEMPT_RT runs on this very stack. */
 		t->foreign++;
@@ -230,7 +314,8 @@ static __always_inline int sk_prot_alloc_entry(struct probe *p)
 	return 0;
 }
 
-/* What inet_create() and inet6_create() ask __request_module() for. */
+/* What inet_create(), inet6_create() and __sock_create() ask __request_module() for. */
+#define FORMAT_FAMILY "net-pf-%d"
 #define FORMAT_PROTO "net-pf-%d-proto-%d"
 #define FORMAT_PROTO_TYPE "net-pf-%d-proto-%d-type-%d"
 
@@ -240,29 +325,40 @@ static __always_inline int request_module_entry(struct probe *p)
 	u64 fmt = p->arg[1], family = p->arg[2], protocol = p->arg[3], type = p->arg[4], sp = p->sp;
 	struct thread *t = open_trace(p, &sp);
 	struct inetprobe_call *call;
+	struct cpu_counters *c;
 	char text[28] = {};
+	u32 form;
 	int length;
 
 	if (!t)
 		return 0;
-	/* The two formats of inet_create() differ only in length. */
+	/* The formats differ only in length. */
 	length = bpf_probe_read_kernel_str(text, sizeof(text), (void *)fmt);
 	if (text[0] != 'n' || text[3] != '-' || text[4] != 'p' || text[7] != '%')
 		length = 0;
+	form = length == sizeof(FORMAT_PROTO_TYPE) ? MODULE_PROTO_TYPE
+		: length == sizeof(FORMAT_PROTO) ? MODULE_PROTO
+		: length == sizeof(FORMAT_FAMILY) && is_before_create(t) ? MODULE_FAMILY : MODULE_NONE;
+	if (!form && is_before_create(t))
+		return 0; /* another family's own */
 	/* It asks before sk_alloc(), and for nothing else: any other request is a later call's. */
-	if ((length != sizeof(FORMAT_PROTO) && length != sizeof(FORMAT_PROTO_TYPE)) || differs(t, family) ||
-	    t->alloc_seen) {
+	if (!form || differs(t, family) || t->alloc_seen) {
 		abandon(p->slot, t);
 		return 0;
+	}
+	if (form == MODULE_FAMILY) {
+		c = this_cpu();
+		if (!SERVE && c)
+			count_begun(t, c);
 	}
 	call = push(t, sp, FUNCTION_REQUEST_MODULE);
 	if (!call)
 		return 0;
 	t->modules++;
-	call->module = length == sizeof(FORMAT_PROTO_TYPE) ? MODULE_PROTO_TYPE : MODULE_PROTO;
+	call->module = form;
 	call->module_family = family;
-	call->module_protocol = protocol;
-	call->module_type = length == sizeof(FORMAT_PROTO_TYPE) ? type : 0;
+	call->module_protocol = form == MODULE_FAMILY ? 0 : protocol;
+	call->module_type = form == MODULE_PROTO_TYPE ? type : 0;
 	return 0;
 }
 

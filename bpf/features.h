@@ -70,9 +70,16 @@
 #define OFF_MM_START_STACK 0
 #endif
 
-/* The filters: expressions over WHO_* of caller.h, and over the finished trace `t`. */
-#ifndef KEEP_WHO
+/* The filters: KEEP_WHO is an expression over WHO_* of caller.h, for which KEEP_NETNS says that it asks for the net
+ * namespace; KEEP_WHAT is one over the finished trace `t` and its call `outermost`. */
+#ifdef KEEP_WHO
+#define FILTERED 1
+#else
+#define FILTERED 0
 #define KEEP_WHO 1
+#endif
+#ifndef KEEP_NETNS
+#define KEEP_NETNS 0
 #endif
 #ifndef KEEP_WHAT
 #define KEEP_WHAT 1

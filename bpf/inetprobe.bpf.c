@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The kernel side: one record for each outermost inet_create() or inet6_create(), and with BARE for each sock that
- * neither made. This file has the programs; what they do is in the headers. bcc is used as a compiler only: any clang
- * for BPF compiles this as well.
+ * The kernel side: one record for each socket(2) that failed or came to inet_create() or inet6_create(), one for each
+ * outermost one of those that no system call made, and with BARE for each sock that neither made. This file has the
+ * programs; what they do is in the headers. bcc is used as a compiler only: any clang for BPF compiles this as well.
  *
  * Constants come as -D from inetprobe/kernel/program/constants.py: OFF_* (offsets from the kernel's BTF),
  * MECHANISM_<function> (KPROBE or FENTRY), SK_PROT_ALLOC_ARGUMENTS (can those of sk_prot_alloc() be read?), CPUS,
@@ -15,6 +15,15 @@
 #include "returns.h"
 
 /* Not where the kernel has no such function. */
+#ifdef MECHANISM___sys_socket
+PAIR(__sys_socket, FUNCTION_SYS_SOCKET, 3, syscall_entry(p), leave_socket(p))
+#endif
+#ifdef MECHANISM___sys_socketpair
+PAIR(__sys_socketpair, FUNCTION_SYS_SOCKETPAIR, 4, syscall_entry(p), leave_syscall(p, p->result, 0))
+#endif
+#ifdef MECHANISM___sys_socket_file
+PAIR(__sys_socket_file, FUNCTION_SYS_SOCKET_FILE, 3, syscall_entry(p), leave_socket_file(p))
+#endif
 #ifdef MECHANISM_inet_create
 PAIR(inet_create, FUNCTION_INET_CREATE, 4, create_entry(p, AF_INET), leave_create(p))
 #endif

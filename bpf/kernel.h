@@ -6,12 +6,17 @@
 /* include/linux/socket.h */
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_SMC 43
 /* include/linux/net.h */
 #define SOCK_RAW 3
+#define SOCK_TYPE_MASK 0xf
+#define SOCK_FLAGS (02000000 | 04000) /* SOCK_CLOEXEC, SOCK_NONBLOCK */
 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
 /* include/uapi/linux/capability.h */
 #define CAP_NET_RAW 13
+/* include/linux/err.h */
+#define MAX_ERRNO 4095
 /* include/uapi/asm-generic/errno.h */
 #define EOPNOTSUPP 95
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The record: emitted for each outermost inet_create() or inet6_create().
+ * The record: emitted for each socket(2) that failed or came to inet_create() or inet6_create(), and for each outermost
+ * one of those that no system call made.
  *
  * This is the only definition of the layout. inetprobe/record/layout.py reads this file to build its numpy type; keep
  * to one declaration a line, fixed-width types, plain `#define NAME NUMBER` and explicit padding.
@@ -39,6 +40,11 @@
 #define FUNCTION_SK_ALLOC 2
 #define FUNCTION_SK_PROT_ALLOC 3
 #define FUNCTION_REQUEST_MODULE 4
+/* System calls: these three, in this order. */
+#define FUNCTION_SYS_SOCKET 5
+#define FUNCTION_SYS_SOCKETPAIR 6
+#define FUNCTION_SYS_SOCKET_FILE 7
+#define SYSCALLS 3
 #define FUNCTION_ALSO 8 /* the first of those added by --also */
 #define ALSO_MAX 16
 
@@ -52,7 +58,7 @@
 #define MODULE_NONE 0
 #define MODULE_PROTO_TYPE 1
 #define MODULE_PROTO 2
-#define MODULE_OTHER 3
+#define MODULE_FAMILY 3
 
 /* Flags of a record. */
 #define RECORD_KERN 1
@@ -65,8 +71,7 @@
 #define RECORD_BARE 64
 #define RECORD_SOFTIRQ 128
 
-/* Counters, each per CPU. Every outermost entry ends in exactly one of FILTERED .. LOST_THREAD_DIED, or is in
- * flight. */
+/* Counters, each per CPU. Every trace ends in exactly one of FILTERED .. LOST_THREAD_DIED, or is in flight. */
 #define COUNT_ENTRIES 0
 #define COUNT_FILTERED 1
 #define COUNT_COMPLETE 2
@@ -88,7 +93,14 @@
 /* With serve: traces whose outermost return was not seen, and records that went beyond the rate limit. */
 #define COUNT_OUTCOME_MISSED 16
 #define COUNT_RATE_LIMITED 17
-#define COUNTERS 18
+/* System calls that returned, and where each ended: in success, before a create, in it, after it, or not known. */
+#define COUNT_CALLS 18
+#define COUNT_CALLS_OK 19
+#define COUNT_CALLS_BEFORE 20
+#define COUNT_CALLS_IN_CREATE 21
+#define COUNT_CALLS_AFTER 22
+#define COUNT_CALLS_UNKNOWN 23
+#define COUNTERS 24
 
 /* Programs that may emit a record. Each numbers its own on each CPU: there no program runs twice at once. */
 #define PRODUCERS 32
@@ -102,7 +114,7 @@
 struct inetprobe_call {
 	__u64 start_ns;		/* from the record's own start */
 	__u64 duration_ns;	/* 0 until CALL_RETURNED */
-	__s32 result;		/* 0 where CALL_POINTER: addresses stay in the kernel */
+	__s32 result;		/* 0 where CALL_POINTER: addresses stay in the kernel; 0 for a descriptor */
 	__u8 function;		/* FUNCTION_* */
 	__u8 depth;		/* 0 is the outermost call */
 	__u8 flags;		/* CALL_* */
@@ -153,13 +165,17 @@ struct inetprobe_record {
 	__u32 uid;		/* real, as in the initial user namespace */
 	__u32 gid;
 	__u32 netns;		/* inode number; 0 where it is not known */
-	__s32 protocol;		/* as the caller asked; 0 where RECORD_BARE */
-	__s16 family;
-	__s16 type;		/* as the caller asked, without SOCK_CLOEXEC and SOCK_NONBLOCK */
+	__s32 protocol;		/* of the create, else of the system call; 0 where RECORD_BARE */
+	__s16 family;		/* likewise */
+	__s16 type;		/* likewise, without SOCK_CLOEXEC and SOCK_NONBLOCK */
 	__u32 foreign;		/* calls of interrupts on this thread, left out of the trace */
 	__u16 cpu;
 	__u8 flags;		/* RECORD_* */
 	__u8 ncalls;
+	__s32 asked_family;	/* of socket(2), as given; 0 where no system call was seen around the create */
+	__s32 asked_type;	/* likewise, with its flags */
+	__s32 asked_protocol;	/* likewise: a BPF program may have made it another for the create */
+	__s32 descriptor;	/* of a socket(2) that succeeded, else 0 */
 	char comm[INETPROBE_COMM];
 	char prot[INETPROBE_PROT];	/* struct proto's name; empty when none was reached */
 	struct inetprobe_call calls[INETPROBE_CALLS];

@@ -27,6 +27,8 @@ static __always_inline struct thread *find_open(struct thread *t, u64 sp, u32 fu
 	unwind(t, sp - 1);
 	if (!fentry && function >= FUNCTION_ALSO)
 		drop_jumped_to(t, sp, function);
+	if (t->depth && function >= FUNCTION_SK_ALLOC && is_before_create(t) && !is_top(t, sp, function))
+		return 0; /* another family's own, which its entry left out */
 	if (t->depth && !is_top(t, sp, function)) {
 		/* Not open: a call past the last slot, or one set aside, or one whose entry was missed. */
 		if (!(t->flags & RECORD_TRUNCATED) && !t->foreign)
@@ -37,12 +39,15 @@ static __always_inline struct thread *find_open(struct thread *t, u64 sp, u32 fu
 	return t;
 }
 
-/* A return with `result` and CALL_* `flags`. `emits`: can this function's call be the outermost of a trace? */
-static __always_inline int leave(struct probe *p, u64 result, u8 flags, int emits)
+/*
+ * A return with `result` and CALL_* `flags`: closes its call. The thread, 0 where it is not open; of depth 0 where the
+ * trace is over.
+ */
+static __always_inline struct thread *close(struct probe *p, u64 result, u8 flags)
 {
 	struct thread *t = thread_of(p->slot, p->task);
 	struct inetprobe_call *call;
-	u64 sp, left;
+	u64 sp;
 
 	if (!t)
 		return 0;
@@ -64,11 +69,17 @@ static __always_inline int leave(struct probe *p, u64 result, u8 flags, int emit
 			call->result = result;
 		else if (flags & CALL_POINTER && !result)
 			call->flags |= CALL_NULL;
-		left = t->depth - 1ULL;
-		t->depth = left;
-		if (left)
-			return 0;
+		t->depth--;
 	}
+	return t;
+}
+
+/* The end of a return's program: the trace ends where no call is open. `emits`: can this function's call be the
+ * outermost of a trace? */
+static __always_inline int ended(struct probe *p, struct thread *t, int emits)
+{
+	if (!t || t->depth)
+		return 0;
 	if (!emits) {
 		abandon(p->slot, t);
 		return 0;
@@ -78,9 +89,78 @@ static __always_inline int leave(struct probe *p, u64 result, u8 flags, int emit
 	return 0;
 }
 
+static __always_inline int leave(struct probe *p, u64 result, u8 flags, int emits)
+{
+	return ended(p, close(p, result, flags), emits);
+}
+
 static __always_inline int leave_create(struct probe *p)
 {
-	return leave(p, (u32)p->result, 0, 1);
+	struct thread *t = close(p, (u32)p->result, 0);
+	u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_counters *c = counters_of(cpu);
+	struct cpu_cells *all;
+
+	if (SERVE && t && c && t->counted && t->depth == is_syscall(t) && is_returned(create_of(t))) {
+		all = bpf_map_lookup_elem(MAP(MAP_CELLS), &cpu);
+		t->sends = all && count_create(t, c, all);
+		t->counted = 0;
+		lock_xadd(&c->value[COUNT_ENDED], 1);
+	}
+	return ended(p, t, 1);
+}
+
+/* Counts where a system call ended. */
+static __always_inline void count_end(struct thread *t, struct cpu_counters *c, s32 result)
+{
+	struct inetprobe_call *create = create_of(t);
+	u32 where = !result ? COUNT_CALLS_OK
+		: t->flags & RECORD_ENTRY_MISSED ? COUNT_CALLS_UNKNOWN
+		: !t->create ? COUNT_CALLS_BEFORE
+		: !is_returned(create) ? COUNT_CALLS_UNKNOWN
+		: create->result ? COUNT_CALLS_IN_CREATE : COUNT_CALLS_AFTER;
+
+	lock_xadd(&c->value[where], 1);
+}
+
+/* The return of a system call with `result`: 0 or an errno below it. */
+static __always_inline int leave_syscall(struct probe *p, s32 result, s32 descriptor)
+{
+	struct thread *t = thread_of(p->slot, p->task);
+	struct cpu_counters *c = this_cpu();
+
+	if (!c)
+		return 0;
+	if (!t || !t->depth || !is_syscall(t)) {
+		/* Its entry was missed, or a filter rejected the caller, or no trace may begin. */
+		if (c->on && !FILTERED) {
+			lock_xadd(&c->value[COUNT_CALLS], 1);
+			lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
+		}
+	} else {
+		lock_xadd(&c->value[COUNT_CALLS], 1);
+		count_end(t, c, result);
+		t->descriptor = descriptor;
+	}
+	return leave(p, (u32)result, 0, 1);
+}
+
+/* Of socket(2): a descriptor, or an errno below 0. */
+static __always_inline int leave_socket(struct probe *p)
+{
+	s32 result = p->result;
+
+	return leave_syscall(p, result < 0 ? result : 0, result < 0 ? 0 : result);
+}
+
+/* Of io_uring's: a file, or an errno as include/linux/err.h ERR_PTR() has it. */
+static __always_inline int leave_socket_file(struct probe *p)
+{
+	u64 result = p->result;
+
+	if (p->fentry) /* the verifier knows it for a pointer, and compares none with a number */
+		READ(result, (u64)p->ctx, 3 * sizeof(u64));
+	return leave_syscall(p, result >= (u64)-MAX_ERRNO ? result : 0, 0);
 }
 
 /* Outermost only where no create made the sock. */
@@ -112,14 +192,8 @@ static __always_inline int end_thread(u64 *ctx)
 	u32 pid = FOLLOW ? WHO_PID : 0, live = 1;
 	u64 signal = 0;
 
-	if (t) {
-		if (t->depth) {
-			t->depth = 0;
-			count(COUNT_ENDED);
-			count(COUNT_LOST_THREAD_DIED);
-		}
-		thread_free(slot, t);
-	}
+	if (t)
+		lose(slot, t, COUNT_LOST_THREAD_DIED);
 	if (!FOLLOW || !followed_has(&pid))
 		return 0;
 	READ(signal, ctx[0], OFF_TASK_SIGNAL);

@@ -5,6 +5,8 @@
  * Glossary
  *   trace       an outermost create, or with BARE the making of a sock that no create made, and the traced calls within
  *   create      inet_create() or inet6_create()
+ *   system call __sys_socket(), __sys_socketpair() or io_uring's __sys_socket_file(): the outermost call of the traces
+ *               that begin with it
  *   open call   a traced call whose return has not been seen (struct open_call); it is stale if it has returned all the
  *               same: its return was missed
  *   slot        where the threads whose task addresses have one hash meet; it has room for one thread's state. Finding
@@ -36,7 +38,11 @@
  *     has returned, or the sock is neither MPTCP's
  *     nor SMC's
  *   sk_alloc() of another family                        all                      sk_alloc_entry(), differs()
- *   sk_alloc() again within the same create             all                      sk_alloc_entry(), alloc_seen
+ *   sk_alloc() again within the same create, or in      all                      sk_alloc_entry(), alloc_seen
+ *     a system call after its create
+ *   system call                                         all                      syscall_entry()
+ *   create for a user in a system call that asked       all                      is_asked_for()
+ *     for another, or after its create
  *   sk_alloc() in a bare trace                          all                      sk_alloc_entry()
  *   sk_prot_alloc() in a bare trace, but from           all                      sk_prot_alloc_entry()
  *     its sk_alloc()
@@ -76,6 +82,12 @@ struct thread {
 	u32 foreign;		/* next to it: begin() stores both at once */
 	u64 start_ns;
 	u64 prot;
+	s32 asked_family;	/* of the system call */
+	s32 asked_type;
+	s32 asked_protocol;	/* next to both: begin() stores them at once */
+	u16 create;		/* index of the create in calls[]; 0 where the system call has made none so far */
+	u8 counted;		/* is it one of COUNT_BEGUN, and not yet of COUNT_ENDED? */
+	u8 sends;		/* with SERVE: is its record wanted? */
 	u64 scratch;		/* where stack_pointer() turns a context's address into a number */
 	/* None or one of each, by feature. */
 	u64 socket[SOCKS];	/* struct socket of the outermost create; 0 in a bare trace */
@@ -83,6 +95,7 @@ struct thread {
 	u64 kernel[STACKS][KERNEL_FRAMES];
 	u64 stack[BARE];	/* address of the task's own stack */
 	u8 softirq[BARE];	/* is this a CPU's softirq, not a thread? */
+	s32 descriptor;		/* that the system call returned */
 	u32 netns;
 	s32 protocol;
 	s16 family;
@@ -106,6 +119,8 @@ struct slot {
 #define SLOT_BYTES (SLOT_FIXED_BYTES + SLOT_CALL_BYTES * INETPROBE_CALLS)
 _Static_assert(sizeof(struct slot) <= SLOT_BYTES, "more room in counters.h");
 
+_Static_assert(__builtin_offsetof(struct thread, counted) == __builtin_offsetof(struct thread, asked_protocol) + 6,
+	       "begin() stores three at once");
 _Static_assert(__builtin_offsetof(struct thread, foreign) == __builtin_offsetof(struct thread, alloc_seen) + 4,
 	       "begin() stores both at once");
 
@@ -113,6 +128,28 @@ _Static_assert(__builtin_offsetof(struct thread, foreign) == __builtin_offsetof(
 static __always_inline int is_bare(struct thread *t)
 {
 	return BARE && t->flags & RECORD_BARE;
+}
+
+static __always_inline int is_returned(struct inetprobe_call *call)
+{
+	return call->flags & CALL_RETURNED;
+}
+
+/* Is the outermost call a system call? */
+static __always_inline int is_syscall(struct thread *t)
+{
+	return (u32)t->calls[0].function - FUNCTION_SYS_SOCKET < SYSCALLS;
+}
+
+static __always_inline struct inetprobe_call *create_of(struct thread *t)
+{
+	return &t->calls[t->create & (INETPROBE_CALLS - 1)];
+}
+
+/* Is it a system call that has come to no create? */
+static __always_inline int is_before_create(struct thread *t)
+{
+	return is_syscall(t) && !t->create;
 }
 
 /* The innermost open call; where none is open, any. */
@@ -231,6 +268,8 @@ static __always_inline int nests(struct thread *t, u64 kern, int fentry)
 		return 0;
 	if (fentry && !PREEMPTIBLE)
 		return 1; /* fexit misses no return for want of room, as a kretprobe does */
+	if (is_before_create(t))
+		return t->asked_family == AF_SMC;
 	if (t->nested || !t->alloc_seen)
 		return 0;
 	for (u32 i = 0; i < DEPTH; i++)
@@ -259,6 +298,9 @@ static __always_inline int differs(struct thread *t, u64 family)
 static __always_inline void begin(struct thread *t, u8 flags, s16 family, s16 type, s32 protocol, u32 netns)
 {
 	*(u64 *)&t->alloc_seen = 0; /* and foreign */
+	*(u64 *)&t->asked_family = 0; /* and asked_type */
+	*(u64 *)&t->asked_protocol = 1ULL << 48; /* and create, 1 for counted, and sends */
+	t->descriptor = 0;
 	t->modules = 0;
 	t->nested = 0;
 	t->prot = 0;

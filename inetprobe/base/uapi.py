@@ -30,9 +30,9 @@ TYPES: Mapping[int, str] = {
     10: "SOCK_PACKET",
 }
 
-AF_INET, AF_INET6 = 2, 10
+AF_INET, AF_INET6, AF_PACKET = 2, 10, 17
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET = 1, 2, 3, 4, 5, 6, 10
-SOCK_NONBLOCK, SOCK_CLOEXEC = 0o4000, 0o2000000
+SOCK_TYPE_MASK, SOCK_NONBLOCK, SOCK_CLOEXEC = 0xF, 0o4000, 0o2000000
 IPPROTO_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_DCCP, IPPROTO_ICMPV6 = 0, 1, 6, 17, 33, 58
 IPPROTO_L2TP, IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_RAW, IPPROTO_SMC, IPPROTO_MPTCP = 115, 132, 136, 255, 256, 262
 
@@ -65,6 +65,30 @@ _TABLES = {"family": FAMILIES, "type": TYPES, "protocol": PROTOCOLS, "errno": ER
 def errno_name(number: int) -> str:
     """``"EPERM"`` for 1; a number without a name in the C headers as a number (``"524"``)."""
     return ERRNOS.get(number, str(number))
+
+
+def call_text(family: int, type_: int, protocol: int, syscall: str = "socket") -> str:
+    """The call in C: ``socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP)``; ``type_`` may have flags.
+
+    ``syscall`` is ``socket``, ``socketpair`` or ``io_uring``, which makes ``socket(…) by io_uring``.
+    """
+    by, name = (" by io_uring", "socket") if syscall == "io_uring" else ("", syscall)
+    words = FAMILIES.get(family, str(family)), _type_text(type_), protocols_of(family).get(protocol, str(protocol))
+    return f"{name}({', '.join(words)}){by}"
+
+
+def protocols_of(family: int) -> Mapping[int, str]:
+    """The names of a family's protocols: another family's numbers are none of IPPROTO_*."""
+    return PROTOCOLS if family in (AF_INET, AF_INET6) else {}
+
+
+def _type_text(type_: int) -> str:
+    if type_ < 0:
+        return str(type_)
+    flags = {SOCK_CLOEXEC: "SOCK_CLOEXEC", SOCK_NONBLOCK: "SOCK_NONBLOCK"}
+    bare, unknown = type_ & SOCK_TYPE_MASK, type_ & ~(SOCK_TYPE_MASK | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    words = [TYPES.get(bare, str(bare)), *(name for flag, name in flags.items() if type_ & flag)]
+    return "|".join(words + [hex(unknown)] * bool(unknown))
 
 
 def parse(kind: str, text: str) -> int:

@@ -64,6 +64,7 @@ class LiveRun:
 
     ``command``: COMMAND and its arguments, empty to trace everything; it runs as ``user``, and with ``silent`` reads
     and writes nothing of this terminal's. ``output``: the recording to write. ``count``: stop after this many records.
+    ``brief``: with COMMAND, say nothing of the run itself unless something was not seen.
     """
 
     options: TraceOptions
@@ -73,6 +74,7 @@ class LiveRun:
     silent: bool = False
     output: str | None = None
     count: int | None = None
+    brief: bool = False
     host: LiveHost = field(default_factory=LiveHost)
 
 
@@ -173,11 +175,13 @@ def run_live(live: LiveRun, open_sinks: OpenSinks, drive: Drive = pump) -> None:
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
             source.start()
-            live.say("tracing" if child is None else f"tracing {live.command[0]} and all it starts")
+            if not (live.brief and child):
+                live.say("tracing" if child is None else f"tracing {live.command[0]} and all it starts")
             accounting = drive(source, live.options.filters, sinks, live.count)
         if not source.began:
             sys.exit(EXIT_INTERRUPTED)
-        live.say(summary_line(accounting))
+        if not (live.brief and child and accounting.is_whole()):
+            live.say(summary_line(accounting))
     finally:
         if child is not None:
             child.close()

@@ -26,9 +26,10 @@ from inetprobe.cli.terminal import (
 
 #: Each command's first sentence, which `inetprobe -h` and completion show without importing the command.
 _HELPS = {
-    "trace": "Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.",
+    "trace": "Trace the sockets that this kernel makes or refuses; with COMMAND, only those of it and its descendants.",
+    "why": "Say why socket() and socketpair() fail: run COMMAND, then print each distinct call that failed, once.",
     "top": "Live tables of who creates sockets, what fails and what is slow.",
-    "record": "Record the inet sockets that this kernel creates, and print only notes.",
+    "record": "Record the sockets that this kernel makes or refuses, and print only notes.",
     "replay": "Show a recording; this needs no root, no bcc and no traceable kernel.",
     "explain": "Say what socket() would do: the calls, the errno, why, and what would change it.",
     "check": "Check recordings against the model, against budgets and against an older recording.",
@@ -90,7 +91,7 @@ def _module_of(name: str) -> str:
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="inetprobe")
 def cli() -> None:
-    """Trace how the Linux kernel creates inet sockets: why socket() failed, and why it was slow."""
+    """Trace how the Linux kernel creates sockets: why socket() failed, and why it was slow."""
 
 
 def _say_usage(error: click.ClickException) -> None:

@@ -23,7 +23,7 @@ from inetprobe.trace.pump import Sink
 @stack_options
 @live_options
 def record_command(output: str, redact: str, live: LiveRun) -> None:
-    """Record the inet sockets that this kernel creates, and print only notes.
+    """Record the sockets that this kernel makes or refuses, and print only notes.
 
     \b
     Examples:

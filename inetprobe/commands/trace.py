@@ -19,9 +19,10 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options, open_
 @stack_options
 @live_options
 def trace_command(form: str, color: str, output: str | None, count: int | None, live: LiveRun) -> None:
-    """Trace the inet sockets that this kernel creates; with COMMAND, only those of it and its descendants.
+    """Trace the sockets that this kernel makes or refuses; with COMMAND, only those of it and its descendants.
 
-    A socket() that is refused before inet_create (by seccomp, a security module or for bad arguments) leaves no trace.
+    Shown are inet sockets, and every socket() and socketpair() that fails, of any family; --family all adds those of
+    other families that succeed. What a seccomp filter refuses leaves no trace: see inetprobe explain --pid.
 
     \b
     Examples:

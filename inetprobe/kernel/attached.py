@@ -151,6 +151,7 @@ class Attached:
             lost=counters.lost(),
             filtered=read("filtered"),
             in_flight=self.in_flight(),
+            calls=counters.calls(),
             nested=read("nested"),
             foreign=read("foreign"),
             orphan_returns=read("orphan_return"),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from inetprobe.base.errors import UsageError
+from inetprobe.base.uapi import errno_name
 from inetprobe.kernel.attached import Attached
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.maps.cells import Counting
@@ -143,6 +144,7 @@ class CountingSource:
             bounds_ns=self._bounds_ns,
             entries=read("entries"),
             outcomes=tables.outcomes,
+            refusals=tables.refusals,
             incomplete={
                 "outcome_missed": read("outcome_missed") + read("lost_return_missed"),
                 "thread_died": read("lost_thread_died"),
@@ -175,6 +177,10 @@ class CountingSource:
         inner = ("return_missed", "entry_missed", "truncated")
         accounting.incomplete = {reason: now.incomplete[reason] for reason in inner if now.incomplete[reason]}
         accounting.complete = sum(now.outcomes.values()) - sum(accounting.incomplete.values())
+        for outcome, count in now.outcomes.items():
+            if outcome.errno != 0:
+                name = "unknown" if outcome.errno is None else errno_name(outcome.errno)
+                accounting.failed[name] = accounting.failed.get(name, 0) + count
         accounting.lost = {reason: n for reason, n in now.incomplete.items() if n and reason not in inner}
         return accounting
 

@@ -82,11 +82,28 @@ _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
 }
 
 
+#: The errnos of calls that are refused outside a create, by what no machine of the model's has.
+OUTSIDE = {
+    Rule.SECURITY: "EACCES",
+    Rule.INODE: "ENFILE",
+    Rule.NO_FAMILY: "EAFNOSUPPORT",
+    Rule.FAMILY_CREATE: "EPROTONOSUPPORT",
+    Rule.POST_CREATE: "EACCES",
+    Rule.FAULT: "EFAULT",
+    Rule.NO_PAIR: "EOPNOTSUPP",
+    Rule.DESCRIPTOR_LIMIT: "EMFILE",
+    Rule.FILE_LIMIT: "ENFILE",
+    Rule.FILE_MEMORY: "ENOMEM",
+}
+_FAMILIES = {Rule.NO_FAMILY: 39, Rule.FAMILY_CREATE: 1}
+
+
 class RuleExample(NamedTuple):
     """``question`` ended in ``outcome``, as the trace of a machine would show it."""
 
     question: SocketQuestion
     outcome: Outcome
+    syscall: str = "socket"
 
     @property
     def why(self) -> Explanation:
@@ -97,6 +114,11 @@ class RuleExample(NamedTuple):
 
 def examples(rule: Rule) -> Iterator[RuleExample]:
     """The examples of a rule, at least one."""
+    if rule in OUTSIDE:
+        question = SocketQuestion(_6_1, _FAMILIES.get(rule, AF_INET), SOCK_STREAM, 0)
+        syscall = "socketpair" if rule in (Rule.FAULT, Rule.NO_PAIR) else "socket"
+        yield RuleExample(question, Outcome(rule, OUTSIDE[rule]), syscall)
+        return
     for question in _QUESTIONS[rule]:
         outcome = question.answer()
         if rule is Rule.CAP_NET_RAW_DENIED:  # no machine of the model's has a security module

@@ -8,9 +8,19 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, assert_never
 
 from inetprobe.base.cgroup_owner import Owner
-from inetprobe.base.uapi import AF_INET, ERRNOS, FAMILIES, IPPROTO_ICMP, PROTOCOLS, SOCK_DGRAM, SOCK_RAW, TYPES
+from inetprobe.base.uapi import (
+    AF_INET,
+    ERRNOS,
+    FAMILIES,
+    IPPROTO_ICMP,
+    PROTOCOLS,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOCK_TYPE_MASK,
+    TYPES,
+)
 from inetprobe.model.caller import Caller
-from inetprobe.model.inet_create import NPROTO, SOCK_TYPE_MASK, Outcome, PredictedCall
+from inetprobe.model.inet_create import NPROTO, Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import BUILT_IN, UNITS, Unit
 from inetprobe.model.rules import Rule
@@ -88,6 +98,10 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             return Explanation(
                 rule.sentence, fix=(Fix("pass SOCK_CLOEXEC and SOCK_NONBLOCK alone; set other flags with fcntl()"),)
             )
+        case Rule.FAULT:
+            return Explanation(rule.sentence, fix=(Fix("pass an array of two ints: int pair[2]"),))
+        case Rule.NO_PAIR:
+            return Explanation(rule.sentence, fix=(Fix("use AF_UNIX"),))
         case Rule.FAMILY:
             return Explanation(
                 f"address family {request.family} does not exist",
@@ -110,6 +124,35 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                         "remove ipv6.disable=1 from the kernel's command line, or /etc/modprobe.d, and boot",
                         "widens",
                     ),
+                ),
+            )
+        case Rule.SECURITY | Rule.POST_CREATE:
+            return Explanation(_with_alike(rule, rule.sentence), fix=(_ASK_THE_POLICY,))
+        case Rule.INODE | Rule.FILE_MEMORY:
+            return Explanation(_with_alike(rule, rule.sentence), fix=_MORE_MEMORY)
+        case Rule.NO_FAMILY:
+            return _no_family(request, outcome)
+        case Rule.FAMILY_CREATE:
+            family = _named(FAMILIES, request.family)
+            return Explanation(
+                _with_alike(rule, f"{family}'s own code refused the socket"),
+                fix=(Fix(f"check type, protocol and capabilities against {family}'s manual page"),),
+            )
+        case Rule.DESCRIPTOR_LIMIT:
+            return Explanation(
+                rule.sentence,
+                fix=(
+                    Fix("look for descriptors that are never closed: ls -l /proc/PID/fd"),
+                    Fix("LimitNOFILE=… in the [Service] of its unit, or ulimit -n", "widens"),
+                ),
+            )
+        case Rule.FILE_LIMIT:
+            return Explanation(
+                rule.sentence,
+                fix=(
+                    Fix("see how many there are, and how many may be: cat /proc/sys/fs/file-nr"),
+                    Fix("look for what holds them: lsof | awk '{print $1}' | sort | uniq -c | sort -n"),
+                    Fix("sysctl -w fs.file-max=…", "widens"),
                 ),
             )
         case Rule.PROTOCOL_RANGE:
@@ -171,6 +214,9 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             assert_never(rule)
 
 
+_ASK_THE_POLICY = Fix(
+    "ausearch -m AVC -ts recent, or journalctl -k -g apparmor, then allow it in the security module's policy", "widens"
+)
 _AGAIN = (Fix("make the socket again"),)
 _GIVE_CAP_NET_RAW = (
     Fix("setcap cap_net_raw+ep PROGRAM", "widens"),
@@ -334,6 +380,30 @@ def _protocols_of(family: int, type_: int, profile: Profile) -> str:
     entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
     matching = [entry for entry in entries if entry.family == family and entry.type == type_ and entry.protocol]
     return _or(_named(PROTOCOLS, entry.protocol) for entry in matching)
+
+
+def _with_alike(rule: Rule, sentence: str) -> str:
+    """The sentence, and what else would look the same."""
+    return f"{sentence}; {rule.alike}" if rule.alike else sentence
+
+
+def _no_family(request: Request, outcome: Outcome) -> Explanation:
+    family = _named(FAMILIES, request.family)
+    evidence = tuple(
+        f"the kernel asked for {call.module}, and modprobe {'did not find it' if call.result else 'gave status 0'}"
+        for call in outcome.calls
+        if call.module is not None
+    )
+    if not request.profile.features.request_module:
+        evidence = ("this kernel has no modules (CONFIG_MODULES is not set)",)
+        reason = _with_alike(outcome.rule, f"this kernel is built without {family}")
+        return Explanation(reason, evidence, (Fix(f"use a kernel with {family}"),))
+    name = f"net-pf-{request.family}"
+    return Explanation(
+        _with_alike(outcome.rule, f"this kernel has no code for {family}"),
+        evidence,
+        (Fix(f"see what keeps its module away: modprobe -n -v {name}"), Fix(f"modprobe {name}", "widens")),
+    )
 
 
 def _instead_of_raw(request: Request) -> tuple[Fix, ...]:

@@ -25,6 +25,7 @@ class Features:
     - ``cgroup_any_errno``: it may do so with any errno, not with EPERM alone (c4dcfdd406aa, Linux 5.18).
     - ``hash_can_fail``: proto.hash() returns an error (086c653f5862, about Linux 4.5); before, it returned nothing.
     - ``mptcp_nested``: mptcp_init_sock() makes the socket of its first subflow (5.6 to 6.5); None if not known.
+    - ``inet_create``, ``inet6_create``: the function can be traced.
     - ``sk_prot_alloc``: the function can be traced. Some kernels' compiler inlines it into sk_alloc(); there is no call
       of it then.
     - ``wide_protocol``: sk_protocol has 16 bits (bf9765145b85, Linux 5.6); before, eight.
@@ -40,6 +41,8 @@ class Features:
     cgroup_any_errno: bool = True
     hash_can_fail: bool = True
     mptcp_nested: bool | None = False
+    inet_create: bool = True
+    inet6_create: bool = True
     sk_prot_alloc: bool = True
     wide_protocol: bool = True
 

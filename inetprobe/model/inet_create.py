@@ -23,6 +23,7 @@ from inetprobe.base.uapi import (
     SOCK_PACKET,
     SOCK_RAW,
     SOCK_STREAM,
+    SOCK_TYPE_MASK,
 )
 from inetprobe.model.inetsw import Protosw, lookup
 from inetprobe.model.rules import Rule
@@ -30,7 +31,6 @@ from inetprobe.model.seccomp import Action, FilterAnswer
 from inetprobe.model.world import World
 
 # include/linux/net.h
-SOCK_TYPE_MASK = 0xF
 SOCK_MAX = SOCK_PACKET + 1
 #: AF_MAX of include/linux/socket.h; it grows, and no address family above 45 exists on the kernels where it is larger.
 NPROTO = 46

@@ -17,6 +17,8 @@ _NULL = (
     "its own part, and where the protocol's module is being removed"
 )
 
+_LSM = "a security module may answer with the same errno, and was not looked at"
+
 
 class Rule(StrEnum):
     """The rule that decided the outcome of one socket(); as a string it is the name that JSON has for it.
@@ -62,7 +64,14 @@ class Rule(StrEnum):
         "arguments",
         ("EINVAL",),
         f"{_SOCKET} __sys_socket()",
-        "socket() takes no flags but SOCK_CLOEXEC and SOCK_NONBLOCK",
+        "the type has another flag than SOCK_CLOEXEC and SOCK_NONBLOCK",
+    )
+    FAULT = (
+        "fault",
+        "arguments",
+        ("EFAULT",),
+        f"{_SOCKET} __sys_socketpair()",
+        "the array that the two descriptors are to be written to is not the caller's memory",
     )
     FAMILY = (
         "family",
@@ -85,13 +94,44 @@ class Rule(StrEnum):
         "net/ipv6/af_inet6.c inet6_init(), net/socket.c __sock_create()",
         "IPv6 is switched off for this kernel (ipv6.disable=1): it has no address family AF_INET6",
     )
+    SECURITY = (
+        "security",
+        "security",
+        (),
+        "security/security.c security_socket_create()",
+        "a security module refused the socket",
+    )
+    INODE = (
+        "inode",
+        "inode",
+        ("ENFILE",),
+        f"{_SOCKET} sock_alloc()",
+        "there was no memory for the socket's inode",
+        _LSM,
+    )
+    NO_FAMILY = (
+        "no-family",
+        "family",
+        ("EAFNOSUPPORT",),
+        f"{_SOCKET} __sock_create()",
+        "this kernel has the address family neither built in nor as a module that it could load",
+        _LSM,
+    )
+    FAMILY_CREATE = (
+        "family-create",
+        "create",
+        (),
+        f"{_SOCKET} __sock_create()",
+        "the address family's own code refused the socket",
+        _LSM,
+    )
     PACKET_CAP_NET_RAW = (
         "packet-cap-net-raw",
         "create",
         ("EPERM",),
         _PACKET,
-        "socket(AF_INET, SOCK_PACKET) means AF_PACKET, which needs CAP_NET_RAW in the user namespace that owns the net "
-        "namespace, and the caller lacks it",
+        "AF_PACKET, which socket(AF_INET, SOCK_PACKET) means too, needs CAP_NET_RAW in the user namespace that owns "
+        "the net namespace, and the caller lacks it",
     )
     PACKET = (
         "packet",
@@ -209,6 +249,42 @@ class Rule(StrEnum):
         _INET,
         "a BPF program of the caller's cgroup (sock_create) refused the socket",
         "nothing else refuses after sk_alloc; the program itself was not seen",
+    )
+    POST_CREATE = (
+        "post-create",
+        "post_create",
+        (),
+        f"security/security.c security_socket_post_create(), {_SOCKET} __sock_create()",
+        "a security module refused the socket once it was made",
+        "the protocol's module that goes at this very moment ends it with EAFNOSUPPORT",
+    )
+    NO_PAIR = (
+        "no-pair",
+        "post_create",
+        ("EOPNOTSUPP",),
+        f"{_SOCKET} __sys_socketpair(), net/core/sock.c sock_no_socketpair()",
+        "the address family's sockets cannot be made in connected pairs",
+    )
+    DESCRIPTOR_LIMIT = (
+        "descriptor-limit",
+        "descriptor",
+        ("EMFILE",),
+        "fs/file.c alloc_fd()",
+        "the process has as many descriptors as RLIMIT_NOFILE allows",
+    )
+    FILE_LIMIT = (
+        "file-limit",
+        "descriptor",
+        ("ENFILE",),
+        "fs/file_table.c alloc_empty_file()",
+        "this machine has as many open files as fs.file-max allows",
+    )
+    FILE_MEMORY = (
+        "file-memory",
+        "descriptor",
+        ("ENOMEM",),
+        f"{_SOCKET} sock_alloc_file()",
+        "there was no memory for the socket's file",
     )
     CREATED = (
         "created",

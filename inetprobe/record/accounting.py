@@ -14,10 +14,15 @@ CREATES = ("inet_create:entry", "inet6_create:entry")
 
 @dataclass(slots=True)
 class Accounting:
-    """Where every outermost entry of inet_create and inet6_create went.
+    """Where every trace went: each system call that failed or came to a create, and each outermost create of no system
+    call's.
 
     ``entries`` is counted in the kernel when the probe is hit; ``complete`` and ``incomplete`` are the records that
     arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
+
+    ``failed`` are the traces that failed, by errno; no recording keeps them, since its readers may filter. ``calls``
+    are system calls that returned, and where each ended: ``returned`` = ``ok`` + ``before`` a create + ``in_create`` +
+    ``after`` one + ``not_told``. Those of other families count as well, the failed ones all before one.
 
     Not part of the identity are ``nested``, creates within another create; ``foreign``, calls of interrupts, which are
     left out; ``orphan_returns``, returns without an entry; ``unfollowed``, children of COMMAND; and by address family
@@ -33,6 +38,8 @@ class Accounting:
     lost: dict[str, int] = field(default_factory=dict)
     filtered: int = 0
     in_flight: int = 0
+    failed: dict[str, int] = field(default_factory=dict, compare=False)
+    calls: dict[str, int] = field(default_factory=dict)
     nested: int = 0
     foreign: int = 0
     orphan_returns: int = 0
@@ -48,6 +55,10 @@ class Accounting:
         """Entries less everything that they can have become: 0 when the identity holds."""
         ended = self.complete + sum(self.incomplete.values()) + sum(self.lost.values())
         return self.entries - ended - self.filtered - self.in_flight
+
+    def unaccounted_calls(self) -> int:
+        """System calls that returned less those of which it is known where: 0 when the second identity holds."""
+        return 2 * self.calls.get("returned", 0) - sum(self.calls.values())
 
     def damage(self, sockets: int) -> str | None:
         """How a recording with this number of sockets is damaged, as the end of a sentence; None where it is whole."""
@@ -68,6 +79,11 @@ class Accounting:
             missing["children not followed"] = self.unfollowed
         return missing
 
+    def is_whole(self) -> bool:
+        """Is every call accounted for, and was each seen whole?"""
+        unknown = self.calls.get("not_told") or self.unaccounted() or self.unaccounted_calls()
+        return not (unknown or self.incomplete or self.missing())
+
     def gap(self) -> str | None:
         """Why a recording does not have every socket, as the end of a sentence; None where it does."""
         missing = self.missing()
@@ -76,6 +92,7 @@ class Accounting:
     def to_dict(self) -> dict[str, Any]:
         """The accounting as in the JSON summary and in a recording; with ``stacks_lost`` only where there are some."""
         fields = asdict(self)
+        del fields["failed"]
         if not self.stacks_lost:
             del fields["stacks_lost"]
         return fields

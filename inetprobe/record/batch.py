@@ -30,6 +30,7 @@ _NO_SHAPE = (
     "cpu",
     "comm",
     "stack",
+    "descriptor",
 )
 
 
@@ -168,8 +169,12 @@ class Batch:
     def _words(self) -> list[Words]:
         request = packed((self.column("family"), 16), (self.column("type"), 16), (self.column("protocol"), 32))
         made = packed((self.names("prot").indices, 32), (self.column("flags"), 8), (self.column("ncalls"), 8))
+        asked = [
+            packed((self.column("asked_family"), 32), (self.column("asked_type"), 32)),
+            words_of(self.column("asked_protocol"))[0],
+        ]
         socks = words_of(self.column("sock")) if self.has_sock else []
-        return [request, made, *socks, *call_words(self.calls)]
+        return [request, *asked, made, *socks, *call_words(self.calls)]
 
 
 def joined(pieces: Sequence[Records]) -> Records:

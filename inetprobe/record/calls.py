@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.record.layout import MODULE_PROTO, MODULE_PROTO_TYPE, Mask, Records
+from inetprobe.record.layout import MODULE_FAMILY, MODULE_PROTO, MODULE_PROTO_TYPE, Mask, Records
 
 Indices = npt.NDArray[np.intp]
 
@@ -110,9 +110,12 @@ def unflatten(calls: Calls, records: Records) -> None:
 
 @lru_cache(maxsize=4096)
 def module_name(form: int, family: int, protocol: int, socket_type: int) -> str | None:
-    """The module alias that inet_create() asks for, in one of its two formats in net/ipv4/af_inet.c; else None."""
+    """The module alias that inet_create() asks for, in one of its two formats in net/ipv4/af_inet.c, or __sock_create()
+    of net/socket.c; else None."""
     if form == MODULE_PROTO_TYPE:
         return f"net-pf-{family}-proto-{protocol}-type-{socket_type}"
     if form == MODULE_PROTO:
         return f"net-pf-{family}-proto-{protocol}"
+    if form == MODULE_FAMILY:
+        return f"net-pf-{family}"
     return None

@@ -58,6 +58,7 @@ CALL_NULL = define("CALL_NULL")
 CALL_VOID = define("CALL_VOID")
 MODULE_PROTO_TYPE = define("MODULE_PROTO_TYPE")
 MODULE_PROTO = define("MODULE_PROTO")
+MODULE_FAMILY = define("MODULE_FAMILY")
 RECORD_CAP_KNOWN = define("RECORD_CAP_KNOWN")
 RECORD_CAP_NET_RAW = define("RECORD_CAP_NET_RAW")
 RECORD_KERN = define("RECORD_KERN")
@@ -87,8 +88,20 @@ OPTIONAL = ("sock", "stack")
 ALSO_MAX = define("ALSO_MAX")
 FUNCTION_ALSO = define("FUNCTION_ALSO")
 
+#: The system calls, by the number of their function: io_uring makes its sockets by __sys_socket_file().
+SYSCALLS: dict[int, str] = {
+    define("FUNCTION_SYS_SOCKET"): "socket",
+    define("FUNCTION_SYS_SOCKETPAIR"): "socketpair",
+    define("FUNCTION_SYS_SOCKET_FILE"): "io_uring",
+}
+#: The creates, by the number of their function.
+CREATES = (define("FUNCTION_INET_CREATE"), define("FUNCTION_INET6_CREATE"))
+
 #: The functions that are always traced, by the number in a call.
 FUNCTIONS: dict[int, str] = {
+    define("FUNCTION_SYS_SOCKET"): "__sys_socket",
+    define("FUNCTION_SYS_SOCKETPAIR"): "__sys_socketpair",
+    define("FUNCTION_SYS_SOCKET_FILE"): "__sys_socket_file",
     define("FUNCTION_INET_CREATE"): "inet_create",
     define("FUNCTION_INET6_CREATE"): "inet6_create",
     define("FUNCTION_SK_ALLOC"): "sk_alloc",

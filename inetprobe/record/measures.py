@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.record.calls import used
-from inetprobe.record.layout import CALL_NULL, FUNCTION_REQUEST_MODULE, Mask, Records, has_returned, is_bare
+from inetprobe.base.uapi import AF_INET, AF_INET6
+from inetprobe.record.calls import Indices, used
+from inetprobe.record.layout import (
+    CALL_NULL,
+    CREATES,
+    FUNCTION_REQUEST_MODULE,
+    SYSCALLS,
+    Mask,
+    Records,
+    has_returned,
+    is_bare,
+)
 
 Durations = npt.NDArray[np.uint64]
 
@@ -38,6 +48,34 @@ def errnos(records: Records) -> npt.NDArray[np.int64]:
     numbers: npt.NDArray[np.int64] = np.where(known, values, UNKNOWN_ERRNO)
     numbers[~failed(records) | is_bare(records["flags"])] = 0
     return numbers
+
+
+def create_indices(records: Records) -> Indices:
+    """The index of each record's create among its calls, ``[records]``; -1 where it has none.
+
+    A create within another family's system call is that family's own.
+    """
+    calls = records["calls"]
+    asked = np.isin(calls["function"][:, 0], list(SYSCALLS))
+    creates = used(records) & np.isin(calls["function"], CREATES)
+    own = creates.any(axis=1) & np.isin(records["asked_family"], (AF_INET, AF_INET6))
+    first = np.where(own, creates.argmax(axis=1), -1)
+    indices: Indices = np.where(is_bare(records["flags"]), -1, np.where(asked, first, 0))
+    return indices
+
+
+def creations(records: Records) -> Records:
+    """The records that have a create, each with that as its outermost call; a copy."""
+    indices = create_indices(records)
+    made = records[indices >= 0].copy()
+    skipped = indices[indices >= 0]
+    if skipped.any():
+        slots = made["calls"].shape[1]
+        moved = np.minimum(np.arange(slots) + skipped[:, None], slots - 1)
+        made["calls"] = np.take_along_axis(made["calls"], moved, axis=1)
+        made["ncalls"] -= skipped.astype(np.uint8)
+        made["calls"]["depth"] -= made["calls"]["depth"][:, :1]
+    return made
 
 
 def module_requests(records: Records) -> npt.NDArray[np.int64]:

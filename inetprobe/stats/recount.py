@@ -14,15 +14,15 @@ from inetprobe.record.calls import Indices, flatten, module_name
 from inetprobe.record.layout import (
     FUNCTION_REQUEST_MODULE,
     RECORD,
+    SYSCALLS,
     Records,
     has_returned,
     incomplete_reason,
-    is_bare,
 )
-from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, seen
+from inetprobe.record.measures import UNKNOWN_ERRNO, create_indices, creations, errnos, failed, seen
 from inetprobe.record.run import Run
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, Bounds, Histograms
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, Snapshot
+from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey, Probe, RefusalKey, Snapshot, refusal
 
 # A recording may have as many requests as sockets: beyond these, as in the kernel's tables, they count together.
 _MAX_OUTCOMES = 1 << 16
@@ -45,10 +45,11 @@ class Recount:
     def __init__(self, bounds_ns: tuple[int, ...] = DEFAULT_BOUNDS_NS) -> None:
         self.sockets = 0
         self._bounds_ns = bounds_ns
-        self._bare = 0
+        self._others = 0
         self._pending: Counter[bytes] = Counter()
         self._dtype = RECORD
         self._outcomes: Counter[OutcomeKey] = Counter()
+        self._refusals: Counter[RefusalKey] = Counter()
         self._incomplete: Counter[str] = Counter()
         self._modules: Counter[str | None] = Counter()
         self._module_failures: Counter[str | None] = Counter()
@@ -89,8 +90,9 @@ class Recount:
         run = self._run
         return Snapshot(
             bounds_ns=self._bounds_ns,
-            entries=known.entries - self._bare,
+            entries=known.entries - self._others,
             outcomes=dict(self._outcomes),
+            refusals=dict(self._refusals),
             incomplete=dict(incomplete),
             filtered=known.filtered,
             in_flight=known.in_flight,
@@ -109,14 +111,16 @@ class Recount:
             np.frombuffer(b"".join(self._pending), self._dtype), np.array([*self._pending.values()], np.intp)
         )
         self._pending.clear()
-        self._bare += shapes.total(shapes.bare)
+        self._others += shapes.total(~shapes.created)
         self._count_outcomes(shapes)
+        self._count_refusals(shapes)
         self._count_calls(shapes)
 
     def _count_outcomes(self, shapes: _Shapes) -> None:
-        known = seen(shapes.records) & ~shapes.bare
-        self._incomplete["outcome_missed"] += shapes.total(~known & ~shapes.bare)
-        records, counts = shapes.records[known], shapes.counts[known].tolist()
+        made, made_counts = creations(shapes.records), shapes.counts[shapes.created]
+        known = seen(made)
+        self._incomplete["outcome_missed"] += int(made_counts[~known].sum())
+        records, counts = made[known], made_counts[known].tolist()
         columns = [records[name].tolist() for name in ("family", "type", "protocol")]
         flags = records["flags"].tolist()
         for count, flag, errno, (family, type_, protocol) in zip(
@@ -129,6 +133,24 @@ class Recount:
             if outcome not in self._outcomes and len(self._outcomes) >= _MAX_OUTCOMES:
                 outcome = OutcomeKey(_REST, _REST, None, 0 if errno == 0 else None)
             self._outcomes[outcome] += count
+
+    def _count_refusals(self, shapes: _Shapes) -> None:
+        """Counts the system calls that failed before a create, or after one that had succeeded."""
+        asked = np.isin(shapes.records["calls"]["function"][:, 0], list(SYSCALLS))
+        made = creations(shapes.records)
+        in_create = np.zeros(len(asked), bool)
+        in_create[shapes.created] = failed(made) | ~seen(made)
+        refused = asked & failed(shapes.records) & ~in_create
+        records = shapes.records[refused]
+        for syscall, count, errno, after, family, type_ in zip(
+            records["calls"]["function"][:, 0].tolist(),
+            shapes.counts[refused].tolist(),
+            errnos(records).tolist(),
+            shapes.created[refused].tolist(),
+            *(records[f"asked_{name}"].tolist() for name in ("family", "type")),
+            strict=True,
+        ):
+            self._refusals[refusal(SYSCALLS[syscall], family, type_, errno, after=after)] += count
 
     def _count_calls(self, shapes: _Shapes) -> None:
         calls = flatten(shapes.records)
@@ -158,11 +180,16 @@ class Recount:
         Only calls that returned have a duration, and socks that no create made are not creations.
         """
         calls = batch.calls
-        of_shapes = _outermost_labels(batch.distinct.records)
+        shapes = batch.distinct.records
+        creates, of_shapes = create_indices(shapes), _create_labels(shapes)
         labels = list(dict.fromkeys([*_FUNCTION_LABELS, *of_shapes]))
         index_of = {label: index for index, label in enumerate(labels)}
         groups = calls.function.astype(np.intp)
-        groups[calls.starts] = np.array([index_of[label] for label in of_shapes]).take(batch.shapes.group_of)
+        created = np.flatnonzero((creates >= 0).take(batch.shapes.group_of))
+        of_created = batch.shapes.group_of[created]
+        numbers = np.zeros(len(shapes), np.intp)
+        numbers[creates >= 0] = [index_of[label] for label in of_shapes]
+        groups[calls.starts[created] + creates[of_created]] = numbers[of_created]
         returned = has_returned(calls.flags)
         if not returned.all():
             groups[~returned] = len(labels)
@@ -209,16 +236,16 @@ class _Label(NamedTuple):
 _FUNCTION_LABELS = [_Label(number, None) for number in range(256)]
 
 
-def _outermost_labels(records: Records) -> list[_Label]:
-    """The label of each record's outermost call."""
-    created = seen(records) & ~is_bare(records["flags"])
+def _create_labels(records: Records) -> list[_Label]:
+    """The label of each create of the records that have one."""
+    made = creations(records)
     return [
-        _Label(function, (family, type_) if is_creation else None)
-        for is_creation, function, family, type_ in zip(
-            created.tolist(),
-            records["calls"]["function"][:, 0].tolist(),
-            records["family"].tolist(),
-            records["type"].tolist(),
+        _Label(function, (family, type_) if ended else None)
+        for ended, function, family, type_ in zip(
+            seen(made).tolist(),
+            made["calls"]["function"][:, 0].tolist(),
+            made["family"].tolist(),
+            made["type"].tolist(),
             strict=True,
         )
     ]
@@ -230,7 +257,7 @@ class _Shapes:
     def __init__(self, records: Records, counts: Indices) -> None:
         self.records = records
         self.counts = counts
-        self.bare = is_bare(records["flags"])
+        self.created = create_indices(records) >= 0
 
     def total(self, which: npt.NDArray[np.bool_]) -> int:
         """How many records are of these shapes."""

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from inetprobe.base.uapi import errno_name
+from inetprobe.model.rules import Stage
+from inetprobe.model.system_call import SeenSyscall, rule_after_create, rule_before_create
+from inetprobe.record.layout import define
+
+#: The address families from this one on are not told apart.
+MANY = define("FAMILIES") - 1
+
 
 class OutcomeKey(NamedTuple):
     """What a creation asked for and how it ended.
@@ -18,6 +26,23 @@ class OutcomeKey(NamedTuple):
     type: int
     protocol: int | None
     errno: int | None
+
+
+class RefusalKey(NamedTuple):
+    """Where and how a system call failed outside a create. ``stage`` is None where the model has no rule for the errno,
+    and ``errno`` where the kernel's table had no room; ``family`` is MANY for all from there on, and below 0.
+    """
+
+    stage: Stage | None
+    errno: int | None
+    family: int
+
+
+def refusal(syscall: str, family: int, type_: int, errno: int, *, after: bool) -> RefusalKey:
+    """The key of a system call that failed with ``errno`` before a create, or ``after`` one that had succeeded."""
+    seen = SeenSyscall(syscall, family, type_, 0, errno_name(errno), None)
+    rule = rule_after_create(seen) if after else rule_before_create(seen)
+    return RefusalKey(rule.stage if rule else None, errno, family if 0 <= family < MANY else MANY)
 
 
 class Histogram(NamedTuple):
@@ -66,7 +91,7 @@ class Snapshot:
     A creation whose outcome was seen is in ``outcomes``. One whose outcome is unknown is in ``incomplete`` under
     ``outcome_missed``, ``thread_died`` or ``no_state``. So outcomes + these three + ``filtered`` + ``in_flight`` =
     entries. The other reasons in ``incomplete`` (``return_missed``, ``entry_missed``, ``truncated``) count creations of
-    ``outcomes`` with an inner call that was not seen.
+    ``outcomes`` with an inner call that was not seen. ``refusals`` are system calls that failed outside a create.
 
     ``bounds_ns`` are the histograms' upper bounds, at most 14. ``call_durations`` are by the kernel function's name,
     ``creation_durations`` by family and type. ``module_requests`` are by the name that was asked for, None for the
@@ -78,6 +103,7 @@ class Snapshot:
     bounds_ns: tuple[int, ...]
     entries: int = 0
     outcomes: Mapping[OutcomeKey, int] = field(default_factory=dict)
+    refusals: Mapping[RefusalKey, int] = field(default_factory=dict)
     incomplete: Mapping[str, int] = field(default_factory=dict)
     filtered: int = 0
     in_flight: int = 0

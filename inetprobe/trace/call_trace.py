@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from inetprobe.base import text, words
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
+from inetprobe.base.uapi import FAMILIES, SOCK_CLOEXEC, SOCK_NONBLOCK, call_text, errno_name
+from inetprobe.model.inet_create import CREATE
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.calls import module_name, parents_of
 from inetprobe.record.layout import (
@@ -20,12 +21,14 @@ from inetprobe.record.layout import (
     CALL_POINTER,
     CALL_RETURNED,
     CALL_VOID,
+    CREATES,
     RECORD,
     RECORD_BARE,
     RECORD_CAP_KNOWN,
     RECORD_CAP_NET_RAW,
     RECORD_KERN,
     RECORD_SOFTIRQ,
+    SYSCALLS,
     incomplete_reason,
 )
 from inetprobe.record.nesting import NestedBatch
@@ -56,6 +59,15 @@ class Call(NamedTuple):
     module: str | None
 
 
+class Asked(NamedTuple):
+    """A system call (``socket``, ``socketpair``, ``io_uring``) and its arguments as given; ``type`` has its flags."""
+
+    syscall: str
+    family: int
+    type: int
+    protocol: int
+
+
 class CallTrace(NamedTuple):
     """How the kernel created one socket, or refused to.
 
@@ -67,6 +79,10 @@ class CallTrace(NamedTuple):
 
     A sock that neither inet_create nor inet6_create made is ``bare``: ``type``, ``protocol`` and ``errno`` are None.
     Of a sock made in a softirq (``softirq``), the thread is the one that was interrupted, and had no part in it.
+
+    ``asked`` are the system call's arguments, None where no system call was seen around the create; ``family``,
+    ``type`` and ``protocol`` are the create's, or where there is none, the system call's. ``create`` is the index of
+    the create's call, None where there is none.
 
     ``sock`` has the fields of the sock that was made; None where none was, and where the run did not read them.
     ``stack`` is the stack at the outermost call; None where that neither failed nor was slow, and where the run did not
@@ -97,8 +113,17 @@ class CallTrace(NamedTuple):
     incomplete: str | None
     foreign: int
     calls: tuple[Call, ...]
+    asked: Asked | None = None
+    create: int | None = 0
     sock: Sock | None = None
     stack: Stack | None = None
+
+    @property
+    def request(self) -> tuple[int, int | None, int | None]:
+        """Family, type without its flags and protocol as the caller asked, where a system call was seen."""
+        if self.asked is None:
+            return self.family, self.type, self.protocol
+        return self.asked.family, self.asked.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK), self.asked.protocol
 
     @property
     def outcome(self) -> Outcome:
@@ -130,7 +155,7 @@ def _build(
 ) -> CallTrace:
     (
         start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
-        comm, prot,
+        asked_family, asked_type, asked_protocol, descriptor, comm, prot,
     ) = head  # fmt: skip
     functions = run.functions
     calls = []
@@ -151,6 +176,11 @@ def _build(
             )
         )
     outcome = calls[0].result
+    asked = None
+    if slots[0][3] in SYSCALLS:
+        asked = Asked(SYSCALLS[slots[0][3]], asked_family, asked_type, asked_protocol)
+        if outcome == 0:
+            calls[0] = calls[0]._replace(result=descriptor)
     bare = bool(flags & RECORD_BARE)
     return CallTrace(
         id=f"{cpu}-{seq}",
@@ -177,9 +207,20 @@ def _build(
         incomplete=incomplete_reason(flags),
         foreign=foreign,
         calls=tuple(calls),
+        asked=asked,
+        create=None if bare else _create(asked, slots[:ncalls]),
         sock=sock,
         stack=stack,
     )
+
+
+def _create(asked: Asked | None, slots: Sequence[Any]) -> int | None:
+    """The index of the create among the calls; another family's system call has none of its own."""
+    if asked is None:
+        return 0
+    if asked.family not in CREATE:
+        return None
+    return next((index for index, slot in enumerate(slots) if slot[3] in CREATES), None)
 
 
 def request(trace: CallTrace) -> str:
@@ -188,7 +229,11 @@ def request(trace: CallTrace) -> str:
     if trace.bare:
         made = "sk_alloc" if trace.calls[0].function == "sk_alloc" else "accepted"
         return f"{made}({family}){' in softirq' if trace.softirq else ''}"
-    return f"socket({family}, {words.name(TYPES, trace.type)}, {words.name(PROTOCOLS, trace.protocol)})"
+    if trace.asked is not None:
+        return call_text(*trace.asked[1:], trace.asked.syscall)
+    assert trace.type is not None
+    assert trace.protocol is not None
+    return call_text(trace.family, trace.type, trace.protocol)
 
 
 def self_times(calls: Sequence[Call]) -> list[int | None]:

@@ -9,10 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from inetprobe.base.uapi import errno_name
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.record.layout import reasons
+from inetprobe.record.measures import UNKNOWN_ERRNO, errnos
 from inetprobe.record.nesting import NestedBatch, nested
 from inetprobe.record.run import Run
 
@@ -41,6 +43,7 @@ class Pump:
         # By the reason why a record is incomplete.
         self._malformed: Counter[str | None] = Counter()
         self._filtered: Counter[str | None] = Counter()
+        self._failed: Counter[str] = Counter()
         #: Records let through so far.
         self.shown = 0
 
@@ -49,6 +52,7 @@ class Pump:
         for batch in self._source.batches():
             shown = self._keep(batch)
             self.shown += len(shown)
+            self._count_failures(shown)
             yield shown
             if self._left is not None:
                 self._left -= len(shown)
@@ -89,7 +93,16 @@ class Pump:
             incomplete={reason: count for reason, count in arrived.items() if reason is not None and count},
             lost={**read.lost, **({"malformed": malformed} if malformed else {})},
             filtered=read.filtered + self._filtered.total(),
+            failed=read.failed or dict(self._failed),
         )
+
+    def _count_failures(self, batch: Batch) -> None:
+        if not len(batch):
+            return
+        numbers = errnos(batch.distinct.records)
+        for number, count in zip(numbers.tolist(), batch.shapes.counts.tolist(), strict=True):
+            if number:
+                self._failed["unknown" if number == UNKNOWN_ERRNO else errno_name(number)] += count
 
     def _keep(self, batch: Batch) -> NestedBatch:
         if not len(batch):

@@ -6,15 +6,17 @@ from functools import lru_cache
 
 import numpy as np
 
+from inetprobe.base.uapi import errno_name
 from inetprobe.model.explanation import Explanation
 from inetprobe.model.inet_create import CREATE, PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.judge import AS_PREDICTED, FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.profile import Profile
+from inetprobe.model.system_call import SeenSyscall, judge_syscall
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
-from inetprobe.trace.call_trace import CallTrace, call_traces
+from inetprobe.trace.call_trace import Asked, CallTrace, call_traces
 
 # Shapes whose verdicts are kept, more than any real run has (see inetprobe.record).
 _MAX_SHAPES = 2048
@@ -51,17 +53,21 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
         return _BARE_INET if trace.family in CREATE and trace.calls[0].function == "sk_alloc" else _BARE
     if profile is None:
         return _NO_PROFILE
-    # Half a dozen shapes make up nearly all traces: each is judged once.
+    # Half a dozen shapes make up nearly all traces: each is judged once. The number of a descriptor makes none.
+    outermost = trace.calls[0] if trace.asked is None else trace.calls[0]._replace(result=None)
     verdict = _judged(
         profile,
-        trace.family,
-        trace.type,
-        trace.protocol,
-        trace.kernel_socket,
-        trace.cap_net_raw,
+        trace.asked,
+        (trace.family, trace.type, trace.protocol, trace.kernel_socket, trace.cap_net_raw),
         trace.errno,
         trace.prot,
-        tuple([(call.function, call.depth, call.result, call.pointer, call.module) for call in trace.calls]),
+        trace.create,
+        tuple(
+            [
+                (call.function, call.depth, call.result, call.pointer, call.module)
+                for call in (outermost, *trace.calls[1:])
+            ]
+        ),
     )
     if trace.sock is None or trace.prot is None or verdict.verdict != AS_PREDICTED:
         return verdict
@@ -93,17 +99,31 @@ _Call = tuple[str, int, int | None, str | None, str | None]
 @lru_cache(maxsize=8192)
 def _judged(
     profile: Profile,
-    family: int,
-    type_: int,
-    protocol: int,
-    kern: bool,
-    cap_net_raw: bool | None,
+    asked: Asked | None,
+    request: tuple[int, int, int, bool, bool | None],
     errno: str | None,
     prot: str | None,
+    create: int | None,
     calls: tuple[_Call, ...],
 ) -> Verdict:
-    seen = Seen(family, type_, protocol, kern, cap_net_raw, errno, prot, _of_the_path(calls))
-    return judge_seen(seen, profile)
+    """The verdict on one shape; a system call's create is judged as one alone."""
+    seen = None
+    if create is not None:
+        own = _within(calls, create)
+        result = own[0][2]
+        seen = Seen(*request, errno_name(-result) if result else None, prot, _of_the_path(own))
+        if asked is None:
+            return judge_seen(seen, profile)
+    assert asked is not None
+    others = () if seen else tuple(PredictedCall(*call) for call in calls if call[0] == "__request_module")
+    return judge_syscall(SeenSyscall(*asked, errno, seen, others), profile)
+
+
+def _within(calls: tuple[_Call, ...], index: int) -> tuple[_Call, ...]:
+    """A call and those below it, as of depth 0 on."""
+    depth = calls[index][1]
+    end = next((i for i in range(index + 1, len(calls)) if calls[i][1] <= depth), len(calls))
+    return tuple([(name, level - depth, result, ptr, module) for name, level, result, ptr, module in calls[index:end]])
 
 
 @lru_cache(maxsize=8192)

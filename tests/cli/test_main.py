@@ -38,7 +38,10 @@ def test_data_to_stdout_and_the_summary_to_stderr(recording):
     assert done.returncode == 0
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
     assert kinds == ["trace"] * 12 + ["summary"]
-    assert done.stderr == "inetprobe: 12 sockets created, 11 complete, 1 incomplete (return_missed 1), 0 lost\n"
+    assert done.stderr == (
+        "inetprobe: 12 calls, 3 failed (ENOMEM 1, EPERM 1, EPROTONOSUPPORT 1), 11 complete, "
+        "1 incomplete (return_missed 1), 0 lost\n"
+    )
 
 
 def test_filters_and_count_and_output_agree(recording, tmp_path):

@@ -13,7 +13,10 @@ import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from inetprobe.base.errors import EXIT_FAILED, EXIT_RECORDING, EXIT_USAGE
+from inetprobe.record.batch import Batch
 from inetprobe.record.stacks import Side, Stack
+from inetprobe.trace.call_trace import call_traces
+from inetprobe.trace.output.json_lines import to_dict
 from tests.support import builders, recorded, run_command
 
 FLAMEGRAPH = Path("/usr/share/perl5/Devel/NYTProf/flamegraph.pl")
@@ -114,6 +117,23 @@ def test_parquet_is_read_by_duckdb_and_pyarrow(tmp_path, recording):
     assert schema.field("comm").type == pa.utf8()
     assert json.loads(pq.read_metadata(out).metadata[b"inetprobe"])["kernel"] == "6.1.0-test"
     assert duckdb.sql(f"select count(*), max(len(calls)) from '{out}'").fetchall() == [(12, 6)]
+
+
+def test_the_rows_of_system_calls_are_their_json(tmp_path):
+    """Each descriptor is the record's own, though one shape stands for many."""
+    calls = np.concatenate([builders.every_syscall(), builders.every_syscall()[:1]])
+    calls["descriptor"][-1], calls["seq"][-1] = 77, 99
+    file, out = recorded.write(tmp_path / "calls.arrows", calls), tmp_path / "calls.parquet"
+    assert export(file, "--to", "parquet", "-o", out)[0] == 0
+    rows = pq.read_table(out).to_pylist()
+    traces = [to_dict(trace, builders.run()) for trace in call_traces(Batch(calls), builders.run())]
+    assert rows[-1]["calls"][0]["result"] == 77
+    for row, trace in zip(rows, traces, strict=True):
+        for name in ("syscall", "family", "type", "protocol_name", "errno", "stage", "rule", "reason", "fix"):
+            assert row[name] == trace[name], name
+        assert [(call["function"], call["result"]) for call in row["calls"]] == [
+            (call["function"], call["result"]) for call in trace["calls"]
+        ]
 
 
 def test_a_folder_takes_two_recordings_but_not_two_of_one_name(tmp_path, recording):

@@ -190,7 +190,7 @@ def test_a_table_shows_few_and_sums_up_the_others(tmp_path):
 
 def test_the_accounting_is_that_of_the_recording(every):
     assert listings.books(gathered(every).recordings) == [
-        ("entered inet_create or inet6_create", [12]), ("complete", [11]), ("incomplete: return_missed", [1]),
+        ("calls", [12]), ("complete", [11]), ("incomplete: return_missed", [1]),
     ]  # fmt: skip
 
 

@@ -50,7 +50,10 @@ def every_kind(tmp_path):
 def test_once_prints_the_page_and_ends(recording):
     done = run("--replay", recording, "--once", "--buckets", "1us,1s")
     assert done.returncode == 0
-    assert done.stderr == "inetprobe: 12 sockets created, 11 complete, 1 incomplete (return_missed 1), 0 lost\n"
+    assert done.stderr == (
+        "inetprobe: 12 calls, 3 failed (ENOMEM 1, EPERM 1, EPROTONOSUPPORT 1), 11 complete, "
+        "1 incomplete (return_missed 1), 0 lost\n"
+    )
     assert total(done.stdout, "inetprobe_socket_creations_total") == 9
     assert total(done.stdout, "inetprobe_records_total") == 5
     bounds = {line.split('le="')[1].split('"')[0] for line in done.stdout.splitlines() if "_bucket{" in line}
@@ -239,7 +242,7 @@ def test_live_counts_are_the_kernels_and_verdicts_the_streams(monkeypatch):
     assert total(web.shown, "inetprobe_socket_creations_total") == 9
     assert total(web.shown, "inetprobe_records_total") == 3
     assert (web.calls, source.closed) == (["start", "stop"], 1)
-    counting, summary = "counting: Ctrl-C or SIGTERM ends it", "3 sockets created, 3 complete, 0 incomplete, 0 lost"
+    counting, summary = "counting: Ctrl-C or SIGTERM ends it", "3 calls, 0 failed, 3 complete, 0 incomplete, 0 lost"
     assert sorted(said[:2]) == [counting, f"serving {web.url}{WEB.telemetry_path}"]
     assert said[2:] == [summary]
 
@@ -288,7 +291,7 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
         served.live(WEB)
     assert time.monotonic() - began < 10, "the end of the stream ended it, not the failure"
     assert source.closed == 1
-    assert said[-1].startswith("1 socket created, 1 complete")
+    assert said[-1].startswith("1 call, 0 failed, 1 complete")
 
 
 def test_a_signal_while_attaching_exits_with_130(monkeypatch):

@@ -22,7 +22,7 @@ def test_names_are_unique_and_follow_the_guidelines():
 
 
 def test_every_label_is_capped_or_has_a_fixed_set_of_values():
-    ours = {"label", "program", "map", "version"}  # inetprobe's own names
+    ours = {"label", "program", "map", "version", "stage"}  # inetprobe's own names
     for spec in catalog.METRICS:
         assert set(spec.values) <= set(spec.labels)
         assert set(spec.labels) - set(spec.values) <= {*Labels.CAPPED, *ours}, spec

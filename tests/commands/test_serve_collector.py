@@ -20,7 +20,16 @@ from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.record.filter import Filters
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
-from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey, Probe, ProgramCost, Snapshot
+from inetprobe.stats.snapshot import (
+    Histogram,
+    MapFill,
+    ModuleRequests,
+    OutcomeKey,
+    Probe,
+    ProgramCost,
+    Snapshot,
+    refusal,
+)
 from inetprobe.trace.pump import pump
 from tests.support.model_source import EVERY_PATH, ModelSource
 from tests.support.paths import GOLDENS
@@ -81,6 +90,7 @@ def ordinary():
         DEFAULT_BOUNDS_NS,
         entries=13,
         outcomes={OutcomeKey(*request): 1 for request in requests},
+        refusals={refusal("socket", 2, 1, 24, after=True): 2, refusal("socket", 1, 1, 93, after=False): 1},
         call_durations=dict.fromkeys(FUNCTIONS, histogram(1, 2, 3)),
         creation_durations=dict.fromkeys(sorted(families_and_types), histogram(1, 2, 3)),
         module_requests={f"net-pf-2-proto-132{end}": ModuleRequests(1, 1) for end in ("", "-type-1")},
@@ -216,8 +226,8 @@ def test_histograms_under_one_label_are_added_up():
     name = "inetprobe_socket_creation_duration_seconds"
     assert values(samples, f"{name}_bucket", by=("socket_type", "le"))["other", "+Inf"] == 3 + 20 + 21 + 22
     assert values(samples, f"{name}_sum", by=("socket_type",)) == {("other",): 3e-6}
-    assert values(samples, "inetprobe_call_duration_seconds_sum", by=("function",))[("other",)] == 3
-    assert values(samples, "inetprobe_label_overflows_total", by=("label",))[("function",)] == 3
+    assert values(samples, "inetprobe_call_duration_seconds_sum", by=("function",))[("other",)] == 6
+    assert values(samples, "inetprobe_label_overflows_total", by=("label",))[("function",)] == 6
 
 
 def every_combination():

@@ -53,7 +53,7 @@ def test_a_key_quits_and_restores_the_terminal(recording, keys):
         assert shown.modes != before
         shown.type(keys)
         assert "left 0" in left(shown, before)
-        assert b"12 sockets created" in shown.output
+        assert b"12 calls" in shown.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -15,7 +15,7 @@ from inetprobe.kernel.maps import cells
 from inetprobe.record.cheader import bpf_folder, parse_defines
 from inetprobe.record.layout import define
 from inetprobe.stats.buckets import MAX_BOUNDS
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
+from inetprobe.stats.snapshot import MANY, Histogram, ModuleRequests, OutcomeKey, RefusalKey
 
 BOUNDS = (500, 1000, 25_000, 10**10)
 CPUS = 3
@@ -26,6 +26,7 @@ typedef __u64 u64; typedef __u32 u32; typedef __s32 s32; typedef __u16 u16;
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #include "record.h"
+#include "kernel.h"
 #include "cells.h"
 void outcome(struct cpu_cells *cpus, u32 cpu, u32 create, u32 type, s32 protocol, s32 result, u64 duration)
 {
@@ -39,7 +40,20 @@ void module(struct cpu_cells *cpus, u32 cpu, u32 create, u32 form, s32 family, s
 	struct inetprobe_call call = {.result = result, .module = form, .module_family = family,
 		.module_protocol = protocol, .module_type = type};
 
-	count_module(&cpus[cpu].create[create], &call);
+	count_module(cpus[cpu].create[create].modules, cpus[cpu].create[create].last_modules, &call);
+}
+void refusal(struct cpu_cells *cpus, u32 cpu, u32 syscall, s32 family, s32 type, s32 result, int after)
+{
+	count_refusal(&cpus[cpu].syscall[syscall], family, type, result, after);
+}
+void family_module(struct cpu_cells *cpus, u32 cpu, u32 syscall, s32 family, s32 result)
+{
+	struct inetprobe_call call = {.result = result, .module = MODULE_FAMILY, .module_family = family};
+	struct syscall_cells *its = &cpus[cpu].syscall[syscall];
+
+	count_module(its->modules, its->last_modules, &call);
+	count_duration(&its->durations, 2000);
+	count_duration(&its->requests, 600);
 }
 size_t size(void) { return sizeof(struct cpu_cells); }
 size_t offset(void) { return offsetof(struct cpu_cells, create[1].calls[3].sum_ns); }
@@ -56,6 +70,8 @@ def kernel(tmp_path_factory):
     subprocess.run(["gcc", *flags, "-o", folder / "cells.so", folder / "cells.c"], check=True)
     library = ctypes.CDLL(str(folder / "cells.so"))
     library.outcome.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 2, ctypes.c_uint64]
+    library.refusal.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2, *[ctypes.c_int32] * 4]
+    library.family_module.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2, *[ctypes.c_int32] * 2]
     library.module.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 4]
     return library
 
@@ -103,7 +119,9 @@ def test_empty_tables_when_nothing_was_counted(table):
     assert not tables.outcomes
     assert not tables.creation_durations
     assert not tables.module_requests
-    assert tables.fill == {"outcomes": (0, 512), "plain_outcomes": (0, 128), "modules": (0, 128)}
+    assert not tables.refusals
+    sizes = {"outcomes": 512, "plain_outcomes": 128, "modules": 128, "refusals": 128}
+    assert tables.fill == {name: (0, size) for name, size in sizes.items()}
     assert all(histogram == Histogram((0,) * 5, 0) for histogram in tables.call_durations.values())
 
 
@@ -197,6 +215,52 @@ def test_module_requests_are_counted_apart_while_there_is_room(kernel, table):
     assert sum(found.failures for found in requests.values()) == 502
     assert requests[None].requests > 800
     assert requests["net-pf-2-proto-132"].requests >= 1
+
+
+def test_refusals_are_counted_by_stage_errno_and_family(kernel, table):
+    for cpu, syscall, *request in (
+        (0, 0, 2, 1, -24, 1),
+        (2, 0, 2, 1 | 0o2000000, -24, 1),  # another type to the kernel, the same stage
+        (1, 0, 2, 1 | 0x100, -22, 0),
+        (1, 0, 2, 1, -13, 0),
+        (0, 0, 1, 1, -93, 0),
+        (0, 0, -1, 1, -97, 0),
+        (0, 0, 77, 1, -97, 0),
+        (0, 1, 1, 1, -24, 0),
+        (0, 1, 2, 1, -95, 1),
+        (0, 2, 2, 1, -13, 1),
+    ):
+        kernel.refusal(table.address, cpu, syscall, *request)
+    assert table.read().refusals == {
+        RefusalKey("descriptor", 24, 2): 2,
+        RefusalKey("arguments", 22, 2): 1,
+        RefusalKey("security", 13, 2): 1,
+        RefusalKey("create", 93, 1): 1,
+        RefusalKey("family", 97, MANY): 2,
+        RefusalKey("descriptor", 24, 1): 1,
+        RefusalKey("post_create", 95, 2): 1,
+        RefusalKey("post_create", 13, 2): 1,
+    }
+    for error in range(1, 400):
+        kernel.refusal(table.address, 0, 0, 2, 1, -error, 1)
+    tables = table.read()
+    assert sum(tables.refusals.values()) == 10 + 399
+    assert tables.refusals[RefusalKey(None, None, MANY)] > 250
+    assert tables.fill["refusals"][0] > 100
+
+
+def test_modules_of_families_are_counted_with_the_others(kernel, table):
+    kernel.module(table.address, 0, 0, define("MODULE_PROTO"), 2, 132, 0, 0)
+    kernel.family_module(table.address, 0, 0, 40, 0)
+    kernel.family_module(table.address, 1, 1, 40, 256)
+    tables = table.read()
+    assert tables.module_requests == {
+        "net-pf-2-proto-132": ModuleRequests(1, 0),
+        "net-pf-40": ModuleRequests(2, 1),
+    }
+    assert tables.call_durations["__request_module"] == histogram([600, 600])
+    assert tables.call_durations["__sys_socketpair"] == histogram([2000])
+    assert tables.fill["modules"][0] == 1
 
 
 def test_there_is_a_bucket_for_every_bound_of_the_command_line():

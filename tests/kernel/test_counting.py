@@ -91,7 +91,7 @@ def counting_source(counts, outcomes):
     program = attached.program(
         lambda: np.zeros(0, RECORD),
         counts=counts,
-        cells=SimpleNamespace(read=lambda: Tables(outcomes, {}, dict.fromkeys(PATH, NO_CALLS), {}, {})),
+        cells=SimpleNamespace(read=lambda: Tables(outcomes, {}, {}, dict.fromkeys(PATH, NO_CALLS), {}, {})),
         mechanisms={"inet_create": "kprobe"},
         probe_counts=lambda: {
             "inet_create:entry": ProbeCount(9, 1, 2),
@@ -109,6 +109,7 @@ def test_the_accounting_is_the_kernel_s_and_adds_up():
     source = counting_source(counts, {OutcomeKey(2, 1, 0, 0): 9, OutcomeKey(2, 1, 0, 1): 1})
     accounting = source.accounting()
     assert (accounting.complete, accounting.incomplete) == (8, {"return_missed": 2})
+    assert accounting.failed == {"EPERM": 1}
     assert accounting.lost == {"outcome_missed": 4, "no_state": 4}
     assert accounting.unaccounted() == 0
     probes = source.snapshot().probes

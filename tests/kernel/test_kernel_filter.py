@@ -52,7 +52,7 @@ def test_different_filters_must_all_hold():
 
 def test_an_unseen_outcome_passes():
     for flags in ({"failed": True}, {"min_duration": "1ms"}):
-        assert compiled(**flags)["KEEP_WHAT"].startswith("(!(t->calls[0].flags & CALL_RETURNED) || ")
+        assert compiled(**flags)["KEEP_WHAT"].startswith("(!(outermost->flags & CALL_RETURNED) || ")
 
 
 def test_the_folders_are_in_the_order_of_the_expression_s_indices(tmp_path):

@@ -128,7 +128,7 @@ def inetprobe(*argv, timeout=300):
     return booked(argv, result)
 
 
-SUMMARY = re.compile(r"inetprobe: (\S+ sockets? created, .*)")
+SUMMARY = re.compile(r"inetprobe: (\S+ calls?, .*)")
 
 
 def booked(argv, result):
@@ -163,6 +163,11 @@ def skipped(summary):
 def shape(trace):
     """(depth, function) of each call."""
     return [(call["depth"], call["function"]) for call in trace["calls"]]
+
+
+def in_socket(*calls):
+    """The shape of a socket(2) with these calls below it, (depth, function) each as without it."""
+    return [(0, "__sys_socket"), *((depth + 1, function) for depth, function in calls)]
 
 
 class Tracer(Result):
@@ -200,7 +205,7 @@ class Shared:
         lost = sum(line["count"] for line in lines if line["kind"] == "lost")
         traces = [line for line in lines if line["kind"] == "trace" and line["pid"] != os.getpid()]
         missing = sum(not trace["complete"] for trace in traces)
-        counts = f"{len(traces)} sockets created, {len(traces) - missing} complete, {missing} incomplete, {lost} lost"
+        counts = f"{len(traces)} calls, {len(traces) - missing} complete, {missing} incomplete, {lost} lost"
         book(["trace", "--mechanism", self._mechanism], counts)
         self.spoilt += expected - len(traces) + missing
         return [trace for trace in traces if trace["complete"]]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 
 import pytest
 
@@ -9,9 +10,9 @@ from inetprobe.kernel.host import syscall
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.program import compiler
 from tests.live import cgroup_denial
-from tests.live.conftest import HERE, accounted, inetprobe, shape
+from tests.live.conftest import HERE, accounted, in_socket, inetprobe, shape
 
-FAILED = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
+FAILED = in_socket((0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc"))
 DENIED = """
 int it(void *ctx)
 {
@@ -32,7 +33,7 @@ for family in (2, 10):
 def check_verdict(trace):
     assert (trace["complete"], trace["verdict"]) == (True, "as_predicted"), trace
     assert trace["evidence"] == ["sk_prot_alloc returned NULL"]
-    assert [call.get("pointer") for call in trace["calls"]] == [None, "NULL", "NULL"]
+    assert [call.get("pointer") for call in trace["calls"]] == [None, None, "NULL", "NULL"]
 
 
 def test_out_of_memory_in_a_cgroup_is_traced_as_a_failed_sk_prot_alloc():
@@ -41,12 +42,18 @@ def test_out_of_memory_in_a_cgroup_is_traced_as_a_failed_sk_prot_alloc():
     assert result.status == 0, (result.status, result.err)
     assert accounted(result.summary)
     starved = [trace for trace in result.traces if trace["errno"]]
-    assert starved, "only inodes and files found no memory, never a sock: the test shows nothing"
+    found = Counter(trace["stage"] for trace in starved)
     for trace in starved:
-        assert shape(trace) == FAILED
-        assert trace["errno"] in ("ENOBUFS", "ENOMEM")
-        check_verdict(trace)
-    print(f"{len(starved)} of {len(result.traces)} sockets found no memory in sk_prot_alloc()")
+        if trace["stage"] == "inode":
+            assert (trace["rule"], trace["errno"], shape(trace)) == ("inode", "ENFILE", in_socket())
+        elif trace["stage"] == "descriptor":
+            assert (trace["rule"], trace["errno"], shape(trace)) == ("file-memory", "ENOMEM", FAILED)
+        else:
+            assert shape(trace) == FAILED
+            assert trace["errno"] in ("ENOBUFS", "ENOMEM")
+            check_verdict(trace)
+    print(f"of {len(result.traces)} sockets these found no memory: {found}")
+    assert found["create"], "only inodes and files found no memory, never a sock: the test shows nothing"
 
 
 @pytest.fixture

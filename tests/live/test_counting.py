@@ -15,13 +15,15 @@ import numpy as np
 from inetprobe.kernel.counting import CountingSource
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
+from inetprobe.model.rules import Rule
 from inetprobe.record.filter import build
-from inetprobe.stats.snapshot import OutcomeKey
-from tests.live.conftest import KERNEL, MECHANISMS, TWO_CPUS
+from inetprobe.stats.snapshot import MANY, OutcomeKey, RefusalKey
+from tests.live.conftest import HERE, KERNEL, MECHANISMS, TWO_CPUS
 from tests.live.known import make_known
 
 BOUNDS = (1_000, 10_000, 100_000, 1_000_000, 1_000_000_000)
 NAME = "counted"
+IN_INET_CREATE = {Rule.PROTOCOL, Rule.PROTOCOL_RANGE, Rule.CAP_NET_RAW}
 PROLOGUE = f"import ctypes; ctypes.CDLL(None).prctl(15, {NAME!r}.encode())\n"  # PR_SET_NAME
 
 
@@ -129,6 +131,30 @@ def test_each_known_socket_is_counted_under_its_outcome(mechanism):
     assert probe.hits >= calls["inet_create"]
     counted_by_kernel = mechanism == "kprobe" or KERNEL >= (5, 12)  # recursion_misses of struct bpf_prog_info
     assert probe.misses == (0 if counted_by_kernel else None)
+
+
+@MECHANISMS
+def test_each_refusal_outside_a_create_is_counted_by_its_stage(mechanism):
+    program = f"{PROLOGUE}\nimport runpy; runpy.run_path({str(HERE / 'rungs.py')!r})['make_all']()"
+    with counting(mechanism) as counted:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=300
+        )
+        now = counted.source.snapshot()
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    refused = [call for call in made if call[4] and Rule(call[5]) not in IN_INET_CREATE]
+    assert now.refusals == Counter(
+        RefusalKey(Rule(rule).stage, error, family if 0 <= family < MANY else MANY)
+        for _, family, _, _, error, rule in refused
+    )
+    assert balanced(now)
+    in_create = sum(bool(error) for *_, error, _ in made) - len(refused)
+    assert sum(n for outcome, n in now.outcomes.items() if outcome.errno) == in_create
+    assert len(counted.records) == len(refused) + in_create  # each is sent, to be explained
+    calls = Counter(syscall for syscall, *_ in made)
+    for function, syscall in (("__sys_socket", "socket"), ("__sys_socketpair", "socketpair")):
+        assert sum(now.call_durations[function].counts) == calls[syscall]
+    assert now.module_requests["net-pf-18"].failures == 1
 
 
 @TWO_CPUS

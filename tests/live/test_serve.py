@@ -133,7 +133,7 @@ def test_prometheus_has_the_counts_of_the_known_sockets(mechanism, tmp_path):
     logged_failures = [trace for trace in logged if trace["kind"] == "trace" and trace["errno"]]
     assert Counter((*labels(t["family"], t["type"], t["protocol"]), t["errno"]) for t in logged_failures) == failures
     assert all(t["verdict"] == "as_predicted" for t in logged_failures), [t["reason"] for t in logged_failures]
-    assert f"{sum(truth.values()):,} sockets created" in served.err
+    assert f"{sum(truth.values()):,} calls" in served.err
 
 
 def test_between_scrapes_serve_is_small_has_no_capabilities_and_does_not_wake_up():

@@ -117,7 +117,7 @@ def test_the_screen_counts_sorts_pauses_and_filters():
         shown.until(f"sockets {inet6} ")
         shown.type("q")
         check_restored(shown, before)
-        assert b"69 sockets created, 69 complete, 0 incomplete, 0 lost" in shown.output
+        assert b", 69 complete, 0 incomplete, 0 lost" in shown.output
 
 
 def test_a_command_s_output_is_not_on_the_screen_and_its_status_is_passed_on():

@@ -464,7 +464,7 @@ def test_protocol_0_without_a_module_is_no_matter_of_raw_sockets():
 
 @pytest.mark.parametrize("rule", Rule)
 def test_every_rule_has_examples_and_those_that_refuse_a_socket_a_fix(rule):
-    for question, outcome in examples(rule):
+    for question, outcome, _ in examples(rule):
         assert outcome.rule is rule
         assert (outcome.errno is None) == (rule.stage is None)
         assert not rule.errnos or outcome.errno in rule.errnos

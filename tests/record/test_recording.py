@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,27 @@ def test_records_are_read_as_they_were_written(tmp_path):
     assert source.accounting() == BOOKS
     assert source.run.cgroups[1] == "/"
     assert source.run.kernel == "6.1.0-test"
+
+
+def test_system_calls_are_read_as_they_were_written(tmp_path):
+    records = builders.every_syscall()
+    batches, _ = read(write(tmp_path / "r.arrows", [Batch(records)]))
+    assert np.array_equal(batches[0].records, records)
+
+
+def test_a_recording_of_format_1_0_has_no_system_calls(tmp_path):
+    """It lacks the columns of what was asked for."""
+    path, old = write(tmp_path / "new.arrows", [Batch(builders.every_kind())]), tmp_path / "old.arrows"
+    new = ("asked_family", "asked_type", "asked_protocol", "descriptor")
+    with pa.ipc.open_stream(path) as stream:
+        kept = [name for name in stream.schema.names if name not in new]
+        schema = pa.schema([stream.schema.field(name) for name in kept], stream.schema.metadata)
+        with pa.ipc.new_stream(old, schema) as writer:
+            for batch in stream.iter_batches_with_custom_metadata():
+                writer.write_batch(batch.batch.select(kept), batch.custom_metadata)
+    batches, source = read(old)
+    assert np.array_equal(np.concatenate([batch.records for batch in batches]), builders.every_kind())
+    assert all(trace.asked is None for batch in batches for trace in call_traces(batch, source.run))
 
 
 def test_long_traces_of_also_are_read_as_they_were_written(tmp_path):

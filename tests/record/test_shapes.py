@@ -11,9 +11,23 @@ from inetprobe.record.layout import record_dtype
 from inetprobe.record.shapes import alike, grouped, names_of, packed
 from tests.support import builders
 
-KINDS = builders.every_kind()
+KINDS = np.concatenate([builders.every_kind(), builders.every_syscall()])
 # All that makes no difference to a shape.
-APART = ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "foreign", "cpu", "comm")
+APART = (
+    "start_ns",
+    "seq",
+    "cgroup_id",
+    "pid",
+    "tid",
+    "ppid",
+    "uid",
+    "gid",
+    "netns",
+    "foreign",
+    "cpu",
+    "comm",
+    "descriptor",
+)
 
 
 def by_hand(rows):

@@ -14,12 +14,12 @@ from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
-from inetprobe.stats.snapshot import Histogram, ModuleRequests, OutcomeKey
+from inetprobe.stats.snapshot import MANY, Histogram, ModuleRequests, OutcomeKey, RefusalKey
 from inetprobe.trace.call_trace import call_traces
 from tests.support import builders
 from tests.support.model_source import EVERY_PATH, ModelSource
 
-KINDS = builders.every_kind()
+KINDS = np.concatenate([builders.every_kind(), builders.every_syscall()])
 NUMBERS = {name: number for number, name in uapi.ERRNOS.items()}
 UNSEEN = ("outcome_missed", "thread_died", "no_state")
 
@@ -51,14 +51,14 @@ def by_hand(records, bounds):
             if call.function == "__request_module":
                 modules[call.module] += 1
                 failures[call.module] += call.result not in (0, None)
-        if trace.bare:
+        if trace.create is None:
             continue
-        if trace.duration_ns is None:
+        create = trace.calls[trace.create]
+        if create.duration_ns is None:
             incomplete["outcome_missed"] += 1
             continue
-        errno = 0 if trace.errno is None else NUMBERS[trace.errno]
-        outcomes[OutcomeKey(trace.family, trace.type, trace.protocol, errno)] += 1
-        add(creations, (trace.family, trace.type), trace.duration_ns)
+        outcomes[OutcomeKey(trace.family, trace.type, trace.protocol, -create.result)] += 1
+        add(creations, (trace.family, trace.type), create.duration_ns)
         if trace.incomplete is not None:
             incomplete[trace.incomplete] += 1
     done = [
@@ -91,6 +91,21 @@ def test_any_batches_count_as_by_hand(places, durations, bounds):
     together = np.concatenate(batches)
     assert_as_by_hand(snapshot, together)
     assert snapshot.entries == sum(snapshot.outcomes.values()) + sum(snapshot.incomplete.get(r, 0) for r in UNSEEN)
+
+
+def test_refusals_are_system_calls_that_failed_outside_a_create():
+    snapshot = counted(builders.every_syscall(), builders.every_syscall()[4:5], builders.every_kind())
+    assert snapshot.refusals == {
+        RefusalKey("descriptor", 24, 2): 2,
+        RefusalKey("post_create", 13, 2): 1,
+        RefusalKey("arguments", 22, 2): 1,
+        RefusalKey("family", 97, MANY): 2,  # 77 and -1
+        RefusalKey("family", 97, 40): 1,
+        RefusalKey("create", 93, 1): 1,
+        RefusalKey("descriptor", 24, 1): 1,
+        RefusalKey("post_create", 95, 2): 1,
+    }
+    assert OutcomeKey(2, 1, 0, 24) not in snapshot.outcomes
 
 
 def test_every_path_of_the_model_counts_as_by_hand():

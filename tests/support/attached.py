@@ -26,6 +26,7 @@ def program(drain, heard=lambda event: None, counts=None, **members):
                 new_losses=tuple,
                 other_families=dict,
                 accepted=dict,
+                calls=dict,
             ),
             "ring": SimpleNamespace(much=False, wait=lambda timeout_s: None, wake=lambda: None, drain=drain),
             "probe_counts": dict,

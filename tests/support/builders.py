@@ -16,8 +16,8 @@ from inetprobe.record.layout import (
 )
 from inetprobe.record.run import Run
 
-CREATE, CREATE6, SK_ALLOC, SK_PROT_ALLOC, REQUEST_MODULE = range(5)
-PROTO_TYPE, PROTO = 1, 2
+CREATE, CREATE6, SK_ALLOC, SK_PROT_ALLOC, REQUEST_MODULE, SOCKET, SOCKETPAIR, SOCKET_FILE = range(8)
+PROTO_TYPE, PROTO, FAMILY = 1, 2, 3
 
 
 def run():
@@ -111,6 +111,53 @@ def every_kind():
             record(accepted, seq=12, kind=0, prot=b"TCP", flags=RECORD_BARE | RECORD_SOFTIRQ, netns=0),
         ]
     )
+
+
+def in_syscall(made, *, syscall=SOCKET, result=None, descriptor=0, asked=None):
+    """A record as one of a system call around it, which returns ``result``, by default the outermost call's; ``asked``
+    are its arguments, by default the record's."""
+    outer = made.copy()
+    count = int(made["ncalls"][0])
+    outer["calls"][0, 1 : count + 1] = made["calls"][0, :count]
+    outer["calls"]["depth"][0, 1 : count + 1] += 1
+    outer["calls"]["start_ns"][0, 1 : count + 1] += 500
+    within = made["calls"][0, 0] if count else call(0, 0, 0, 2000)
+    took = int(made["calls"]["duration_ns"][0, 0]) + 3000
+    outcome = int(within["result"]) if result is None else result
+    outer["calls"][0, 0] = call(syscall, 0, 0, took, outcome)
+    outer["ncalls"] = count + 1
+    request = asked or [int(made[name][0]) for name in ("family", "type", "protocol")]
+    for name, value in zip(("asked_family", "asked_type", "asked_protocol"), request, strict=True):
+        outer[name] = value
+    outer["descriptor"] = descriptor
+    return outer
+
+
+def every_syscall():
+    """One record of each kind of system call, in a fixed order."""
+    cloexec = 0o2000000
+    family = call(REQUEST_MODULE, 0, 500, 1000, 256, module=(FAMILY, 40, 0, 0))
+    raw = record([call(CREATE, 0, 0, 5000, -1)], kind=3, protocol=1, uid=1000)
+    kinds = [
+        in_syscall(created(prot=b"TCP"), descriptor=3, asked=(2, 1 | cloexec, 0)),
+        in_syscall(created(prot=b"TCP", family=10), descriptor=1000),
+        in_syscall(raw),
+        in_syscall(record(autoloaded(200, -93, False), protocol=200)),
+        in_syscall(created(prot=b"TCP"), result=-24),
+        in_syscall(created(prot=b"TCP"), result=-13),
+        in_syscall(record([], kind=1), result=-22, asked=(2, 1 | 0x100, 0)),
+        in_syscall(record([], family=77), result=-97),
+        in_syscall(record([], family=-1), result=-97),
+        in_syscall(record([family], family=40), result=-97),
+        in_syscall(record([], family=1, protocol=5), result=-93),
+        in_syscall(record([], family=1), result=-24, syscall=SOCKETPAIR),
+        in_syscall(created(prot=b"TCP"), result=-95, syscall=SOCKETPAIR),
+        in_syscall(created(prot=b"TCP"), syscall=SOCKET_FILE),
+        in_syscall(record([], family=1, prot=b"UNIX"), result=0, descriptor=4),
+    ]
+    made = np.concatenate(kinds)
+    made["seq"] = np.arange(1, len(made) + 1)
+    return made
 
 
 TCP_SOCK = Sock(1, 6, 0, 0, 0, 1, 0, 0, 1, -1, 1, 1, 1, 0, 0)

@@ -15,7 +15,7 @@ from tests.support import builders, recorded
 from tests.support.paths import ROOT
 
 #: These look at a kernel, the others at what they are given.
-_OF_A_KERNEL = ("trace", "record", "top", "serve", "doctor", "vm")
+_OF_A_KERNEL = ("trace", "why", "record", "top", "serve", "doctor", "vm")
 _FLAMEGRAPH = "/usr/share/perl5/Devel/NYTProf"  # where libdevel-nytprof-perl keeps flamegraph.pl
 _WRITES = ("-o", ">", ">>")
 _BUDGET = '[[budget]]\nname = "few failures"\nmax_failures = 3\n'

@@ -20,10 +20,10 @@ from tests.support import builders
 from tests.support.paths import GOLDENS
 
 
-def shown(form, **style):
+def shown(form, kinds=None, **style):
     out = io.StringIO()
     sink = open_format(form, out, Style(**style))
-    sink.batch(Batch(builders.every_kind(), (Loss("ring_full", 3),)), builders.run())
+    sink.batch(Batch(builders.every_kind() if kinds is None else kinds, (Loss("ring_full", 3),)), builders.run())
     sink.summary(Accounting(entries=15, complete=11, incomplete={"return_missed": 1}, lost={"ring_full": 3}))
     return out.getvalue()
 
@@ -37,9 +37,18 @@ def test_golden(form, stable, update_goldens):
     assert shown(form, stable=stable) == golden.read_text()
 
 
-def test_templates_give_the_json_of_the_library():
-    lines = shown("json").splitlines()[1:-1]
-    traces = call_traces(Batch(builders.every_kind()), builders.run())
+@pytest.mark.parametrize("form", ["tree", "line", "json"])
+def test_golden_of_system_calls(form, update_goldens):
+    golden = GOLDENS / f"syscalls-{form}.txt"
+    if update_goldens:
+        golden.write_text(shown(form, builders.every_syscall()))
+    assert shown(form, builders.every_syscall()) == golden.read_text()
+
+
+@pytest.mark.parametrize("kinds", [builders.every_kind(), builders.every_syscall()], ids=["kinds", "syscalls"])
+def test_templates_give_the_json_of_the_library(kinds):
+    lines = shown("json", kinds).splitlines()[1:-1]
+    traces = call_traces(Batch(kinds), builders.run())
     assert lines == [json.dumps(to_dict(trace, builders.run())) for trace in traces]
 
 
@@ -50,6 +59,7 @@ def unlike(draw, records):
         for name in ("start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "netns", "cpu"):
             most = 3 if name == "cgroup_id" else (1 << 8 * record[name].itemsize) - 1
             record[name] = draw(st.integers(0, most) | st.sampled_from([0, most]))
+        record["descriptor"] = draw(st.integers(0, 2**31 - 1)) if record["descriptor"] else 0
         record["comm"] = draw(st.binary(max_size=16))
         record["calls"]["start_ns"] = draw(st.integers(0, 2**64 - 1))
         record["calls"]["duration_ns"] = [draw(st.integers(0, 2**62)) for _ in record["calls"]]
@@ -64,7 +74,7 @@ def test_each_line_equals_json_dumps_of_its_trace(stable, data):
     run = builders.run()
     run.clock_offset_ns = data.draw(st.integers(-(2**63), 2**63))
     run.cgroups = {1: "/", 2: '/a\\"%s%%\u2028', 3: None}
-    kinds = builders.every_kind()
+    kinds = np.concatenate([builders.every_kind(), builders.every_syscall()])
     run.sock = data.draw(st.booleans())
     out = io.StringIO()
     sink = open_format("json", out, Style(stable=stable))
@@ -142,4 +152,13 @@ def test_stable_output_does_not_depend_on_when_or_where():
 
 def test_the_summary_says_what_does_not_add_up():
     assert "UNACCOUNTED" not in summary_line(Accounting(entries=2, complete=1, lost={"ring_full": 1}))
-    assert "+1 UNACCOUNTED" in summary_line(Accounting(entries=2, complete=1))
+    assert "+1 calls UNACCOUNTED" in summary_line(Accounting(entries=2, complete=1))
+    calls = {"returned": 9, "ok": 3, "before": 2, "in_create": 1, "after": 2, "not_told": 1}
+    assert "UNACCOUNTED" not in summary_line(Accounting(calls=calls))
+    short = summary_line(Accounting(calls=calls | {"after": 0}))
+    assert short.endswith("+2 returned system calls UNACCOUNTED FOR")
+
+
+def test_the_summary_counts_failures_by_errno():
+    line = summary_line(Accounting(entries=5, complete=5, failed={"EMFILE": 2, "EACCES": 1}))
+    assert line == "5 calls, 3 failed (EACCES 1, EMFILE 2), 5 complete, 0 incomplete, 0 lost"

@@ -6,13 +6,12 @@ import errno
 import os
 from collections.abc import Iterator
 
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, SOCK_CLOEXEC, SOCK_NONBLOCK, TYPES
+from inetprobe.base.uapi import call_text
 from inetprobe.model.examples import examples
 from inetprobe.model.inet_create import Outcome
 from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
 
-_FLAGS = {"SOCK_CLOEXEC": SOCK_CLOEXEC, "SOCK_NONBLOCK": SOCK_NONBLOCK}
 _ANY = "any errno"
 
 
@@ -26,16 +25,10 @@ def index() -> str:
     return "\n".join(_index()) + "\n"
 
 
-def call(question: SocketQuestion, outcome: Outcome) -> str:
+def call(question: SocketQuestion, outcome: Outcome, syscall: str = "socket") -> str:
     """The call as strace shows it: ``socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP) = -1 EPERM``."""
-    bare = question.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-    type_ = "|".join([TYPES.get(bare, str(bare)), *(name for name, flag in _FLAGS.items() if question.type & flag)])
-    family, protocol = (
-        table.get(number, str(number))
-        for table, number in ((FAMILIES, question.family), (PROTOCOLS, question.protocol))
-    )
     ended = f"-1 {outcome.errno}" if outcome.errno else "ok" if outcome.word == "ok" else "?"
-    return f"socket({family}, {type_}, {protocol}) = {ended}"
+    return f"{call_text(question.family, question.type, question.protocol, syscall)} = {ended}"
 
 
 def _of_rule(rule: Rule) -> Iterator[str]:
@@ -53,7 +46,7 @@ def _of_rule(rule: Rule) -> Iterator[str]:
         yield f"- inferred: {rule.alike}"
     for one in examples(rule):
         yield ""
-        yield f"    {call(one.question, one.outcome)}"
+        yield f"    {call(one.question, one.outcome, one.syscall)}"
         yield from (f"      {line}" for line in one.why.lines())
 
 

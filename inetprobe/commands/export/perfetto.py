@@ -13,7 +13,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.base.errors import RecordingError
 from inetprobe.base.files import WholeFile
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.commands.export.formats import ExportOptions
 from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Packets, on_track
 from inetprobe.record.accounting import Accounting
@@ -146,10 +146,11 @@ def _of_call(call: Call) -> tuple[tuple[str, Any], ...]:
 def _of_socket(trace: CallTrace, run: Run) -> tuple[tuple[str, Any], ...]:
     verdict = judge(trace, run.profile)
     owner = owner_of(trace.cgroup)
+    family, type_, protocol = trace.request
     arguments: dict[str, Any] = {
-        "family": FAMILIES.get(trace.family, trace.family),
-        "type": None if trace.type is None else TYPES.get(trace.type, trace.type),
-        "protocol": None if trace.protocol is None else PROTOCOLS.get(trace.protocol, trace.protocol),
+        "family": FAMILIES.get(family, family),
+        "type": None if type_ is None else TYPES.get(type_, type_),
+        "protocol": None if protocol is None else protocols_of(family).get(protocol, protocol),
         "prot": trace.prot,
         "outcome": trace.outcome,
         "errno": trace.errno,

@@ -25,8 +25,13 @@ from inetprobe.trace.call_trace import CallTrace, self_times
 Mark = Literal["bad", "warn", "good", "note"]
 _SAID, _NAMED = 5, 3
 
+_AROUND = (
+    "in the system call around it",
+    "the security modules, the inode, the descriptor and the file, or another family's own code",
+)
 #: By function: what a socket does in its self time, and what that consists of.
 STAGES: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("__sys_socket", "__sys_socketpair", "__sys_socket_file"), _AROUND),
     "__request_module": ("waiting for modprobe", "modprobe is started, looks for the alias and loads the module"),
     "sk_prot_alloc": ("allocating the sock", "slab or kmalloc, the security blob, the protocol's module"),
     "sk_alloc": ("in sk_alloc itself", "the net namespace and the cgroup of the sock"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from inetprobe.base import words
 from inetprobe.base.cgroup_owner import owner_of
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.commands.report.gather import Gathered, Recording
 from inetprobe.commands.report.in_short import module_of
 from inetprobe.stats.loglinear import Latency
@@ -51,7 +51,10 @@ def kinds(gathered: Gathered) -> Listing:
 
     def row(kind: Kind, counts: Counts) -> Share:
         family, type_, protocol = kind
-        name = f"{words.name(FAMILIES, family)}, {words.name(TYPES, type_)}, {words.name(PROTOCOLS, protocol)}"
+        name = ", ".join(
+            words.name(names, number)
+            for names, number in ((FAMILIES, family), (TYPES, type_), (protocols_of(family), protocol))
+        )
         return Share(name, "", counts, view.latencies.get(kind))
 
     return _listing(view.kinds, row)
@@ -91,7 +94,7 @@ def modules(gathered: Gathered) -> list[Module]:
 def books(recordings: Sequence[Recording]) -> list[tuple[str, list[int]]]:
     """(outcome, sockets of each recording), the terms of the accounting identity that are not 0."""
     accounts = [recording.accounting for recording in recordings]
-    rows = [("entered inet_create or inet6_create", [account.entries for account in accounts])]
+    rows = [("calls", [account.entries for account in accounts])]
     rows.append(("complete", [account.complete for account in accounts]))
     rows += _by_reason("incomplete", [account.incomplete for account in accounts])
     rows += _by_reason("lost", [account.lost for account in accounts])

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.calls import Indices
-from inetprobe.record.layout import has_returned, is_bare, is_incomplete
-from inetprobe.record.measures import UNKNOWN_ERRNO, errnos, failed, module_requests, seen
+from inetprobe.record.layout import has_returned, is_incomplete
+from inetprobe.record.measures import UNKNOWN_ERRNO, create_indices, creations, errnos, failed, module_requests, seen
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.shapes import Words, alike
@@ -95,11 +95,13 @@ class VerdictStream:
 
     def _keep(self, batch: Batch, clock_offset_ns: int) -> None:
         calls = batch.calls
-        durations = calls.duration_ns[calls.starts]
+        indices = create_indices(batch.distinct.records).take(batch.shapes.group_of)
+        creates = calls.starts + np.maximum(indices, 0)
+        durations = calls.duration_ns[creates]
         buckets = np.searchsorted(np.array(self._bounds_ns, np.uint64), durations).astype(np.uint64)
-        ended = ~is_bare(batch.column("flags")) & has_returned(calls.flags[calls.starts])
+        ended = (indices >= 0) & has_returned(calls.flags[creates])
         newest = _last_of_each([batch.shapes.group_of.astype(np.uint64), buckets], np.flatnonzero(ended))
-        records = batch.take(newest).records
+        records = creations(batch.take(newest).records)
         names = ("family", "type", "protocol", "cpu", "seq", "start_ns")
         columns = [records[name].tolist() for name in names]
         for family, type_, protocol, cpu, seq, start_ns, duration_ns, bucket, errno in zip(
@@ -139,13 +141,15 @@ class StreamSelector:
 
 
 def needs_explaining(batch: Batch, slow_ns: int) -> npt.NDArray[np.bool_]:
-    """Which records failed, asked for a module, took at least ``slow_ns``, or were not seen whole? ``[rows]`` bool."""
-    kinds = batch.distinct.records
-    needed: npt.NDArray[np.bool_] = (
-        failed(kinds) | (module_requests(kinds) > 0) | is_incomplete(kinds["flags"]) | ~seen(kinds)
-    )
-    slow: npt.NDArray[np.bool_] = batch.calls.duration_ns.take(batch.calls.starts) >= np.uint64(slow_ns)
-    slow |= needed.take(batch.shapes.group_of)
+    """Which records failed, asked for a module, made a sock in at least ``slow_ns``, or were not seen whole? ``[rows]``
+    bool. Of those without a create, only which failed?"""
+    kinds, calls, group_of = batch.distinct.records, batch.calls, batch.shapes.group_of
+    creates = create_indices(kinds)
+    needed = failed(kinds) | (module_requests(kinds) > 0) | is_incomplete(kinds["flags"]) | ~seen(kinds)
+    needed &= (creates >= 0) | failed(kinds)
+    slow: npt.NDArray[np.bool_] = creates.take(group_of) >= 0
+    slow &= calls.duration_ns.take(calls.starts + np.maximum(creates, 0).take(group_of)) >= np.uint64(slow_ns)
+    slow |= needed.take(group_of)
     return slow
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from inetprobe.base import words
 from inetprobe.base.cgroup_owner import Owner, owner_of
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
+from inetprobe.base.uapi import FAMILIES, TYPES, errno_name, protocols_of
 from inetprobe.commands.top.collect import Picture
 from inetprobe.stats.overview import Cgroup, Counts, Kind, ProcessKey
 from inetprobe.stats.top_keys import OTHER, Other
@@ -81,7 +81,8 @@ def kind(value: Kind | Other) -> str:
     """``AF_INET SOCK_STREAM IPPROTO_TCP`` in short: ``inet stream tcp``."""
     if isinstance(value, Other):
         return "other"
-    names = (words.name(FAMILIES, value.family), words.name(TYPES, value.type), words.name(PROTOCOLS, value.protocol))
+    protocol = words.name(protocols_of(value.family), value.protocol)
+    names = (words.name(FAMILIES, value.family), words.name(TYPES, value.type), protocol)
     return " ".join(
         name.removeprefix(prefix).lower() for name, prefix in zip(names, ("AF_", "SOCK_", "IPPROTO_"), strict=True)
     )

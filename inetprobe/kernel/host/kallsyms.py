@@ -18,14 +18,25 @@ from inetprobe.model.inet_create import CREATE
 KALLSYMS = Path("/proc/kallsyms")
 
 #: The functions of the path.
-PATH = ("inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module")
+PATH = (
+    "__sys_socket", "__sys_socketpair", "__sys_socket_file",
+    "inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module",
+)  # fmt: skip
 #: The path cannot be traced without this one, nor without one of inet_create and inet6_create.
 REQUIRED = ("sk_alloc",)
 OPTIONAL = tuple(name for name in PATH if name not in REQUIRED)
 #: The options without which the kernel is built without a function.
-CONFIGURED = {"inet_create": "CONFIG_INET", "inet6_create": "CONFIG_IPV6", "__request_module": "CONFIG_MODULES"}
+CONFIGURED = {
+    "__sys_socket_file": "Linux 5.19",
+    "inet_create": "CONFIG_INET",
+    "inet6_create": "CONFIG_IPV6",
+    "__request_module": "CONFIG_MODULES",
+}
 
 _LIMITS = {
+    "__sys_socket": "a socket() that is refused outside inet_create is not seen",
+    "__sys_socketpair": "a socketpair() that is refused outside inet_create is not seen",
+    "__sys_socket_file": "a socket of io_uring that is refused outside inet_create is not seen",
     "inet_create": "there are no AF_INET calls to see",
     "inet6_create": "there are no AF_INET6 calls to see",
     "__request_module": "there are no module calls to see",

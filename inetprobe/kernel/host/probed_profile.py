@@ -76,6 +76,8 @@ def features(types: Btf, symbols: Symbols) -> Features:
         alloc_errno6="ENOBUFS",
         cgroup_hook="__cgroup_bpf_run_filter_sk" in symbols,
         cgroup_any_errno="bpf_set_retval" in symbols,
+        inet_create="inet_create" in symbols,
+        inet6_create="inet6_create" in symbols,
         sk_prot_alloc=symbols.symbol_of("sk_prot_alloc") is not None,
         wide_protocol=types.field("sock", "sk_protocol").bits > 8,
         # Until 6.5 mptcp_sock kept its first subflow's socket, and created it at once or, in the last versions, later.

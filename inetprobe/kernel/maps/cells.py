@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.base.uapi import AF_INET, AF_INET6
+from inetprobe.base.uapi import AF_INET, AF_INET6, SOCK_TYPE_MASK
 from inetprobe.kernel.maps.counters import map_memory
 from inetprobe.record.calls import module_name
 from inetprobe.record.cheader import bpf_folder, parse_defines, parse_structs
-from inetprobe.record.layout import FUNCTIONS, Records, define
+from inetprobe.record.layout import FUNCTION_REQUEST_MODULE, FUNCTIONS, SYSCALLS, Records, define
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
-from inetprobe.stats.snapshot import Histogram, MapFill, ModuleRequests, OutcomeKey
+from inetprobe.stats.snapshot import MANY, Histogram, MapFill, ModuleRequests, OutcomeKey, RefusalKey, refusal
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
-CPU_CELLS = parse_structs(_HEADER, _DEFINES)["cpu_cells"]
+CPU_CELLS = parse_structs(_HEADER, _DEFINES | {"SYSCALLS": define("SYSCALLS")})["cpu_cells"]
 # The address family of each create, by its index in cpu_cells.create.
 _FAMILIES = {define("FUNCTION_INET_CREATE"): AF_INET, define("FUNCTION_INET6_CREATE"): AF_INET6}
 
@@ -51,6 +52,7 @@ class Tables:
     """The cells at one moment, in the types of ``snapshot.Snapshot``; ``fill``: used and available entries by table."""
 
     outcomes: dict[OutcomeKey, int]
+    refusals: dict[RefusalKey, int]
     creation_durations: dict[tuple[int, int], Histogram]
     call_durations: dict[str, Histogram]
     module_requests: dict[str | None, ModuleRequests]
@@ -63,32 +65,40 @@ class Cells:
     def __init__(self, fd: int, cpus: int, bounds: int) -> None:
         """``bounds``: the number of the histograms' bounds. Raises OSError."""
         self._memory = map_memory(fd, cpus * CPU_CELLS.itemsize)
-        self._creates = np.frombuffer(self._memory, CPU_CELLS, cpus)["create"]
+        cells = np.frombuffer(self._memory, CPU_CELLS, cpus)
+        self._creates, self._syscalls = cells["create"], cells["syscall"]
         self._buckets = bounds + 1
 
     def read(self) -> Tables:
         """The current sums over all CPUs."""
         outcomes: dict[OutcomeKey, int] = {}
+        refusals: Counter[RefusalKey] = Counter()
         requests: dict[str | None, tuple[int, int]] = {}
         durations, calls = {}, np.zeros((_DEFINES["CELL_CALLS"], _DEFINES["BUCKETS"] + 1), np.uint64)
-        used = dict.fromkeys(("outcomes", "plain_outcomes", "modules"), 0)
+        used = dict.fromkeys(("outcomes", "plain_outcomes", "modules", "refusals"), 0)
         for create, family in _FAMILIES.items():
             cells = self._creates[:, create].copy()
             for outcome, count in _outcomes(cells, family):
                 outcomes[outcome] = outcomes.get(outcome, 0) + count
-            for name, failed, count in _requests(cells):
-                total, failures = requests.get(name, (0, 0))
-                requests[name] = total + count, failures + count * failed
+            _add(requests, cells)
             outermost = _summed(cells["durations"])
             for type_, row in enumerate(outermost):
                 if row.any():
                     durations[family, type_] = self._histogram(row)
             calls += _summed(cells["calls"])
             calls[create] += outermost.sum(axis=0)
-            for table in used:
-                used[table] = max(used[table], int(np.count_nonzero(cells[table]["key"], axis=1).max()))
+            _fill(used, cells)
+        for index, (number, syscall) in enumerate(SYSCALLS.items()):
+            cells = self._syscalls[:, index].copy()
+            for key, count in _refusals(cells, syscall):
+                refusals[key] += count
+            _add(requests, cells)
+            calls[number] += _summed(cells["durations"])
+            calls[FUNCTION_REQUEST_MODULE] += _summed(cells["requests"])
+            _fill(used, cells)
         return Tables(
             outcomes,
+            dict(refusals),
             durations,
             {FUNCTIONS[number]: self._histogram(row) for number, row in enumerate(calls) if number in FUNCTIONS},
             {name: ModuleRequests(*counts) for name, counts in requests.items()},
@@ -97,7 +107,7 @@ class Cells:
 
     def close(self) -> None:
         """Unmaps the cells."""
-        del self._creates
+        del self._creates, self._syscalls
         self._memory.close()
 
     def _histogram(self, row: npt.NDArray[np.uint64]) -> Histogram:
@@ -114,11 +124,9 @@ def _bucket(bounds_ns: tuple[int, ...], first: int) -> str:
     return f"((ns)>{bounds_ns[middle]}ULL?{above}:{below})"
 
 
-def _summed(
-    histograms: Records,
-) -> npt.NDArray[np.uint64]:
-    """Histograms of [CPU, n] as words [n, buckets and the sum], the CPUs added up."""
-    return np.column_stack([histograms["bucket"].sum(axis=0), histograms["sum_ns"].sum(axis=0)])
+def _summed(histograms: Records) -> npt.NDArray[np.uint64]:
+    """Histograms of [CPU, …] as words […, buckets and the sum], the CPUs added up."""
+    return np.concatenate([histograms["bucket"].sum(axis=0), histograms["sum_ns"].sum(axis=0)[..., None]], axis=-1)
 
 
 def _used(table: Records) -> Iterator[tuple[int, int]]:
@@ -141,6 +149,31 @@ def _outcomes(cells: Records, family: int) -> Iterator[tuple[OutcomeKey, int]]:
     for index, count in enumerate(cells["last_outcomes"].sum(axis=0).tolist()):
         if count:
             yield OutcomeKey(family, index // 2, None, None if index % 2 else 0), count
+
+
+def _refusals(cells: Records, syscall: str) -> Iterator[tuple[RefusalKey, int]]:
+    for key, count in _used(cells["refusals"]):
+        type_ = key >> _DEFINES["KEY_TYPE"] & SOCK_TYPE_MASK
+        if key & _DEFINES["KEY_FLAGS"]:
+            type_ |= SOCK_TYPE_MASK + 1  # one flag unknown to socket(2) stands for all
+        errno, family = key >> _DEFINES["KEY_ERRNO"] & 0xFFF, key >> _DEFINES["KEY_NUMBER"]
+        yield refusal(syscall, family, type_, errno, after=bool(key & _DEFINES["KEY_AFTER"])), count
+    rest = int(cells["last_refusals"].sum())
+    if rest:
+        yield RefusalKey(None, None, MANY), rest
+
+
+def _add(requests: dict[str | None, tuple[int, int]], cells: Records) -> None:
+    """Adds the module requests of some cells."""
+    for name, failed, count in _requests(cells):
+        total, failures = requests.get(name, (0, 0))
+        requests[name] = total + count, failures + count * failed
+
+
+def _fill(used: dict[str, int], cells: Records) -> None:
+    """Counts the cells in use of each table, on the CPU that uses the most."""
+    for table in used.keys() & set(cells.dtype.names or ()):
+        used[table] = max(used[table], int(np.count_nonzero(cells[table]["key"], axis=1).max()))
 
 
 def _requests(cells: Records) -> Iterator[tuple[str | None, bool, int]]:

@@ -23,6 +23,14 @@ SLOTS = 1 << _DEFINES["SLOT_BITS"]
 # The families of slot_counters.sk_alloc_outside, in its order.
 _INET_FAMILIES = (AF_INET, AF_INET6)
 
+_CALLS = {
+    "returned": "calls",
+    "ok": "calls_ok",
+    "before": "calls_before",
+    "in_create": "calls_in_create",
+    "after": "calls_after",
+    "not_told": "calls_unknown",
+}
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
     "no_state": define("COUNT_LOST_NO_STATE"),
@@ -56,6 +64,11 @@ class Counters:
     def read(self, name: str) -> int:
         """The counter ``COUNT_<NAME>`` of bpf/record.h."""
         return int(self._cpus["value"][:, define(f"COUNT_{name.upper()}")].sum())
+
+    def calls(self) -> dict[str, int]:
+        """System calls that returned, and where each ended; empty where none did."""
+        calls = {name: self.read(counter) for name, counter in _CALLS.items()}
+        return calls if any(calls.values()) else {}
 
     def runs(self, function: int, side: str) -> int:
         """How often the program of function number ``function`` ran; ``side`` is ``entry`` or ``return``."""

@@ -15,7 +15,7 @@ from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.record.filter import DEFAULT_PROTOCOL, UNKNOWN_OF_BARE, Filters, Term, is_glob
 from inetprobe.record.layout import define
 
-_RETURNED = "(t->calls[0].flags & CALL_RETURNED)"
+_RETURNED = "(outermost->flags & CALL_RETURNED)"
 _INCOMPLETE = "(t->flags & (RECORD_RETURN_MISSED | RECORD_ENTRY_MISSED | RECORD_TRUNCATED))"
 _THREAD_NUMBERS = {"pid": "WHO_PID", "uid": "WHO_UID", "netns": "WHO_NETNS"}
 _REQUEST_NUMBERS = {"family": "t->family", "type": "t->type", "protocol": "t->protocol"}
@@ -47,16 +47,17 @@ def constants(filters: Filters, *, follow: bool) -> dict[str, str]:
     at_return = [_request(name, source, filters.terms[name]) for name, source in _REQUEST_NUMBERS.items()
             if name in filters.terms]  # fmt: skip
     if "errno" in filters.terms:
-        at_return.append(f"(!{_RETURNED} || {_request('errno', '-t->calls[0].result', filters.terms['errno'])})")
+        at_return.append(f"(!{_RETURNED} || {_request('errno', '-outermost->result', filters.terms['errno'])})")
     if filters.failed:
-        at_return.append(f"(!{_RETURNED} || t->calls[0].result || t->calls[0].flags & CALL_NULL)")
+        at_return.append(f"(!{_RETURNED} || outermost->result || outermost->flags & CALL_NULL)")
     if filters.module_requests:
         at_return.append(f"(t->modules || {_INCOMPLETE})")
     if filters.min_duration_ns is not None:
-        at_return.append(f"(!{_RETURNED} || t->calls[0].duration_ns >= {filters.min_duration_ns}ULL)")
+        at_return.append(f"(!{_RETURNED} || outermost->duration_ns >= {filters.min_duration_ns}ULL)")
 
+    asks_netns = {"KEEP_NETNS": "1"} if "netns" in filters.terms else {}
     clauses = {"KEEP_WHO": at_entry, "KEEP_WHAT": at_return}
-    return {name: " && ".join(parts) for name, parts in clauses.items() if parts}
+    return asks_netns | {name: " && ".join(parts) for name, parts in clauses.items() if parts}
 
 
 def _request(name: str, source: str, term: Term) -> str:

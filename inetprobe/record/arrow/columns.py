@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from inetprobe.base import text
 from inetprobe.base.errors import RecordingError
-from inetprobe.base.uapi import ERRNOS
+from inetprobe.base.uapi import errno_name
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.arrow import stack_columns
 from inetprobe.record.batch import Batch, ColumnBatch, Loss
@@ -34,7 +34,7 @@ _NAME = pa.dictionary(pa.int32(), pa.utf8())
 # Columns with the name and the type of a record's member.
 _PLAIN = (
     "start_ns", "seq", "cgroup_id", "pid", "tid", "ppid", "uid", "gid", "netns", "protocol", "family", "type",
-    "foreign", "cpu", "flags",
+    "foreign", "cpu", "flags", "asked_family", "asked_type", "asked_protocol", "descriptor",
 )  # fmt: skip
 _CALL_PLAIN = ("start_ns", "depth", "flags", "module", "module_protocol", "module_family", "module_type")
 
@@ -68,9 +68,11 @@ SCHEMA = pa.schema(
         ("calls", pa.list_(CALL_TYPE)),
     ]
 )
+# The columns that recordings of format 1.0 lack: 0 in all their records.
+_SINCE_1_1 = ("asked_family", "asked_type", "asked_protocol", "descriptor")
 # The columns that are read back; the others are for other tools.
 _READ = (*_PLAIN, "comm", "prot", "cgroup", "calls")
-_ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN)
+_ROW_BYTES = sum(RECORD[name].itemsize for name in _PLAIN if name not in _SINCE_1_1)
 # The kernel's longest path, PATH_MAX, with each byte of it as \\xNN.
 _LONGEST_PATH = 4 * 4096
 
@@ -114,6 +116,8 @@ def check(batch: pa.RecordBatch, size: int, *, sock: bool = False, stack: bool =
         raise RecordingError(f"a batch of {batch.num_rows:,} sockets has {size:,} bytes")
     expected = schema(sock=sock, stack=stack)
     for name in (*_READ, *[_SOCK.name] * sock, *[stack_columns.FIELD.name] * stack):
+        if name in _SINCE_1_1 and name not in batch.schema.names:
+            continue
         column = _column(batch, name, expected.field(name).type)
         if name == "calls":
             _check_calls(column)
@@ -168,6 +172,9 @@ class _ArrowColumns:
     def __init__(self, batch: pa.RecordBatch, dtype: np.dtype[np.void]) -> None:
         self.known = {}
         for name in _PLAIN:
+            if name in _SINCE_1_1 and name not in batch.schema.names:
+                self.known[name] = np.zeros(batch.num_rows, dtype[name])
+                continue
             column = batch.column(name)
             self.known[name] = _filled(column, 0) if name in UNKNOWN_OF_BARE else _numbers(column, name)
         self._names = {name: _used(batch.column(name)) for name in ("comm", "prot")}
@@ -280,7 +287,7 @@ def _until_nul(raw: bytes) -> str | None:
 
 
 def _errno_names(results: npt.NDArray[np.int32]) -> pa.Array:
-    return _names(results, lambda result: ERRNOS.get(-result, str(-result)) if result else None).cast(pa.utf8())
+    return _names(results, lambda result: errno_name(-result) if result else None).cast(pa.utf8())
 
 
 def _plain(column: npt.NDArray[Any], name: str, bare: npt.NDArray[np.bool_]) -> pa.Array:

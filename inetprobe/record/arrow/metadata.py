@@ -22,7 +22,7 @@ from inetprobe.record.batch import Loss
 from inetprobe.record.layout import SLOTS, SLOTS_ALSO
 from inetprobe.record.run import Run
 
-FORMAT = "1.0"
+FORMAT = "1.1"
 #: The key of the facts in the schema's metadata.
 KEY = "inetprobe"
 # Parsed, JSON takes some 60 times its size; a recording's is a few hundred bytes.

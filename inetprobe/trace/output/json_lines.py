@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.base.words import rfc3339
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
@@ -47,6 +47,7 @@ class JsonSink:
 def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
     """A trace as an object with the contract's keys."""
     verdict = judge(trace, run.profile)
+    family, type_, protocol = trace.request
     return {
         "v": 1,
         "kind": "trace",
@@ -61,12 +62,13 @@ def to_dict(trace: CallTrace, run: Run) -> dict[str, Any]:
         "cgroup": trace.cgroup,
         "netns": trace.netns,
         "cpu": trace.cpu,
-        "family": trace.family,
-        "family_name": FAMILIES.get(trace.family),
-        "type": trace.type,
-        "type_name": _name(TYPES, trace.type),
-        "protocol": trace.protocol,
-        "protocol_name": _name(PROTOCOLS, trace.protocol),
+        "syscall": trace.asked.syscall if trace.asked else None,
+        "family": family,
+        "family_name": FAMILIES.get(family),
+        "type": type_,
+        "type_name": _name(TYPES, type_),
+        "protocol": protocol,
+        "protocol_name": _name(protocols_of(family), protocol),
         "kernel_socket": trace.kernel_socket,
         **({"context": "softirq"} if trace.softirq else {}),
         "prot": trace.prot,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -101,6 +101,8 @@ def _template(fields: dict[str, Any]) -> _Template:
         }
         for index, call in enumerate(fields["calls"])
     ]
+    if has_descriptor(fields):
+        calls[0]["result"] = _mark("descriptor")
     marked = {key: _mark(key) if key in _FORMATS else value for key, value in fields.items()}
     if fields.get("duration_ns") is not None:
         marked["duration_ns"] = _mark("0.duration_ns")
@@ -112,6 +114,11 @@ def _template(fields: dict[str, Any]) -> _Template:
         line += before + form
         columns += sources
     return _Template(f"{line}{last}\n", tuple(columns))
+
+
+def has_descriptor(fields: Mapping[str, Any]) -> bool:
+    """Is the outermost call's result a descriptor? It differs between records of one shape."""
+    return (fields["syscall"], fields["outcome"]) == ("socket", "ok")
 
 
 _CALL_TIMES = ("start_ns", "duration_ns")

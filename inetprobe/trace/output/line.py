@@ -6,7 +6,7 @@ from typing import TextIO
 
 from inetprobe.base import words
 from inetprobe.base.text import printable
-from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES
+from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
@@ -38,12 +38,13 @@ class LineSink:
         """Writes nothing: the summary line goes to stderr, from the command."""
 
     def _line(self, trace: CallTrace, run: Run) -> str:
-        family = words.name(FAMILIES, trace.family).removeprefix("AF_")
-        type_ = words.name(TYPES, trace.type).removeprefix("SOCK_")
-        protocol = words.name(PROTOCOLS, trace.protocol).removeprefix("IPPROTO_")
+        number, type_, protocol = trace.request
+        family = words.name(FAMILIES, number).removeprefix("AF_")
+        kind = words.name(TYPES, type_).removeprefix("SOCK_")
+        name = words.name(protocols_of(number), protocol).removeprefix("IPPROTO_")
         modules = sum(call.function == "__request_module" for call in trace.calls)
         outcome = trace.incomplete or trace.errno or trace.outcome
-        socket = f"{printable(trace.comm):<15} {family:<6} {type_:<6.6} {protocol:<7} {modules or '-':>3} "
+        socket = f"{printable(trace.comm):<15} {family:<6} {kind:<6.6} {name:<7} {modules or '-':>3} "
         if self._stable:
             return f"{socket}{outcome}\n"
         when = f"{words.clock(trace.start_ns + run.clock_offset_ns)} {trace.pid:>7} "

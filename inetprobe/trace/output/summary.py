@@ -6,9 +6,11 @@ from inetprobe.record.accounting import Accounting
 
 
 def summary_line(accounting: Accounting) -> str:
-    """Sockets created, complete, incomplete and lost by reason, and in capitals a number that does not add up."""
+    """Calls, those that failed by errno, complete, incomplete and lost by reason, what was not looked at, and in
+    capitals a number that does not add up."""
     shown = accounting.entries - accounting.filtered
-    parts = [f"{shown:,} socket{'s' * (shown != 1)} created", f"{accounting.complete:,} complete"]
+    parts = [f"{shown:,} call{'s' * (shown != 1)}", _by_reason("failed", accounting.failed)]
+    parts.append(f"{accounting.complete:,} complete")
     parts.append(_by_reason("incomplete", accounting.incomplete))
     parts.append(_by_reason("lost", accounting.lost))
     extras = {
@@ -20,16 +22,19 @@ def summary_line(accounting: Accounting) -> str:
     }
     parts += [f"{count:,} {name}" for name, count in extras.items() if count]
     named = {
-        "of other families": accounting.other_families,
+        "not shown of other families": accounting.other_families,
         "accepted": accounting.accepted,
         "probe hits missed": accounting.probe_misses,
         "probe programs skipped": accounting.program_skipped,
         "stacks without all frames": accounting.stacks_lost,
     }
     parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
-    unaccounted = accounting.unaccounted()
-    if unaccounted:
-        parts.append(f"{unaccounted:+,} UNACCOUNTED FOR")
+    for number, name in (
+        (accounting.unaccounted(), "calls"),
+        (accounting.unaccounted_calls(), "returned system calls"),
+    ):
+        if number:
+            parts.append(f"{number:+,} {name} UNACCOUNTED FOR")
     return ", ".join(parts)
 
 

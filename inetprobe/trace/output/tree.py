@@ -13,7 +13,7 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.stacks import Side, Stack
-from inetprobe.trace.call_trace import Call, CallTrace, call_traces, request
+from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.output import Style
 from inetprobe.trace.verdict import judge
 
@@ -46,7 +46,7 @@ class TreeSink:
             when = words.clock(trace.start_ns + run.clock_offset_ns)
             lines.append(self._style.paint("dim", f"  {when} {comm} pid {trace.pid} uid {trace.uid}"))
         lines[-1] += self._style.paint("dim", f" prot {printable(trace.prot)}") if trace.prot else ""
-        lines += [self._call(trace.calls, index) for index in range(len(trace.calls))]
+        lines += [self._call(trace, index) for index in range(len(trace.calls))]
         if trace.sock is not None:
             fields = " ".join(f"{name}={value}" for name, value in trace.sock.known().items())
             lines.append(self._style.paint("dim", f"  sock: {fields}"))
@@ -58,14 +58,15 @@ class TreeSink:
             lines += [f"  {printable(line)}" for line in verdict.why.lines()]
         return lines
 
-    def _call(self, calls: tuple[Call, ...], index: int) -> str:
-        call = calls[index]
-        depths = [call.depth for call in calls]
+    def _call(self, trace: CallTrace, index: int) -> str:
+        call = trace.calls[index]
+        depths = [call.depth for call in trace.calls]
         text = f"  {tree_branches(depths, index)}{call.function}({call.module or ''})"
         took = "" if self._style.stable else words.duration(call.duration_ns)
         result = result_text(call.result, call.pointer, returned=call.duration_ns is not None)
         line = f"{text:<62} {took:>7}  {result}".rstrip()
-        failed = call.pointer == "NULL" or (call.result is not None and call.result != 0)
+        is_descriptor = index == 0 and trace.asked is not None and trace.outcome == "ok"
+        failed = call.pointer == "NULL" or (call.result not in (None, 0) and not is_descriptor)
         return self._style.paint("yellow", line) if failed else line
 
 

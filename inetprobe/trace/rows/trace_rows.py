@@ -27,6 +27,7 @@ from inetprobe.record.self_time import signed
 from inetprobe.record.stacks import Stack, as_dict
 from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.output.json_lines import to_dict
+from inetprobe.trace.output.json_template import has_descriptor
 
 NAME = pa.dictionary(pa.int32(), pa.utf8())
 CALL = pa.struct(
@@ -50,6 +51,7 @@ STACK = pa.struct(
 )
 # The columns that depend on the shape alone.
 _SHAPED = {
+    "syscall": NAME,
     "family": pa.int32(),
     "family_name": NAME,
     "type": pa.int32(),
@@ -197,6 +199,12 @@ def _calls(records: Records, shapes: list[dict[str, Any]], inverse: Indices) -> 
         name: spread([call.get(name) for call in listed], indices, CALL.field(name).type)
         for name in ("function", "depth", "result", "pointer", "module")
     }
+    with_descriptor = np.array([has_descriptor(shape) for shape in shapes], bool)[inverse]
+    columns["result"] = pc.replace_with_mask(
+        columns["result"],
+        pa.array(with_descriptor[row] & (slot == 0)),
+        pa.array(records["descriptor"][with_descriptor]),
+    )
     columns["start_ns"] = pa.array(signed(calls["start_ns"], "start"))
     columns["duration_ns"] = _duration(calls)
     struct = pa.StructArray.from_arrays([columns[field.name] for field in CALL], fields=list(CALL))

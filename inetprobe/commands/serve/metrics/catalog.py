@@ -48,6 +48,12 @@ FAILURES = MetricSpec(
     "Socket creations that failed, by the errno that inet_create or inet6_create returned.",
     (*_REQUEST, "errno"), absent="before the first failure with these labels",
 )  # fmt: skip
+REFUSALS = MetricSpec(
+    "inetprobe_socket_refusals_total", "counter", "system calls",
+    "Calls of socket(2), socketpair(2) and io_uring's socket that failed outside inet_create and inet6_create, by "
+    "where. What a seccomp filter refuses is not seen.",
+    ("stage", "errno", "family"), absent="before the first refusal with these labels",
+)  # fmt: skip
 INCOMPLETE = MetricSpec(
     "inetprobe_socket_creations_incomplete_total", "counter", "creations",
     "Socket creations that were not seen whole. With outcome_missed, thread_died and no_state the outcome is unknown; "
@@ -90,8 +96,8 @@ MODULE_REQUEST_FAILURES = MetricSpec(
 
 RECORDS = MetricSpec(
     "inetprobe_records_total", "counter", "traces",
-    "Traces of the sampled stream only (creations that failed, asked for a module, were slow or were not seen whole), "
-    "by the model's verdict. Not representative of all sockets.",
+    "Traces of the sampled stream only (calls that failed, creations that asked for a module, were slow or were not "
+    "seen whole), by the model's verdict. Not representative of all sockets.",
     ("verdict",), {"verdict": VERDICTS},
 )  # fmt: skip
 RECORDS_LOST = MetricSpec(
@@ -160,7 +166,7 @@ BUILD = MetricSpec(
 #: The tables of docs/metrics.md, by the name of the page's section.
 SECTIONS: Mapping[str, tuple[MetricSpec, ...]] = {
     "Sockets": (
-        CREATIONS, FAILURES, INCOMPLETE, ENTRIES, FILTERED, IN_FLIGHT, CREATION_DURATION, CALL_DURATION,
+        CREATIONS, FAILURES, REFUSALS, INCOMPLETE, ENTRIES, FILTERED, IN_FLIGHT, CREATION_DURATION, CALL_DURATION,
         MODULE_REQUESTS, MODULE_REQUEST_FAILURES,
     ),
     "The sampled stream": (RECORDS, RECORDS_LOST),

@@ -100,9 +100,16 @@ class _Scrape:
             ((*self._request(outcome), self._labels.errno(outcome.errno)), example)
             for outcome, example in self._stream_counts.failures.items()
         )
+        refused: Counter[Values] = Counter()
+        for refusal, count in self._snapshot.refusals.items():
+            labels = (refusal.stage or OTHER, self._labels.errno(refusal.errno), self._labels.family(refusal.family))
+            refused[labels] += count
+            for label, value in zip(("errno", "family"), labels[1:], strict=True):
+                self._overflows[label] += count * (value == OTHER)
         return [
             counters(catalog.CREATIONS, created),
             counters(catalog.FAILURES, failed, {labels: exemplar(example, 1) for labels, example in exemplars.items()}),
+            counters(catalog.REFUSALS, refused),
             counters(catalog.INCOMPLETE, known(self._snapshot.incomplete, catalog.INCOMPLETE_REASONS)),
             counter(catalog.ENTRIES, self._snapshot.entries),
             counter(catalog.FILTERED, self._snapshot.filtered),

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 
 from inetprobe.base.uapi import FAMILIES, PROTOCOLS, TYPES, errno_name
 from inetprobe.record.layout import FUNCTIONS
+from inetprobe.stats.snapshot import MANY
 
 #: The label value that stands for every value past a label's cap.
 OTHER = "other"
 
-# Errnos of inet_create() itself, of a protocol's init and of the cgroup's hook; a cgroup's program may choose others.
-_PATH_ERRNOS = tuple(map(errno_name, (1, 2, 12, 13, 22, 92, 93, 94, 97, 105)))
+# Errnos of socket(2) itself, of a protocol's init and of the cgroup's hook; a program of the user's may choose others.
+_PATH_ERRNOS = tuple(map(errno_name, (1, 2, 12, 13, 14, 22, 23, 24, 92, 93, 94, 95, 97, 105)))
 # The functions that are always traced and those that --also may add, with room for recordings of later versions.
 _MAX_FUNCTIONS = 32
 
@@ -48,7 +49,7 @@ class Labels:
     def __init__(self) -> None:
         # The C headers' names are reserved: a process that tries numbers cannot displace a protocol in use.
         self._values = {
-            "family": CappedLabel(8, ("AF_INET", "AF_INET6")),
+            "family": CappedLabel(64, FAMILIES.values()),
             "socket_type": CappedLabel(16, [_name(TYPES, number) for number in range(16)]),  # SOCK_TYPE_MASK
             "protocol": CappedLabel(64, PROTOCOLS.values()),
             "errno": CappedLabel(32, _PATH_ERRNOS),
@@ -58,7 +59,7 @@ class Labels:
 
     def family(self, number: int) -> str:
         """``AF_INET`` for 2."""
-        return self._values["family"].value(_name(FAMILIES, number))
+        return self._values["family"].value(None if number >= MANY else _name(FAMILIES, number))
 
     def socket_type(self, number: int) -> str:
         """``SOCK_RAW`` for 3; each of the 16 types that fit under SOCK_TYPE_MASK has a value."""

@@ -1,0 +1,159 @@
+"""``inetprobe why``: each distinct call of socket(2) that failed, once, with its reason."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TextIO
+
+import click
+
+from inetprobe.base.cgroup_owner import owner_of
+from inetprobe.base.text import printable
+from inetprobe.base.words import counted
+from inetprobe.cli.live import LiveRun, live_options, run_live
+from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
+from inetprobe.cli.terminal import lenient_stdout
+from inetprobe.model.judge import Verdict
+from inetprobe.record.accounting import Accounting
+from inetprobe.record.measures import failed
+from inetprobe.record.nesting import NestedBatch
+from inetprobe.record.run import Run
+from inetprobe.trace.call_trace import CallTrace, call_traces, request
+from inetprobe.trace.verdict import judge
+
+# What strangers can make us keep: distinct calls, and processes of each.
+_MOST_CALLS, _MOST_WHO = 1000, 5
+
+
+@click.command("why", cls=Filtering, context_settings=COMMAND_LAST)
+@filter_options
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@live_options
+def why_command(form: str, live: LiveRun) -> None:
+    """Say why socket() and socketpair() fail: run COMMAND, then print each distinct call that failed, once.
+
+    While all goes well it says nothing. Without COMMAND it watches the whole machine, or what the filters select, until
+    Ctrl-C or --duration. With COMMAND the text goes to stderr, since stdout is COMMAND's; JSON goes to stdout. The exit
+    status is COMMAND's. What a seccomp filter refuses is not seen: see inetprobe explain --pid.
+
+    \b
+    Examples:
+      inetprobe why -- ping -c 1 127.0.0.1
+      inetprobe why --duration 60s --format json
+    """
+    filters = replace(live.options.filters, failed=True)
+    live = replace(live, options=replace(live.options, filters=filters), brief=True)
+    lenient_stdout()
+    out = sys.stderr if live.command and form == "text" else sys.stdout
+    run_live(live, lambda run, file: [WhySink(out, form)])
+
+
+class Who(NamedTuple):
+    """A process that made the call; ``unit`` is its systemd unit, None where that is not known."""
+
+    pid: int
+    comm: str
+    unit: str | None
+
+
+class Refusal(NamedTuple):
+    """A call that failed and why: equal for all that failed alike."""
+
+    call: str
+    family: int
+    type: int | None
+    protocol: int | None
+    errno: str | None
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Callers:
+    """How often a call failed, and the first few processes that made it; ``more`` others were not kept."""
+
+    count: int = 0
+    who: dict[Who, None] = field(default_factory=dict)
+    more: int = 0
+
+
+class WhySink:
+    """Keeps each distinct failing call, and prints them all at the end, the most frequent first."""
+
+    def __init__(self, out: TextIO, form: str) -> None:
+        self._out = out
+        self._form = form
+        self._refusals: dict[Refusal, Callers] = {}
+        self._beyond = 0
+
+    def batch(self, batch: NestedBatch, run: Run) -> None:
+        """Adds the calls that failed."""
+        failures = batch.take(failed(batch.records).nonzero()[0])
+        if not len(failures):
+            return
+        alike = failures.shapes_by("pid", "comm", "cgroup_id")
+        traces = call_traces(failures.take(alike.first), run)
+        for trace, count in zip(traces, alike.counts.tolist(), strict=True):
+            self._add(trace, count, run)
+
+    def summary(self, accounting: Accounting) -> None:
+        """Prints them."""
+        show = _as_json if self._form == "json" else _as_text
+        for refusal, callers in sorted(self._refusals.items(), key=lambda item: -item[1].count):
+            self._out.write(show(refusal, callers))
+        if self._beyond and self._form == "json":
+            self._out.write(json.dumps({"v": 1, "kind": "lost", "reason": "too_many", "count": self._beyond}) + "\n")
+        elif self._beyond:
+            self._out.write(f"{counted(self._beyond, 'call')} failed otherwise: {_MOST_CALLS:,} are kept apart\n")
+        self._out.flush()
+
+    def _add(self, trace: CallTrace, count: int, run: Run) -> None:
+        refusal = Refusal(request(trace), *trace.request, trace.errno, judge(trace, run.profile))
+        callers = self._refusals.get(refusal)
+        if callers is None:
+            if len(self._refusals) >= _MOST_CALLS:
+                self._beyond += count
+                return
+            callers = self._refusals[refusal] = Callers()
+        callers.count += count
+        who = Who(trace.pid, trace.comm, owner_of(trace.cgroup).unit)
+        if who in callers.who or len(callers.who) < _MOST_WHO:
+            callers.who[who] = None
+        else:
+            callers.more += count
+
+
+def _as_text(refusal: Refusal, callers: Callers) -> str:
+    times = f"  ({callers.count:,} times)" if callers.count > 1 else ""
+    names = [
+        f"{printable(who.comm)} pid {who.pid}" + (f" of {printable(who.unit)}" if who.unit else "")
+        for who in callers.who
+    ]
+    others = f", and {counted(callers.more, 'call')} by others" if callers.more else ""
+    lines = (
+        f"{refusal.call} = {f'-1 {refusal.errno}' if refusal.errno else 'NULL'}{times}",
+        f"  by {', '.join(names)}{others}",
+        *(f"  {printable(line)}" for line in refusal.verdict.why.lines()),
+    )
+    return "\n".join(lines) + "\n\n"
+
+
+def _as_json(refusal: Refusal, callers: Callers) -> str:
+    """With the contract's keys in their order."""
+    verdict = refusal.verdict
+    fields = {
+        "v": 1,
+        "kind": "why",
+        "call": refusal.call,
+        "count": callers.count,
+        "family": refusal.family,
+        "type": refusal.type,
+        "protocol": refusal.protocol,
+        "errno": refusal.errno,
+        "stage": verdict.stage,
+        "rule": verdict.rule,
+        **verdict.why.to_dict(),
+        "who": [who._asdict() for who in callers.who],
+    }
+    return json.dumps(fields) + "\n"

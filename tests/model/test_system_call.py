@@ -1,0 +1,122 @@
+"""A system call judged whole: each rung outside a create, by the arguments and the errno that the caller got."""
+
+from dataclasses import replace
+
+import pytest
+
+from inetprobe.base.uapi import AF_INET, AF_INET6, AF_PACKET, SOCK_CLOEXEC, SOCK_PACKET, SOCK_RAW, SOCK_STREAM
+from inetprobe.model import inet_create
+from inetprobe.model.judge import Seen
+from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.rules import Rule
+from inetprobe.model.system_call import SeenSyscall, judge_syscall
+from inetprobe.model.world import Machine
+
+P61 = BUILT_IN_PROFILES["6.1"]
+AF_UNIX, AF_NETLINK, AF_VSOCK = 1, 16, 40
+
+
+@pytest.mark.parametrize(
+    ("request_", "errno", "rule", "stage"),
+    [
+        ((AF_INET, SOCK_STREAM | 0x100, 0), "EINVAL", Rule.FLAGS, "arguments"),
+        ((77, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
+        ((-1, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
+        ((46, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
+        ((AF_INET, 11, 0), "EINVAL", Rule.TYPE_RANGE, "arguments"),
+        ((AF_UNIX, 15, 0), "EINVAL", Rule.TYPE_RANGE, "arguments"),
+        ((45, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.NO_FAMILY, "family"),
+        ((AF_INET6, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.NO_FAMILY, "family"),
+        ((AF_INET, SOCK_STREAM, 0), "EACCES", Rule.SECURITY, "security"),
+        ((AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 6), "EPERM", Rule.SECURITY, "security"),
+        ((AF_INET, SOCK_STREAM, 0), "EINVAL", Rule.SECURITY, "security"),
+        ((AF_INET, SOCK_STREAM, 0), "ENFILE", Rule.INODE, "inode"),
+        ((AF_UNIX, SOCK_STREAM, 5), "EPROTONOSUPPORT", Rule.FAMILY_CREATE, "create"),
+        ((AF_UNIX, SOCK_STREAM, 0), "ENOMEM", Rule.FAMILY_CREATE, "create"),
+        ((AF_PACKET, SOCK_RAW, 0), "EPERM", Rule.PACKET_CAP_NET_RAW, "create"),
+        ((AF_INET, SOCK_PACKET, 0), "EPERM", Rule.PACKET_CAP_NET_RAW, "create"),
+        ((AF_INET, SOCK_PACKET, 0), "EACCES", Rule.FAMILY_CREATE, "create"),
+        ((AF_VSOCK, SOCK_STREAM, 0), "EPERM", Rule.FAMILY_CREATE, "create"),
+        ((AF_UNIX, SOCK_STREAM, 0), "EMFILE", Rule.DESCRIPTOR_LIMIT, "descriptor"),
+        ((AF_UNIX, SOCK_STREAM, 0), "ENFILE", Rule.FILE_LIMIT, "descriptor"),
+    ],
+)
+def test_each_rung_before_a_create(request_, errno, rule, stage):
+    verdict = judge_syscall(SeenSyscall("socket", *request_, errno, None), P61)
+    assert (verdict.verdict, verdict.rule, verdict.stage) == ("as_predicted", rule, stage)
+    assert verdict.why.fix
+    # Where the arguments do not decide, the create that was not seen is a part of what is known.
+    inferred = rule in (Rule.NO_FAMILY, Rule.SECURITY, Rule.INODE) and request_[0] in (AF_INET, AF_INET6)
+    create = {AF_INET: "inet_create", AF_INET6: "inet6_create"}.get(request_[0])
+    assert verdict.why.evidence == ((f"the call did not come to {create}",) if inferred else ())
+
+
+@pytest.mark.parametrize(
+    ("request_", "errno", "rule"),
+    [
+        ((AF_INET, SOCK_STREAM | 0x100, 0), "EINVAL", Rule.FLAGS),
+        ((77, SOCK_STREAM, 0), "EMFILE", Rule.DESCRIPTOR_LIMIT),
+        ((77, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY),
+        ((AF_INET, SOCK_STREAM, 0), "EMFILE", Rule.DESCRIPTOR_LIMIT),
+        ((AF_UNIX, SOCK_STREAM, 0), "EFAULT", Rule.FAULT),
+        ((AF_INET, SOCK_STREAM | 0x100, 0), "EFAULT", None),
+        ((AF_NETLINK, SOCK_RAW, 0), "EOPNOTSUPP", Rule.NO_PAIR),
+        ((AF_INET, SOCK_STREAM, 0), "EACCES", Rule.SECURITY),
+    ],
+)
+def test_a_pair_has_its_descriptors_first(request_, errno, rule):
+    assert judge_syscall(SeenSyscall("socketpair", *request_, errno, None), P61).rule is rule
+
+
+def test_a_pair_that_was_made_and_cannot_be_connected():
+    call = SeenSyscall("socketpair", AF_INET, SOCK_RAW, 1, "EOPNOTSUPP", created())
+    assert judge_syscall(call, P61).rule is Rule.NO_PAIR
+    assert judge_syscall(call._replace(syscall="socket"), P61).rule is Rule.POST_CREATE
+    assert judge_syscall(call._replace(errno="ENFILE"), P61).rule is Rule.FILE_LIMIT
+
+
+def test_an_errno_that_the_arguments_do_not_give_is_a_deviation():
+    for request, errno in (((77, 1, 0), "EPERM"), ((AF_INET, 11, 0), "EACCES"), ((AF_INET, 0x101, 0), "EPERM")):
+        assert judge_syscall(SeenSyscall("socket", *request, errno, None), P61).verdict == "deviation"
+
+
+def created(errno=None, **machine):
+    outcome = inet_create.socket(Machine(P61, **machine), AF_INET, SOCK_RAW, 1)
+    return Seen(AF_INET, SOCK_RAW, 1, False, None, outcome.errno, outcome.prot, outcome.calls)
+
+
+@pytest.mark.parametrize(
+    ("errno", "rule", "stage"),
+    [
+        ("EMFILE", Rule.DESCRIPTOR_LIMIT, "descriptor"),
+        ("ENFILE", Rule.FILE_LIMIT, "descriptor"),
+        ("ENOMEM", Rule.FILE_MEMORY, "descriptor"),
+        ("EACCES", Rule.POST_CREATE, "post_create"),
+        ("EAFNOSUPPORT", Rule.POST_CREATE, "post_create"),
+    ],
+)
+def test_each_rung_after_a_create(errno, rule, stage):
+    verdict = judge_syscall(SeenSyscall("socket", AF_INET, SOCK_RAW, 1, errno, created()), P61)
+    assert (verdict.verdict, verdict.rule, verdict.stage) == ("as_predicted", rule, stage)
+    assert verdict.why.evidence[0] == "inet_create had made the sock, which the kernel then took back"
+
+
+def test_a_create_s_own_refusal_is_the_system_call_s():
+    refused = created(cap_net_raw=False)
+    verdict = judge_syscall(SeenSyscall("socket", AF_INET, SOCK_RAW, 1, "EPERM", refused), P61)
+    assert (verdict.verdict, verdict.rule) == ("as_predicted", Rule.CAP_NET_RAW)
+    other = judge_syscall(SeenSyscall("socket", AF_INET, SOCK_RAW, 1, "EMFILE", refused), P61)
+    assert other.why.reason == "inet_create failed with EPERM, and the call failed with EMFILE"
+
+
+def test_a_success_has_a_create_or_is_another_family_s():
+    assert judge_syscall(SeenSyscall("socket", AF_INET, SOCK_RAW, 1, None, created()), P61).rule is Rule.CREATED
+    assert judge_syscall(SeenSyscall("socket", AF_INET, SOCK_RAW, 1, None, None), P61).verdict == "deviation"
+    assert judge_syscall(SeenSyscall("socket", AF_UNIX, SOCK_STREAM, 0, None, None), P61).verdict == "unmodelled"
+
+
+def test_ipv6_that_is_disabled_is_told_from_a_family_that_is_missing():
+    disabled = replace(P61, ipv6_disabled=True)
+    call = SeenSyscall("socket", AF_INET6, SOCK_STREAM, 0, "EAFNOSUPPORT", None)
+    assert judge_syscall(call, disabled).rule is Rule.IPV6_DISABLED
+    assert judge_syscall(call._replace(family=AF_VSOCK), disabled).rule is Rule.NO_FAMILY
