@@ -20,6 +20,7 @@ def rules_of(name):
 TRUTH = [
     ("inetprobe_socket_creations_total", ("family", "socket_type", "protocol"), workload.CREATIONS),
     ("inetprobe_socket_creation_failures_total", ("family", "socket_type", "protocol", "errno"), workload.FAILURES),
+    ("inetprobe_socket_refusals_total", ("stage", "errno", "family"), workload.REFUSALS),
     ("inetprobe_module_requests_total", ("module",), workload.MODULE_REQUESTS),
     ("inetprobe_module_request_failures_total", ("module",), workload.MODULE_FAILURES),
     ("inetprobe_call_duration_seconds_count", ("function",), workload.CALLS),

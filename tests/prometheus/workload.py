@@ -60,9 +60,27 @@ GROUPS = (
 )  # fmt: skip
 
 
+class RefusedGroup(NamedTuple):
+    """Equal system calls that came to no create."""
+
+    first: int
+    second: int
+    labels: tuple[str, str, str]
+    record: np.ndarray
+
+
+REFUSED_GROUPS = (
+    RefusedGroup(2, 23, ("descriptor", "EMFILE", "AF_UNIX"),
+         builders.in_syscall(builders.record([], family=1), result=-24)),
+    RefusedGroup(1, 3, ("arguments", "EINVAL", "AF_INET"),
+         builders.in_syscall(builders.record([]), result=-22, asked=(2, 1 | 0x100, 0))),
+)  # fmt: skip
+
+
 def write(path, second):
     """The first recording, or the second."""
-    records = np.concatenate([np.tile(group.record, group[second]) for group in GROUPS])
+    groups = (*GROUPS, *REFUSED_GROUPS)
+    records = np.concatenate([np.tile(group.record, group[second]) for group in groups])
     random.Random(second).shuffle(order := list(range(len(records))))
     records = records[order]
     records["seq"] = np.arange(len(records))
@@ -81,13 +99,15 @@ CREATIONS = _counted((group.labels, group.second) for group in GROUPS)
 FAILURES = _counted(((*group.labels, group.errno), group.second) for group in GROUPS if group.errno)
 MODULE_REQUESTS = _counted(((name,), group.second) for group in GROUPS for name, _ in group.requests)
 MODULE_FAILURES = _counted(((name,), group.second * failed) for group in GROUPS for name, failed in group.requests)
+REFUSALS = {group.labels: group.second for group in REFUSED_GROUPS}
 CALLS = _counted(((function,), group.second) for group in GROUPS for function in group.functions)
+CALLS["__sys_socket",] = sum(REFUSALS.values())
 CREATION_COUNTS = _counted((group.labels[:2], group.second) for group in GROUPS)
 CREATION_SECONDS = {
     labels: sum(k.second * int(k.record["calls"]["duration_ns"][0, 0]) for k in GROUPS if k.labels[:2] == labels) / 1e9
     for labels in CREATION_COUNTS
 }
-#: Sockets that failed, asked for a module or took 10 ms are streamed and judged.
-STREAMED = sum(group.second for group in GROUPS if group.errno or group.requests)
+#: Calls that failed, asked for a module or took 10 ms are streamed and judged.
+STREAMED = sum(group.second for group in GROUPS if group.errno or group.requests) + sum(REFUSALS.values())
 SOCKETS = sum(group.second for group in GROUPS)
 FIRST_SOCKETS = sum(group.first for group in GROUPS)
