@@ -150,6 +150,14 @@ static __always_inline int is_second_of_pair(struct thread *t, s16 family, s16 t
 		is_returned(create_of(t)) && is_asked_for(t, family, type, kern);
 }
 
+/* A call that only a create makes shows that the open system call's was missed. */
+static __always_inline void shows_create(struct thread *t, u64 family)
+{
+	if ((u32)t->asked_family == (u32)family && ((TRACES_INET && (u32)family == AF_INET) ||
+						   (TRACES_INET6 && (u32)family == AF_INET6)))
+		t->flags |= RECORD_ENTRY_MISSED;
+}
+
 /* int inet_create(struct net *net, struct socket *sock, int protocol, int kern), and inet6_create() likewise */
 static __always_inline int create_entry(struct probe *p, s16 family)
 {
@@ -252,6 +260,7 @@ static __always_inline int sk_alloc_entry(struct probe *p)
 	/* A create calls sk_alloc() once and for its own family: any other call is a later create's. */
 	if (t && is_before_create(t)) {
 		count_outside(p->slot, (u32)family, 0);
+		shows_create(t, family);
 		if (BARE) {
 			if (!t->prot)
 				t->prot = prot;
@@ -351,6 +360,8 @@ static __always_inline int request_module_entry(struct probe *p)
 		if (!SERVE && c)
 			count_begun(t, c);
 	}
+	if (form != MODULE_FAMILY && is_before_create(t))
+		shows_create(t, family);
 	call = push(t, sp, FUNCTION_REQUEST_MODULE);
 	if (!call)
 		return 0;

@@ -70,6 +70,18 @@
 #define OFF_MM_START_STACK 0
 #endif
 
+/* The creates that are traced. */
+#ifdef MECHANISM_inet_create
+#define TRACES_INET 1
+#else
+#define TRACES_INET 0
+#endif
+#ifdef MECHANISM_inet6_create
+#define TRACES_INET6 1
+#else
+#define TRACES_INET6 0
+#endif
+
 /* The filters: KEEP_WHO is an expression over WHO_* of caller.h, for which KEEP_NETNS says that it asks for the net
  * namespace; KEEP_WHAT is one over the finished trace `t` and its call `outermost`. */
 #ifdef KEEP_WHO

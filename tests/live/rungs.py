@@ -8,12 +8,16 @@ import ctypes
 import json
 import os
 import resource
+import sys
 from pathlib import Path
 
 UNIX, INET, INET6, NETLINK, PACKET, ASH = 1, 2, 10, 16, 17, 18
 STREAM, DGRAM, RAW, SOCK_PACKET = 1, 2, 3, 10
 CLOEXEC, NONBLOCK, UNKNOWN_FLAG = 0o2000000, 0o4000, 0x100
 FILE_MAX = Path("/proc/sys/fs/file-max")
+
+#: Has this kernel __sys_socket_file()? Linux 5.19
+HAS_IO_URING = tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 19)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +53,13 @@ WITHOUT_DESCRIPTORS = [
     (INET, STREAM, 200, "protocol"),
     (INET, STREAM | UNKNOWN_FLAG, 0, "flags"),
 ]
+BY_IO_URING = [
+    (INET, STREAM, 0, None),
+    (INET6, DGRAM, 17, None),
+    (INET, STREAM, 200, "protocol"),
+    (77, STREAM, 0, "family"),
+    (UNIX, STREAM, 5, "family-create"),
+]
 WITHOUT_FILES = [
     (INET, STREAM, 0, "file-limit"),
     (UNIX, STREAM, 0, "file-limit"),
@@ -71,6 +82,21 @@ def socketpair(family, type_, protocol, rule, pair=None):
         os.close(pair[1])
 
 
+def by_io_uring():
+    sys.path.insert(0, str(Path(__file__).parent))
+    from uring import Ring
+
+    ring = Ring()
+    for family, type_, protocol, rule in BY_IO_URING:
+        result = ring.socket(family, type_, protocol)
+        if result < 0:
+            ctypes.set_errno(-result)
+        report("io_uring", family, type_, protocol, rule, result)
+        if result >= 0:
+            os.close(result)
+    ring.close()
+
+
 def report(syscall, family, type_, protocol, rule, result):
     error = ctypes.get_errno() if result < 0 else 0
     print(json.dumps((syscall, family, type_, protocol, error, rule)), flush=True)
@@ -84,6 +110,8 @@ def make_all():
     socketpair(INET, DGRAM | UNKNOWN_FLAG, 0, "flags")
     socketpair(INET, DGRAM, 6, "protocol")
     socketpair(UNIX, STREAM, 0, "fault", ctypes.c_void_p(8))
+    if HAS_IO_URING:
+        by_io_uring()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     for request in WITHOUT_DESCRIPTORS:
