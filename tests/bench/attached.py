@@ -1,4 +1,4 @@
-"""In the guest: context managers that attach inetprobe or one of its peers to the three functions."""
+"""In the guest: context managers that attach inetprobe or one of its peers to the four functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inetprobe.record.cheader import bpf_folder
 from inetprobe.record.filter import build
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 
-FUNCTIONS = ("inet_create", "sk_alloc", "sk_prot_alloc")
+FUNCTIONS = ("__sys_socket", "inet_create", "sk_alloc", "sk_prot_alloc")
 TRACEFS = Path("/sys/kernel/tracing")
 _READY_S, _SETTLE_S = 240.0, 2.0
 

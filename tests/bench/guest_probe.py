@@ -25,7 +25,7 @@ ROWS: list[tuple[str, Callable[[], AbstractContextManager[object]], int | None]]
     ("inetprobe, kprobe: a record", lambda: attached.ours("kprobe", "record"), 3400),
     ("inetprobe, kprobe: counted", lambda: attached.ours("kprobe", "counted"), 3000),
     ("inetprobe, kprobe: filtered out", lambda: attached.ours("kprobe", "filtered"), 2550),
-    ("ftrace function_graph, these three", attached.function_graph, None),
+    ("ftrace function_graph, these four", attached.function_graph, None),
     ("bcc funclatency -r", attached.funclatency, None),
     ("bpftrace hist(), kprobe", lambda: attached.bpftrace_hist("kprobe"), None),
     ("perf record on kprobe events", lambda: attached.perf_record(Path("/tmp/perf.data")), None),
