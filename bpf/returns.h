@@ -126,23 +126,21 @@ static __always_inline void count_end(struct thread *t, struct cpu_counters *c, 
 /* The return of a system call with `result`: 0 or an errno below it. */
 static __always_inline int leave_syscall(struct probe *p, s32 result, s32 descriptor)
 {
-	struct thread *t = thread_of(p->slot, p->task);
+	struct thread *t = close(p, (u32)result, 0);
 	struct cpu_counters *c = this_cpu();
+	int is_known = t && is_syscall(t) && is_returned(&t->calls[0]);
 
-	if (!c)
-		return 0;
-	if (!t || !t->depth || !is_syscall(t)) {
-		/* Its entry was missed, or a filter rejected the caller, or no trace may begin. */
-		if (c->on && !FILTERED) {
-			lock_xadd(&c->value[COUNT_CALLS], 1);
-			lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
-		}
-	} else {
+	/* Else its entry was missed, or a filter rejected the caller, or no trace may begin. */
+	if (c && (is_known || (c->on && !FILTERED))) {
 		lock_xadd(&c->value[COUNT_CALLS], 1);
-		count_end(t, c, result);
-		t->descriptor = descriptor;
+		if (is_known)
+			count_end(t, c, result);
+		else
+			lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
 	}
-	return leave(p, (u32)result, 0, 1);
+	if (is_known)
+		t->descriptor = descriptor;
+	return ended(p, t, 1);
 }
 
 /* Of socket(2): a descriptor, or an errno below 0. */
