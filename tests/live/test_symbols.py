@@ -95,8 +95,10 @@ def test_a_split_inet_create_leaves_the_sockets_of_ipv6(pretend):
     inet = [trace for trace in result.traces if trace["family"] == 2]
     assert len(inet) >= 4
     for trace in inet:
-        below = [(0, "__request_module")] * 2 if trace["errno"] else [(0, "sk_alloc")]
-        assert (trace["verdict"], shape(trace)) == ("unmodelled", in_socket(*below))
+        call = "__request_module" if trace["errno"] else "sk_alloc"
+        assert trace["verdict"] == "unmodelled"
+        # MPTCP makes a second sock within its own, on some kernels.
+        assert shape(trace) in [in_socket(*[(0, call)] * times) for times in (1, 2)]
         assert trace["reason"] == "inet_create cannot be traced on this kernel"
     assert "this kernel has no inet_create, but inet_create.part.0.constprop.0: there are no AF_INET" in result.err
 
