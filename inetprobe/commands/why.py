@@ -58,7 +58,7 @@ class Who(NamedTuple):
     unit: str | None
 
 
-class Refusal(NamedTuple):
+class FailedCall(NamedTuple):
     """A call that failed and why: equal for all that failed alike."""
 
     call: str
@@ -84,7 +84,7 @@ class WhySink:
     def __init__(self, out: TextIO, form: str) -> None:
         self._out = out
         self._form = form
-        self._refusals: dict[Refusal, Callers] = {}
+        self._calls: dict[FailedCall, Callers] = {}
         self._beyond = 0
 
     def batch(self, batch: NestedBatch, run: Run) -> None:
@@ -100,22 +100,24 @@ class WhySink:
     def summary(self, accounting: Accounting) -> None:
         """Prints them."""
         show = _as_json if self._form == "json" else _as_text
-        for refusal, callers in sorted(self._refusals.items(), key=lambda item: -item[1].count):
-            self._out.write(show(refusal, callers))
+        for failure, callers in sorted(self._calls.items(), key=lambda item: -item[1].count):
+            self._out.write(show(failure, callers))
         if self._beyond and self._form == "json":
             self._out.write(json.dumps({"v": 1, "kind": "lost", "reason": "too_many", "count": self._beyond}) + "\n")
         elif self._beyond:
-            self._out.write(f"{counted(self._beyond, 'call')} failed otherwise: {_MOST_CALLS:,} are kept apart\n")
+            self._out.write(
+                f"{counted(self._beyond, 'call')} failed in other ways: only the first {_MOST_CALLS:,} are kept apart\n"
+            )
         self._out.flush()
 
     def _add(self, trace: CallTrace, count: int, run: Run) -> None:
-        refusal = Refusal(request(trace), *trace.request, trace.errno, judge(trace, run.profile))
-        callers = self._refusals.get(refusal)
+        failure = FailedCall(request(trace), *trace.request, trace.errno, judge(trace, run.profile))
+        callers = self._calls.get(failure)
         if callers is None:
-            if len(self._refusals) >= _MOST_CALLS:
+            if len(self._calls) >= _MOST_CALLS:
                 self._beyond += count
                 return
-            callers = self._refusals[refusal] = Callers()
+            callers = self._calls[failure] = Callers()
         callers.count += count
         who = Who(trace.pid, trace.comm, owner_of(trace.cgroup).unit)
         if who in callers.who or len(callers.who) < _MOST_WHO:
@@ -124,7 +126,7 @@ class WhySink:
             callers.more += count
 
 
-def _as_text(refusal: Refusal, callers: Callers) -> str:
+def _as_text(failure: FailedCall, callers: Callers) -> str:
     times = f"  ({callers.count:,} times)" if callers.count > 1 else ""
     names = [
         f"{printable(who.comm)} pid {who.pid}" + (f" of {printable(who.unit)}" if who.unit else "")
@@ -132,25 +134,25 @@ def _as_text(refusal: Refusal, callers: Callers) -> str:
     ]
     others = f", and {counted(callers.more, 'call')} by others" if callers.more else ""
     lines = (
-        f"{refusal.call} = {f'-1 {refusal.errno}' if refusal.errno else 'NULL'}{times}",
+        f"{failure.call} = {f'-1 {failure.errno}' if failure.errno else 'NULL'}{times}",
         f"  by {', '.join(names)}{others}",
-        *(f"  {printable(line)}" for line in refusal.verdict.why.lines()),
+        *(f"  {printable(line)}" for line in failure.verdict.why.lines()),
     )
     return "\n".join(lines) + "\n\n"
 
 
-def _as_json(refusal: Refusal, callers: Callers) -> str:
+def _as_json(failure: FailedCall, callers: Callers) -> str:
     """With the contract's keys in their order."""
-    verdict = refusal.verdict
+    verdict = failure.verdict
     fields = {
         "v": 1,
         "kind": "why",
-        "call": refusal.call,
+        "call": failure.call,
         "count": callers.count,
-        "family": refusal.family,
-        "type": refusal.type,
-        "protocol": refusal.protocol,
-        "errno": refusal.errno,
+        "family": failure.family,
+        "type": failure.type,
+        "protocol": failure.protocol,
+        "errno": failure.errno,
         "stage": verdict.stage,
         "rule": verdict.rule,
         **verdict.why.to_dict(),

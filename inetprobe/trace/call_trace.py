@@ -13,7 +13,6 @@ import numpy as np
 
 from inetprobe.base import text, words
 from inetprobe.base.uapi import FAMILIES, SOCK_CLOEXEC, SOCK_NONBLOCK, call_text, errno_name
-from inetprobe.model.inet_create import CREATE
 from inetprobe.model.inet_sock import Sock
 from inetprobe.record.calls import module_name, parents_of
 from inetprobe.record.layout import (
@@ -21,7 +20,6 @@ from inetprobe.record.layout import (
     CALL_POINTER,
     CALL_RETURNED,
     CALL_VOID,
-    CREATES,
     RECORD,
     RECORD_BARE,
     RECORD_CAP_KNOWN,
@@ -31,6 +29,7 @@ from inetprobe.record.layout import (
     SYSCALLS,
     incomplete_reason,
 )
+from inetprobe.record.measures import create_indices
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.record.self_time import without_children
@@ -138,10 +137,10 @@ def call_traces(batch: NestedBatch, run: Run) -> Iterator[CallTrace]:
     # tolist() gives plain ints only where no field is itself an array, so the calls come apart from the rest.
     records = batch.records
     parts = [records[name].tolist() for name in ("calls", "sock", "stack")]
-    for head, slots, socks, stacks in zip(records[_HEAD].tolist(), *parts, strict=True):
-        yield _build(
-            head, slots, _sock(*socks[0]) if socks else None, run.stacks.get(stacks[0]) if stacks else None, run
-        )
+    creates = create_indices(records).tolist()
+    for head, create, slots, socks, stacks in zip(records[_HEAD].tolist(), creates, *parts, strict=True):
+        sock, stack = _sock(*socks[0]) if socks else None, run.stacks.get(stacks[0]) if stacks else None
+        yield _build(head, slots, None if create < 0 else create, sock, stack, run)
 
 
 def _sock(present: int, *fields: int) -> Sock | None:
@@ -151,7 +150,12 @@ def _sock(present: int, *fields: int) -> Sock | None:
 
 
 def _build(
-    head: tuple[Any, ...], slots: list[tuple[int, ...]], sock: Sock | None, stack: Stack | None, run: Run
+    head: tuple[Any, ...],
+    slots: list[tuple[int, ...]],
+    create: int | None,
+    sock: Sock | None,
+    stack: Stack | None,
+    run: Run,
 ) -> CallTrace:
     (
         start_ns, seq, cgroup_id, pid, tid, ppid, uid, gid, netns, protocol, family, type_, foreign, cpu, flags, ncalls,
@@ -208,19 +212,10 @@ def _build(
         foreign=foreign,
         calls=tuple(calls),
         asked=asked,
-        create=None if bare else _create(asked, slots[:ncalls]),
+        create=create,
         sock=sock,
         stack=stack,
     )
-
-
-def _create(asked: Asked | None, slots: Sequence[Any]) -> int | None:
-    """The index of the create among the calls; another family's system call has none of its own."""
-    if asked is None:
-        return 0
-    if asked.family not in CREATE:
-        return None
-    return next((index for index, slot in enumerate(slots) if slot[3] in CREATES), None)
 
 
 def request(trace: CallTrace) -> str:

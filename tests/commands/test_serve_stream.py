@@ -25,6 +25,7 @@ from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.pump import pump
 from tests.support import builders
+from tests.support.once import Once
 
 BOUNDS = (1_000, 10_000, 1_000_000)
 KINDS = builders.every_kind()
@@ -33,23 +34,6 @@ OFFSET = builders.run().clock_offset_ns
 
 def refuse(line):
     pytest.fail(line)
-
-
-class Once:
-    """A source of one batch."""
-
-    def __init__(self, records):
-        self.run = builders.run()
-        self._records = records
-
-    def batches(self):
-        yield Batch(self._records)
-
-    def stop(self):
-        pass
-
-    def accounting(self):
-        return Accounting(entries=len(self._records), complete=len(self._records))
 
 
 def test_verdicts_are_those_of_each_trace():

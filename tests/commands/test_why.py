@@ -10,27 +10,10 @@ import pytest
 
 from inetprobe.commands import why
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch
 from inetprobe.record.filter import Filters
 from inetprobe.trace.pump import pump
 from tests.support import builders
-
-
-class Once:
-    """A source of one batch."""
-
-    def __init__(self, records):
-        self.run = builders.run()
-        self._records = records
-
-    def batches(self):
-        yield Batch(self._records)
-
-    def stop(self):
-        pass
-
-    def accounting(self):
-        return Accounting(entries=len(self._records), complete=len(self._records))
+from tests.support.once import Once
 
 
 def said(records, form="text"):
@@ -79,7 +62,7 @@ def test_strangers_cannot_make_it_keep_more_than_it_has_room_for(monkeypatch):
     monkeypatch.setattr(why, "_MOST_CALLS", 3)
     calls = np.tile(builders.every_syscall()[7:8], 10)
     calls["asked_family"] = calls["family"] = np.arange(100, 110)
-    assert said(calls).endswith("7 calls failed otherwise: 3 are kept apart\n")
+    assert said(calls).endswith("7 calls failed in other ways: only the first 3 are kept apart\n")
     assert json.loads(said(calls, "json").splitlines()[-1]) == {
         "v": 1, "kind": "lost", "reason": "too_many", "count": 7,
     }  # fmt: skip

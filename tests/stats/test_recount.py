@@ -108,6 +108,14 @@ def test_refusals_are_system_calls_that_failed_outside_a_create():
     assert OutcomeKey(2, 1, 0, 24) not in snapshot.outcomes
 
 
+def test_a_create_within_another_family_s_call_is_that_family_s():
+    """As the TCP socket in AF_SMC's."""
+    (inner,) = call_traces(Batch(builders.in_syscall(builders.created(prot=b"TCP"), asked=(43, 1, 0))), builders.run())
+    assert inner.create is None
+    snapshot = counted(builders.in_syscall(builders.created(prot=b"TCP"), asked=(43, 1, 0)))
+    assert (snapshot.entries, snapshot.outcomes, snapshot.creation_durations) == (0, {}, {})
+
+
 def test_every_path_of_the_model_counts_as_by_hand():
     source = ModelSource(BUILT_IN_PROFILES["6.1"], EVERY_PATH)
     batches = [batch.records for batch in source.batches()]
