@@ -94,3 +94,12 @@ def test_a_family_beyond_the_last_has_a_number(kernel):
     read, cpus, _ = kernel
     cpus["sk_alloc_outside"][0, define("FAMILIES") - 1] = 1
     assert read.other_families() == {"63": 1}
+
+
+def test_system_calls_are_counted_by_where_they_ended(kernel):
+    read, cpus, _ = kernel
+    assert read.calls() == {}
+    words = ("CALLS", "CALLS_OK", "CALLS_BEFORE", "CALLS_IN_CREATE", "CALLS_AFTER", "CALLS_UNKNOWN")
+    for number, word in enumerate(words, 1):
+        cpus["value"][1, define(f"COUNT_{word}")] = number
+    assert read.calls() == {"returned": 1, "ok": 2, "before": 3, "in_create": 4, "after": 5, "not_told": 6}

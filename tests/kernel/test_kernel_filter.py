@@ -66,3 +66,8 @@ def test_the_folders_are_in_the_order_of_the_expression_s_indices(tmp_path):
 def test_a_missing_cgroup_is_one_sentence():
     with pytest.raises(UsageError, match="no cgroup '/nonesuch' below None: give a path"):
         cgroup_folders(build({"cgroup": ["/nonesuch"]}), Cgroups(None))
+
+
+def test_the_net_namespace_is_read_at_a_system_call_s_entry_only_where_a_filter_asks_for_it():
+    assert compiled({"netns": ["7"]})["KEEP_NETNS"] == "1"
+    assert "KEEP_NETNS" not in compiled({"uid": ["7"]})

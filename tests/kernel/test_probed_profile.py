@@ -173,6 +173,8 @@ def test_probed_features_agree_with_the_built_in_profiles(kernel):
 def test_features_that_are_symbols():
     bare = features(btf(), Symbols(["inet_create"]))
     assert [bare.request_module, bare.cgroup_hook, bare.cgroup_any_errno, bare.sk_prot_alloc] == [False] * 4
+    assert (bare.inet_create, bare.inet6_create) == (True, False)
+    assert features(btf(), Symbols(["inet6_create"])).inet_create is False
     full = features(btf(), SYMBOLS)
     assert full.request_module
     assert full.cgroup_hook

@@ -120,3 +120,15 @@ def test_ipv6_that_is_disabled_is_told_from_a_family_that_is_missing():
     call = SeenSyscall("socket", AF_INET6, SOCK_STREAM, 0, "EAFNOSUPPORT", None)
     assert judge_syscall(call, disabled).rule is Rule.IPV6_DISABLED
     assert judge_syscall(call._replace(family=AF_VSOCK), disabled).rule is Rule.NO_FAMILY
+
+
+@pytest.mark.parametrize("create", ["inet_create", "inet6_create"])
+def test_where_the_create_cannot_be_traced_only_the_arguments_and_the_limits_are_known(create):
+    blind = replace(P61, features=replace(P61.features, **{create: False}))
+    mine, other = (AF_INET, AF_INET6) if create == "inet_create" else (AF_INET6, AF_INET)
+    for errno in ("EPROTONOSUPPORT", "EACCES", "ENFILE", None):
+        call = SeenSyscall("socket", mine, SOCK_STREAM, 0, errno, None)
+        assert judge_syscall(call, blind).verdict == "unmodelled"
+        assert judge_syscall(call, P61).verdict != "unmodelled"
+    assert judge_syscall(SeenSyscall("socket", mine, SOCK_STREAM | 0x100, 0, "EINVAL", None), blind).rule is Rule.FLAGS
+    assert judge_syscall(SeenSyscall("socket", other, SOCK_STREAM, 0, "EACCES", None), blind).rule is Rule.SECURITY
