@@ -206,13 +206,11 @@ static __always_inline void lose(struct slot *slot, struct thread *t, u32 counte
 {
 	struct cpu_counters *c = this_cpu();
 
-	if (t->depth && c) {
-		if (!SERVE)
-			count_begun(t, c);
-		if (t->counted) {
-			lock_xadd(&c->value[COUNT_ENDED], 1);
-			lock_xadd(&c->value[counter], 1);
-		}
+	if (c && !SERVE)
+		count_begun(t, c);
+	if (c && t->counted) {
+		lock_xadd(&c->value[COUNT_ENDED], 1);
+		lock_xadd(&c->value[counter], 1);
 	}
 	t->depth = 0;
 	thread_free(slot, t);

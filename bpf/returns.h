@@ -190,8 +190,10 @@ static __always_inline int end_thread(u64 *ctx)
 	u32 pid = FOLLOW ? WHO_PID : 0, live = 1;
 	u64 signal = 0;
 
-	if (t)
+	if (t && t->depth)
 		lose(slot, t, COUNT_LOST_THREAD_DIED);
+	else if (t) /* with BARE: begun for a softirq */
+		thread_free(slot, t);
 	if (!FOLLOW || !followed_has(&pid))
 		return 0;
 	READ(signal, ctx[0], OFF_TASK_SIGNAL);

@@ -406,6 +406,7 @@ def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scraper
     hidden = summary["program_skipped"].get("inet_create:entry", 0)
     # A skip hides a socket of COMMAND or of another process, so at most this many of COMMAND's are missing.
     assert sockets - hidden <= len(result.traces) + sum(summary["lost"].values()) <= sockets, summary
+    assert not summary["in_flight"], "COMMAND has ended, and each trace of it is lost or shown"
     for trace in result.traces:
         if trace["complete"]:
             assert (0, "inet_create") in shape(trace)[:1] or shape(trace)[1] == (1, "inet_create")
