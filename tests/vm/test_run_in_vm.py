@@ -74,9 +74,9 @@ def test_only_listed_variables_reach_the_guest():
     ("known", "obstacle", "kvm"),
     [
         (True, None, [True]),
-        (False, None, [False, False]),
-        (None, None, [True, False, False]),
-        (None, "no /dev/kvm", [False, False]),
+        (False, None, [False] * 3),
+        (None, None, [True, *[False] * 3]),
+        (None, "no /dev/kvm", [False] * 3),
     ],
 )
 def test_kvm_is_tried_once_and_remembered(known, obstacle, kvm):
@@ -139,13 +139,17 @@ def test_an_emulated_boot_that_fails_is_retried_with_a_note(boots, capfd):
     assert boots(BootError("it slept"), 7) == 7
     first, second, up = capfd.readouterr().err.splitlines()
     assert "with software emulation (as asked)" in first
-    assert "with software emulation (the first boot failed, as an emulated one may: once more)" in second
+    assert "with software emulation (the last boot failed, as an emulated one may: once more)" in second
     assert "Linux 6.1 is up" in up
 
 
-def test_a_boot_that_fails_twice_fails(boots):
-    with pytest.raises(BootError, match="and again"):
-        boots(BootError("it slept"), BootError("and again"))
+def test_a_boot_that_fails_three_times_fails(boots):
+    with pytest.raises(BootError, match="for good"):
+        boots(BootError("it slept"), BootError("and again"), BootError("for good"))
+
+
+def test_only_the_last_emulated_boot_is_waited_for_long():
+    assert [attempt.boot_timeout_s for attempt in accel.plan("tcg", None, None, 180.0)] == [60.0, 60.0, 180.0]
 
 
 def test_a_vm_that_dies_later_is_not_booted_again(boots):

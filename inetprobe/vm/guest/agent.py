@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import tty
 from io import BufferedReader
 from pathlib import Path
@@ -33,14 +34,23 @@ SYSTEM = "/run/inetprobe/system"
 """The host's root file system a second time, through the guest's page cache."""
 PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/python3*", "usr/lib/llvm-*")
 CHUNK = 1 << 16
+PORT_WAIT_S = 60.0
 
 
-def port_path(name: str, root: Path = Path("/")) -> Path:
-    """The device of the virtio-serial port called ``name``."""
-    for entry in sorted((root / "sys/class/virtio-ports").iterdir()):
-        if (entry / "name").read_text().strip() == name:
-            return root / "dev" / entry.name
-    raise FileNotFoundError(f"this VM has no port {name}")
+def port_path(name: str, root: Path = Path("/"), wait_s: float = PORT_WAIT_S) -> Path:
+    """The device of the virtio-serial port called ``name``.
+
+    The driver asks the host for its ports (drivers/char/virtio_console.c, PORT_ADD) while the guest boots on: without
+    udev nothing else has waited for the answers. Raises FileNotFoundError where it is not there after ``wait_s``.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        for label in sorted((root / "sys/class/virtio-ports").glob("*/name")):
+            if label.read_text().strip() == name:
+                return root / "dev" / label.parent.name
+        if time.monotonic() > deadline:
+            raise FileNotFoundError(f"this VM has no port {name}")
+        time.sleep(0.05)
 
 
 def write_all(fd: int, data: bytes) -> None:
