@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -33,9 +34,9 @@ ROWS: list[tuple[str, Callable[[], AbstractContextManager[object]], int | None]]
 ]
 
 
-def measured(loop: str) -> int:
+def measured(loop: str, family: int = socket.AF_INET) -> int:
     """Returns the median of the loop's CPU time per socket in nanoseconds, which are instructions."""
-    command = [loop, str(_SOCKETS), str(_RUNS)]
+    command = [loop, str(_SOCKETS), str(_RUNS), str(int(family))]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -44,18 +45,22 @@ def main() -> None:
     loop = sys.argv[1]
     measured(loop)
     base = measured(loop)
+    other_base = measured(loop, socket.AF_UNIX)
     print(f"{'nothing attached':38}{base:>8}    1.00", flush=True)
+    print(f"{'nothing attached, AF_UNIX':38}{other_base:>8}    1.00", flush=True)
     for name, attach, target in ROWS:
         started = time.monotonic()
         try:
             with attach():
                 subprocess.run([loop, "200", "1"], stdout=subprocess.DEVNULL, check=True)
                 added = measured(loop) - base
+                other = measured(loop, socket.AF_UNIX) - other_base
         except (RuntimeError, InetprobeError, OSError, subprocess.SubprocessError) as error:
             print(f"{name:38} not measured: {error}", flush=True)
             continue
         goal = "" if target is None else f"    at most {target:,}: {'met' if added <= target else 'missed'}"
         print(f"{name:38}{added:>+8}    {1 + added / base:.2f}{goal}", flush=True)
+        print(f"{'  AF_UNIX':38}{other:>+8}    {1 + other / other_base:.2f}", flush=True)
         print(f"  {time.monotonic() - started:.0f} s of the guest's time", file=sys.stderr, flush=True)
     print(f"{'nothing attached, again':38}{measured(loop) - base:>+8}")
 
