@@ -17,7 +17,10 @@
 #define CAP_NET_RAW 13
 /* include/linux/err.h */
 #define MAX_ERRNO 4095
-/* include/uapi/asm-generic/errno.h */
+/* include/uapi/asm-generic/errno.h and errno-base.h */
 #define EOPNOTSUPP 95
+#define EMFILE 24
+#define RLIMIT_NOFILE 7 /* include/uapi/asm-generic/resource.h */
+#define RLIMIT_BYTES 16 /* struct rlimit, the soft limit first */
 
 #endif

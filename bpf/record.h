@@ -119,7 +119,7 @@ struct inetprobe_call {
 	__u8 depth;		/* 0 is the outermost call */
 	__u8 flags;		/* CALL_* */
 	__u8 module;		/* MODULE_* */
-	__s32 module_protocol;
+	__s32 module_protocol;	/* of a system call that failed with EMFILE: the process's RLIMIT_NOFILE */
 	__s16 module_family;
 	__s16 module_type;
 };

@@ -123,6 +123,17 @@ static __always_inline void count_end(struct thread *t, struct cpu_counters *c, 
 	lock_xadd(&c->value[where], 1);
 }
 
+/* RLIMIT_NOFILE of the current process, as include/linux/sched/signal.h rlimit() reads it; 0 where it cannot be read.
+ * The kernel lets none be above 2^30 (fs.nr_open). */
+static __always_inline u32 descriptor_limit(void)
+{
+	u64 signal = 0, soft = 0;
+
+	READ(signal, bpf_get_current_task(), OFF_TASK_SIGNAL);
+	READ(soft, signal, OFF_SIGNAL_RLIM + RLIMIT_NOFILE * RLIMIT_BYTES);
+	return soft;
+}
+
 /* The return of a system call with `result`: 0 or an errno below it. */
 static __always_inline int leave_syscall(struct probe *p, s32 result, s32 descriptor)
 {
@@ -140,6 +151,8 @@ static __always_inline int leave_syscall(struct probe *p, s32 result, s32 descri
 	}
 	if (is_known)
 		t->descriptor = descriptor;
+	if (is_known && result == -EMFILE)
+		t->calls[0].module_protocol = descriptor_limit();
 	return ended(p, t, 1);
 }
 

@@ -21,6 +21,7 @@ from inetprobe.base.uapi import (
 )
 from inetprobe.model.caller import Caller
 from inetprobe.model.inet_create import NPROTO, Outcome, PredictedCall
+from inetprobe.model.lsm import Refusal
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import BUILT_IN, UNITS, Unit
 from inetprobe.model.rules import Rule
@@ -66,7 +67,8 @@ class Request(NamedTuple):
     """The request whose outcome is explained; ``type`` is without flags.
 
     ``seen`` is true if the outcome comes from a real trace, in which the cause was not observed but inferred.
-    ``caller`` is None unless a live process is asked about.
+    ``caller`` is None unless a live process is asked about. ``descriptor_limit`` is the caller's RLIMIT_NOFILE, None
+    where it is not known. ``refusal`` is that of a security module whose function was traced.
     """
 
     family: int
@@ -75,6 +77,8 @@ class Request(NamedTuple):
     profile: Profile
     seen: bool = False
     caller: Caller | None = None
+    descriptor_limit: int | None = None
+    refusal: Refusal | None = None
 
 
 def explain(request: Request, outcome: Outcome) -> Explanation:
@@ -127,7 +131,14 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                 ),
             )
         case Rule.SECURITY | Rule.POST_CREATE:
-            return Explanation(_with_alike(rule, rule.sentence), fix=(_ASK_THE_POLICY,))
+            refusal = request.refusal
+            if refusal is None:
+                return Explanation(_with_alike(rule, rule.sentence), fix=(_ASK_THE_POLICY,))
+            return Explanation(
+                f"{refusal.module} refused the socket{' once it was made' * refusal.is_after}",
+                (f"{refusal.function} returned {refusal.errno}",),
+                (_POLICIES.get(refusal.module, _ASK_THE_POLICY),),
+            )
         case Rule.INODE | Rule.FILE_MEMORY:
             return Explanation(_with_alike(rule, rule.sentence), fix=_MORE_MEMORY)
         case Rule.NO_FAMILY:
@@ -139,17 +150,21 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                 fix=(Fix(f"check type, protocol and capabilities against {family}'s manual page"),),
             )
         case Rule.DESCRIPTOR_LIMIT:
+            limit = request.descriptor_limit
             return Explanation(
                 rule.sentence,
-                fix=(
+                () if limit is None else (f"RLIMIT_NOFILE was {limit:,}",),
+                (
                     Fix("look for descriptors that are never closed: ls -l /proc/PID/fd"),
                     Fix("LimitNOFILE=… in the [Service] of its unit, or ulimit -n", "widens"),
                 ),
             )
         case Rule.FILE_LIMIT:
+            most = profile.file_max
             return Explanation(
                 rule.sentence,
-                fix=(
+                () if most is None else (f"fs.file-max was {most:,} when this machine was looked at",),
+                (
                     Fix("see how many there are, and how many may be: cat /proc/sys/fs/file-nr"),
                     Fix("look for what holds them: lsof | awk '{print $1}' | sort | uniq -c | sort -n"),
                     Fix("sysctl -w fs.file-max=…", "widens"),
@@ -217,6 +232,11 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
 _ASK_THE_POLICY = Fix(
     "ausearch -m AVC -ts recent, or journalctl -k -g apparmor, then allow it in the security module's policy", "widens"
 )
+_POLICIES = {
+    "AppArmor": Fix("journalctl -k -g apparmor, then add the network rule that it names to the profile", "widens"),
+    "SELinux": Fix("ausearch -m AVC -ts recent | audit2allow, then allow it in the policy", "widens"),
+    "a BPF LSM program": Fix("bpftool prog list | grep -w lsm, then change or unload the program", "weakens"),
+}
 _AGAIN = (Fix("make the socket again"),)
 _GIVE_CAP_NET_RAW = (
     Fix("setcap cap_net_raw+ep PROGRAM", "widens"),

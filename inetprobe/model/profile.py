@@ -32,6 +32,7 @@ class Profile:
     - ``ipv6_disabled``: ipv6.disable=1; None if not known.
     - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
       known.
+    - ``file_max``: fs.file-max; None if not known.
     - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off.
     """
 
@@ -49,6 +50,7 @@ class Profile:
     ping_group_range: tuple[int, int] | None = (1, 0)
     ip_no_pmtu_disc: bool | None = False
     modprobe: str | None = "/sbin/modprobe"
+    file_max: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as a JSON object, for a recording's metadata."""
@@ -62,7 +64,7 @@ class Profile:
         """
         data = _mapping(data)
         span = data.get("ping_group_range")
-        modprobe = data.get("modprobe")
+        modprobe, file_max = data.get("modprobe"), data.get("file_max")
         return cls(
             kernel=_text(data["kernel"]),
             features=_features(_mapping(data["features"])),
@@ -78,6 +80,7 @@ class Profile:
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
             ip_no_pmtu_disc=_flag(data.get("ip_no_pmtu_disc")),
             modprobe=None if modprobe is None else _text(modprobe),
+            file_max=None if file_max is None else _number(file_max, 63),
         )
 
 
@@ -121,11 +124,11 @@ def _text(value: Any) -> str:
     return value
 
 
-def _number(value: Any) -> int:
+def _number(value: Any, bits: int = 32) -> int:
     if type(value) is not int:
         raise TypeError(f"expected an integer, not {type(value).__name__}")
-    if not 0 <= value < 1 << 32:
-        raise ValueError(f"{value} is not a 32-bit unsigned integer")
+    if not 0 <= value < 1 << bits:
+        raise ValueError(f"{value} is not a {bits}-bit unsigned integer")
     return value
 
 

@@ -20,6 +20,7 @@ from inetprobe.base.uapi import (
 from inetprobe.model.explanation import Explanation, Request, explain
 from inetprobe.model.inet_create import CREATE, NPROTO, SOCK_MAX, Outcome, PredictedCall
 from inetprobe.model.judge import AS_PREDICTED, Seen, Verdict, judge
+from inetprobe.model.lsm import Refusal
 from inetprobe.model.profile import Profile
 from inetprobe.model.rules import Rule
 
@@ -27,7 +28,8 @@ from inetprobe.model.rules import Rule
 class SeenSyscall(NamedTuple):
     """``syscall`` is ``socket``, ``socketpair`` or ``io_uring``; ``type`` is as given, with its flags; ``errno`` is the
     caller's, None for success. ``create`` is the trace of the create, None where the call came to none; ``calls`` are
-    the other calls of __request_module."""
+    the other calls of __request_module. ``descriptor_limit`` is RLIMIT_NOFILE, None where it is not known. ``refusal``
+    is that of a security module whose function was traced."""
 
     syscall: str
     family: int
@@ -36,6 +38,8 @@ class SeenSyscall(NamedTuple):
     errno: str | None
     create: Seen | None
     calls: tuple[PredictedCall, ...] = ()
+    descriptor_limit: int | None = None
+    refusal: Refusal | None = None
 
     @property
     def is_inet(self) -> bool:
@@ -79,6 +83,8 @@ def rule_before_create(seen: SeenSyscall, *, ipv6_disabled: bool | None = False)
         by_arguments = Rule.TYPE_RANGE
     if by_arguments is not None:
         return by_arguments if seen.errno in by_arguments.errnos else None
+    if seen.refusal is not None:
+        return Rule.SECURITY
     if seen.errno == "EAFNOSUPPORT":
         return Rule.IPV6_DISABLED if seen.family == AF_INET6 and ipv6_disabled else Rule.NO_FAMILY
     if seen.is_inet:
@@ -97,6 +103,8 @@ def rule_after_create(seen: SeenSyscall) -> Rule:
     """The rule by which a call failed whose sock was made: net/socket.c __sock_create(), sock_map_fd()."""
     if seen.syscall == "socketpair" and seen.errno == "EOPNOTSUPP":
         return Rule.NO_PAIR
+    if seen.refusal is not None:
+        return Rule.POST_CREATE
     after = (Rule.DESCRIPTOR_LIMIT, Rule.FILE_LIMIT, Rule.FILE_MEMORY)
     return next((rule for rule in after if seen.errno in rule.errnos), Rule.POST_CREATE)
 
@@ -121,5 +129,12 @@ def _with_create(seen: SeenSyscall, create: Seen, profile: Profile) -> Verdict:
 
 
 def _explained(seen: SeenSyscall, rule: Rule, profile: Profile) -> Explanation:
-    request = Request(seen.family, seen.type & SOCK_TYPE_MASK, seen.protocol, profile)
+    request = Request(
+        seen.family,
+        seen.type & SOCK_TYPE_MASK,
+        seen.protocol,
+        profile,
+        descriptor_limit=seen.descriptor_limit,
+        refusal=seen.refusal,
+    )
     return explain(request, Outcome(rule, seen.errno, calls=seen.calls))

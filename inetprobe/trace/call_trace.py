@@ -83,6 +83,9 @@ class CallTrace(NamedTuple):
     ``type`` and ``protocol`` are the create's, or where there is none, the system call's. ``create`` is the index of
     the create's call, None where there is none.
 
+    ``descriptor_limit`` is the process's RLIMIT_NOFILE when the system call failed with EMFILE; None for any other
+    call, and where it is not known.
+
     ``sock`` has the fields of the sock that was made; None where none was, and where the run did not read them.
     ``stack`` is the stack at the outermost call; None where that neither failed nor was slow, and where the run did not
     take stacks.
@@ -114,6 +117,7 @@ class CallTrace(NamedTuple):
     calls: tuple[Call, ...]
     asked: Asked | None = None
     create: int | None = 0
+    descriptor_limit: int | None = None
     sock: Sock | None = None
     stack: Stack | None = None
 
@@ -180,8 +184,9 @@ def _build(
             )
         )
     outcome = calls[0].result
-    asked = None
+    asked, limit = None, 0
     if slots[0][3] in SYSCALLS:
+        limit = slots[0][7]
         asked = Asked(SYSCALLS[slots[0][3]], asked_family, asked_type, asked_protocol)
         if outcome == 0:
             calls[0] = calls[0]._replace(result=descriptor)
@@ -213,6 +218,7 @@ def _build(
         calls=tuple(calls),
         asked=asked,
         create=create,
+        descriptor_limit=limit or None,
         sock=sock,
         stack=stack,
     )

@@ -12,6 +12,7 @@ from inetprobe.model.inet_create import CREATE, PredictedCall
 from inetprobe.model.inet_sock import Sock, differences, entry_of, expected
 from inetprobe.model.judge import AS_PREDICTED, FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
+from inetprobe.model.lsm import HOOKS, Refusal
 from inetprobe.model.profile import Profile
 from inetprobe.model.system_call import SeenSyscall, judge_syscall
 from inetprobe.record.nesting import NestedBatch
@@ -62,6 +63,7 @@ def judge(trace: CallTrace, profile: Profile | None) -> Verdict:
         trace.errno,
         trace.prot,
         trace.create,
+        trace.descriptor_limit,
         tuple(
             [
                 (call.function, call.depth, call.result, call.pointer, call.module)
@@ -104,6 +106,7 @@ def _judged(
     errno: str | None,
     prot: str | None,
     create: int | None,
+    descriptor_limit: int | None,
     calls: tuple[_Call, ...],
 ) -> Verdict:
     """The verdict on one shape; a system call's create is judged as one alone."""
@@ -116,7 +119,13 @@ def _judged(
             return judge_seen(seen, profile)
     assert asked is not None
     others = () if seen else tuple(PredictedCall(*call) for call in calls if call[0] == "__request_module")
-    return judge_syscall(SeenSyscall(*asked, errno, seen, others), profile)
+    return judge_syscall(SeenSyscall(*asked, errno, seen, others, descriptor_limit, _refusal(calls)), profile)
+
+
+def _refusal(calls: tuple[_Call, ...]) -> Refusal | None:
+    """Of the security module whose function was seen to refuse."""
+    refused = ((name, result) for name, _, result, _, _ in calls if result is not None and result < 0 and name in HOOKS)
+    return next((Refusal(name, errno_name(-result)) for name, result in refused), None)
 
 
 def _within(calls: tuple[_Call, ...], index: int) -> tuple[_Call, ...]:

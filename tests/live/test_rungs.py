@@ -52,6 +52,36 @@ def test_each_call_has_the_errno_and_the_rule_that_it_has(run):
     assert {trace["netns"] for trace in of_program(result)} == {Path("/proc/self/ns/net").stat().st_ino}
 
 
+def test_a_limit_is_told_with_its_value(run):
+    traces = of_program(run[0])
+    of_process = [trace["evidence"] for trace in traces if trace["rule"] == "descriptor-limit"]
+    assert of_process
+    assert all("RLIMIT_NOFILE was 3" in evidence for evidence in of_process)
+    of_machine = [trace["evidence"][-1] for trace in traces if trace["rule"] == "file-limit"]
+    assert of_machine
+    assert all(re.fullmatch(r"fs.file-max was [\d,]+ when this machine was looked at", last) for last in of_machine)
+
+
+LEAK = """
+import os, resource, socket, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+kept = []
+try:
+    while True: kept.append(socket.socket())
+except OSError:
+    time.sleep(3)
+"""
+
+
+def test_why_says_which_descriptors_another_user_s_process_holds():
+    done = inetprobe("why", "--format", "json", "--", sys.executable, "-c", LEAK)
+    (line,) = done.lines
+    pid = line["who"][0]["pid"]
+    assert line["evidence"][-2] == "RLIMIT_NOFILE was 64"
+    assert re.match(rf"process {pid} now holds 64 descriptors: socket (59|6[01])\b", line["evidence"][-1])
+
+
 def test_strace_agrees_call_for_call(run):
     result, log, _ = run
     witnessed = []

@@ -113,9 +113,9 @@ def every_kind():
     )
 
 
-def in_syscall(made, *, syscall=SOCKET, result=None, descriptor=0, asked=None):
+def in_syscall(made, *, syscall=SOCKET, result=None, descriptor=0, asked=None, limit=0):
     """A record as one of a system call around it, which returns ``result``, by default the outermost call's; ``asked``
-    are its arguments, by default the record's."""
+    are its arguments, by default the record's; ``limit`` is RLIMIT_NOFILE of a call that failed with EMFILE."""
     outer = made.copy()
     count = int(made["ncalls"][0])
     outer["calls"][0, 1 : count + 1] = made["calls"][0, :count]
@@ -125,6 +125,7 @@ def in_syscall(made, *, syscall=SOCKET, result=None, descriptor=0, asked=None):
     took = int(made["calls"]["duration_ns"][0, 0]) + 3000
     outcome = int(within["result"]) if result is None else result
     outer["calls"][0, 0] = call(syscall, 0, 0, took, outcome)
+    outer["calls"]["module_protocol"][0, 0] = limit
     outer["ncalls"] = count + 1
     request = asked or [int(made[name][0]) for name in ("family", "type", "protocol")]
     for name, value in zip(("asked_family", "asked_type", "asked_protocol"), request, strict=True):
@@ -143,7 +144,7 @@ def every_syscall():
         in_syscall(created(prot=b"TCP", family=10), descriptor=1000),
         in_syscall(raw),
         in_syscall(record(autoloaded(200, -93, False), protocol=200)),
-        in_syscall(created(prot=b"TCP"), result=-24),
+        in_syscall(created(prot=b"TCP"), result=-24, limit=1024),
         in_syscall(created(prot=b"TCP"), result=-13),
         in_syscall(record([], kind=1), result=-22, asked=(2, 1 | 0x100, 0)),
         in_syscall(record([], family=77), result=-97),

@@ -404,6 +404,7 @@ OFFSETS: dict[str, tuple[str, ...]] = {
     "OFF_TASK_SIGNAL": ("task_struct", "signal"),
     "OFF_TASK_START": ("task_struct", "start_boottime"),
     "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
+    "OFF_SIGNAL_RLIM": ("signal_struct", "rlim"),
     "OFF_CRED_UID": ("cred", "uid"),
     "OFF_CRED_GID": ("cred", "gid"),
     "OFF_CRED_CAP_EFFECTIVE": ("cred", "cap_effective"),

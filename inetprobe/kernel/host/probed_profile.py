@@ -45,7 +45,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
-    helper = _read(root / "proc/sys/kernel/modprobe")
+    helper, file_max = (_read(root / "proc/sys" / name) for name in ("kernel/modprobe", "fs/file-max"))
     loadable, blocked = _loadable_or_blocked(present, aliases, modprobe or _modprobe.show_depends)
     remedies, left_alone = _explain_blocked(blocked, aliases, root)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
@@ -64,6 +64,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
         ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
         modprobe=None if helper is None else helper.strip(),
+        file_max=None if file_max is None else int(file_max),
     )
 
 

@@ -1,4 +1,7 @@
-"""--also: kernel functions beyond the path's own; their calls are shown in the trace that makes them."""
+"""--also: kernel functions beyond the path's own; their calls are shown in the trace that makes them.
+
+The word ``lsm`` stands for the functions by which the security modules of this kernel (LSMs) allow or refuse a socket.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from dataclasses import dataclass
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.host.btf import Btf, Prototype
 from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.model.lsm import HOOKS
 from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
 
+#: In the place of a function, for those of ``model.lsm.HOOKS`` that this kernel has.
+LSM = "lsm"
 # It becomes part of a C program, so nothing but a C name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -35,7 +41,9 @@ def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFun
     Raises UsageError for more than ALSO_MAX, or for a function this kernel lacks, with the most similar names, or has
     only under a name that the compiler made.
     """
-    names = list(dict.fromkeys(name for word in words for part in word.split(",") if (name := part.strip())))
+    asked = [name for word in words for part in word.split(",") if (name := part.strip())]
+    hooks = [name for name in HOOKS if name in symbols]
+    names = list(dict.fromkeys(name for word in asked for name in (hooks if word == LSM else [word])))
     names = [name for name in names if name not in PATH or not symbols.symbol_of(name)]
     if len(names) > ALSO_MAX:
         raise UsageError(f"--also: {len(names)} functions: it takes at most {ALSO_MAX}")

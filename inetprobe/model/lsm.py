@@ -1,0 +1,29 @@
+"""The security modules (LSMs) that may refuse a socket, by their functions: the one that did is then known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_NAMES = {"apparmor": "AppArmor", "selinux": "SELinux", "smack": "Smack", "bpf_lsm": "a BPF LSM program"}
+_CREATE, _POST_CREATE = "_socket_create", "_socket_post_create"
+
+
+#: The modules' functions for security_socket_create() and security_socket_post_create() (security/security.c).
+HOOKS = tuple(f"{module}{hook}" for module in _NAMES for hook in (_CREATE, _POST_CREATE))
+
+
+class Refusal(NamedTuple):
+    """A module's function that was seen to return ``errno``, a name."""
+
+    function: str
+    errno: str
+
+    @property
+    def is_after(self) -> bool:
+        """Had the sock been made?"""
+        return self.function.endswith(_POST_CREATE)
+
+    @property
+    def module(self) -> str:
+        """For people."""
+        return _NAMES[self.function.removesuffix(_POST_CREATE if self.is_after else _CREATE)]
