@@ -64,7 +64,8 @@ class LiveRun:
 
     ``command``: COMMAND and its arguments, empty to trace everything; it runs as ``user``, and with ``silent`` reads
     and writes nothing of this terminal's. ``output``: the recording to write. ``count``: stop after this many records.
-    ``brief``: with COMMAND, say nothing of the run itself unless something was not seen.
+    ``brief``: with COMMAND, say nothing of the run itself unless something was not seen. ``reads_processes``: the sinks
+    read other processes to the end.
     """
 
     options: TraceOptions
@@ -75,6 +76,7 @@ class LiveRun:
     output: str | None = None
     count: int | None = None
     brief: bool = False
+    reads_processes: bool = False
     host: LiveHost = field(default_factory=LiveHost)
 
 
@@ -119,7 +121,12 @@ def live_options(function: F) -> F:
         click.option("--duration", metavar="TIME", help="Stop after this time, such as 10s."),
         click.option("--user", metavar="NAME", help="Run COMMAND as this user; root never gets EPERM."),
         *probe_options(RING_SIZE),
-        click.option("--also", multiple=True, metavar="FUNCTION[,…]", help="Also trace these kernel functions."),
+        click.option(
+            "--also",
+            multiple=True,
+            metavar="FUNCTION[,…]",
+            help="Also trace these kernel functions; lsm: those of security modules that allow or refuse a socket.",
+        ),
         click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),
         click.argument("command", metavar="[-- COMMAND …]", nargs=-1, type=click.UNPROCESSED),
@@ -221,7 +228,8 @@ def _needed_to_the_end(live: LiveRun) -> frozenset[int]:
     """The capabilities that are not dropped."""
     signals = frozenset() if live.user is None else privileges.SIGNALS
     stack = live.options.stack
-    return signals | (privileges.USER_STACKS if stack is not None and stack.user else frozenset())
+    reads = live.reads_processes or (stack is not None and stack.user)
+    return signals | (privileges.PROCESSES if reads else frozenset())
 
 
 def _stop(source: LiveSource, child: Command | None, number: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TextIO
 
@@ -15,7 +17,11 @@ from inetprobe.base.words import counted
 from inetprobe.cli.live import LiveRun, live_options, run_live
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.cli.terminal import lenient_stdout
+from inetprobe.kernel.host.open_files import held_by
+from inetprobe.kernel.program.also import LSM
+from inetprobe.model.explanation import Explanation
 from inetprobe.model.judge import Verdict
+from inetprobe.model.rules import Rule
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.measures import failed
 from inetprobe.record.nesting import NestedBatch
@@ -24,7 +30,7 @@ from inetprobe.trace.call_trace import CallTrace, call_traces, request
 from inetprobe.trace.verdict import judge
 
 # What strangers can make us keep: distinct calls, and processes of each.
-_MOST_CALLS, _MOST_WHO = 1000, 5
+_MOST_CALLS, _MOST_WHO, _MOST_HELD = 1000, 5, 100
 
 
 @click.command("why", cls=Filtering, context_settings=COMMAND_LAST)
@@ -44,7 +50,8 @@ def why_command(form: str, live: LiveRun) -> None:
       inetprobe why --duration 60s --format json
     """
     filters = replace(live.options.filters, failed=True)
-    live = replace(live, options=replace(live.options, filters=filters), brief=True)
+    options = replace(live.options, filters=filters, also=(*live.options.also, LSM))
+    live = replace(live, options=options, brief=True, reads_processes=True)
     lenient_stdout()
     out = sys.stderr if live.command and form == "text" else sys.stdout
     run_live(live, lambda run, file: [WhySink(out, form)])
@@ -71,19 +78,28 @@ class FailedCall(NamedTuple):
 
 @dataclass(slots=True)
 class Callers:
-    """How often a call failed, and the first few processes that made it; ``more`` others were not kept."""
+    """How often a call failed, and the first few processes that made it, each with evidence of its own; ``more``
+    others were not kept."""
 
     count: int = 0
-    who: dict[Who, None] = field(default_factory=dict)
+    who: dict[Who, tuple[str, ...]] = field(default_factory=dict)
     more: int = 0
+
+    @property
+    def evidence(self) -> Iterator[str]:
+        """What was seen of these processes."""
+        return itertools.chain.from_iterable(self.who.values())
 
 
 class WhySink:
     """Keeps each distinct failing call, and prints them all at the end, the most frequent first."""
 
-    def __init__(self, out: TextIO, form: str) -> None:
+    def __init__(self, out: TextIO, form: str, held_by: Callable[[int], str] = held_by) -> None:
+        """``held_by`` says which descriptors a process holds now."""
         self._out = out
         self._form = form
+        self._held_by = held_by
+        self._held: dict[int, str] = {}
         self._calls: dict[FailedCall, Callers] = {}
         self._beyond = 0
 
@@ -120,10 +136,25 @@ class WhySink:
             callers = self._calls[failure] = Callers()
         callers.count += count
         who = Who(trace.pid, trace.comm, owner_of(trace.cgroup).unit)
-        if who in callers.who or len(callers.who) < _MOST_WHO:
-            callers.who[who] = None
+        if who in callers.who:
+            return
+        if len(callers.who) < _MOST_WHO:
+            callers.who[who] = self._seen_of(who.pid, failure.verdict.rule)
         else:
             callers.more += count
+
+    def _seen_of(self, pid: int, rule: str | None) -> tuple[str, ...]:
+        """The evidence that only the live process gives: a recording has none of it."""
+        if rule != Rule.DESCRIPTOR_LIMIT:
+            return ()
+        if pid not in self._held and len(self._held) < _MOST_HELD:
+            self._held[pid] = self._held_by(pid)
+        return (self._held.get(pid, f"the descriptors of process {pid} were not counted, after {_MOST_HELD} others"),)
+
+
+def _whole(failure: FailedCall, callers: Callers) -> Explanation:
+    why = failure.verdict.why
+    return why._replace(evidence=(*why.evidence, *callers.evidence))
 
 
 def _as_text(failure: FailedCall, callers: Callers) -> str:
@@ -133,10 +164,11 @@ def _as_text(failure: FailedCall, callers: Callers) -> str:
         for who in callers.who
     ]
     others = f", and {counted(callers.more, 'call')} by others" if callers.more else ""
+    why = _whole(failure, callers)
     lines = (
         f"{failure.call} = {f'-1 {failure.errno}' if failure.errno else 'NULL'}{times}",
         f"  by {', '.join(names)}{others}",
-        *(f"  {printable(line)}" for line in failure.verdict.why.lines()),
+        *(f"  {printable(line)}" for line in why.lines()),
     )
     return "\n".join(lines) + "\n\n"
 
@@ -155,7 +187,7 @@ def _as_json(failure: FailedCall, callers: Callers) -> str:
         "errno": failure.errno,
         "stage": verdict.stage,
         "rule": verdict.rule,
-        **verdict.why.to_dict(),
+        **_whole(failure, callers).to_dict(),
         "who": [who._asdict() for who in callers.who],
     }
     return json.dumps(fields) + "\n"

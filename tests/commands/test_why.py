@@ -18,7 +18,7 @@ from tests.support.once import Once
 
 def said(records, form="text"):
     out = io.StringIO()
-    pump(Once(records), Filters(), [why.WhySink(out, form)])
+    pump(Once(records), Filters(), [why.WhySink(out, form, lambda pid: f"process {pid} holds all")])
     return out.getvalue()
 
 
@@ -33,6 +33,28 @@ def test_each_distinct_failure_is_said_once_the_most_frequent_first():
         "  why: the process has as many descriptors as RLIMIT_NOFILE allows",
     ]
     assert "socketpair(AF_UNIX, SOCK_STREAM, 0) = -1 EMFILE" in heads
+
+
+def test_what_a_process_holds_is_evidence_of_its_own():
+    pair, other = builders.every_syscall()[4:5], builders.every_syscall()[4:5]
+    other["pid"] = 200
+    evidence = json.loads(said(np.concatenate([pair, other]), "json"))["evidence"]
+    assert evidence == [
+        "inet_create had made the sock, which the kernel then took back",
+        "RLIMIT_NOFILE was 1,024",
+        "process 100 holds all",
+        "process 200 holds all",
+    ]
+    assert "holds all" not in said(builders.every_syscall()[5:6])
+
+
+def test_the_descriptors_of_few_processes_are_counted(monkeypatch):
+    monkeypatch.setattr(why, "_MOST_HELD", 1)
+    calls = np.tile(builders.every_syscall()[4:5], 2)
+    calls["pid"] = 1, 2
+    lines = said(calls).splitlines()
+    assert "  evidence: process 1 holds all" in lines
+    assert "  evidence: the descriptors of process 2 were not counted, after 1 others" in lines
 
 
 def test_nothing_is_said_of_what_succeeds():

@@ -201,5 +201,5 @@ def test_a_program_without_frame_pointers_has_its_innermost_frames(stopped):
 
 def test_only_the_capabilities_to_read_other_processes_are_kept(stopped):
     fields = dict(line.split(":\t") for line in stopped.capabilities.splitlines() if ":\t" in line)
-    kept = sum(1 << number for number in privileges.USER_STACKS)
+    kept = sum(1 << number for number in privileges.PROCESSES)
     assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == kept

@@ -3,7 +3,8 @@
 Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs. After that the ring and the
 counters are mapped, and root's user id alone, without a capability, is enough to detach the probes. Three exceptions:
 signals for a COMMAND that runs as another user need CAP_KILL, probes that are attached again need the capabilities to
-attach, and names of users' frames need the capabilities to read other processes.
+attach, and names of users' frames and what holds a process's descriptors need the capabilities to read other
+processes.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAP_SYS_ADMIN = 21
 #: CAP_KILL, to signal another user's processes.
 SIGNALS = frozenset({5})
-#: CAP_DAC_READ_SEARCH, for programs in a folder that only its owner may enter; CAP_SYS_PTRACE, without which root
-#: cannot read the memory map of a process that has a capability or another user.
-USER_STACKS = frozenset({2, 19})
+#: CAP_DAC_READ_SEARCH, for what only its owner may enter, a folder or /proc/PID/fd; CAP_SYS_PTRACE, without which root
+#: cannot read the memory map, or the descriptors, of a process that has a capability or another user.
+PROCESSES = frozenset({2, 19})
 _CAP_PERFMON, _CAP_BPF = 38, 39
 _ATTACHING = frozenset({_CAP_PERFMON, _CAP_BPF})
 
