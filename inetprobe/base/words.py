@@ -54,6 +54,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def listed(words: Iterable[str], conjunction: str) -> str:
+    """``a, b and c``."""
+    *first, last = list(words) or [""]
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
 def by_reason(counts: Mapping[str, int]) -> str:
     """``ring_full 12, no_state 3``: the largest count first."""
     return ", ".join(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from errno import EAFNOSUPPORT
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from inetprobe.base.cgroup_owner import Owner
 from inetprobe.base.uapi import (
@@ -19,26 +19,17 @@ from inetprobe.base.uapi import (
     SOCK_TYPE_MASK,
     TYPES,
 )
+from inetprobe.base.words import listed
+from inetprobe.model import modules
 from inetprobe.model.caller import Caller
-from inetprobe.model.inet_create import NPROTO, Outcome, PredictedCall
+from inetprobe.model.fix import Fix
+from inetprobe.model.inet_create import NPROTO, Outcome
 from inetprobe.model.lsm import Refusal
 from inetprobe.model.profile import Profile
-from inetprobe.model.protocols import BUILT_IN, UNITS, Unit
+from inetprobe.model.protocols import UNITS
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, FilterAnswer
-from inetprobe.model.world import INIT_ERRORS, LOADED
-
-Effect = Literal["safe", "widens", "weakens"]
-
-
-class Fix(NamedTuple):
-    """One way to change the outcome: ``do`` is the line to type or to write, or the change to the program.
-
-    ``effect``: ``safe``; ``widens``, where more is allowed than before; ``weakens``, where a protection is taken away.
-    """
-
-    do: str
-    effect: Effect = "safe"
+from inetprobe.model.world import INIT_ERRORS
 
 
 class Explanation(NamedTuple):
@@ -274,11 +265,11 @@ def _protocol(number: int) -> str:
 def _created(request: Request, outcome: Outcome) -> str:
     entry = outcome.entry
     assert entry is not None
-    requested = _module_requests(outcome.calls)
+    requested = modules.requests(outcome.calls)
     if requested:
         match = (
             f"{entry.prot} is registered for {_type(request)} by the module that came when the kernel asked for "
-            f"{_and(name for name, _ in requested)}"
+            f"{listed((name for name, _ in requested), 'and')}"
         )
     else:
         match = f"{entry.prot} is registered for {_type(request)}"
@@ -296,7 +287,7 @@ def _created(request: Request, outcome: Outcome) -> str:
 
 
 def _not_registered(request: Request, outcome: Outcome) -> Explanation:
-    evidence = _autoload(request.profile, outcome.calls)
+    evidence = modules.autoload(request.profile, modules.requests(outcome.calls))
     if outcome.rule is Rule.TYPE:
         missing = f"nothing is registered for {_type(request)} in {_named(FAMILIES, request.family)}"
     elif request.type == SOCK_RAW and request.protocol == 0:
@@ -308,43 +299,8 @@ def _not_registered(request: Request, outcome: Outcome) -> Explanation:
     provider = _provider(request.family, request.type, request.protocol)
     if provider is None:
         return Explanation(missing, evidence, (_other_request(request),))
-    more, fix = _module(UNITS[provider], request.profile, _module_requests(outcome.calls))
+    more, fix = modules.way_to(UNITS[provider], request.profile, modules.requests(outcome.calls))
     return Explanation(missing, (*evidence, *more), fix)
-
-
-def _autoload(profile: Profile, calls: Sequence[PredictedCall]) -> tuple[str, ...]:
-    """The modules that the kernel asked for, and whether modprobe loaded them."""
-    if not profile.features.request_module:
-        return ("this kernel has no modules (CONFIG_MODULES is not set)",)
-    requested = _module_requests(calls)
-    if not requested:
-        return ()
-    blocked = [profile.aliases.get(name) in profile.blocked for name, _ in requested]
-    modprobe = _modprobe([result for _, result in requested], blocked)
-    return (f"the kernel asked for {_and(name for name, _ in requested)}, {modprobe}",)
-
-
-_ORDINALS = ("first", "second")
-
-
-def _modprobe(results: Sequence[int | None], blocked: Sequence[bool]) -> str:
-    """The work of modprobe; ``blocked`` says for each request whether it leads to a module that must not be loaded."""
-    error = next((result for result in results if result is not None and result < 0), None)
-    if error is not None:
-        name = ERRNOS.get(-error, str(-error))
-        why = {"ENOENT": "there is no such program, or autoloading is off (/proc/sys/kernel/modprobe)"}.get(name, name)
-        return f"but could not run modprobe: {why}"
-    if any(blocked) and all(result != LOADED or barred for result, barred in zip(results, blocked, strict=True)):
-        # modprobe's exit status is 0 for a blacklisted module that it does not load, as is that of /bin/true instead.
-        which = _and(word for word, result in zip(_ORDINALS, results, strict=False) if result == LOADED)
-        none = "modprobe loaded neither" if len(results) == 2 else "modprobe did not load it"
-        return f"{none}, though its exit status was 0 for the {which}" if LOADED in results else none
-    if len(results) == 2 and all(result == LOADED for result in results):
-        return "modprobe loaded both and neither registered it"
-    if LOADED in results:
-        which = "the first" if results[0] == LOADED else "the second"
-        return f"modprobe loaded a module for {which}, which did not register it"
-    return "modprobe found neither" if len(results) == 2 else "modprobe did not find it"
 
 
 def _other_request(request: Request) -> Fix:
@@ -367,25 +323,6 @@ def _provider(family: int, type_: int, protocol: int) -> str | None:
     return None
 
 
-def _module(
-    unit: Unit, profile: Profile, requested: Sequence[tuple[str, int | None]]
-) -> tuple[tuple[str, ...], tuple[Fix, ...]]:
-    """What this machine has of a module that would register the protocol, and how to get it."""
-    name = unit.name
-    if name in BUILT_IN or not profile.features.request_module:
-        # Never a word of modprobe where there are no modules.
-        absent = () if not profile.features.request_module else (f"{profile.kernel} is built without {name}",)
-        return absent, (Fix(f"use a kernel that is built with {name}"),)
-    if name in profile.blocked:
-        on_disk = (f"{name} is on this machine but {profile.blocked[name]}",)
-        remedy = profile.remedies.get(name)
-        return on_disk, (Fix(f"modprobe {name}", "widens") if remedy is None else Fix(remedy, "weakens"),)
-    not_found = any(alias in unit.aliases and result != LOADED for alias, result in requested)
-    if not not_found and name in (*profile.loadable, *profile.loaded):
-        return (), (Fix(f"modprobe {name}", "widens"),)
-    return (), (Fix(f"install the kernel module {name}, or remove the line that blacklists it", "widens"),)
-
-
 @lru_cache(maxsize=8192)
 def _types_of(family: int, protocol: int, profile: Profile) -> str:
     units = {*profile.built_in, *profile.loaded, *profile.loadable}
@@ -399,7 +336,7 @@ def _protocols_of(family: int, type_: int, profile: Profile) -> str:
     units = {*profile.built_in, *profile.loaded}
     entries = [entry for name in UNITS if name in units for entry in UNITS[name].entries]
     matching = [entry for entry in entries if entry.family == family and entry.type == type_ and entry.protocol]
-    return _or(_named(PROTOCOLS, entry.protocol) for entry in matching)
+    return listed((_named(PROTOCOLS, entry.protocol) for entry in matching), "or")
 
 
 def _with_alike(rule: Rule, sentence: str) -> str:
@@ -490,21 +427,3 @@ def _ping_group(request: Request) -> Explanation:
         Fix("use SOCK_RAW, with CAP_NET_RAW: setcap cap_net_raw+ep PROGRAM", "widens"),
     )
     return Explanation(Rule.PING_GROUP.sentence, evidence, fix)
-
-
-def _module_requests(calls: Iterable[PredictedCall]) -> list[tuple[str, int | None]]:
-    """The modules that this socket asked for, not a nested one, each with the result of __request_module()."""
-    return [(call.module, call.result) for call in calls if call.module is not None and call.depth == 1]
-
-
-def _and(words: Iterable[str]) -> str:
-    return _listed(words, "and")
-
-
-def _or(words: Iterable[str]) -> str:
-    return _listed(words, "or")
-
-
-def _listed(words: Iterable[str], conjunction: str) -> str:
-    *first, last = list(words) or [""]
-    return f"{', '.join(first)} {conjunction} {last}" if first else last

@@ -32,7 +32,8 @@ from inetprobe.base.uapi import (
 from inetprobe.model import inet_create
 from inetprobe.model.caller import Caller
 from inetprobe.model.examples import examples
-from inetprobe.model.explanation import Fix, Request, explain
+from inetprobe.model.explanation import Request, explain
+from inetprobe.model.fix import Fix
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import SocketQuestion
