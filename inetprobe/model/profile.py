@@ -11,10 +11,24 @@ from functools import lru_cache
 from typing import Any
 
 from inetprobe.base.text import encodable
-from inetprobe.base.uapi import AF_INET, AF_INET6
+from inetprobe.base.uapi import AF_INET, AF_INET6, FAMILIES
 from inetprobe.model.features import OF_KERNEL, Features
 from inetprobe.model.inetsw import Inetsw
 from inetprobe.model.protocols import BUILT_IN, NEEDS, UNITS
+
+FAMILY_ALIASES = tuple(f"net-pf-{family}" for family in FAMILIES)
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyModule:
+    """The module on disk with the code of an address family.
+
+    ``obstacle`` is what keeps modprobe from loading it, None for nothing, and ``remedy`` is as in ``Profile``.
+    """
+
+    module: str
+    obstacle: str | None = None
+    remedy: str | None = None
 
 
 # Compared and hashed by identity: a profile is a key of caches that are read once per trace.
@@ -29,11 +43,16 @@ class Profile:
     - ``left_alone``: the blocked modules that are blacklisted, or have an install command that does nothing. modprobe's
       exit status is 0 for them all the same (insmod() of kmod's tools/modprobe.c, version 30).
     - ``aliases``: a name that the kernel may ask for → the module that modprobe finds for it.
+    - ``families``: a name that __sock_create() of net/socket.c may ask for, net-pf-N → the module that has it as its
+      alias; None if not known.
     - ``ipv6_disabled``: ipv6.disable=1; None if not known.
     - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
       known.
     - ``file_max``: fs.file-max; None if not known.
-    - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off.
+    - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off: then
+      __request_module() of kernel/module/kmod.c (kernel/kmod.c before 5.19) starts nothing.
+    - ``modules_disabled``: the sysctl kernel.modules_disabled, by which may_init_module() of kernel/module/main.c
+      (kernel/module.c before 5.19) refuses every module until the next boot; None if not known.
     """
 
     kernel: str
@@ -45,11 +64,13 @@ class Profile:
     remedies: Mapping[str, str] = field(default_factory=dict)
     left_alone: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, FamilyModule] | None = None
     ipv6_disabled: bool | None = False
     mptcp_enabled: bool | None = True
     ping_group_range: tuple[int, int] | None = (1, 0)
     ip_no_pmtu_disc: bool | None = False
     modprobe: str | None = "/sbin/modprobe"
+    modules_disabled: bool | None = False
     file_max: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +85,7 @@ class Profile:
         """
         data = _mapping(data)
         span = data.get("ping_group_range")
-        modprobe, file_max = data.get("modprobe"), data.get("file_max")
+        modprobe, file_max, families = data.get("modprobe"), data.get("file_max"), data.get("families")
         return cls(
             kernel=_text(data["kernel"]),
             features=_features(_mapping(data["features"])),
@@ -75,11 +96,13 @@ class Profile:
             remedies=_of_units(data.get("remedies", {})),
             left_alone=_units(data.get("left_alone", ())),
             aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
+            families=None if families is None else _of_families(families),
             ipv6_disabled=_flag(data.get("ipv6_disabled")),
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
             ip_no_pmtu_disc=_flag(data.get("ip_no_pmtu_disc")),
             modprobe=None if modprobe is None else _text(modprobe),
+            modules_disabled=_flag(data.get("modules_disabled")),
             file_max=None if file_max is None else _number(file_max, 63),
         )
 
@@ -105,6 +128,16 @@ def _units(value: Any) -> tuple[str, ...]:
 
 def _of_units(value: Any) -> Mapping[str, str]:
     return {name: _text(text) for name, text in _mapping(value).items() if name in UNITS}
+
+
+def _of_families(value: Any) -> Mapping[str, FamilyModule]:
+    families = _mapping(value)
+    return {alias: _family_module(_mapping(families[alias])) for alias in FAMILY_ALIASES if alias in families}
+
+
+def _family_module(data: Mapping[str, Any]) -> FamilyModule:
+    obstacle, remedy = (None if data.get(key) is None else _text(data[key]) for key in ("obstacle", "remedy"))
+    return FamilyModule(_text(data["module"]), obstacle, remedy)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

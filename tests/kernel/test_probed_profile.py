@@ -6,7 +6,7 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.probed_profile import features, probe
-from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
 from tests.support.paths import BTF
 
 SYMBOLS = Symbols(["inet_create", "sk_prot_alloc", "__request_module", "__cgroup_bpf_run_filter_sk", "bpf_set_retval"])
@@ -33,6 +33,10 @@ alias net-pf-10-proto-115 l2tp_ip6
 alias net-pf-2-proto-132 sctp
 alias net-pf-2-proto-256-type-1 smc
 alias net-pf-16-proto-4 inet_diag
+alias net-pf-39 nfc
+alias net-pf-43 smc
+alias net-pf-31 bluetooth
+alias net-pf-99 homa
 """
 MODULES = ("l2tp/l2tp_ip", "l2tp/l2tp_ip6", "sctp/sctp", "dccp/dccp_ipv4", "smc/smc")
 SHOWN = "insmod /lib/modules/6.1/kernel/net/l2tp/l2tp_ip.ko \ninstall /bin/false\n"
@@ -126,6 +130,38 @@ def test_modprobe_is_run_once_per_module_with_all_its_aliases(machine):
     ]
 
 
+def test_the_line_that_keeps_a_family_s_module_away_is_named(machine):
+    assert probed(machine).families == {
+        "net-pf-39": FamilyModule("nfc"), "net-pf-43": FamilyModule("smc"), "net-pf-31": FamilyModule("bluetooth")
+    }  # fmt: skip
+    folder = machine / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (folder / "a.conf").write_text("# CIS\ninstall nfc /bin/true\nalias net-pf-31 off\nblacklist smc\n")
+    families = probed(machine).families
+    file = "/etc/modprobe.d/a.conf"
+    assert families == {
+        "net-pf-39": FamilyModule(
+            "nfc", f'"install nfc /bin/true" ({file}:2) stands in the way', f"remove line 2 of {file}"
+        ),
+        "net-pf-43": FamilyModule(
+            "smc", f'"blacklist smc" ({file}:4) stands in the way', f"remove line 4 of {file}, or modprobe smc"
+        ),
+        "net-pf-31": FamilyModule(
+            "bluetooth",
+            f'"alias net-pf-31 off" ({file}:3) stands in the way',
+            f"remove line 3 of {file}, or modprobe bluetooth",
+        ),
+    }
+    (machine / "lib/modules/6.1.0-test/modules.alias").unlink()
+    assert probed(machine).families is None
+
+
+@pytest.mark.parametrize(("text", "disabled"), [("0\n", False), ("1\n", True)])
+def test_loading_may_be_disabled(machine, text, disabled):
+    (machine / "proc/sys/kernel/modules_disabled").write_text(text)
+    assert probed(machine).modules_disabled is disabled
+
+
 def test_sysctls(machine):
     profile = probed(machine)
     assert (profile.kernel, profile.modprobe) == ("6.1.0-test", "/sbin/modprobe")
@@ -151,7 +187,7 @@ def test_unreadable_facts_are_unknown(machine):
         (machine / "proc/sys" / name).unlink()
     profile = probed(machine, None)
     assert (profile.modprobe, profile.ping_group_range, profile.ip_no_pmtu_disc, profile.mptcp_enabled) == (None,) * 4
-    assert profile.ipv6_disabled is None
+    assert (profile.ipv6_disabled, profile.modules_disabled) == (None, None)
     assert profile.loadable == ()
     assert profile.blocked["l2tp_ip"] == "modprobe could not be asked about it"
     (machine / "proc/net/protocols").unlink()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from inetprobe.base.uapi import AF_INET, SOCK_DGRAM, SOCK_STREAM
 from inetprobe.model.features import Features
 from inetprobe.model.inet_create import SOCK_MAX
-from inetprobe.model.profile import BUILT_IN_PROFILES, Profile, tables, with_needs
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule, Profile, tables, with_needs
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
 
 
@@ -19,6 +20,17 @@ def test_profile_survives_json(kernel):
     assert again.features == profile.features
 
 
+def test_families_survive_json():
+    families = {
+        "net-pf-39": FamilyModule("nfc", "a line stands in the way", "remove it"),
+        "net-pf-0": FamilyModule("x"),
+    }
+    profile = replace(BUILT_IN_PROFILES["6.1"], families=families, modules_disabled=True)
+    again = Profile.from_dict(json.loads(json.dumps(profile.to_dict())))
+    assert again.families == families
+    assert again.modules_disabled is True
+
+
 def test_keys_and_units_of_a_newer_version_are_ignored():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
     data["colour"] = "blue"
@@ -26,19 +38,21 @@ def test_keys_and_units_of_a_newer_version_are_ignored():
     data["loadable"] = [*data["loadable"], "homa"]
     data["blocked"] = {**data["blocked"], "homa": "unknown"}
     data["remedies"] = {"homa": "wait"}
+    data["families"] = {"net-pf-99": "homa", "net-pf-39": {"module": "nfc", "colour": "blue"}}
     again = Profile.from_dict(data)
-    assert again.to_dict() == BUILT_IN_PROFILES["6.1"].to_dict()
+    known = replace(BUILT_IN_PROFILES["6.1"], families={"net-pf-39": FamilyModule("nfc")})
+    assert again.to_dict() == known.to_dict()
 
 
 def test_keys_that_an_older_version_lacks_are_not_known():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
     for key in ("ipv6_disabled", "mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
         del data[key]
-    del data["remedies"]
+    del data["remedies"], data["families"], data["modules_disabled"]
     del data["features"]["mptcp_nested"], data["features"]["sk_prot_alloc"]
     again = Profile.from_dict(data)
     assert (again.mptcp_enabled, again.ping_group_range, again.ip_no_pmtu_disc, again.modprobe) == (None,) * 4
-    assert again.ipv6_disabled is None
+    assert (again.ipv6_disabled, again.families, again.modules_disabled) == (None,) * 3
     assert again.remedies == {}
     assert again.features.mptcp_nested is Features().mptcp_nested
     assert again.features.sk_prot_alloc

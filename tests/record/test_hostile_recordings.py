@@ -96,7 +96,8 @@ def test_metadata_of_the_wrong_type(facts, key):
 
 
 @pytest.mark.parametrize(
-    "key", ["features", "built_in", "loaded", "loadable", "blocked", "remedies", "aliases", "kernel", ABSENT]
+    "key",
+    ["features", "built_in", "loaded", "loadable", "blocked", "remedies", "aliases", "families", "kernel", ABSENT],
 )
 def test_a_profile_of_the_wrong_type(facts, key):
     for value in WRONG:

@@ -16,11 +16,13 @@ from inetprobe.kernel.host import modprobe as _modprobe
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.model.features import Features
-from inetprobe.model.profile import Profile
+from inetprobe.model.profile import FAMILY_ALIASES, FamilyModule, Profile
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
 
 #: The aliases by which inet_create and inet6_create request modules.
 _ALIAS = re.compile(r"alias (net-pf-(?:2|10)-\S+) (\S+)$", re.MULTILINE)
+#: Those by which __sock_create() does.
+_FAMILY = re.compile(r"alias (net-pf-\d+) (\S+)$", re.MULTILINE)
 _MODULE = re.compile(r"^(?:\S*/)?([\w-]+)\.ko(?:\.\w+)?:", re.MULTILINE)
 _INSMOD = re.compile(r"^insmod \S*?([\w-]+)\.ko", re.MULTILINE)
 
@@ -42,12 +44,14 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     if protocols is None:
         raise HostError(f"{root / 'proc/net/protocols'} cannot be read, so the registered protocols are unknown")
     built_in, loaded = _registered(protocols)
-    aliases = {alias: name for alias, name in _ALIAS.findall(_read(modules / "modules.alias") or "") if name in UNITS}
+    listed = _read(modules / "modules.alias")
+    aliases = {alias: name for alias, name in _ALIAS.findall(listed or "") if name in UNITS}
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper, file_max = (_read(root / "proc/sys" / name) for name in ("kernel/modprobe", "fs/file-max"))
     loadable, blocked = _loadable_or_blocked(present, aliases, modprobe or _modprobe.show_depends)
-    remedies, left_alone = _explain_blocked(blocked, aliases, root)
+    lines = _modprobe.configuration(root)
+    remedies, left_alone = _explain_blocked(blocked, aliases, lines)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
         kernel=release,
@@ -59,11 +63,13 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         remedies=remedies,
         left_alone=left_alone,
         aliases=aliases,
+        families=None if listed is None else _families(listed, lines),
         ipv6_disabled=_switch(root / "sys/module/ipv6/parameters/disable"),
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
         ip_no_pmtu_disc=_switch(root / "proc/sys/net/ipv4/ip_no_pmtu_disc"),
         modprobe=None if helper is None else helper.strip(),
+        modules_disabled=_switch(root / "proc/sys/kernel/modules_disabled"),
         file_max=None if file_max is None else int(file_max),
     )
 
@@ -129,14 +135,13 @@ def _loadable_or_blocked(
 
 
 def _explain_blocked(
-    blocked: dict[str, str], aliases: dict[str, str], root: Path
+    blocked: dict[str, str], aliases: dict[str, str], lines: Sequence[_modprobe.ConfigurationLine]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Replaces the reason in ``blocked`` by the configuration's lines, where they are found.
 
     Returns the remedies by module, and the modules that modprobe skips with exit status 0.
     """
     remedies, left_alone = {}, []
-    lines = _modprobe.configuration(root) if _CONFIGURED in blocked.values() else []
     for unit in [unit for unit, why in blocked.items() if why == _CONFIGURED]:
         obstacle = _modprobe.obstacle(unit, [alias for alias, name in aliases.items() if name == unit], lines)
         if obstacle is not None:
@@ -144,6 +149,16 @@ def _explain_blocked(
             if obstacle.silent:
                 left_alone.append(unit)
     return remedies, tuple(left_alone)
+
+
+def _families(listed: str, lines: Sequence[_modprobe.ConfigurationLine]) -> dict[str, FamilyModule]:
+    """The modules with an alias of an address family. modprobe is not asked about each: there are some thirty."""
+    families = {}
+    for alias, module in _FAMILY.findall(listed):
+        if alias in FAMILY_ALIASES:
+            found = _modprobe.obstacle(module, [alias], lines)
+            families[alias] = FamilyModule(module, *((found.why, found.remedy) if found else ()))
+    return families
 
 
 def _switch(path: Path) -> bool | None:
