@@ -22,11 +22,12 @@ from inetprobe.base.uapi import (
 )
 from inetprobe.model.caller import Caller
 from inetprobe.model.explanation import Explanation, Request, explain
-from inetprobe.model.inet_create import Outcome
-from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.inet_create import Outcome, PredictedCall
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
 from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, Instruction
+from inetprobe.model.world import LOADED, NOT_FOUND
 
 _TCP = AF_INET, SOCK_STREAM, IPPROTO_TCP
 _SCTP = AF_INET, SOCK_STREAM, IPPROTO_SCTP
@@ -39,6 +40,20 @@ _BLACKLISTED = replace(
     left_alone=("sctp",),
 )
 _WITHOUT_MODULES = replace(_6_1, loadable=(), features=replace(_6_1.features, request_module=False))
+_LOCKED = replace(_6_1, modules_disabled=True)
+_UNIX, _NFC = 1, 39
+_BLACKLISTED_NFC = FamilyModule(
+    "nfc",
+    '"blacklist nfc" (/etc/modprobe.d/nfc.conf:1) stands in the way',
+    "remove line 1 of /etc/modprobe.d/nfc.conf, or modprobe nfc",
+)
+# Where a socket of AF_NFC finds no code, and the result of __request_module(), None where there are no modules.
+_WITHOUT_NFC = (
+    (replace(_6_1, families={"net-pf-39": _BLACKLISTED_NFC}), LOADED),
+    (replace(_6_1, families={}), NOT_FOUND),
+    (replace(_LOCKED, families={"net-pf-39": FamilyModule("nfc")}), NOT_FOUND),
+    (_WITHOUT_MODULES, None),
+)
 # Its filter, of one instruction: BPF_RET | BPF_K, SECCOMP_RET_ERRNO.
 _SANDBOXED = Caller(
     4711,
@@ -63,6 +78,7 @@ _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
         SocketQuestion(_6_1, AF_INET, SOCK_STREAM, IPPROTO_UDP),
         SocketQuestion(_6_1, *_SCTP, loadable=()),
         SocketQuestion(_BLACKLISTED, *_SCTP),
+        SocketQuestion(_LOCKED, *_SCTP),
         SocketQuestion(_WITHOUT_MODULES, *_SCTP),
         SocketQuestion(_6_1, AF_INET, SOCK_RAW, 0),
     ),
@@ -95,7 +111,6 @@ OUTSIDE = {
     Rule.FILE_LIMIT: "ENFILE",
     Rule.FILE_MEMORY: "ENOMEM",
 }
-_FAMILIES = {Rule.NO_FAMILY: 39, Rule.FAMILY_CREATE: 1}
 
 
 class RuleExample(NamedTuple):
@@ -109,13 +124,21 @@ class RuleExample(NamedTuple):
     def why(self) -> Explanation:
         """As a verdict on that trace would say it."""
         profile, family, type_, protocol, *_, caller = self.question
-        return explain(Request(family, type_, protocol, profile, True, caller), self.outcome)
+        of_create = self.outcome.rule not in OUTSIDE
+        return explain(Request(family, type_, protocol, profile, of_create, caller), self.outcome)
 
 
 def examples(rule: Rule) -> Iterator[RuleExample]:
     """The examples of a rule, at least one."""
+    if rule is Rule.NO_FAMILY:
+        for profile, result in _WITHOUT_NFC:
+            call = PredictedCall("__request_module", 1, result, None, f"net-pf-{_NFC}")
+            outcome = Outcome(rule, OUTSIDE[rule], calls=() if result is None else (call,))
+            yield RuleExample(SocketQuestion(profile, _NFC, SOCK_STREAM, 0), outcome)
+        return
     if rule in OUTSIDE:
-        question = SocketQuestion(_6_1, _FAMILIES.get(rule, AF_INET), SOCK_STREAM, 0)
+        family = _UNIX if rule is Rule.FAMILY_CREATE else AF_INET
+        question = SocketQuestion(_6_1, family, SOCK_STREAM, 0)
         syscall = "socketpair" if rule in (Rule.FAULT, Rule.NO_PAIR) else "socket"
         yield RuleExample(question, Outcome(rule, OUTSIDE[rule]), syscall)
         return

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple, assert_never
 from inetprobe.base.cgroup_owner import Owner
 from inetprobe.base.uapi import (
     AF_INET,
+    AF_PACKET,
     ERRNOS,
     FAMILIES,
     IPPROTO_ICMP,
     PROTOCOLS,
     SOCK_DGRAM,
+    SOCK_PACKET,
     SOCK_RAW,
     SOCK_TYPE_MASK,
     TYPES,
@@ -345,22 +347,14 @@ def _with_alike(rule: Rule, sentence: str) -> str:
 
 
 def _no_family(request: Request, outcome: Outcome) -> Explanation:
-    family = _named(FAMILIES, request.family)
-    evidence = tuple(
-        f"the kernel asked for {call.module}, and modprobe {'did not find it' if call.result else 'gave status 0'}"
-        for call in outcome.calls
-        if call.module is not None
-    )
-    if not request.profile.features.request_module:
-        evidence = ("this kernel has no modules (CONFIG_MODULES is not set)",)
-        reason = _with_alike(outcome.rule, f"this kernel is built without {family}")
-        return Explanation(reason, evidence, (Fix(f"use a kernel with {family}"),))
-    name = f"net-pf-{request.family}"
-    return Explanation(
-        _with_alike(outcome.rule, f"this kernel has no code for {family}"),
-        evidence,
-        (Fix(f"see what keeps its module away: modprobe -n -v {name}"), Fix(f"modprobe {name}", "widens")),
-    )
+    profile = request.profile
+    number = AF_PACKET if (request.family, request.type) == (AF_INET, SOCK_PACKET) else request.family
+    family, alias = _named(FAMILIES, number), f"net-pf-{number}"
+    requested = [(alias, call.result) for call in outcome.calls if call.module == alias]
+    more, fix = modules.way_to_family(alias, family, profile)
+    lacks = f"has no code for {family}" if profile.features.request_module else f"is built without {family}"
+    evidence = (*modules.autoload(profile, requested[:1]), *more)
+    return Explanation(_with_alike(outcome.rule, f"this kernel {lacks}"), evidence, fix)
 
 
 def _instead_of_raw(request: Request) -> tuple[Fix, ...]:

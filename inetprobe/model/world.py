@@ -107,6 +107,7 @@ class Machine:
         self._aliases = profile.aliases
         self._left_alone = profile.left_alone
         self._autoloads = profile.modprobe != ""
+        self._loads = not profile.modules_disabled
         self._ipv6_disabled = bool(profile.ipv6_disabled)
         self._tables = tables((*self._built_in, *self._loaded))
         self._cap_net_raw = cap_net_raw
@@ -133,6 +134,8 @@ class Machine:
         if module is None or module not in (*self._loaded, *self._loadable, *self._left_alone):
             return NOT_FOUND
         if module in self._loadable and module not in self._loaded:
+            if not self._loads:
+                return NOT_FOUND  # modprobe's exit status is the same, whatever stopped it
             self._loaded = with_needs((*self._loaded, module))
             self._tables = tables((*self._built_in, *self._loaded))
         return LOADED

@@ -1,6 +1,6 @@
 import pytest
 
-from inetprobe.base.words import by_reason, counted, did_you_mean, duration
+from inetprobe.base.words import by_reason, counted, did_you_mean, duration, listed
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,10 @@ def test_a_duration_has_three_digits_and_a_unit(ns, text):
 def test_counts():
     assert [counted(number, "socket") for number in (0, 1, 1234)] == ["0 sockets", "1 socket", "1,234 sockets"]
     assert by_reason({"no_state": 3, "ring_full": 1200}) == "ring_full 1,200, no_state 3"
+
+
+def test_a_list():
+    assert [listed("abc"[:n], "and") for n in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
 def test_a_mistyped_word_gets_the_closest_known_ones():

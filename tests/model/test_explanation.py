@@ -35,7 +35,7 @@ from inetprobe.model.examples import examples
 from inetprobe.model.explanation import Request, explain
 from inetprobe.model.fix import Fix
 from inetprobe.model.judge import Seen, judge
-from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule, Profile
 from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, Instruction
@@ -62,6 +62,7 @@ def why(request, profile=P61, *, seen=False, results=None, **machine):
 
 
 ASKED = "the kernel asked for net-pf-2-proto-200-type-1 and net-pf-2-proto-200, "
+OFF = "but could not run modprobe: there is no such program, or autoloading is off (/proc/sys/kernel/modprobe)"
 INSTEAD = (Fix("use IPPROTO_TCP or IPPROTO_MPTCP with SOCK_STREAM"),)
 
 
@@ -72,8 +73,7 @@ INSTEAD = (Fix("use IPPROTO_TCP or IPPROTO_MPTCP with SOCK_STREAM"),)
         ((0, 0), "modprobe loaded both and neither registered it"),
         ((0, 256), "modprobe loaded a module for the first, which did not register it"),
         ((256, 0), "modprobe loaded a module for the second, which did not register it"),
-        ((-2, -2), "but could not run modprobe: there is no such program, or autoloading is off "
-                   "(/proc/sys/kernel/modprobe)"),
+        ((-2, -2), OFF),
         ((-512, 256), "but could not run modprobe: 512"),
         ((256, -1), "but could not run modprobe: EPERM"),
         ((-62, -2), "but could not run modprobe: ETIME"),
@@ -96,6 +96,8 @@ def test_kernel_without_modules_asks_for_none_and_modprobe_is_never_advised():
         assert explanation.fix == (Fix("use a kernel that is built with sctp"),)
 
 
+LOCKED = "kernel.modules_disabled is 1: no module can be loaded until the next boot"
+NO_AUTOLOAD = "/proc/sys/kernel/modprobe is empty: the kernel does not load modules by itself"
 INSTALL = "install the kernel module {}, or remove the line that blacklists it"
 INSTALL_SCTP = Fix(INSTALL.format("sctp"), "widens")
 
@@ -181,6 +183,136 @@ def test_exit_status_of_modprobe_for_a_blacklisted_module_is_predicted_as_0():
     asked, _ = why(SCTP, replace(BLOCKED, left_alone=("sctp",))).evidence
     assert asked.endswith("modprobe loaded neither, though its exit status was 0 for the second")
     assert "exit status" not in why(SCTP, BLOCKED).evidence[0]
+
+
+BY_HAND = "remove line 1 of /etc/modprobe.d/a.conf, or modprobe sctp"
+BLACKLISTED = replace(BLOCKED, remedies={"sctp": BY_HAND})
+AT_BOOT = "name sctp in a file of /etc/modules-load.d, and boot"
+
+
+@pytest.mark.parametrize(
+    ("profile", "fix"),
+    [
+        (P61, Fix(AT_BOOT, "widens")),
+        (BLACKLISTED, Fix(f"remove line 1 of /etc/modprobe.d/a.conf, {AT_BOOT}", "weakens")),
+        (BLOCKED, Fix(f"remove that line, {AT_BOOT}", "weakens")),
+        (replace(P61, loadable=()), INSTALL_SCTP),
+    ],
+)
+def test_a_kernel_that_is_closed_to_modules_is_never_to_modprobe(profile, fix):
+    _, (asked, *_, locked), fixes = why(SCTP, replace(profile, modules_disabled=True))
+    assert asked.endswith(", modprobe loaded neither")
+    assert (locked, fixes) == (LOCKED, (fix,))
+
+
+def test_a_kernel_that_is_closed_to_modules_still_lacks_those_that_modprobe_does_not_find():
+    assert why(UNREGISTERED, replace(P61, modules_disabled=True)).evidence == (f"{ASKED}modprobe found neither",)
+
+
+@pytest.mark.parametrize(
+    ("profile", "fixes"),
+    [
+        (P61, (Fix("modprobe sctp", "widens"), Fix("sysctl -w kernel.modprobe=/sbin/modprobe", "weakens"))),
+        (BLACKLISTED, (Fix("modprobe sctp", "weakens"),)),
+        (BLOCKED, (Fix("remove that line, then modprobe sctp", "weakens"),)),
+        (replace(P61, loadable=()), (INSTALL_SCTP,)),
+    ],
+)
+def test_a_kernel_that_does_not_start_modprobe_has_it_started_by_hand(profile, fixes):
+    _, (asked, *_, off), given = why(SCTP, replace(profile, modprobe=""))
+    assert "could not run modprobe" in asked
+    assert (off, given) == (NO_AUTOLOAD, fixes)
+
+
+AF_NFC, NFC = 39, "net-pf-39"
+FALSE, FALSE_LINE = '"install nfc /bin/false" (/etc/modprobe.d/a.conf:3) stands in the way', "remove line 3"
+BARRED, SKIPPED, ON_DISK, GONE, UNKNOWN = (
+    {NFC: FamilyModule("nfc", FALSE, FALSE_LINE)},
+    {NFC: FamilyModule("nfc", OBSTACLE, "remove line 1, or modprobe nfc")},
+    {NFC: FamilyModule("nfc")},
+    {},
+    None,
+)
+NOT_LOADED = "modprobe did not load it"
+ABSENT = "no module on this machine has the alias net-pf-39"
+IS_FALSE, IS_SKIPPED = f"nfc is on this machine but {FALSE}", f"nfc is on this machine but {OBSTACLE}"
+LOOK = Fix("see what keeps its module away: modprobe -n -v net-pf-39")
+BY_NAME, BY_ALIAS = Fix("modprobe nfc", "widens"), Fix("modprobe net-pf-39", "widens")
+NO_NFC = Fix("install a kernel module with the alias net-pf-39, or use a kernel with AF_NFC", "widens")
+NAME_IT = "in a file of /etc/modules-load.d, and boot"
+AUTOLOAD = Fix("sysctl -w kernel.modprobe=/sbin/modprobe", "weakens")
+
+
+@pytest.mark.parametrize(
+    ("families", "result", "asked", "evidence", "fix"),
+    [
+        (BARRED, 256, NOT_LOADED, [IS_FALSE], [Fix("remove line 3", "weakens")]),
+        (SKIPPED, 0, f"{NOT_LOADED}, though its exit status was 0", [IS_SKIPPED],
+         [Fix("remove line 1, or modprobe nfc", "weakens")]),
+        (ON_DISK, 256, NOT_LOADED, ["its module nfc is on this machine"], [LOOK, BY_NAME]),
+        (ON_DISK, 0, "modprobe gave status 0", ["its module nfc is on this machine"], [LOOK, BY_NAME]),
+        (GONE, 256, NOT_LOADED, [ABSENT], [NO_NFC]),
+        (UNKNOWN, 256, NOT_LOADED, [], [LOOK, BY_ALIAS]),
+        (UNKNOWN, 0, "modprobe gave status 0", [], [LOOK, BY_ALIAS]),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_family_away(families, result, asked, evidence, fix):
+    assert without_nfc(result, families=families) == (asked, evidence, fix)
+
+
+@pytest.mark.parametrize(
+    ("families", "evidence", "fix"),
+    [
+        (ON_DISK, [LOCKED], Fix(f"name nfc {NAME_IT}", "widens")),
+        (BARRED, [IS_FALSE, LOCKED], Fix(f"remove line 3, name nfc {NAME_IT}", "weakens")),
+        (SKIPPED, [IS_SKIPPED, LOCKED], Fix(f"remove line 1, name nfc {NAME_IT}", "weakens")),
+        (GONE, [ABSENT, LOCKED], NO_NFC),
+        (UNKNOWN, [LOCKED], Fix(f"name net-pf-39 {NAME_IT}", "widens")),
+    ],
+)
+def test_a_kernel_that_is_closed_to_modules_gets_a_family_at_boot(families, evidence, fix):
+    assert without_nfc(256, families=families, modules_disabled=True) == (NOT_LOADED, evidence, [fix])
+
+
+@pytest.mark.parametrize(
+    ("families", "evidence", "fix"),
+    [
+        (ON_DISK, [NO_AUTOLOAD], [BY_NAME, AUTOLOAD]),
+        (BARRED, [IS_FALSE, NO_AUTOLOAD], [Fix("remove line 3, then modprobe nfc", "weakens")]),
+        (SKIPPED, [IS_SKIPPED, NO_AUTOLOAD], [Fix("modprobe nfc", "weakens")]),
+        (GONE, [ABSENT, NO_AUTOLOAD], [NO_NFC]),
+        (UNKNOWN, [NO_AUTOLOAD], [BY_ALIAS, AUTOLOAD]),
+    ],
+)
+def test_a_kernel_that_does_not_start_modprobe_gets_a_family_by_hand(families, evidence, fix):
+    assert without_nfc(-2, families=families, modprobe="") == (OFF, evidence, fix)
+
+
+def without_nfc(result, **facts):
+    """What its module's request came to, the other evidence, and the fix, of a socket of AF_NFC that failed."""
+    call = inet_create.PredictedCall("__request_module", 3, result, None, NFC)
+    refused = inet_create.Outcome(Rule.NO_FAMILY, "EAFNOSUPPORT", calls=(call, call._replace(module="net-pf-8")))
+    reason, (asked, *evidence), fix = explain(Request(AF_NFC, SOCK_STREAM, 0, replace(P61, **facts)), refused)
+    assert reason.startswith("this kernel has no code for AF_NFC; a security module may")
+    assert asked.startswith("the kernel asked for net-pf-39, ")
+    return asked.partition(", ")[2], evidence, list(fix)
+
+
+def test_sock_packet_of_inet_is_another_family_s():
+    refused = inet_create.Outcome(Rule.NO_FAMILY, "EAFNOSUPPORT")
+    reason, evidence, _ = explain(Request(AF_INET, SOCK_PACKET, 0, replace(P61, families={})), refused)
+    assert reason.startswith("this kernel has no code for AF_PACKET; ")
+    assert evidence == ("no module on this machine has the alias net-pf-17",)
+
+
+@pytest.mark.parametrize("facts", [{}, {"families": BARRED}, {"modules_disabled": True}, {"modprobe": ""}])
+def test_a_kernel_without_modules_is_built_without_a_family(facts):
+    profile = replace(P61, features=replace(P61.features, request_module=False), **facts)
+    refused = inet_create.Outcome(Rule.NO_FAMILY, "EAFNOSUPPORT")
+    reason, evidence, fix = explain(Request(AF_NFC, SOCK_STREAM, 0, profile), refused)
+    assert reason.startswith("this kernel is built without AF_NFC; ")
+    assert evidence == ("this kernel has no modules (CONFIG_MODULES is not set)",)
+    assert fix == (Fix("use a kernel with AF_NFC"),)
 
 
 def test_type_without_a_name_is_a_number():

@@ -288,6 +288,15 @@ def test_module_request_fails_without_modprobe():
     assert module_results(outcome(SCTP, replace(P61, modprobe=""))) == [-2, -2]
 
 
+def test_module_request_loads_nothing_where_modules_are_disabled():
+    locked = replace(P61, modules_disabled=True)
+    refused = outcome(SCTP, locked)
+    assert (refused.rule, module_results(refused)) == (Rule.PROTOCOL, [256, 256])
+    call = socket(AF_INET, SOCK_DGRAM, IPPROTO_SCTP)
+    assert module_results(outcome(call, locked, loaded=("sctp",))) == [256, 0]
+    assert module_results(outcome(SCTP, replace(locked, loadable=(), left_alone=("sctp",)))) == [256, 0]
+
+
 def test_module_request_succeeds_for_a_loaded_module():
     call = socket(AF_INET, SOCK_DGRAM, IPPROTO_SCTP)
     assert module_results(outcome(call, loaded=("sctp",), loadable=())) == [256, 0]
