@@ -39,11 +39,15 @@ def why(root, module="sctp"):
          "stand in the way: remove line 1 of /etc/modprobe.d/a.conf and line 2 of /etc/modprobe.d/a.conf"),
         ("alias net_pf_2-proto-132 off\n", '"alias net_pf_2-proto-132 off" (/etc/modprobe.d/a.conf:1) stands in the '
                                            "way: remove line 1 of /etc/modprobe.d/a.conf, or modprobe sctp"),
+        ("install net-pf-2-proto-132 /bin/true\n", '"install net-pf-2-proto-132 /bin/true" (/etc/modprobe.d/a.conf:1) '
+                                                   "stands in the way: remove line 1 of /etc/modprobe.d/a.conf, or "
+                                                   "modprobe sctp"),
         ("options x a=1\ninstall s* \\\n  /bin/false\nblacklist udp\n",
          '"install s* /bin/false" (/etc/modprobe.d/a.conf:2) stands in the way: '
          "remove line 2 of /etc/modprobe.d/a.conf"),
         ("#blacklist sctp\nblacklist\ninstall sctp\nblacklist sctp_diag\ninstall SCTP x\nalias net-pf-2-proto-132\n"
-         "alias net-pf-2-proto-132 sctp\nalias net-pf-2-proto-33 off\noptions sctp a=1\nremove sctp x\n", None),
+         "alias net-pf-2-proto-132 sctp\nalias net-pf-2-proto-33 off\noptions sctp a=1\nremove sctp x\n"
+         "install net-pf-2-* x\ninstall net-pf-2-proto-33 x\ninstall net-pf-2-proto-132\n", None),
     ],
 )  # fmt: skip
 def test_the_line_in_the_way(root, text, says):
@@ -60,6 +64,8 @@ def test_the_line_in_the_way(root, text, says):
         ("install sctp /bin/true; false", False),
         ("blacklist sctp\ninstall sctp /bin/false", True),
         ("blacklist sctp\nalias net-pf-2-proto-132 off", False),
+        ("blacklist sctp\ninstall net-pf-2-proto-132 /bin/true", True),
+        ("blacklist sctp\ninstall net-pf-2-proto-132 /bin/false", False),
         ("install sctp /bin/true\ninstall sctp /bin/false", True),
     ],
 )

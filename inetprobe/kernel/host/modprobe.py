@@ -64,12 +64,16 @@ def configuration(root: Path) -> list[ConfigurationLine]:
 def obstacle(module: str, aliases: Collection[str], lines: Iterable[ConfigurationLine]) -> Obstacle | None:
     """What in ``lines`` keeps modprobe from loading ``module`` by one of ``aliases``; None: nothing.
 
-    A blacklisted module has no aliases, but can be loaded by its own name; an install command replaces both.
+    A blacklisted module has no aliases, but can be loaded by its own name; an install command replaces both. One for an
+    alias, whose name must be whole, takes the alias alone away, as an alias line does (kmod_module_new_from_lookup() of
+    kmod's libkmod/libkmod-module.c, version 30).
     """
     first: dict[str, ConfigurationLine] = {}  # modprobe runs the first install line
     for line in lines:
-        if _is_about(line.words, module, aliases):
+        if _is_about(line.words, module):
             first.setdefault(line.words[0], line)
+        elif _is_about_an_alias(line.words, module, aliases):
+            first.setdefault("alias", line)
     if not first:
         return None
     stand = "stands" if len(first) == 1 else "stand"
@@ -83,19 +87,24 @@ def _is_silent(first: dict[str, ConfigurationLine]) -> bool:
     """Is modprobe's exit status 0? For an alias it does not run the command of a blacklisted module; the result of any
     other command is unknown."""
     if "alias" in first:
-        return False
-    return "blacklist" in first or first["install"].words[2:] in _DO_NOTHING
+        return _does_nothing(first["alias"])
+    return "blacklist" in first or _does_nothing(first["install"])
 
 
-def _is_about(words: tuple[str, ...], module: str, aliases: Collection[str]) -> bool:
+def _does_nothing(line: ConfigurationLine) -> bool:
+    return line.words[0] == "install" and line.words[2:] in _DO_NOTHING
+
+
+def _is_about(words: tuple[str, ...], module: str) -> bool:
     if words[0] == "blacklist":
         return _underscored(words[1]) == module
-    if words[0] == "install":
-        return len(words) > 2 and fnmatch.fnmatchcase(module, _underscored(words[1]))
-    if words[0] == "alias":
-        names = set(map(_underscored, aliases))
-        return len(words) > 2 and _underscored(words[1]) in names and _underscored(words[2]) != module
-    return False
+    return words[0] == "install" and len(words) > 2 and fnmatch.fnmatchcase(module, _underscored(words[1]))
+
+
+def _is_about_an_alias(words: tuple[str, ...], module: str, aliases: Collection[str]) -> bool:
+    if len(words) < 3 or _underscored(words[1]) not in map(_underscored, aliases):
+        return False
+    return words[0] == "install" or (words[0] == "alias" and _underscored(words[2]) != module)
 
 
 def _quoted(line: ConfigurationLine) -> str:
