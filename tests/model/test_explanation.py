@@ -305,6 +305,16 @@ def test_sock_packet_of_inet_is_another_family_s():
     assert evidence == ("no module on this machine has the alias net-pf-17",)
 
 
+@pytest.mark.parametrize("families", [UNKNOWN, GONE])
+def test_a_family_that_no_kernel_has_sockets_of(families):
+    profile, refused = replace(P61, families=families), inet_create.Outcome(Rule.NO_FAMILY, "EAFNOSUPPORT")
+    _, evidence, fix = explain(Request(18, SOCK_STREAM, 0, profile), refused)
+    assert evidence == ("Linux makes no sockets of AF_ASH",)
+    assert fix == (Fix("pass another family, such as AF_INET (2)"),)
+    strange = replace(P61, families={"net-pf-18": FamilyModule("ash")})
+    assert explain(Request(18, SOCK_STREAM, 0, strange), refused).fix[-1] == Fix("modprobe ash", "widens")
+
+
 @pytest.mark.parametrize("facts", [{}, {"families": BARRED}, {"modules_disabled": True}, {"modprobe": ""}])
 def test_a_kernel_without_modules_is_built_without_a_family(facts):
     profile = replace(P61, features=replace(P61.features, request_module=False), **facts)
