@@ -8,7 +8,7 @@ import pytest
 from inetprobe.base.files import OutputFile
 from inetprobe.commands.check.baseline import Baseline, compare
 from inetprobe.commands.report import in_short, numbers
-from inetprobe.model.profile import BUILT_IN_PROFILES
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.writer import RecordingWriter
 from inetprobe.record.filter import Filters
@@ -65,6 +65,22 @@ def test_a_blocked_module_is_reported_as_blocked(tmp_path, result):
     assert f"note: net-pf-2-proto-132 (sctp): requested once by python3; {line}; the caller waited 250~ms." in said
     fixed = recorded.every_kind(tmp_path / "fixed.arrows")
     assert line not in spoken(in_short.summary(gathered(stopped, fixed))).partition("net-pf-2-proto-132 (sctp):")[2]
+
+
+def test_a_family_s_blocked_module_is_reported_as_blocked(tmp_path):
+    line = '"blacklist vsock" (/etc/modprobe.d/a.conf:1) stands in the way'
+    family = builders.call(builders.REQUEST_MODULE, 0, 500, 1000, 0, module=(builders.FAMILY, 40, 0, 0))
+    records = builders.in_syscall(builders.record([family], family=40), result=-97)
+
+    def spoken_of(name, module):
+        run = replace(builders.run(), profile=replace(BUILT_IN_PROFILES["6.1"], families={"net-pf-40": module}))
+        return spoken(in_short.summary(gathered(recorded.write(tmp_path / name, records, run=run))))
+
+    said = spoken_of("stopped.arrows", FamilyModule("vsock", line, "remove that line"))
+    assert f"note: net-pf-40 (vsock): requested once by python3; {line}; the caller waited" in said
+    assert "warn: net-pf-40 (vsock): requested once by python3; modprobe found it;" in spoken_of(
+        "free.arrows", FamilyModule("vsock")
+    )
 
 
 def test_a_recording_without_trouble(tmp_path):

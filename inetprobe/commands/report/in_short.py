@@ -14,6 +14,7 @@ from inetprobe.commands.report.causes import Cause
 from inetprobe.commands.report.gather import Gathered, Recording
 from inetprobe.commands.report.numbers import apart, sentence, share, took
 from inetprobe.model.explanation import Explanation
+from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.record.accounting import CREATES
 from inetprobe.record.run import Run
@@ -144,15 +145,23 @@ def module_of(alias: str, runs: Iterable[Run]) -> str | None:
     for run in runs:
         if run.profile is not None and alias in run.profile.aliases:
             return run.profile.aliases[alias]
+        if run.profile is not None and alias in (families := run.profile.families or {}):
+            return families[alias].module
     return next((unit.name for unit in UNITS.values() if alias in unit.aliases), None)
 
 
-def _stopped(module: str | None, runs: Iterable[Run]) -> str | None:
+def _stopped(alias: str | None, module: str | None, runs: Iterable[Run]) -> str | None:
     """The line of modprobe's configuration that blocks a module, if every recording's machine has one."""
     profiles = [run.profile for run in runs if run.profile is not None]
-    if module is None or not profiles or any(module not in profile.remedies for profile in profiles):
-        return None
-    return profiles[0].blocked.get(module)
+    lines = [_line(profile, alias, module) for profile in profiles if alias is not None and module is not None]
+    return lines[0] if lines and None not in lines else None
+
+
+def _line(profile: Profile, alias: str, module: str) -> str | None:
+    family = (profile.families or {}).get(alias)
+    if family is not None:
+        return family.obstacle
+    return profile.blocked.get(module) if module in profile.remedies else None
 
 
 def _failed(now: Gathered) -> Iterable[Said]:
@@ -272,7 +281,7 @@ def _module(alias: str | None, asked: Requests, by: Mapping[Hashable, int], runs
         each = f" {found:,} times of {asked.requests:,}" if asked.failures else " each time"
         fate = "modprobe found it" + (each if asked.requests > 1 else "")
     # modprobe's exit status means nothing then: 0 for a blacklisted module, a failure for "install … /bin/false".
-    stopped = _stopped(module, runs)
+    stopped = _stopped(alias, module, runs)
     times = f"requested {asked.requests:,} times" if asked.requests > 1 else "requested once"
     waited = f"the caller waited {took(asked.blocked_ns)}"
     if asked.requests > 1:
