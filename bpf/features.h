@@ -14,6 +14,13 @@
 #define TASK_STORAGE 0
 #endif
 
+/* --seccomp, with the constants of seccomp.h; TASK_PT_REGS: is there a helper for a thread's registers (Linux 5.15)? */
+#ifndef MECHANISM___secure_computing
+#define TASK_PT_REGS 0
+#define OFF_TASK_STATUS 0
+#define OFF_TASK_SECCOMP_MODE 0
+#endif
+
 /* The kernel may preempt a program by fentry, and skips that program's other runs on the CPU meanwhile. */
 #ifndef PREEMPTIBLE
 #define PREEMPTIBLE 0

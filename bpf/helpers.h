@@ -30,6 +30,7 @@
 #define bpf_ringbuf_query HELPER(134, u64, void *ring, u64 what)
 #define bpf_task_storage_get HELPER(156, void *, void *map, void *task, void *value, u64 flags) /* Linux 5.11 */
 #define bpf_get_current_task_btf HELPER(158, void *, void) /* Linux 5.11 */
+#define bpf_task_pt_regs HELPER(175, void *, void *task) /* Linux 5.15 */
 
 #define BPF_F_USER_STACK (1ULL << 8)
 #define BPF_LOCAL_STORAGE_GET_F_CREATE 1

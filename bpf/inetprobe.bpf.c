@@ -13,6 +13,7 @@
 #include <asm/ptrace.h>
 #include "entries.h"
 #include "returns.h"
+#include "seccomp.h"
 
 /* Not where the kernel has no such function. */
 #ifdef MECHANISM___sys_socket
@@ -36,6 +37,10 @@ PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(p), leave_soc
 #endif
 /* Variadic: fentry refuses it. */
 KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(p), leave_int(p))
+
+#ifdef MECHANISM___secure_computing
+RETURN_ONLY(__secure_computing, FUNCTION_SECURE_COMPUTING, SECURE_COMPUTING_ARGUMENTS, leave_seccomp(p))
+#endif
 
 /* --also */
 #define ALSO_PAIR(fn, id, mechanism, nargs, returns) PAIR_BY(mechanism, fn, id, nargs, also_entry(p), LEAVE_##returns)

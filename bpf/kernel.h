@@ -20,6 +20,8 @@
 /* include/uapi/asm-generic/errno.h and errno-base.h */
 #define EOPNOTSUPP 95
 #define EMFILE 24
+/* include/uapi/linux/seccomp.h and kernel/seccomp.c, from Linux 5.16 on: the thread is being killed */
+#define SECCOMP_MODE_DEAD 3
 #define RLIMIT_NOFILE 7 /* include/uapi/asm-generic/resource.h */
 #define RLIMIT_BYTES 16 /* struct rlimit, the soft limit first */
 

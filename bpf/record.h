@@ -45,6 +45,8 @@
 #define FUNCTION_SYS_SOCKETPAIR 6
 #define FUNCTION_SYS_SOCKET_FILE 7
 #define SYSCALLS 3
+/* Beyond those of --also, since it is not always traced. */
+#define FUNCTION_SECURE_COMPUTING 24
 #define FUNCTION_ALSO 8 /* the first of those added by --also */
 #define ALSO_MAX 16
 
@@ -102,6 +104,10 @@
 #define COUNT_CALLS_UNKNOWN 23
 #define COUNTERS 24
 
+/* `result` of FUNCTION_SECURE_COMPUTING is below 0 by an errno, or by this, beyond all of them, where a seccomp filter
+ * sends SIGSYS. */
+#define ERRNO_SIGSYS 4096
+
 /* Programs that may emit a record. Each numbers its own on each CPU: there no program runs twice at once. */
 #define PRODUCERS 32
 /* Programs: function * 2 for its entry, plus 1 for its return. */
@@ -121,7 +127,7 @@ struct inetprobe_call {
 	__u8 module;		/* MODULE_* */
 	__s32 module_protocol;	/* of a system call that failed with EMFILE: the process's RLIMIT_NOFILE */
 	__s16 module_family;
-	__s16 module_type;
+	__s16 module_type;	/* of FUNCTION_SECURE_COMPUTING: was it socketpair(2)? */
 };
 
 /* The sock that was made; all 0 where none was. See struct sock and struct inet_sock for each member. */

@@ -46,7 +46,9 @@ PROTOCOLS: Mapping[int, str] = {
 }
 
 # For some numbers errno.errorcode has an alias; these are the names of the kernel's headers.
-ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP"}
+# One stands beyond all errnos (MAX_ERRNO of include/linux/err.h is 4095): see ERRNO_SIGSYS of bpf/record.h.
+SIGSYS = 4096
+ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP", SIGSYS: "SIGSYS"}
 
 _ALIASES = {
     "ENOTSUP": 95,

@@ -93,6 +93,7 @@ def live_options(function: F) -> F:
         maxactive: int | None,
         ring_size: int,
         also: tuple[str, ...],
+        seccomp: bool | None,
         sock: bool,
         verbose: bool,
         quiet: bool,
@@ -109,6 +110,7 @@ def live_options(function: F) -> F:
             maxactive=maxactive,
             mechanism=mechanism,
             also=also,
+            seccomp=bool(command) or "pid" in filters.terms if seccomp is None else seccomp,
             duration_s=None if duration is None else parse_duration(duration) / 1e9,
             sock=sock,
             stack=wanted_stacks(stack, stack_slow),
@@ -126,6 +128,12 @@ def live_options(function: F) -> F:
             multiple=True,
             metavar="FUNCTION[,…]",
             help="Also trace these kernel functions; lsm: those of security modules that allow or refuse a socket.",
+        ),
+        click.option(
+            "--seccomp/--no-seccomp",
+            default=None,
+            help="Also trace what seccomp filters refuse. It costs each system call of every confined process.  "
+            "[default: with COMMAND or --pid]",
         ),
         click.option("--sock", is_flag=True, help="Also show the fields of each inet_sock that was created."),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),

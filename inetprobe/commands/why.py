@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TextIO
 
@@ -19,7 +18,8 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.cli.terminal import lenient_stdout
 from inetprobe.kernel.host.open_files import held_by
 from inetprobe.kernel.program.also import LSM
-from inetprobe.model.explanation import Explanation
+from inetprobe.model.explanation import Explanation, whose_filter
+from inetprobe.model.fix import Fix
 from inetprobe.model.judge import Verdict
 from inetprobe.model.rules import Rule
 from inetprobe.record.accounting import Accounting
@@ -42,7 +42,7 @@ def why_command(form: str, live: LiveRun) -> None:
 
     While all goes well it says nothing. Without COMMAND it watches the whole machine, or what the filters select, until
     Ctrl-C or --duration. With COMMAND the text goes to stderr, since stdout is COMMAND's; JSON goes to stdout. The exit
-    status is COMMAND's. What a seccomp filter refuses is not seen: see inetprobe explain --pid.
+    status is COMMAND's.
 
     \b
     Examples:
@@ -78,17 +78,14 @@ class FailedCall(NamedTuple):
 
 @dataclass(slots=True)
 class Callers:
-    """How often a call failed, and the first few processes that made it, each with evidence of its own; ``more``
+    """How often a call failed, and the first few processes that made it, with what is to be said of them; ``more``
     others were not kept."""
 
     count: int = 0
-    who: dict[Who, tuple[str, ...]] = field(default_factory=dict)
+    who: dict[Who, None] = field(default_factory=dict)
     more: int = 0
-
-    @property
-    def evidence(self) -> Iterator[str]:
-        """What was seen of these processes."""
-        return itertools.chain.from_iterable(self.who.values())
+    evidence: dict[str, None] = field(default_factory=dict)
+    fix: dict[Fix, None] = field(default_factory=dict)
 
 
 class WhySink:
@@ -138,23 +135,25 @@ class WhySink:
         who = Who(trace.pid, trace.comm, owner_of(trace.cgroup).unit)
         if who in callers.who:
             return
-        if len(callers.who) < _MOST_WHO:
-            callers.who[who] = self._seen_of(who.pid, failure.verdict.rule)
-        else:
+        if len(callers.who) >= _MOST_WHO:
             callers.more += count
+            return
+        callers.who[who] = None
+        if failure.verdict.rule is Rule.DESCRIPTOR_LIMIT:
+            callers.evidence[self._held_now(trace.pid)] = None
+        elif failure.verdict.rule is Rule.SECCOMP:
+            whose, fix = whose_filter(trace.errno, owner_of(trace.cgroup))
+            callers.evidence[whose] = callers.fix[fix] = None
 
-    def _seen_of(self, pid: int, rule: str | None) -> tuple[str, ...]:
-        """The evidence that only the live process gives: a recording has none of it."""
-        if rule != Rule.DESCRIPTOR_LIMIT:
-            return ()
+    def _held_now(self, pid: int) -> str:
         if pid not in self._held and len(self._held) < _MOST_HELD:
             self._held[pid] = self._held_by(pid)
-        return (self._held.get(pid, f"the descriptors of process {pid} were not counted, after {_MOST_HELD} others"),)
+        return self._held.get(pid, f"the descriptors of process {pid} were not counted, after {_MOST_HELD} others")
 
 
 def _whole(failure: FailedCall, callers: Callers) -> Explanation:
     why = failure.verdict.why
-    return why._replace(evidence=(*why.evidence, *callers.evidence))
+    return why._replace(evidence=(*why.evidence, *callers.evidence), fix=(*why.fix, *callers.fix))
 
 
 def _as_text(failure: FailedCall, callers: Callers) -> str:

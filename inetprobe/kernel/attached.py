@@ -33,7 +33,7 @@ from inetprobe.model.profile import Profile
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import (
-    FUNCTIONS,
+    FUNCTIONS_WITH_SECCOMP,
     INCOMPLETE_FLAGS,
     SLOTS,
     SLOTS_ALSO,
@@ -172,8 +172,7 @@ class Attached:
 
 
 def _functions(target: Target) -> dict[int, str]:
-    traced = target.symbols.present()
-    path = {number: name for number, name in FUNCTIONS.items() if name in traced}
+    path = {number: name for number, name in FUNCTIONS_WITH_SECCOMP.items() if name in target.functions}
     return path | {function.number: function.name for function in target.also}
 
 

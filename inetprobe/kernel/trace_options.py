@@ -19,10 +19,10 @@ class TraceOptions:
     ``ring_size``: bytes, a power of two and whole pages. ``maxactive``: how many threads may be inside one function at
     a time before a kretprobe misses returns, None for ``program.target.default_maxactive``. ``mechanism``: ``auto``,
     ``kprobe`` or ``fentry``. ``also``: more functions to trace, each string a comma-separated list. ``duration_s``:
-    seconds, None to run until stopped. ``sock``: read the fields of each new sock. ``stack``: which stacks to record.
-    ``counting``: with it the kernel keeps the tables of ``maps.cells`` and sends only the records that need an
-    explanation, each at once; None sends every record. ``verbose``: show the whole log of the compiler and the
-    verifier.
+    seconds, None to run until stopped. ``seccomp``: trace also what seccomp filters refuse. ``sock``: read the fields
+    of each new sock. ``stack``: which stacks to record. ``counting``: with it the kernel keeps the tables of
+    ``maps.cells`` and sends only the records that need an explanation, each at once; None sends every record.
+    ``verbose``: show the whole log of the compiler and the verifier.
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -31,6 +31,7 @@ class TraceOptions:
     mechanism: str = "auto"
     also: tuple[str, ...] = ()
     duration_s: float | None = None
+    seccomp: bool = False
     sock: bool = False
     stack: StackOptions | None = None
     counting: Counting | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from errno import EAFNOSUPPORT
 from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
@@ -15,11 +14,13 @@ from inetprobe.base.uapi import (
     FAMILIES,
     IPPROTO_ICMP,
     PROTOCOLS,
+    SIGSYS,
     SOCK_DGRAM,
     SOCK_PACKET,
     SOCK_RAW,
     SOCK_TYPE_MASK,
     TYPES,
+    call_text,
 )
 from inetprobe.base.words import listed
 from inetprobe.model import modules
@@ -88,9 +89,9 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
         case Rule.CREATED | Rule.PACKET:
             return Explanation(_created(request, outcome) if rule is Rule.CREATED else rule.sentence)
         case Rule.SECCOMP:
-            assert outcome.seccomp is not None
-            assert request.caller is not None
-            return _by_filter(outcome.seccomp, request.caller)
+            if outcome.seccomp is not None and request.caller is not None:
+                return _by_filter(outcome.seccomp, request.caller)
+            return _by_some_filter(request, outcome)
         case Rule.FLAGS:
             return Explanation(
                 rule.sentence, fix=(Fix("pass SOCK_CLOEXEC and SOCK_NONBLOCK alone; set other flags with fcntl()"),)
@@ -378,12 +379,22 @@ def _by_filter(answer: FilterAnswer, caller: Caller) -> Explanation:
     does = _ANSWERS.get(answer.action) or f"refuses it with {errno}"
     which = f"filter {answer.filter} of {answer.filters} of {caller.name}, in the order of installation"
     evidence = f"{which}, answers {answer.action.name}{f'({errno})' if answer.action is Action.ERRNO else ''}"
-    whose, fix = _whose_filter(answer, caller.owner)
+    whose, fix = whose_filter(errno if answer.action is Action.ERRNO else None, caller.owner)
     return Explanation(f"a seccomp filter {does}", (evidence, whose), (fix,))
 
 
-def _whose_filter(answer: FilterAnswer, owner: Owner) -> tuple[str, Fix]:
-    """Whose filter it likely is, and what to change."""
+def _by_some_filter(request: Request, outcome: Outcome) -> Explanation:
+    """Of a refusal that was seen, by a filter that was not."""
+    call = call_text(request.family, request.type, request.protocol)
+    ask = Fix(f"inetprobe explain '{call}' --pid PID, which says by which filter, and whose that likely is")
+    if outcome.errno == ERRNOS[SIGSYS]:
+        return Explanation("a seccomp filter sends SIGSYS to the thread in the place of the call", fix=(ask,))
+    reason = f"a seccomp filter, or the supervisor or tracer that it asks, refuses the call with {outcome.errno}"
+    return Explanation(reason, fix=(ask,))
+
+
+def whose_filter(errno: str | None, owner: Owner) -> tuple[str, Fix]:
+    """Whose filter it likely is that answers ``errno``, None for another answer; and what to change."""
     if owner.container is not None:
         runtime = owner.runtime or "the container runtime"
         return (
@@ -396,7 +407,7 @@ def _whose_filter(answer: FilterAnswer, owner: Owner) -> tuple[str, Fix]:
         )
     unit = owner.unit
     if unit is not None and unit.endswith(".service"):
-        families = answer.action is Action.ERRNO and answer.data == EAFNOSUPPORT
+        families = errno == "EAFNOSUPPORT"
         setting = "RestrictAddressFamilies=" if families else "SystemCallFilter="
         return (
             f"the process is in {unit}: most likely its {setting}{', which answers so' * families}",

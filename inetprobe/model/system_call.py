@@ -66,6 +66,11 @@ def judge_syscall(seen: SeenSyscall, profile: Profile) -> Verdict:
     return Verdict(AS_PREDICTED, rule, why)
 
 
+def refused_by_seccomp(seen: SeenSyscall, profile: Profile) -> Verdict:
+    """The verdict on a call that a seccomp filter was seen to refuse: kernel/seccomp.c __seccomp_filter()."""
+    return Verdict(AS_PREDICTED, Rule.SECCOMP, _explained(seen, Rule.SECCOMP, profile))
+
+
 def rule_before_create(seen: SeenSyscall, *, ipv6_disabled: bool | None = False) -> Rule | None:
     """The rule by which a call failed that came to neither inet_create nor inet6_create; None where none has its errno.
 

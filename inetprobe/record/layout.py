@@ -94,6 +94,8 @@ SYSCALLS: dict[int, str] = {
     define("FUNCTION_SYS_SOCKETPAIR"): "socketpair",
     define("FUNCTION_SYS_SOCKET_FILE"): "io_uring",
 }
+#: Where a seccomp filter refuses a system call.
+SECURE_COMPUTING = define("FUNCTION_SECURE_COMPUTING")
 #: The creates, by the number of their function.
 CREATES = (define("FUNCTION_INET_CREATE"), define("FUNCTION_INET6_CREATE"))
 
@@ -108,6 +110,8 @@ FUNCTIONS: dict[int, str] = {
     define("FUNCTION_SK_PROT_ALLOC"): "sk_prot_alloc",
     FUNCTION_REQUEST_MODULE: "__request_module",
 }
+#: Those and the one that is traced with --seccomp.
+FUNCTIONS_WITH_SECCOMP = FUNCTIONS | {SECURE_COMPUTING: "__secure_computing"}
 
 
 def is_bare(flags: Flags) -> Mask:

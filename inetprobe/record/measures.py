@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.base.uapi import AF_INET, AF_INET6
+from inetprobe.base.uapi import AF_INET, AF_INET6, SIGSYS
 from inetprobe.record.calls import Indices, used
 from inetprobe.record.layout import (
     CALL_NULL,
     CREATES,
     FUNCTION_REQUEST_MODULE,
+    SECURE_COMPUTING,
     SYSCALLS,
     Mask,
     Records,
@@ -20,8 +21,6 @@ from inetprobe.record.layout import (
 
 Durations = npt.NDArray[np.uint64]
 
-#: The largest errno of the kernel, MAX_ERRNO of include/linux/err.h.
-MAX_ERRNO = 4095
 #: The errno of a failure whose result is none.
 UNKNOWN_ERRNO = -1
 
@@ -44,7 +43,7 @@ def errnos(records: Records) -> npt.NDArray[np.int64]:
     """
     outermost = records["calls"][:, 0]
     values = -outermost["result"].astype(np.int64)
-    known = (values > 0) & (values <= MAX_ERRNO) & ((outermost["flags"] & CALL_NULL) == 0)
+    known = (values > 0) & (values <= SIGSYS) & ((outermost["flags"] & CALL_NULL) == 0)
     numbers: npt.NDArray[np.int64] = np.where(known, values, UNKNOWN_ERRNO)
     numbers[~failed(records) | is_bare(records["flags"])] = 0
     return numbers
@@ -56,7 +55,7 @@ def create_indices(records: Records) -> Indices:
     A create within another family's system call is that family's own.
     """
     calls = records["calls"]
-    asked = np.isin(calls["function"][:, 0], list(SYSCALLS))
+    asked = np.isin(calls["function"][:, 0], [*SYSCALLS, SECURE_COMPUTING])
     creates = used(records) & np.isin(calls["function"], CREATES)
     own = creates.any(axis=1) & np.isin(records["asked_family"], (AF_INET, AF_INET6))
     first = np.where(own, creates.argmax(axis=1), -1)

@@ -26,6 +26,7 @@ from inetprobe.record.layout import (
     RECORD_CAP_NET_RAW,
     RECORD_KERN,
     RECORD_SOFTIRQ,
+    SECURE_COMPUTING,
     SYSCALLS,
     incomplete_reason,
 )
@@ -185,7 +186,9 @@ def _build(
         )
     outcome = calls[0].result
     asked, limit = None, 0
-    if slots[0][3] in SYSCALLS:
+    if slots[0][3] == SECURE_COMPUTING:
+        asked = Asked("socketpair" if slots[0][9] else "socket", asked_family, asked_type, asked_protocol)
+    elif slots[0][3] in SYSCALLS:
         limit = slots[0][7]
         asked = Asked(SYSCALLS[slots[0][3]], asked_family, asked_type, asked_protocol)
         if outcome == 0:

@@ -14,7 +14,8 @@ from inetprobe.model.judge import AS_PREDICTED, FUNCTIONS, Seen, Verdict
 from inetprobe.model.judge import judge as judge_seen
 from inetprobe.model.lsm import HOOKS, Refusal
 from inetprobe.model.profile import Profile
-from inetprobe.model.system_call import SeenSyscall, judge_syscall
+from inetprobe.model.system_call import SeenSyscall, judge_syscall, refused_by_seccomp
+from inetprobe.record.layout import FUNCTIONS_WITH_SECCOMP, SECURE_COMPUTING
 from inetprobe.record.nesting import NestedBatch
 from inetprobe.record.run import Run
 from inetprobe.trace.call_trace import Asked, CallTrace, call_traces
@@ -26,6 +27,7 @@ _INCOMPLETE = {
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
     "truncated": "there were more calls than a record holds",
 }
+_SECCOMP = FUNCTIONS_WITH_SECCOMP[SECURE_COMPUTING]
 _MISSING = {name: Verdict("incomplete", None, Explanation(why)) for name, why in _INCOMPLETE.items()}
 _BARE = Verdict(
     "unmodelled",
@@ -118,6 +120,8 @@ def _judged(
         if asked is None:
             return judge_seen(seen, profile)
     assert asked is not None
+    if calls[0][0] == _SECCOMP:
+        return refused_by_seccomp(SeenSyscall(*asked, errno, None), profile)
     others = () if seen else tuple(PredictedCall(*call) for call in calls if call[0] == "__request_module")
     return judge_syscall(SeenSyscall(*asked, errno, seen, others, descriptor_limit, _refusal(calls)), profile)
 

@@ -25,6 +25,7 @@ ALSO = tuple(
     AlsoFunction(f"also_{number}", FUNCTION_ALSO + number, Prototype(number % 6, returns, 1))
     for number, returns in zip(range(ALSO_MAX), ["VOID", "POINTER", "8", "16", "32"] * 4, strict=False)
 )
+SECCOMP = {"SECURE_COMPUTING_ARGUMENTS": 1, "TASK_PT_REGS": 1, "OFF_TASK_STATUS": 16, "OFF_TASK_SECCOMP_MODE": 2048}
 ALL = build({"family": ["all"]})
 COUNTING = Counting(slow_ns=1000)
 KEEP_WHO = "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"
@@ -41,6 +42,11 @@ VARIANTS = {
     "follow": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED"}}),
     "pidns": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", "PIDNS_INO": "7ULL", "PIDNS_DEV": 4}}),
     "also": ({"also": ("x",)}, {"also": ALSO}),
+    "seccomp": ({"seccomp": True}, {"seccomp": True, "constants": SECCOMP}),
+    "seccomp before 5.15": (
+        {"seccomp": True},
+        {"seccomp": True, "follow": True, "constants": SECCOMP | {"TASK_PT_REGS": 0, "KEEP_WHO": "WHO_FOLLOWED"}},
+    ),
     "sock": ({"sock": True}, {"constants": sock.constants(BTF)}),
     "stack": ({"stack": StackOptions(True, True, 0)}, {"constants": STACK}),
     "bare": ({"filters": ALL}, {}),
@@ -48,8 +54,13 @@ VARIANTS = {
     "renamed": ({"filters": ALL}, {"symbols": RENAMED}),
     "fewest": ({"filters": ALL}, {"symbols": FEWEST}),
     "everything": (
-        {"filters": ALL, "also": ("x",), "sock": True, "stack": StackOptions(True, True, 0)},
-        {"also": ALSO, "follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", **STACK, **sock.constants(BTF)}},
+        {"filters": ALL, "also": ("x",), "seccomp": True, "sock": True, "stack": StackOptions(True, True, 0)},
+        {
+            "also": ALSO,
+            "seccomp": True,
+            "follow": True,
+            "constants": {"KEEP_WHO": "WHO_FOLLOWED", **SECCOMP, **STACK, **sock.constants(BTF)},
+        },
     ),
 }
 CASES = [
@@ -92,7 +103,7 @@ def assert_complete(functions, made, traced):
     used = set().union(*map(_maps_of, functions.values()))
     assert used
     assert used <= made
-    programs = {f"{side}_{function}" for function in traced for side in ("entry", "return")} | {"thread_exit"}
+    programs = {f"{side}_{function}" for function in traced for side in Target.sides(function)} | {"thread_exit"}
     assert programs <= set(functions)
     assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
 

@@ -16,4 +16,16 @@ struct pt_regs {
 	unsigned long orig_ax, ip, cs, flags, sp, ss;
 };
 
+/* arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl, include/uapi/linux/net.h */
+#define NR_SOCKET 41
+#define NR_SOCKETPAIR 53
+#define __X32_SYSCALL_BIT 0x40000000
+#define NR_IA32_SOCKET 359
+#define NR_IA32_SOCKETPAIR 360
+#define NR_IA32_SOCKETCALL 102
+#define SYS_SOCKET 1
+#define SYS_SOCKETPAIR 8
+/* arch/x86/include/asm/thread_info.h: is the thread in a 32-bit system call? */
+#define TS_COMPAT 2
+
 #endif

@@ -22,6 +22,8 @@ PATH = (
     "__sys_socket", "__sys_socketpair", "__sys_socket_file",
     "inet_create", "sk_alloc", "sk_prot_alloc", "inet6_create", "__request_module",
 )  # fmt: skip
+#: Where a seccomp filter refuses a system call; traced where that is asked for.
+SECCOMP = "__secure_computing"
 #: The path cannot be traced without this one, nor without one of inet_create and inet6_create.
 REQUIRED = ("sk_alloc",)
 OPTIONAL = tuple(name for name in PATH if name not in REQUIRED)

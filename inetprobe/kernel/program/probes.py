@@ -90,11 +90,11 @@ class Probes:
         self._attach_tracepoint(loaded, "sched_process_exit", "thread_exit")
         if self._target.follow:
             self._attach_tracepoint(loaded, "sched_process_fork", "follow_fork")
-        # Innermost first, and returns before entries: every call that an entry opens is sure to be closed.
+        # Innermost first: every call that an entry opens is sure to be closed.
         for function in reversed(self._target.functions):
             check_stop()
             attach = self._attach_fentry if mechanisms[function] == "fentry" else self._attach_kprobe
-            for side in ("return", "entry"):
+            for side in self._target.sides(function):
                 attach(loaded, function, side)
 
     def detach(self) -> None:

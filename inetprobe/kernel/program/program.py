@@ -27,7 +27,7 @@ from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.probes import FentryRefused, Probes
 from inetprobe.kernel.program.target import Target, default_maxactive
 from inetprobe.kernel.trace_options import TraceOptions
-from inetprobe.record.layout import FUNCTIONS
+from inetprobe.record.layout import FUNCTIONS_WITH_SECCOMP
 from inetprobe.stats.snapshot import ProgramCost
 
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
@@ -47,7 +47,8 @@ class Program:
         self._options = options
         self._target = target
         self._whole_log = say if options.verbose else None
-        self._numbers = {name: number for number, name in FUNCTIONS.items()} | {f.name: f.number for f in target.also}
+        self._numbers = {name: number for number, name in FUNCTIONS_WITH_SECCOMP.items()}
+        self._numbers |= {function.name: function.number for function in target.also}
         self._functions = target.functions
         self._task_storage = _TASK_STORAGE_HELPER in target.symbols
         self.probes = Probes(target, self._numbers, options.maxactive or default_maxactive(), say)
@@ -119,8 +120,11 @@ class Program:
 
     def runs(self) -> dict[tuple[str, str], int]:
         """How often each probe's program ran, by function and side; with ``counting`` also of fentry's."""
-        sides = ("entry", "return")
-        return {(function, side): self._ran(function, side) for function in self._functions for side in sides}
+        return {
+            (function, side): self._ran(function, side)
+            for function in self._functions
+            for side in self._target.sides(function)
+        }
 
     def _ran(self, function: str, side: str) -> int:
         return self.counters.runs(self._numbers[function], side)
