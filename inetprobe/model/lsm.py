@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from inetprobe.model.rules import Rule
+
 _NAMES = {"apparmor": "AppArmor", "selinux": "SELinux", "smack": "Smack", "bpf_lsm": "a BPF LSM program"}
 _CREATE, _POST_CREATE = "_socket_create", "_socket_post_create"
 
@@ -22,6 +24,11 @@ class Refusal(NamedTuple):
     def is_after(self) -> bool:
         """Had the sock been made?"""
         return self.function.endswith(_POST_CREATE)
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by which the call then fails."""
+        return Rule.POST_CREATE if self.is_after else Rule.SECURITY
 
     @property
     def module(self) -> str:

@@ -89,7 +89,7 @@ def rule_before_create(seen: SeenSyscall, *, ipv6_disabled: bool | None = False)
     if by_arguments is not None:
         return by_arguments if seen.errno in by_arguments.errnos else None
     if seen.refusal is not None:
-        return Rule.SECURITY
+        return seen.refusal.rule
     if seen.errno == "EAFNOSUPPORT":
         return Rule.IPV6_DISABLED if seen.family == AF_INET6 and ipv6_disabled else Rule.NO_FAMILY
     if seen.is_inet:
@@ -109,7 +109,7 @@ def rule_after_create(seen: SeenSyscall) -> Rule:
     if seen.syscall == "socketpair" and seen.errno == "EOPNOTSUPP":
         return Rule.NO_PAIR
     if seen.refusal is not None:
-        return Rule.POST_CREATE
+        return seen.refusal.rule
     after = (Rule.DESCRIPTOR_LIMIT, Rule.FILE_LIMIT, Rule.FILE_MEMORY)
     return next((rule for rule in after if seen.errno in rule.errnos), Rule.POST_CREATE)
 

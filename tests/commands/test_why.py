@@ -57,6 +57,23 @@ def test_the_descriptors_of_few_processes_are_counted(monkeypatch):
     assert "  evidence: the descriptors of process 2 were not counted, after 1 others" in lines
 
 
+def test_whose_filter_refused_is_said_by_the_cgroup():
+    records = builders.refused_by_seccomp(97, family=10)
+    source = Once(records)
+    source.run = builders.with_seccomp()
+    source.run.cgroups[1] = "/system.slice/web.service"
+    out = io.StringIO()
+    pump(source, Filters(), [why.WhySink(out, "json")])
+    answer = json.loads(out.getvalue())
+    assert answer["evidence"] == [
+        "the process is in web.service: most likely its RestrictAddressFamilies=, which answers so"
+    ]
+    assert answer["fix"][-1] == {
+        "do": "systemctl edit web.service, and allow it in [Service] RestrictAddressFamilies=", "effect": "widens",
+    }  # fmt: skip
+    assert answer["who"][0]["unit"] == "web.service"
+
+
 def test_nothing_is_said_of_what_succeeds():
     assert said(builders.every_syscall()[[0, 13, 14]]) == ""
     assert said(np.zeros(0, builders.RECORD)) == ""

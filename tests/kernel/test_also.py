@@ -30,6 +30,13 @@ def test_repeated_functions_are_traced_once():
     assert [f.number for f in also.resolve(["sock_init_data,inet_hash"], SYMBOLS, TYPES)] == [8, 9]
 
 
+def test_lsm_stands_for_the_functions_of_the_security_modules_that_are_there():
+    symbols = Symbols(["selinux_socket_create", "apparmor_socket_create", "unix_socket_create", "sock_init_data"])
+    found = [function.name for function in also.resolve(["sock_init_data,lsm"], symbols, TYPES)]
+    assert found == ["sock_init_data", "apparmor_socket_create", "selinux_socket_create"]
+    assert names("lsm") == []
+
+
 def test_functions_of_the_path_are_left_out():
     assert names("sk_alloc") == []
     renamed = Symbols(["sk_prot_alloc.isra.0"])

@@ -6,7 +6,7 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel import attached
 from inetprobe.kernel.host.btf import Btf, Prototype
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.host.kallsyms import PATH, SECCOMP, Symbols
 from inetprobe.kernel.program import constants
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
@@ -77,3 +77,16 @@ def test_a_ring_that_may_sleep_ends_the_start(monkeypatch):
     monkeypatch.setattr(Btf, "type_name", lambda types, *path: "spinlock_t")
     with pytest.raises(HostError, match="PREEMPT_RT"):
         target_of(*PATH)
+
+
+def test_seccomp_is_traced_at_its_return_where_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(Btf, "offset", lambda types, *path: 8)
+    without, wanted = target_of(*PATH, SECCOMP), target_of(*PATH, SECCOMP, seccomp=True)
+    assert SECCOMP not in without.functions
+    assert SECCOMP not in target_of(*PATH, seccomp=True).functions  # a kernel without CONFIG_SECCOMP
+    assert wanted.functions[0] == SECCOMP
+    assert wanted.sides(SECCOMP) == ("return",)
+    assert wanted.constants["SECURE_COMPUTING_ARGUMENTS"] == "3"
+    assert wanted.constants["TASK_PT_REGS"] == "0"
+    assert described(wanted).functions[24] == SECCOMP
+    assert 24 not in described(without).functions

@@ -7,9 +7,10 @@ import pytest
 from inetprobe.base.uapi import AF_INET, AF_INET6, AF_PACKET, SOCK_CLOEXEC, SOCK_PACKET, SOCK_RAW, SOCK_STREAM
 from inetprobe.model import inet_create
 from inetprobe.model.judge import Seen
+from inetprobe.model.lsm import HOOKS, Refusal
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.rules import Rule
-from inetprobe.model.system_call import SeenSyscall, judge_syscall
+from inetprobe.model.system_call import SeenSyscall, judge_syscall, refused_by_seccomp
 from inetprobe.model.world import Machine
 
 P61 = BUILT_IN_PROFILES["6.1"]
@@ -132,3 +133,57 @@ def test_where_the_create_cannot_be_traced_only_the_arguments_and_the_limits_are
         assert judge_syscall(call, P61).verdict != "unmodelled"
     assert judge_syscall(SeenSyscall("socket", mine, SOCK_STREAM | 0x100, 0, "EINVAL", None), blind).rule is Rule.FLAGS
     assert judge_syscall(SeenSyscall("socket", other, SOCK_STREAM, 0, "EACCES", None), blind).rule is Rule.SECURITY
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "rule"),
+    [
+        ("apparmor_socket_create", "AppArmor refused the socket", Rule.SECURITY),
+        ("selinux_socket_create", "SELinux refused the socket", Rule.SECURITY),
+        ("smack_socket_post_create", "Smack refused the socket once it was made", Rule.POST_CREATE),
+        ("bpf_lsm_socket_create", "a BPF LSM program refused the socket", Rule.SECURITY),
+    ],
+)
+def test_a_security_module_that_was_seen_is_named(function, reason, rule):
+    refusal = Refusal(function, "EACCES")
+    for family in AF_INET, AF_UNIX:  # of AF_UNIX the errno alone does not tell
+        call = SeenSyscall("socket", family, SOCK_STREAM, 0, "EACCES", None, refusal=refusal)
+        verdict = judge_syscall(call, P61)
+        assert (verdict.rule, verdict.why.reason) == (rule, reason)
+        assert f"{function} returned EACCES" in verdict.why.evidence
+        (fix,) = verdict.why.fix
+        assert fix.effect == ("weakens" if "BPF" in reason else "widens")
+    made = judge_syscall(call._replace(family=AF_INET, create=created()), P61)  # the second socket of a pair
+    assert made.rule is rule
+    assert function in HOOKS
+
+
+def test_arguments_that_decide_are_not_a_module_s_refusal():
+    refusal = Refusal("apparmor_socket_create", "EACCES")
+    call = SeenSyscall("socket", AF_INET, SOCK_STREAM | 0x100, 0, "EINVAL", None, refusal=refusal)
+    assert judge_syscall(call, P61).rule is Rule.FLAGS
+
+
+def test_limits_are_told_with_their_values():
+    call = SeenSyscall("socket", AF_UNIX, SOCK_STREAM, 0, "EMFILE", None, descriptor_limit=524_288)
+    assert judge_syscall(call, P61).why.evidence == ("RLIMIT_NOFILE was 524,288",)
+    assert judge_syscall(call._replace(descriptor_limit=None), P61).why.evidence == ()
+    files = call._replace(errno="ENFILE")
+    assert judge_syscall(files, P61).why.evidence == ()
+    assert judge_syscall(files, replace(P61, file_max=9_000)).why.evidence == (
+        "fs.file-max was 9,000 when this machine was looked at",
+    )
+
+
+@pytest.mark.parametrize(
+    ("errno", "reason"),
+    [
+        ("EPERM", "a seccomp filter, or the supervisor or tracer that it asks, refuses the call with EPERM"),
+        ("SIGSYS", "a seccomp filter sends SIGSYS to the thread in the place of the call"),
+    ],
+)
+def test_a_filter_that_was_seen_to_refuse(errno, reason):
+    verdict = refused_by_seccomp(SeenSyscall("socket", AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0, errno, None), P61)
+    assert (verdict.verdict, verdict.stage, verdict.why.reason) == ("as_predicted", "seccomp", reason)
+    (fix,) = verdict.why.fix
+    assert fix.do.startswith("inetprobe explain 'socket(AF_VSOCK, SOCK_STREAM, 0)' --pid PID")

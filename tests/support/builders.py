@@ -1,5 +1,7 @@
 """Records made by hand in the layout of bpf/record.h, one per kind of outcome."""
 
+import dataclasses
+
 import numpy as np
 
 from inetprobe.model.inet_sock import Sock
@@ -8,10 +10,12 @@ from inetprobe.record.layout import (
     CALL_NULL,
     CALL_POINTER,
     CALL_RETURNED,
+    FUNCTIONS_WITH_SECCOMP,
     RECORD,
     RECORD_BARE,
     RECORD_RETURN_MISSED,
     RECORD_SOFTIRQ,
+    SECURE_COMPUTING,
     record_dtype,
 )
 from inetprobe.record.run import Run
@@ -159,6 +163,19 @@ def every_syscall():
     made = np.concatenate(kinds)
     made["seq"] = np.arange(1, len(made) + 1)
     return made
+
+
+def refused_by_seccomp(errno, *, pair=False, family=17, kind=3):
+    """A record of a call that a seccomp filter refused, in a run of ``with_seccomp``."""
+    made = record([call(SECURE_COMPUTING, 0, 0, 0, -errno, module=(0, 0, 0, int(pair)))], family=family, kind=kind)
+    for name in ("family", "type", "protocol"):
+        made[f"asked_{name}"] = made[name]
+    return made
+
+
+def with_seccomp():
+    """The run, with --seccomp."""
+    return dataclasses.replace(run(), functions=FUNCTIONS_WITH_SECCOMP)
 
 
 TCP_SOCK = Sock(1, 6, 0, 0, 0, 1, 0, 0, 1, -1, 1, 1, 1, 0, 0)
