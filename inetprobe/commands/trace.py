@@ -22,7 +22,7 @@ def trace_command(form: str, color: str, output: str | None, count: int | None, 
     """Trace the sockets that this kernel makes or refuses; with COMMAND, only those of it and its descendants.
 
     Shown are inet sockets, and every socket() and socketpair() that fails, of any family; --family all adds those of
-    other families that succeed. What a seccomp filter refuses leaves no trace: see inetprobe explain --pid.
+    other families that succeed, --seccomp what seccomp filters refuse.
 
     \b
     Examples:
