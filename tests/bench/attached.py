@@ -133,16 +133,17 @@ def bpftrace_hist(mechanism: str) -> AbstractContextManager[object]:
 
 
 PRINTF = (
-    "kprobe:inet_create { @s0[tid] = nsecs; } kprobe:sk_alloc { @s1[tid] = nsecs; } "
-    "kprobe:sk_prot_alloc { @s2[tid] = nsecs; } "
+    "kprobe:__sys_socket { @s[tid] = nsecs; } kprobe:inet_create { @s0[tid] = nsecs; } "
+    "kprobe:sk_alloc { @s1[tid] = nsecs; } kprobe:sk_prot_alloc { @s2[tid] = nsecs; } "
     "kretprobe:sk_prot_alloc { @d2[tid] = nsecs - @s2[tid]; } kretprobe:sk_alloc { @d1[tid] = nsecs - @s1[tid]; } "
-    'kretprobe:inet_create /@s0[tid]/ { printf("%s %d %d %d %d %d\\n", comm, tid, (int32)retval, '
-    "nsecs - @s0[tid], @d1[tid], @d2[tid]); delete(@s0[tid]); }"
+    "kretprobe:inet_create { @d0[tid] = nsecs - @s0[tid]; } "
+    'kretprobe:__sys_socket /@s[tid]/ { printf("%s %d %d %d %d %d %d\\n", comm, tid, (int32)retval, '
+    "nsecs - @s[tid], @d0[tid], @d1[tid], @d2[tid]); delete(@s[tid]); }"
 )
 
 
 def bpftrace_printf() -> AbstractContextManager[object]:
-    """A line per socket, with the three durations."""
+    """A line per socket, with the four durations."""
     return running(["bpftrace", "-e", PRINTF])
 
 
@@ -157,7 +158,7 @@ def funclatency() -> AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def function_graph() -> Iterator[None]:
-    """ftrace's function_graph of the three functions, as ``trace-cmd start -p function_graph -l …`` sets it."""
+    """ftrace's function_graph of the four functions, as ``trace-cmd start -p function_graph -l …`` sets it."""
     (TRACEFS / "set_ftrace_filter").write_text("\n".join(FUNCTIONS) + "\n")
     (TRACEFS / "current_tracer").write_text("function_graph\n")
     try:
