@@ -37,6 +37,11 @@ def test_lsm_stands_for_the_functions_of_the_security_modules_that_are_there():
     assert names("lsm") == []
 
 
+def test_what_comes_before_a_trace_is_refused():
+    with pytest.raises(UsageError, match="trace it with --seccomp"):
+        names("__secure_computing")
+
+
 def test_functions_of_the_path_are_left_out():
     assert names("sk_alloc") == []
     renamed = Symbols(["sk_prot_alloc.isra.0"])

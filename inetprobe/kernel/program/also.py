@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from inetprobe.base.errors import UsageError
 from inetprobe.kernel.host.btf import Btf, Prototype
-from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.host.kallsyms import PATH, SECCOMP, Symbols
 from inetprobe.model.lsm import HOOKS
 from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
 
@@ -38,7 +38,7 @@ class AlsoFunction:
 def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFunction, ...]:
     """The functions that ``--also`` names, in its order; those that are traced anyway are left out.
 
-    Raises UsageError for more than ALSO_MAX, or for a function this kernel lacks, with the most similar names, or has
+    Raises UsageError for more than ALSO_MAX, for __secure_computing, or for a function this kernel lacks, with the most similar names, or has
     only under a name that the compiler made.
     """
     asked = [name for word in words for part in word.split(",") if (name := part.strip())]
@@ -47,6 +47,8 @@ def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFun
     names = [name for name in names if name not in PATH or not symbols.symbol_of(name)]
     if len(names) > ALSO_MAX:
         raise UsageError(f"--also: {len(names)} functions: it takes at most {ALSO_MAX}")
+    if SECCOMP in names:
+        raise UsageError(f"--also: {SECCOMP} is over before the traced calls begin: trace it with --seccomp")
     for name in names:
         if not _NAME.fullmatch(name) or name not in symbols or name in PATH:
             raise UsageError(f"--also: this kernel has no function {name!r} to attach to: {_reason(name, symbols)}")
