@@ -110,7 +110,7 @@ def live_options(function: F) -> F:
             maxactive=maxactive,
             mechanism=mechanism,
             also=also,
-            seccomp=bool(command) or "pid" in filters.terms if seccomp is None else seccomp,
+            seccomp=bool(command) or filters.names_processes if seccomp is None else seccomp,
             duration_s=None if duration is None else parse_duration(duration) / 1e9,
             sock=sock,
             stack=wanted_stacks(stack, stack_slow),

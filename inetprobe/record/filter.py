@@ -87,6 +87,11 @@ class Filters:
         families = self.terms["family"].include if "family" in self.terms else frozenset()
         return self.all_families or bool(families - {AF_INET, AF_INET6})
 
+    @property
+    def names_processes(self) -> bool:
+        """Does --pid say which processes pass, not only which do not?"""
+        return "pid" in self.terms and bool(self.terms["pid"].include)
+
     def mask(self, records: Records, run: Run) -> Mask:
         """Which records pass, ``[records]``. A filter on an outcome that a record lacks passes."""
         keep = np.ones(len(records), bool)

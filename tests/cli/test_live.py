@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from inetprobe.base.errors import HostError
 from inetprobe.cli.live import LiveHost, LiveRun, run_live
+from inetprobe.cli.main import cli
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import record_dtype
 from tests.support.attached import open_source
@@ -84,3 +86,28 @@ def test_nothing_is_imported_after_privileges_are_dropped(tmp_path, argv):
     assert done.returncode == 0, done.stderr
     assert "complete" in done.stderr
     assert late.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "seccomp"),
+    [
+        (["trace"], False),
+        (["trace", "--pid", "!7"], False),
+        (["trace", "--pid", "7"], True),
+        (["why", "--", "true"], True),
+        (["record", "-o", "x", "--seccomp"], True),
+        (["trace", "--no-seccomp", "--", "true"], False),
+        (["top", "--once"], False),
+    ],
+)
+def test_seccomp_is_traced_with_command_or_pid_or_where_it_is_asked_for(argv, seccomp, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def opened(options, *_):
+        asked.append(options.seccomp)
+        raise HostError("no kernel")
+
+    with pytest.raises(HostError, match="no kernel"):
+        cli.main(argv, obj=LiveHost(opened, lambda capabilities, say: None), standalone_mode=False)
+    assert asked == [seccomp]

@@ -38,8 +38,8 @@ class AlsoFunction:
 def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFunction, ...]:
     """The functions that ``--also`` names, in its order; those that are traced anyway are left out.
 
-    Raises UsageError for more than ALSO_MAX, for __secure_computing, or for a function this kernel lacks, with the most similar names, or has
-    only under a name that the compiler made.
+    Raises UsageError for more than ALSO_MAX, for __secure_computing, or for a function this kernel lacks, with the most
+    similar names, or has only under a name that the compiler made.
     """
     asked = [name for word in words for part in word.split(",") if (name := part.strip())]
     hooks = [name for name in HOOKS if name in symbols]
