@@ -10,19 +10,9 @@ from inetprobe.base.uapi import errno_name
 from tests.live.conftest import HERE, accounted, inetprobe
 
 
-@pytest.fixture(scope="module", params=["kprobe", "fentry"])
-def run(request):
-    result = inetprobe(
-        "trace",
-        "--failed",
-        "--format",
-        "json",
-        "--mechanism",
-        request.param,
-        "--",
-        sys.executable,
-        HERE / "families.py",
-    )
+@pytest.fixture(scope="module")
+def run():
+    result = inetprobe("trace", "--failed", "--format", "json", "--", sys.executable, HERE / "families.py")
     assert result.status == 0, result.err
     return result, [json.loads(line) for line in result.out.splitlines() if line.startswith("[")]
 
@@ -43,7 +33,7 @@ def test_each_failure_is_shown_as_the_program_saw_it(run):
 
 def test_each_has_a_rule_and_something_to_do(run):
     result, _ = run
-    assert {trace["verdict"] for trace in result.traces} == {"as_predicted"}
+    assert not [trace for trace in result.traces if trace["verdict"] != "as_predicted"]
     assert all(trace["fix"] and trace["stage"] for trace in result.traces)
     print(Counter((trace["rule"], trace["errno"]) for trace in result.traces))
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from inetprobe.base.uapi import call_text
-from tests.live.conftest import HERE, KERNEL, MECHANISMS, accounted, inetprobe, shape
+from tests.live.conftest import HERE, KERNEL, accounted, inetprobe, shape
 
 CONFINED = [sys.executable, HERE / "confined.py"]
 #: Before, a thread that a filter kills never comes back from __secure_computing().
@@ -41,9 +41,8 @@ def test_both_identities_hold(run):
     assert summary["calls"]["returned"] == summary["calls"]["ok"] == 1
 
 
-@MECHANISMS
-def test_why_says_whose_filter_it_likely_is(mechanism):
-    done = inetprobe("why", "--format", "json", "--mechanism", mechanism, "--", *CONFINED)
+def test_why_says_whose_filter_it_likely_is():
+    done = inetprobe("why", "--format", "json", "--", *CONFINED)
     said = {(line["call"], line["errno"]): line for line in done.lines}
     line = said[call_text(10, 1, 17), "EAFNOSUPPORT"]
     assert line["reason"] == (
@@ -51,9 +50,3 @@ def test_why_says_whose_filter_it_likely_is(mechanism):
     )
     assert line["evidence"] == ["the process is in no container and no service: most likely its own sandbox"]
     assert said[call_text(17, 3, 0), "SIGSYS"]["reason"].startswith("a seccomp filter sends SIGSYS")
-
-
-def test_without_being_asked_for_it_is_off_on_the_whole_machine():
-    done = inetprobe("trace", "--no-seccomp", "--format", "json", "--", *CONFINED)
-    assert [trace["rule"] for trace in done.traces] == ["created"]
-    assert not any("__secure_computing" in probe for probe in done.summary["probe_hits"])

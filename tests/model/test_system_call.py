@@ -52,6 +52,10 @@ def test_each_rung_before_a_create(request_, errno, rule, stage):
     assert verdict.why.evidence == ((f"the call did not come to {create}",) if inferred else ())
 
 
+def test_family_0_is_within_the_range():
+    assert judge_syscall(SeenSyscall("socket", 0, SOCK_STREAM, 0, "EAFNOSUPPORT", None), P61).rule is Rule.NO_FAMILY
+
+
 @pytest.mark.parametrize(
     ("request_", "errno", "rule"),
     [
