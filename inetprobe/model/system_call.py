@@ -11,6 +11,7 @@ from typing import NamedTuple
 from inetprobe.base.uapi import (
     AF_INET,
     AF_INET6,
+    AF_MCTP,
     AF_PACKET,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
@@ -85,7 +86,9 @@ def rule_before_create(seen: SeenSyscall, *, ipv6_disabled: bool | None = False)
     elif not 0 <= seen.family < NPROTO:
         by_arguments = Rule.FAMILY
     elif type_ >= SOCK_MAX:
-        by_arguments = Rule.TYPE_RANGE
+        # Before Linux 5.15 AF_MAX was AF_MCTP: that family was refused before the type was looked at.
+        before = seen.family == AF_MCTP and seen.errno == "EAFNOSUPPORT"
+        by_arguments = Rule.FAMILY if before else Rule.TYPE_RANGE
     if by_arguments is not None:
         return by_arguments if seen.errno in by_arguments.errnos else None
     if seen.refusal is not None:

@@ -24,6 +24,8 @@ AF_UNIX, AF_NETLINK, AF_VSOCK = 1, 16, 40
         ((77, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
         ((-1, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
         ((46, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
+        ((45, 11, 0), "EAFNOSUPPORT", Rule.FAMILY, "family"),
+        ((45, 11, 0), "EINVAL", Rule.TYPE_RANGE, "arguments"),
         ((AF_INET, 11, 0), "EINVAL", Rule.TYPE_RANGE, "arguments"),
         ((AF_UNIX, 15, 0), "EINVAL", Rule.TYPE_RANGE, "arguments"),
         ((45, SOCK_STREAM, 0), "EAFNOSUPPORT", Rule.NO_FAMILY, "family"),
