@@ -210,6 +210,12 @@ class Shared:
         self.spoilt += expected - len(traces) + missing
         return [trace for trace in traces if trace["complete"]]
 
+    def of_shape(self, traces, wanted):
+        """Those of this shape: another lacks the system call, or a call, whose programs the kernel skipped."""
+        kept = [trace for trace in traces if shape(trace) == wanted]
+        self.spoilt += len(traces) - len(kept)
+        return kept
+
 
 @contextlib.contextmanager
 def tracing(*options):

@@ -114,7 +114,7 @@ def test_processes_that_exit_at_once_are_all_traced(shared):
     )
     traces = shared.run(program, expected=300)
     assert len({trace["pid"] for trace in traces}) == len(traces)
-    assert all(shape(trace) == PLAIN for trace in traces)
+    assert shared.of_shape(traces, PLAIN)
 
 
 @TWO_CPUS
@@ -128,8 +128,7 @@ def test_threads_of_one_process_keep_their_own_traces(shared):
     )
     traces = shared.run(program, expected=1600)
     by_thread = {}
-    for trace in traces:
-        assert shape(trace) == PLAIN
+    for trace in shared.of_shape(traces, PLAIN):
         by_thread.setdefault(trace["tid"], []).append((trace["type"], trace["protocol"], trace["prot"]))
     assert len(by_thread) == 8
     assert all(len(set(made)) == 1 for made in by_thread.values())
