@@ -76,13 +76,21 @@ def threads(pid):
         yield int(fields[16]), int(capabilities, 16)
 
 
+def told(path):
+    """Bytes of a file of /proc; none where its process or thread has ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def wait_until_it_compiles(pid):
     """Waits until process ``pid`` has started the compiler, which takes seconds from then on."""
     deadline = time.monotonic() + START_S
     while not any(
-        b"libbcc.py" in Path(f"/proc/{child}/cmdline").read_bytes()
+        b"libbcc.py" in told(Path(f"/proc/{child}/cmdline"))
         for children in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in children.read_text().split()
+        for child in told(children).decode().split()
     ):
         assert time.monotonic() < deadline
         time.sleep(0.1)
