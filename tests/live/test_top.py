@@ -206,7 +206,7 @@ def test_a_screen_that_fails_ends_top_with_status_125_and_leaves_no_probe():
 
 def test_once_with_a_duration_prints_the_counts():
     with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:
-        process = Forked(("top", "--once", "--duration", "30s", "--comm", "known23"), out, err)
+        process = Forked(("top", "--once", "--duration", "15s", "--comm", "known23"), out, err)
         deadline = time.monotonic() + START_S
         while "tracing" not in Path(err.name).read_text():
             assert process.poll() is None, Path(err.name).read_text()
