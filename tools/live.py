@@ -18,6 +18,12 @@ from inetprobe.vm.run_in_vm import run_in_vm
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 4500.0
+#: After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown. The security
+#: modules are those of Debian from Linux 6.1 on: 5.10 has BPF LSM programs only where they are asked for.
+KERNEL_ARGUMENTS = (
+    "oops=panic",
+    "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor,selinux,smack,tomoyo,bpf",
+)
 
 
 def say(line: str) -> None:
@@ -38,13 +44,12 @@ def main() -> int:
     argv = [sys.executable, "-m", "pytest", *(arguments or ["tests/live"])]
     try:
         kernel = kernels.resolve(os.environ.get("INETPROBE_LIVE_KERNEL"), say)
-        # After an oops a kernel cannot be trusted with further tests: it ends the VM, whose console is shown.
         status = run_in_vm(
             argv,
             vm_compiler.answer,
             kernel=kernel,
             cpus=options.cpus,
-            append=["oops=panic"],
+            append=KERNEL_ARGUMENTS,
             timeout_s=TIMEOUT_S,
             console_log=console_log,
         )
