@@ -2,8 +2,8 @@
 /*
  * What serve's page is made of, kept in the kernel: one struct cpu_cells per CPU, in an array that user space maps.
  *
- * Only the programs of a create's and of a system call's return count here, each in cells of its own. No program runs
- * twice at once on a CPU (prog->active), so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for
+ * Only the programs of a create's and of a system call's return count here, and those of seccomp.h, each in cells of
+ * its own. No program runs twice at once on a CPU (prog->active), so a plain add is exact. inetprobe/kernel/maps/cells.py reads this file for
  * the layout.
  */
 #ifndef INETPROBE_CELLS_H
@@ -55,18 +55,23 @@ struct create_cells {
 	__u64 last_modules[LAST_MODULES];
 };
 
-struct syscall_cells {
+struct refusal_cells {
 	struct cell refusals[REFUSALS];
+	__u64 last_refusals;
+};
+
+struct syscall_cells {
+	struct refusal_cells refused;
 	struct cell modules[MODULES];	/* of families: asked for before a create */
 	struct histogram durations;
 	struct histogram requests;	/* for those modules */
-	__u64 last_refusals;
 	__u64 last_modules[LAST_MODULES];
 };
 
 struct cpu_cells {
 	struct create_cells create[CREATES];
 	struct syscall_cells syscall[SYSCALLS];
+	struct refusal_cells seccomp[SECCOMP_FUNCTIONS]; /* what filters refuse, by the function that told of it */
 	__u64 second;	/* of the rate limit */
 	__u64 sent;	/* records in that second */
 };
@@ -105,10 +110,10 @@ static __always_inline void count_outcome(struct create_cells *cells, u32 type, 
 }
 
 /* A system call that failed before a create, or after one that had succeeded. */
-static __always_inline void count_refusal(struct syscall_cells *cells, u32 family, u32 type, s32 result, int after)
+static __always_inline void count_refusal(struct refusal_cells *cells, u32 family, u32 type, s32 result, int after)
 {
 	u32 error = -result;
-	u64 key = KEY_USED | (type & SOCK_TYPE_MASK) << KEY_TYPE | (error & 0xfff) << KEY_ERRNO;
+	u64 key = KEY_USED | (type & SOCK_TYPE_MASK) << KEY_TYPE | (error & 0x1fff) << KEY_ERRNO; /* and ERRNO_SIGSYS */
 	struct cell *cell;
 
 	if (after)

@@ -93,7 +93,7 @@ static __always_inline int count_syscall(struct thread *t, struct cpu_counters *
 	/* A create that failed has counted its errno, and one that was not seen to return is not known. */
 	if (!outermost->result || (t->create && (create->result || !is_returned(create))))
 		return 0;
-	count_refusal(its, t->asked_family, t->asked_type, outermost->result, t->create);
+	count_refusal(&its->refused, t->asked_family, t->asked_type, outermost->result, t->create);
 	return within_rate(all, c);
 }
 
@@ -176,7 +176,7 @@ static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_co
 			send(ctx, t, c, cpu, program);
 		return;
 	}
-	if (is_syscall(t) && !t->counted) {
+	if (!t->counted) { /* a system call's */
 		if (!BARE && outcome_of(t) == COUNT_COMPLETE && !outermost->result)
 			return;
 		count_begun(t, c);

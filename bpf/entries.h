@@ -98,6 +98,16 @@ static __always_inline struct cpu_counters *begins(u64 net)
 	return c;
 }
 
+/* The current thread's state, for a trace that begins; 0, and counted, where there is no room for it. */
+static __always_inline struct thread *thread_or_lost(struct probe *p, struct cpu_counters *c)
+{
+	struct thread *t = thread_create(p->slot, p->task);
+
+	if (!t)
+		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
+	return t;
+}
+
 /* Ends a trace whose outermost return was missed: sends what there is of it. */
 static __always_inline void end_stale(struct probe *p, struct thread *t)
 {
@@ -110,6 +120,26 @@ static __always_inline void end_stale(struct probe *p, struct thread *t)
 	thread_free(p->slot, t);
 }
 
+/* This CPU's counters; 0 where no trace of a system call begins: none may yet, or a filter rejects the caller. */
+static __always_inline struct cpu_counters *syscall_begins(void)
+{
+	struct cpu_counters *c = this_cpu();
+
+	return c && c->on && keeps_who(KEEP_NETNS ? current_net() : 0) ? c : 0;
+}
+
+static __always_inline void begin_syscall(struct probe *p, struct thread *t, u32 function, u64 family, u64 type,
+					  u64 protocol)
+{
+	begin(t, 0, family, type & SOCK_TYPE_MASK, protocol, 0);
+	t->asked_family = family;
+	t->asked_type = type;
+	*(u64 *)&t->asked_protocol = (u32)protocol; /* and neither a create nor counted */
+	if (STACK_AT_ENTRY && !p->fentry)
+		*t->kernel_size = bpf_get_stack(p->ctx, *t->kernel, sizeof(*t->kernel), 0);
+	push_first(t, stack_pointer(p, t), function);
+}
+
 /*
  * int __sys_socket(int family, int type, int protocol), and __sys_socketpair() and __sys_socket_file() likewise
  *
@@ -117,24 +147,15 @@ static __always_inline void end_stale(struct probe *p, struct thread *t)
  */
 static __always_inline int syscall_entry(struct probe *p)
 {
-	u64 family = p->arg[0], type = p->arg[1], protocol = p->arg[2];
 	struct thread *t = thread_of(p->slot, p->task);
-	struct cpu_counters *c = this_cpu();
 
 	if (t && t->depth)
 		end_stale(p, t);
-	if (!c || !c->on || !keeps_who(KEEP_NETNS ? current_net() : 0))
+	if (!syscall_begins())
 		return 0;
 	t = thread_create(p->slot, p->task);
-	if (!t)
-		return 0; /* its return is counted as not known */
-	begin(t, 0, family, type & SOCK_TYPE_MASK, protocol, 0);
-	t->asked_family = family;
-	t->asked_type = type;
-	*(u64 *)&t->asked_protocol = (u32)protocol; /* and neither a create nor counted */
-	if (STACK_AT_ENTRY && !p->fentry)
-		*t->kernel_size = bpf_get_stack(p->ctx, *t->kernel, sizeof(*t->kernel), 0);
-	push_first(t, stack_pointer(p, t), p->function);
+	if (t) /* else its return is counted as not known */
+		begin_syscall(p, t, p->function, p->arg[0], p->arg[1], p->arg[2]);
 	return 0;
 }
 
@@ -199,11 +220,9 @@ static __always_inline int create_entry(struct probe *p, s16 family)
 	c = begins(net);
 	if (!c)
 		return 0;
-	t = thread_create(p->slot, p->task);
-	if (!t) {
-		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
+	t = thread_or_lost(p, c);
+	if (!t)
 		return 0;
-	}
 	lock_xadd(&c->value[COUNT_BEGUN], 1);
 	if (!flags && type == SOCK_RAW)
 		flags |= cap_net_raw(net);
@@ -226,11 +245,9 @@ static __always_inline void begin_bare(struct probe *p, u64 family, u64 net, u64
 
 	if (!c)
 		return;
-	t = thread_create(p->slot, p->task);
-	if (!t) {
-		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
+	t = thread_or_lost(p, c);
+	if (!t)
 		return;
-	}
 	sp = stack_pointer(p, t);
 	READ(stack, bpf_get_current_task(), OFF_TASK_STACK);
 	*t->stack = stack;

@@ -14,11 +14,17 @@
 #define TASK_STORAGE 0
 #endif
 
-/* --seccomp, with the constants of seccomp.h; TASK_PT_REGS: is there a helper for a thread's registers (Linux 5.15)? */
-#ifndef MECHANISM___secure_computing
+/* What seccomp filters refuse, with the constants of seccomp.h; TASK_PT_REGS: is there a helper for a thread's registers
+ * (Linux 5.15)? Those that they kill are told of by audit_seccomp(), where the kernel logs them. */
+#if !defined(MECHANISM___secure_computing) && !defined(MECHANISM_audit_seccomp)
 #define TASK_PT_REGS 0
 #define OFF_TASK_STATUS 0
 #define OFF_TASK_SECCOMP_MODE 0
+#endif
+#ifdef MECHANISM_audit_seccomp
+#define KILLS_LOGGED 1
+#else
+#define KILLS_LOGGED 0
 #endif
 
 /* The kernel may preempt a program by fentry, and skips that program's other runs on the CPU meanwhile. */

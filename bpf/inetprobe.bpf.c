@@ -38,6 +38,10 @@ PAIR(sk_prot_alloc, FUNCTION_SK_PROT_ALLOC, 3, sk_prot_alloc_entry(p), leave_soc
 /* Variadic: fentry refuses it. */
 KPROBE_PAIR(__request_module, FUNCTION_REQUEST_MODULE, 5, request_module_entry(p), leave_int(p))
 
+/* Not where it is not asked for, or the kernel has none. */
+#ifdef MECHANISM_audit_seccomp
+ENTRY_ONLY(audit_seccomp, FUNCTION_AUDIT_SECCOMP, 3, seccomp_logged(p))
+#endif
 #ifdef MECHANISM___secure_computing
 RETURN_ONLY(__secure_computing, FUNCTION_SECURE_COMPUTING, SECURE_COMPUTING_ARGUMENTS, leave_seccomp(p))
 #endif

@@ -20,6 +20,7 @@
 /* include/uapi/asm-generic/errno.h and errno-base.h */
 #define EOPNOTSUPP 95
 #define EMFILE 24
+#define SIGSYS 31 /* arch/x86/include/uapi/asm/signal.h */
 /* include/uapi/linux/seccomp.h and kernel/seccomp.c, from Linux 5.16 on: the thread is being killed */
 #define SECCOMP_MODE_DEAD 3
 #define RLIMIT_NOFILE 7 /* include/uapi/asm-generic/resource.h */

@@ -104,18 +104,21 @@ static __always_inline u64 stack_pointer(struct probe *p, struct thread *t)
 	PROGRAM(return_##fn, struct pt_regs, kprobe_return(p, ctx, id), exit)
 #define FENTRY_RETURN(fn, id, nargs, exit)                                                                            \
 	PROGRAM(return_##fn, unsigned long long, fentry_return(p, ctx, nargs, id), exit)
+#define KPROBE_ENTRY(fn, id, nargs, entry) PROGRAM(entry_##fn, struct pt_regs, kprobe_entry(p, ctx, id), entry)
+#define FENTRY_ENTRY(fn, id, nargs, entry) PROGRAM(entry_##fn, unsigned long long, fentry_entry(p, ctx, id), entry)
 #define KPROBE_PAIR(fn, id, nargs, entry, exit)                                                                       \
-	PROGRAM(entry_##fn, struct pt_regs, kprobe_entry(p, ctx, id), entry)                                          \
+	KPROBE_ENTRY(fn, id, nargs, entry)                                                                            \
 	KPROBE_RETURN(fn, id, nargs, exit)
 #define FENTRY_PAIR(fn, id, nargs, entry, exit)                                                                       \
-	PROGRAM(entry_##fn, unsigned long long, fentry_entry(p, ctx, id), entry)                                     \
+	FENTRY_ENTRY(fn, id, nargs, entry)                                                                            \
 	FENTRY_RETURN(fn, id, nargs, exit)
 #define PAIR_BY(mechanism, ...) mechanism##_PAIR(__VA_ARGS__)
 #define PAIR_EXPANDED(...) PAIR_BY(__VA_ARGS__)
 #define PAIR(fn, ...) PAIR_EXPANDED(MECHANISM_##fn, fn, __VA_ARGS__)
-/* Likewise without an entry. */
-#define RETURN_BY(mechanism, ...) mechanism##_RETURN(__VA_ARGS__)
-#define RETURN_EXPANDED(...) RETURN_BY(__VA_ARGS__)
-#define RETURN_ONLY(fn, ...) RETURN_EXPANDED(MECHANISM_##fn, fn, __VA_ARGS__)
+/* Likewise one of the two. */
+#define SIDE_BY(mechanism, side, ...) mechanism##_##side(__VA_ARGS__)
+#define SIDE_EXPANDED(...) SIDE_BY(__VA_ARGS__)
+#define ENTRY_ONLY(fn, ...) SIDE_EXPANDED(MECHANISM_##fn, ENTRY, fn, __VA_ARGS__)
+#define RETURN_ONLY(fn, ...) SIDE_EXPANDED(MECHANISM_##fn, RETURN, fn, __VA_ARGS__)
 
 #endif

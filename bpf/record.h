@@ -45,8 +45,11 @@
 #define FUNCTION_SYS_SOCKETPAIR 6
 #define FUNCTION_SYS_SOCKET_FILE 7
 #define SYSCALLS 3
-/* Beyond those of --also, since it is not always traced. */
+/* Beyond those of --also, since they are not always traced. No call is audit_seccomp()'s: its program tells of one of
+ * __secure_computing(). */
 #define FUNCTION_SECURE_COMPUTING 24
+#define FUNCTION_AUDIT_SECCOMP 25
+#define SECCOMP_FUNCTIONS 2
 #define FUNCTION_ALSO 8 /* the first of those added by --also */
 #define ALSO_MAX 16
 

@@ -2,7 +2,8 @@
 /*
  * Sockets that a seccomp filter refuses: such a call never comes to __sys_socket(). kernel/seccomp.c __secure_computing()
  * runs the filters at each system call of a thread that has any, and returns -1 where the call is not to be made; the
- * registers then have what the thread gets in its place.
+ * registers then have what the thread gets in its place. Where a filter kills the thread, it may not return: but it calls
+ * audit_seccomp(), and nothing else does so often enough to cost anything.
  */
 #ifndef INETPROBE_SECCOMP_H
 #define INETPROBE_SECCOMP_H
@@ -58,60 +59,94 @@ static __always_inline int asks_for_socket(struct pt_regs *regs, int compat, str
 	return 1;
 }
 
-/* What the thread gets in the place of the call: an errno, ERRNO_SIGSYS for that signal, or 0 where that is no failure:
- * a supervisor has made the socket. */
+/* What the thread gets in the place of the call: an errno, ERRNO_SIGSYS for that signal, or 0 where a supervisor has made
+ * the socket, and where audit_seccomp() has told of it. */
 static __always_inline u32 refusal_of(struct pt_regs *regs, u64 task)
 {
 	u64 error = -regs->ax;
 	u32 mode = 0;
 
 	READ(mode, task, OFF_TASK_SECCOMP_MODE);
-	if (mode == SECCOMP_MODE_DEAD || regs->ax == regs->orig_ax) /* killed; SECCOMP_RET_TRAP: syscall_rollback() */
+	if (mode == SECCOMP_MODE_DEAD) /* killed */
+		return KILLS_LOGGED ? 0 : ERRNO_SIGSYS;
+	if (regs->ax == regs->orig_ax) /* SECCOMP_RET_TRAP: syscall_rollback() */
 		return ERRNO_SIGSYS;
 	return error <= MAX_ERRNO ? error : 0;
 }
 
-/* The return of __secure_computing(): one record where it refuses a socket. The time that filters take is not known. */
+/* Fills `regs`, and `a` where they ask for a socket. */
+static __always_inline int is_about_socket(struct probe *p, struct pt_regs *regs, struct asked *a)
+{
+	u32 status = 0;
+
+	bpf_probe_read_kernel(regs, sizeof(*regs), (void *)registers_of(p->task));
+	READ(status, p->task, OFF_TASK_STATUS);
+	return asks_for_socket(regs, status & TS_COMPAT, a);
+}
+
+/* SERVE: counts what a filter refused. Is it to be sent as well? */
+static __always_inline int count_seccomp(struct probe *p, struct asked *a, u32 error, struct cpu_counters *c)
+{
+	struct cpu_cells *all = bpf_map_lookup_elem(MAP(MAP_CELLS), &(u32){bpf_get_smp_processor_id()});
+	u32 number = p->function - FUNCTION_SECURE_COMPUTING;
+
+	if (!all)
+		return 0;
+	count_refusal(&all->seccomp[number & (SECCOMP_FUNCTIONS - 1)], a->family, a->type, -error, 0);
+	return within_rate(all, c);
+}
+
+/* One record of a call that is refused. The time that filters take is not known. */
+static __always_inline int refuse(struct probe *p, struct asked *a, u32 error)
+{
+	struct thread *t = thread_of(p->slot, p->task);
+	struct cpu_counters *c;
+
+	if (t && t->depth)
+		end_stale(p, t);
+	c = syscall_begins();
+	if (!c)
+		return 0;
+	t = thread_or_lost(p, c);
+	if (!t) {
+		lock_xadd(&c->value[COUNT_ENTRIES], 1);
+		return 0;
+	}
+	begin_syscall(p, t, FUNCTION_SECURE_COMPUTING, a->family, a->type, a->protocol);
+	t->calls[0].flags = CALL_RETURNED;
+	t->calls[0].result = -error;
+	t->calls[0].module_type = a->pair;
+	if (!SERVE)
+		emit(p->ctx, t, p->program);
+	else if (count_seccomp(p, a, error, c))
+		send(p->ctx, t, c, bpf_get_smp_processor_id(), p->program);
+	t->depth = 0;
+	thread_free(p->slot, t);
+	return 0;
+}
+
+/* The return of __secure_computing(). */
 static __always_inline int leave_seccomp(struct probe *p)
 {
 	struct pt_regs regs = {};
 	struct asked a = {};
-	u32 status = 0, error;
-	struct cpu_counters *c;
-	struct thread *t;
+	u32 error;
 
-	if ((s32)p->result != -1)
-		return 0;
-	bpf_probe_read_kernel(&regs, sizeof(regs), (void *)registers_of(p->task));
-	READ(status, p->task, OFF_TASK_STATUS);
-	if (!asks_for_socket(&regs, status & TS_COMPAT, &a))
+	if ((s32)p->result != -1 || !is_about_socket(p, &regs, &a))
 		return 0;
 	error = refusal_of(&regs, p->task);
-	if (!error)
+	return error ? refuse(p, &a, error) : 0;
+}
+
+/* void audit_seccomp(unsigned long syscall, long signr, int code): where a filter kills, `signr` is SIGSYS. */
+static __always_inline int seccomp_logged(struct probe *p)
+{
+	struct pt_regs regs = {};
+	struct asked a = {};
+
+	if (p->arg[1] != SIGSYS || !is_about_socket(p, &regs, &a))
 		return 0;
-	t = thread_of(p->slot, p->task);
-	if (t && t->depth)
-		end_stale(p, t);
-	c = begins(current_net());
-	if (!c)
-		return 0;
-	t = thread_create(p->slot, p->task);
-	if (!t) {
-		lock_xadd(&c->value[COUNT_LOST_NO_STATE], 1);
-		return 0;
-	}
-	lock_xadd(&c->value[COUNT_BEGUN], 1);
-	begin(t, 0, a.family, a.type & SOCK_TYPE_MASK, a.protocol, netns_of(current_net()));
-	t->asked_family = a.family;
-	t->asked_type = a.type;
-	t->asked_protocol = a.protocol;
-	push_first(t, stack_pointer(p, t), p->function);
-	t->calls[0].flags = CALL_RETURNED;
-	t->calls[0].result = -error;
-	t->calls[0].module_type = a.pair;
-	emit(p->ctx, t, p->program);
-	thread_free(p->slot, t);
-	return 0;
+	return refuse(p, &a, ERRNO_SIGSYS);
 }
 
 #endif

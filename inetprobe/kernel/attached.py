@@ -23,7 +23,7 @@ from inetprobe.kernel.frames.naming import Naming
 from inetprobe.kernel.frames.user_frames import UserSymbols
 from inetprobe.kernel.host import btf, clock, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import CONFIGURED, Symbols
+from inetprobe.kernel.host.kallsyms import CONFIGURED, SECCOMP, Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program.compiler import no_libbcc
 from inetprobe.kernel.program.program import Program
@@ -172,7 +172,8 @@ class Attached:
 
 
 def _functions(target: Target) -> dict[int, str]:
-    path = {number: name for number, name in FUNCTIONS_WITH_SECCOMP.items() if name in target.functions}
+    present = {*target.functions, *[SECCOMP] * bool(target.seccomp)}
+    path = {number: name for number, name in FUNCTIONS_WITH_SECCOMP.items() if name in present}
     return path | {function.number: function.name for function in target.also}
 
 

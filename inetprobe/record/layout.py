@@ -96,6 +96,8 @@ SYSCALLS: dict[int, str] = {
 }
 #: Where a seccomp filter refuses a system call.
 SECURE_COMPUTING = define("FUNCTION_SECURE_COMPUTING")
+#: The number by which its probe counts: no call of a trace is audit_seccomp's.
+AUDIT_SECCOMP = define("FUNCTION_AUDIT_SECCOMP")
 #: The creates, by the number of their function.
 CREATES = (define("FUNCTION_INET_CREATE"), define("FUNCTION_INET6_CREATE"))
 
@@ -110,8 +112,15 @@ FUNCTIONS: dict[int, str] = {
     define("FUNCTION_SK_PROT_ALLOC"): "sk_prot_alloc",
     FUNCTION_REQUEST_MODULE: "__request_module",
 }
-#: Those and the one that is traced with --seccomp.
+#: Those, and the one in which seccomp filters refuse.
 FUNCTIONS_WITH_SECCOMP = FUNCTIONS | {SECURE_COMPUTING: "__secure_computing"}
+_ONE_SIDED = {"__secure_computing": ("return",), "audit_seccomp": ("entry",)}
+
+
+def sides(function: str) -> tuple[str, ...]:
+    """The sides of a traced function that have a probe, in the order in which they are attached: the return before the
+    entry, so that every call that an entry opens is sure to be closed."""
+    return _ONE_SIDED.get(function, ("return", "entry"))
 
 
 def is_bare(flags: Flags) -> Mask:

@@ -14,10 +14,12 @@ from inetprobe.record.calls import Indices, flatten, module_name
 from inetprobe.record.layout import (
     FUNCTION_REQUEST_MODULE,
     RECORD,
+    SECURE_COMPUTING,
     SYSCALLS,
     Records,
     has_returned,
     incomplete_reason,
+    sides,
 )
 from inetprobe.record.measures import UNKNOWN_ERRNO, create_indices, creations, errnos, failed, seen
 from inetprobe.record.run import Run
@@ -136,7 +138,7 @@ class Recount:
 
     def _count_refusals(self, shapes: _Shapes) -> None:
         """Counts the system calls that failed before a create, or after one that had succeeded."""
-        asked = np.isin(shapes.records["calls"]["function"][:, 0], list(SYSCALLS))
+        asked = np.isin(shapes.records["calls"]["function"][:, 0], [*SYSCALLS, SECURE_COMPUTING])
         made = creations(shapes.records)
         in_create = np.zeros(len(asked), bool)
         in_create[shapes.created] = failed(made) | ~seen(made)
@@ -150,7 +152,7 @@ class Recount:
             *(records[f"asked_{name}"].tolist() for name in ("family", "type")),
             strict=True,
         ):
-            self._refusals[refusal(SYSCALLS[syscall], family, type_, errno, after=after)] += count
+            self._refusals[refusal(SYSCALLS.get(syscall), family, type_, errno, after=after)] += count
 
     def _count_calls(self, shapes: _Shapes) -> None:
         calls = flatten(shapes.records)
@@ -202,7 +204,11 @@ class Recount:
 
     def _call_durations(self, run: Run) -> dict[str, Histogram]:
         # There are at most 256 functions, so none of them counts under None.
-        return {run.functions[key]: histogram for key, histogram in self._calls.totals().items() if key is not None}
+        return {
+            run.functions[key]: histogram
+            for key, histogram in self._calls.totals().items()
+            if key not in (None, SECURE_COMPUTING)  # whose time is not known
+        }
 
     def _creation_durations(self) -> dict[tuple[int, int], Histogram]:
         return {
@@ -212,15 +218,17 @@ class Recount:
     def _probes(self, run: Run, accounting: Accounting) -> dict[tuple[str, str], Probe]:
         """Hits as the recorded run counted them; where it did not (fentry), the calls in its records."""
         probes = {}
-        for number, function in run.functions.items():
-            mechanism = run.mechanisms.get(function)
-            if mechanism is None:
-                continue
-            for side, counted in (("entry", self._entered), ("return", self._returned)):
+        counted = {"entry": self._entered, "return": self._returned}
+        numbers = {function: number for number, function in run.functions.items()}
+        for function, mechanism in run.mechanisms.items():
+            number = numbers.get(function)  # none of a function that is no call of a trace
+            for side in sides(function):
                 name = f"{function}:{side}"
                 skipped = accounting.program_skipped.get(name, 0)
                 misses = accounting.probe_misses.get(name, 0) + skipped
-                hits = accounting.probe_hits[name] - skipped if name in accounting.probe_hits else counted[number]
+                hits = None if number is None else counted[side][number]
+                if name in accounting.probe_hits:
+                    hits = accounting.probe_hits[name] - skipped
                 probes[function, side] = Probe(mechanism, True, hits, misses)
         return probes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from inetprobe.base.uapi import errno_name
-from inetprobe.model.rules import Stage
+from inetprobe.model.rules import Rule, Stage
 from inetprobe.model.system_call import SeenSyscall, rule_after_create, rule_before_create
 from inetprobe.record.layout import define
 
@@ -38,10 +38,16 @@ class RefusalKey(NamedTuple):
     family: int
 
 
-def refusal(syscall: str, family: int, type_: int, errno: int, *, after: bool) -> RefusalKey:
-    """The key of a system call that failed with ``errno`` before a create, or ``after`` one that had succeeded."""
-    seen = SeenSyscall(syscall, family, type_, 0, errno_name(errno), None)
-    rule = rule_after_create(seen) if after else rule_before_create(seen)
+def refusal(syscall: str | None, family: int, type_: int, errno: int, *, after: bool) -> RefusalKey:
+    """The key of a system call that failed with ``errno`` before a create, or ``after`` one that had succeeded.
+
+    ``syscall`` is None where a seccomp filter refused it.
+    """
+    if syscall is None:
+        rule: Rule | None = Rule.SECCOMP
+    else:
+        seen = SeenSyscall(syscall, family, type_, 0, errno_name(errno), None)
+        rule = rule_after_create(seen) if after else rule_before_create(seen)
     return RefusalKey(rule.stage if rule else None, errno, family if 0 <= family < MANY else MANY)
 
 

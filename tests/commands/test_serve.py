@@ -76,6 +76,7 @@ def test_filtered_creations_are_counted_as_filtered(recording):
         (["--replay", "/dev/null", "--once"], 4, "is empty"),
         (["--replay", __file__, "--max-rate", "5"], 2, "--max-rate is for counting live and --replay reads"),
         (["--replay", __file__, "--ring-size", "4194304"], 2, "--ring-size is for counting live"),
+        (["--replay", __file__, "--seccomp"], 2, "--seccomp is for counting live"),
         (["--replay", __file__, "--once", "--log-failures"], 2, "give one of them"),
         (["--ring-size", "5000"], 2, "not a power of two"),
         (["--buckets", "5us,1us"], 2, "--buckets: '1us' does not exceed"),

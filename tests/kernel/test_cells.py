@@ -44,7 +44,11 @@ void module(struct cpu_cells *cpus, u32 cpu, u32 create, u32 form, s32 family, s
 }
 void refusal(struct cpu_cells *cpus, u32 cpu, u32 syscall, s32 family, s32 type, s32 result, int after)
 {
-	count_refusal(&cpus[cpu].syscall[syscall], family, type, result, after);
+	count_refusal(&cpus[cpu].syscall[syscall].refused, family, type, result, after);
+}
+void seccomp(struct cpu_cells *cpus, u32 cpu, u32 function, s32 family, s32 type, s32 result)
+{
+	count_refusal(&cpus[cpu].seccomp[function], family, type, result, 0);
 }
 void family_module(struct cpu_cells *cpus, u32 cpu, u32 syscall, s32 family, s32 result)
 {
@@ -71,6 +75,7 @@ def kernel(tmp_path_factory):
     library = ctypes.CDLL(str(folder / "cells.so"))
     library.outcome.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 2, ctypes.c_uint64]
     library.refusal.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2, *[ctypes.c_int32] * 4]
+    library.seccomp.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2, *[ctypes.c_int32] * 3]
     library.family_module.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2, *[ctypes.c_int32] * 2]
     library.module.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 3, *[ctypes.c_int32] * 4]
     return library
@@ -247,6 +252,27 @@ def test_refusals_are_counted_by_stage_errno_and_family(kernel, table):
     assert sum(tables.refusals.values()) == 10 + 399
     assert tables.refusals[RefusalKey(None, None, MANY)] > 250
     assert tables.fill["refusals"][0] > 100
+
+
+def test_those_of_seccomp_filters_are_counted_likewise(kernel, table):
+    for cpu, function, *request in (
+        (0, 0, 16, 3, -1),
+        (1, 0, 16, 2, -1),
+        (0, 0, 2, 1 | 0x100, -22),
+        (0, 1, 38, 5, -4096),
+        (1, 0, 38, 5, -4096),
+    ):
+        kernel.seccomp(table.address, cpu, function, *request)
+    tables = table.read()
+    assert tables.refusals == {
+        RefusalKey("seccomp", 1, 16): 2,
+        RefusalKey("seccomp", 22, 2): 1,
+        RefusalKey("seccomp", 4096, 38): 2,
+    }
+    assert tables.fill["refusals"][0] == 2
+    for error in range(1, 400):
+        kernel.seccomp(table.address, 0, 1, 2, 1, -error)
+    assert table.read().fill["refusals"][0] > 100
 
 
 def test_modules_of_families_are_counted_with_the_others(kernel, table):

@@ -14,7 +14,6 @@ from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program import probes as module
 from inetprobe.kernel.program.probes import Probes
-from inetprobe.kernel.program.target import Target
 
 SK_ALLOC = ("sk_alloc",)
 
@@ -40,7 +39,7 @@ def attached(*functions, folder=None, kprobes=None, loading=None, **target):
         mock.patch.object(module.syscall, "attach", side_effect=lambda *_: os.open("/dev/null", os.O_RDONLY)),
         mock.patch.object(module.Kprobe, "attach", side_effect=kprobes) as attach,
     ):
-        probes = Probes(SimpleNamespace(**facts, sides=Target.sides), dict.fromkeys(functions, 3), 10, said.append)
+        probes = Probes(SimpleNamespace(**facts), dict.fromkeys(functions, 3), 10, said.append)
         probes.attach(loading or Loading(), dict.fromkeys(functions, "kprobe"), never_stop)
     return SimpleNamespace(probes=probes, said=said, symbols=[call.args[2] for call in attach.call_args_list])
 

@@ -6,10 +6,11 @@ from inetprobe.base.errors import HostError
 from inetprobe.kernel import attached
 from inetprobe.kernel.host.btf import Btf, Prototype
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import PATH, SECCOMP, Symbols
-from inetprobe.kernel.program import constants
+from inetprobe.kernel.host.kallsyms import AUDIT_SECCOMP, PATH, SECCOMP, Symbols
+from inetprobe.kernel.program import constants, seccomp_constants
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
+from inetprobe.record.layout import sides
 from tests.support.paths import BTF
 
 TYPES = Btf.of_kernel(BTF / "6.1")
@@ -85,8 +86,39 @@ def test_seccomp_is_traced_at_its_return_where_that_is_asked_for(monkeypatch):
     assert SECCOMP not in without.functions
     assert SECCOMP not in target_of(*PATH, seccomp=True).functions  # a kernel without CONFIG_SECCOMP
     assert wanted.functions[0] == SECCOMP
-    assert wanted.sides(SECCOMP) == ("return",)
+    assert sides(SECCOMP) == ("return",)
     assert wanted.constants["SECURE_COMPUTING_ARGUMENTS"] == "3"
     assert wanted.constants["TASK_PT_REGS"] == "0"
     assert described(wanted).functions[24] == SECCOMP
     assert 24 not in described(without).functions
+
+
+def test_threads_that_a_filter_kills_are_traced_where_the_kernel_logs_them(monkeypatch):
+    monkeypatch.setattr(Btf, "offset", lambda types, *path: 8)
+    logs = True
+    monkeypatch.setattr(seccomp_constants, "kills_are_logged", lambda: logs)
+    target = target_of(*PATH, SECCOMP, AUDIT_SECCOMP)
+    assert target.seccomp == (AUDIT_SECCOMP,)
+    assert sides(AUDIT_SECCOMP) == ("entry",)
+    assert AUDIT_SECCOMP in target.fentry
+    assert target.constants["OFF_TASK_SECCOMP_MODE"] == "8"
+    assert described(target).functions[24] == SECCOMP  # by which its traces go
+    assert target_of(*PATH, SECCOMP, AUDIT_SECCOMP, seccomp=True).seccomp == (SECCOMP, AUDIT_SECCOMP)
+    assert target_of(*PATH, SECCOMP).seccomp == ()  # a kernel without CONFIG_AUDITSYSCALL
+    logs = False
+    assert target_of(*PATH, SECCOMP, AUDIT_SECCOMP).seccomp == ()
+
+
+@pytest.mark.parametrize(
+    ("logged", "expected"),
+    [
+        ("kill_process kill_thread trap errno\n", True),
+        ("kill_process trap\n", False),
+        ("kill_thread\n", False),
+        ("\n", False),
+    ],
+)
+def test_the_kernel_says_whether_it_logs_the_killed(tmp_path, logged, expected):
+    (tmp_path / "actions_logged").write_text(logged)
+    assert seccomp_constants.kills_are_logged(tmp_path / "actions_logged") is expected
+    assert not seccomp_constants.kills_are_logged(tmp_path / "none")

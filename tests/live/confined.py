@@ -2,7 +2,8 @@
 
 A line of JSON a call: the system call, family, type, protocol, and the name of the errno, ``SIGSYS``, or null.
 
-The filter decides by the family, of the 64-bit calls and of a 32-bit program's.
+The filter decides by the family, of the 64-bit calls and of a 32-bit program's; it refuses all of socketcall(2), whose
+arguments no filter sees.
 """
 
 import ctypes
@@ -11,6 +12,8 @@ import mmap
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from inetprobe.base.uapi import errno_name
@@ -21,18 +24,22 @@ from tests.support.sandbox import ALLOW, EQUAL, LOAD, RETURN, install
 LIBC = ctypes.CDLL(None, use_errno=True)
 # include/uapi/linux/seccomp.h
 ERRNO, TRAP, TRACE, KILL_THREAD, KILL_PROCESS = 0x50000, 0x30000, 0x7FF00000, 0, 0x80000000
-EPERM, EAFNOSUPPORT = 1, 97
+EPERM, EACCES, EAFNOSUPPORT = 1, 13, 97
+I386, SOCKETCALL, SYS_SOCKET, SYS_SOCKETPAIR = 0x40000003, 102, 1, 8
 # By the family that is asked for.
 ANSWERS = {10: ERRNO | EAFNOSUPPORT, 16: ERRNO | EPERM, 17: TRAP, 38: TRACE, 44: KILL_THREAD, 31: KILL_PROCESS}
 NUMBERS = {41: "socket", 53: "socketpair", 359: "socket", 360: "socketpair"}
 STREAM, RAW, CLOEXEC = 1, 3, 0o2000000
+MAP_32BIT = 0x40  # arch/x86/include/uapi/asm/mman.h
 
 
 def program():
-    """If the call is one of NUMBERS, the answer to its family; all others are allowed."""
+    """If the call is one of NUMBERS, the answer to its family; all others but socketcall(2) are allowed."""
+    by_32_bit = [(LOAD, 0, 0, 4), (EQUAL, 0, 3, I386), (LOAD, 0, 0, 0), (EQUAL, 0, 1, SOCKETCALL)]
+    refused = (RETURN, 0, 0, ERRNO | EACCES)
     checks = [(EQUAL, len(NUMBERS) - index, 0, number) for index, number in enumerate(NUMBERS)]
     answers = [part for family, answer in ANSWERS.items() for part in ((EQUAL, 0, 1, family), (RETURN, 0, 0, answer))]
-    return [(LOAD, 0, 0, 0), *checks, ALLOW, (LOAD, 0, 0, 16), *answers, ALLOW]
+    return [*by_32_bit, refused, (LOAD, 0, 0, 0), *checks, ALLOW, (LOAD, 0, 0, 16), *answers, ALLOW]
 
 
 def as_32_bit(number, *arguments):
@@ -42,6 +49,14 @@ def as_32_bit(number, *arguments):
     code.write(bytes.fromhex("53 89f8 89f3 87d1 cd80 5b c3"))
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int] * 4)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
     return call(number, *arguments)
+
+
+def socketcall(which, *arguments):
+    """The arguments are in an array, whose address has 32 bits."""
+    low = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT)
+    array = (ctypes.c_int * len(arguments)).from_buffer(low)
+    array[:] = arguments
+    return as_32_bit(SOCKETCALL, which, ctypes.addressof(array), 0)
 
 
 def report(syscall, family, type_, protocol, error):
@@ -62,6 +77,25 @@ def killed(family):
     report("socket", family, STREAM, 0, "SIGSYS" if os.WTERMSIG(status) == signal.SIGSYS else None)
 
 
+def killed_thread(family):
+    """One thread of a child makes the call and is killed; the child lives on."""
+    child = os.fork()
+    if not child:
+        outlives = threading.Event()
+
+        def call():
+            LIBC.socket(family, STREAM, 0)
+            outlives.set()
+
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        while len(list(Path("/proc/self/task").iterdir())) > 1 and not outlives.is_set():
+            time.sleep(0.01)
+        os._exit(outlives.is_set())
+    _, status = os.waitpid(child, 0)
+    report("socket", family, STREAM, 0, None if os.waitstatus_to_exitcode(status) else "SIGSYS")
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGSYS, lambda *_: None)
     install(program())
@@ -74,5 +108,9 @@ if __name__ == "__main__":
     report("socket", 17, RAW, 0, "SIGSYS")
     killed(44)
     killed(31)
+    killed_thread(44)
     result = as_32_bit(359, 10, STREAM, 17)
     report("socket", 10, STREAM, 17, errno_name(-result) if result < 0 else None)
+    for name, which in (("socket", SYS_SOCKET), ("socketpair", SYS_SOCKETPAIR)):
+        result = socketcall(which, 1, STREAM | CLOEXEC, 5, 0)
+        report(name, 1, STREAM | CLOEXEC, 5, errno_name(-result) if result < 0 else None)

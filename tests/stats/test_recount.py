@@ -94,8 +94,17 @@ def test_any_batches_count_as_by_hand(places, durations, bounds):
 
 
 def test_refusals_are_system_calls_that_failed_outside_a_create():
-    snapshot = counted(builders.every_syscall(), builders.every_syscall()[4:5], builders.every_kind())
+    by_filters = np.concatenate([builders.refused_by_seccomp(1), builders.refused_by_seccomp(4096)])
+    snapshot = counted(
+        builders.every_syscall(),
+        builders.every_syscall()[4:5],
+        builders.every_kind(),
+        by_filters,
+        run=builders.with_seccomp(),
+    )
     assert snapshot.refusals == {
+        RefusalKey("seccomp", 1, 17): 1,
+        RefusalKey("seccomp", 4096, 17): 1,
         RefusalKey("descriptor", 24, 2): 2,
         RefusalKey("post_create", 13, 2): 1,
         RefusalKey("arguments", 22, 2): 1,
@@ -106,6 +115,7 @@ def test_refusals_are_system_calls_that_failed_outside_a_create():
         RefusalKey("post_create", 95, 2): 1,
     }
     assert OutcomeKey(2, 1, 0, 24) not in snapshot.outcomes
+    assert "__secure_computing" not in snapshot.call_durations
 
 
 def test_a_create_within_another_family_s_call_is_that_family_s():

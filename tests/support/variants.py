@@ -3,7 +3,7 @@
 from inetprobe.kernel.frames import naming
 from inetprobe.kernel.frames.naming import StackOptions
 from inetprobe.kernel.host.btf import Btf, Prototype, offsets
-from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.host.kallsyms import AUDIT_SECCOMP, PATH, SECCOMP, Symbols
 from inetprobe.kernel.maps import definitions
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.program import compiler, constants, sock
@@ -11,7 +11,7 @@ from inetprobe.kernel.program.also import AlsoFunction
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import build
-from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
+from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO, sides
 from tests.support.paths import TESTS
 
 BTF = Btf.of_kernel(TESTS / "btf" / "6.1")
@@ -25,13 +25,17 @@ ALSO = tuple(
     AlsoFunction(f"also_{number}", FUNCTION_ALSO + number, Prototype(number % 6, returns, 1))
     for number, returns in zip(range(ALSO_MAX), ["VOID", "POINTER", "8", "16", "32"] * 4, strict=False)
 )
-SECCOMP = {"SECURE_COMPUTING_ARGUMENTS": 1, "TASK_PT_REGS": 1, "OFF_TASK_STATUS": 16, "OFF_TASK_SECCOMP_MODE": 2048}
+SECCOMP_CONSTANTS = {
+    "SECURE_COMPUTING_ARGUMENTS": 1, "TASK_PT_REGS": 1, "OFF_TASK_STATUS": 16, "OFF_TASK_SECCOMP_MODE": 2048,
+}  # fmt: skip
 ALL = build({"family": ["all"]})
 COUNTING = Counting(slow_ns=1000)
 KEEP_WHO = "(WHO_UID == 0 && WHO_CGROUP(1) && WHO_COMM(1ULL, 2ULL))"
+KILLED = {"seccomp": (AUDIT_SECCOMP,), "constants": SECCOMP_CONSTANTS}
+BOTH = {"seccomp": (SECCOMP, AUDIT_SECCOMP), "constants": SECCOMP_CONSTANTS}
 # (options, what else the target has); "hash": without task storage.
 VARIANTS = {
-    "trace": ({}, {}),
+    "trace": ({}, KILLED),
     "filtered": (
         {},
         {
@@ -42,24 +46,29 @@ VARIANTS = {
     "follow": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED"}}),
     "pidns": ({}, {"follow": True, "constants": {"KEEP_WHO": "WHO_FOLLOWED", "PIDNS_INO": "7ULL", "PIDNS_DEV": 4}}),
     "also": ({"also": ("x",)}, {"also": ALSO}),
-    "seccomp": ({"seccomp": True}, {"seccomp": True, "constants": SECCOMP}),
+    "seccomp": ({}, BOTH),
     "seccomp before 5.15": (
-        {"seccomp": True},
-        {"seccomp": True, "follow": True, "constants": SECCOMP | {"TASK_PT_REGS": 0, "KEEP_WHO": "WHO_FOLLOWED"}},
+        {},
+        {
+            "seccomp": (SECCOMP,),
+            "follow": True,
+            "constants": SECCOMP_CONSTANTS | {"TASK_PT_REGS": 0, "KEEP_WHO": "WHO_FOLLOWED"},
+        },
     ),
     "sock": ({"sock": True}, {"constants": sock.constants(BTF)}),
     "stack": ({"stack": StackOptions(True, True, 0)}, {"constants": STACK}),
     "bare": ({"filters": ALL}, {}),
-    "serve": ({"counting": COUNTING}, {}),
+    "serve": ({"counting": COUNTING}, KILLED),
+    "serve with seccomp": ({"counting": COUNTING}, BOTH),
     "renamed": ({"filters": ALL}, {"symbols": RENAMED}),
     "fewest": ({"filters": ALL}, {"symbols": FEWEST}),
     "everything": (
-        {"filters": ALL, "also": ("x",), "seccomp": True, "sock": True, "stack": StackOptions(True, True, 0)},
+        {"filters": ALL, "also": ("x",), "sock": True, "stack": StackOptions(True, True, 0)},
         {
             "also": ALSO,
-            "seccomp": True,
+            "seccomp": (SECCOMP, AUDIT_SECCOMP),
             "follow": True,
-            "constants": {"KEEP_WHO": "WHO_FOLLOWED", **SECCOMP, **STACK, **sock.constants(BTF)},
+            "constants": {"KEEP_WHO": "WHO_FOLLOWED", **SECCOMP_CONSTANTS, **STACK, **sock.constants(BTF)},
         },
     ),
 }
@@ -103,7 +112,7 @@ def assert_complete(functions, made, traced):
     used = set().union(*map(_maps_of, functions.values()))
     assert used
     assert used <= made
-    programs = {f"{side}_{function}" for function in traced for side in Target.sides(function)} | {"thread_exit"}
+    programs = {f"{side}_{function}" for function in traced for side in sides(function)} | {"thread_exit"}
     assert programs <= set(functions)
     assert set(functions) - programs <= {"follow_fork", "entry___request_module", "return___request_module"}
 

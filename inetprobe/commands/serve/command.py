@@ -38,7 +38,7 @@ from inetprobe.trace.pump import Sink, pump
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Options of a live run. A recording was made with options of its own.
-_LIVE_ONLY = ("max_rate", "rate_limit", "mechanism", "maxactive", "ring_size")
+_LIVE_ONLY = ("max_rate", "rate_limit", "mechanism", "maxactive", "ring_size", "seccomp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,12 @@ def _serve_options(function: F) -> F:
             "--buckets",
             metavar="TIME[,…]",
             help="Upper bounds of the histograms' buckets: at most 14, ascending.  [default: 500ns to 10s]",
+        ),
+        click.option(
+            "--seccomp",
+            is_flag=True,
+            help="Also count what seccomp filters refuse without killing. It costs each system call of every confined "
+            "process.",
         ),
         *probe_options(RING_SIZE),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),

@@ -24,6 +24,8 @@ PATH = (
 )  # fmt: skip
 #: Where a seccomp filter refuses a system call; traced where that is asked for.
 SECCOMP = "__secure_computing"
+#: What logs the threads that a seccomp filter kills; always traced, since little else calls it.
+AUDIT_SECCOMP = "audit_seccomp"
 #: The path cannot be traced without this one, nor without one of inet_create and inet6_create.
 REQUIRED = ("sk_alloc",)
 OPTIONAL = tuple(name for name in PATH if name not in REQUIRED)

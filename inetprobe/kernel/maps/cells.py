@@ -19,7 +19,8 @@ from inetprobe.stats.snapshot import MANY, Histogram, MapFill, ModuleRequests, O
 
 _HEADER = (bpf_folder() / "cells.h").read_text()
 _DEFINES = parse_defines(_HEADER)
-CPU_CELLS = parse_structs(_HEADER, _DEFINES | {"SYSCALLS": define("SYSCALLS")})["cpu_cells"]
+_SIZES = {name: define(name) for name in ("SYSCALLS", "SECCOMP_FUNCTIONS")}
+CPU_CELLS = parse_structs(_HEADER, _DEFINES | _SIZES)["cpu_cells"]
 # The address family of each create, by its index in cpu_cells.create.
 _FAMILIES = {define("FUNCTION_INET_CREATE"): AF_INET, define("FUNCTION_INET6_CREATE"): AF_INET6}
 
@@ -66,7 +67,7 @@ class Cells:
         """``bounds``: the number of the histograms' bounds. Raises OSError."""
         self._memory = map_memory(fd, cpus * CPU_CELLS.itemsize)
         cells = np.frombuffer(self._memory, CPU_CELLS, cpus)
-        self._creates, self._syscalls = cells["create"], cells["syscall"]
+        self._creates, self._syscalls, self._seccomp = cells["create"], cells["syscall"], cells["seccomp"]
         self._buckets = bounds + 1
 
     def read(self) -> Tables:
@@ -90,11 +91,17 @@ class Cells:
             _fill(used, cells)
         for index, (number, syscall) in enumerate(SYSCALLS.items()):
             cells = self._syscalls[:, index].copy()
-            for key, count in _refusals(cells, syscall):
+            for key, count in _refusals(cells["refused"], syscall):
                 refusals[key] += count
+            _fill(used, cells["refused"])
             _add(requests, cells)
             calls[number] += _summed(cells["durations"])
             calls[FUNCTION_REQUEST_MODULE] += _summed(cells["requests"])
+            _fill(used, cells)
+        for index in range(_SIZES["SECCOMP_FUNCTIONS"]):
+            cells = self._seccomp[:, index].copy()
+            for key, count in _refusals(cells, None):
+                refusals[key] += count
             _fill(used, cells)
         return Tables(
             outcomes,
@@ -107,7 +114,7 @@ class Cells:
 
     def close(self) -> None:
         """Unmaps the cells."""
-        del self._creates, self._syscalls
+        del self._creates, self._syscalls, self._seccomp
         self._memory.close()
 
     def _histogram(self, row: npt.NDArray[np.uint64]) -> Histogram:
@@ -151,12 +158,13 @@ def _outcomes(cells: Records, family: int) -> Iterator[tuple[OutcomeKey, int]]:
             yield OutcomeKey(family, index // 2, None, None if index % 2 else 0), count
 
 
-def _refusals(cells: Records, syscall: str) -> Iterator[tuple[RefusalKey, int]]:
+def _refusals(cells: Records, syscall: str | None) -> Iterator[tuple[RefusalKey, int]]:
+    """``syscall``: None where a seccomp filter refused."""
     for key, count in _used(cells["refusals"]):
         type_ = key >> _DEFINES["KEY_TYPE"] & SOCK_TYPE_MASK
         if key & _DEFINES["KEY_FLAGS"]:
             type_ |= SOCK_TYPE_MASK + 1  # one flag unknown to socket(2) stands for all
-        errno, family = key >> _DEFINES["KEY_ERRNO"] & 0xFFF, key >> _DEFINES["KEY_NUMBER"]
+        errno, family = key >> _DEFINES["KEY_ERRNO"] & 0x1FFF, key >> _DEFINES["KEY_NUMBER"]
         yield refusal(syscall, family, type_, errno, after=bool(key & _DEFINES["KEY_AFTER"])), count
     rest = int(cells["last_refusals"].sum())
     if rest:

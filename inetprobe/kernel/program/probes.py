@@ -13,6 +13,7 @@ from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.target import Target
+from inetprobe.record.layout import sides
 
 _READINGS = 5
 
@@ -94,7 +95,7 @@ class Probes:
         for function in reversed(self._target.functions):
             check_stop()
             attach = self._attach_fentry if mechanisms[function] == "fentry" else self._attach_kprobe
-            for side in self._target.sides(function):
+            for side in sides(function):
                 attach(loaded, function, side)
 
     def detach(self) -> None:

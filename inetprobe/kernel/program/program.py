@@ -14,7 +14,7 @@ from pathlib import Path
 from inetprobe.base.errors import HostError
 from inetprobe.base.text import printable
 from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
-from inetprobe.kernel.host import pidns, syscall
+from inetprobe.kernel.host import kallsyms, pidns, syscall
 from inetprobe.kernel.host.syscall import MapShape
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.maps import definitions
@@ -27,7 +27,7 @@ from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.probes import FentryRefused, Probes
 from inetprobe.kernel.program.target import Target, default_maxactive
 from inetprobe.kernel.trace_options import TraceOptions
-from inetprobe.record.layout import FUNCTIONS_WITH_SECCOMP
+from inetprobe.record.layout import AUDIT_SECCOMP, FUNCTIONS_WITH_SECCOMP, sides
 from inetprobe.stats.snapshot import ProgramCost
 
 _TASK_STORAGE_HELPER = "bpf_task_storage_get"
@@ -48,6 +48,7 @@ class Program:
         self._target = target
         self._whole_log = say if options.verbose else None
         self._numbers = {name: number for number, name in FUNCTIONS_WITH_SECCOMP.items()}
+        self._numbers[kallsyms.AUDIT_SECCOMP] = AUDIT_SECCOMP
         self._numbers |= {function.name: function.number for function in target.also}
         self._functions = target.functions
         self._task_storage = _TASK_STORAGE_HELPER in target.symbols
@@ -120,11 +121,7 @@ class Program:
 
     def runs(self) -> dict[tuple[str, str], int]:
         """How often each probe's program ran, by function and side; with ``counting`` also of fentry's."""
-        return {
-            (function, side): self._ran(function, side)
-            for function in self._functions
-            for side in self._target.sides(function)
-        }
+        return {(function, side): self._ran(function, side) for function in self._functions for side in sides(function)}
 
     def _ran(self, function: str, side: str) -> int:
         return self.counters.runs(self._numbers[function], side)

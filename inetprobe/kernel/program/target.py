@@ -9,7 +9,7 @@ from pathlib import Path
 from inetprobe.base.errors import HostError
 from inetprobe.kernel.host import btf
 from inetprobe.kernel.host.cgroups import Cgroups
-from inetprobe.kernel.host.kallsyms import SECCOMP, Symbols
+from inetprobe.kernel.host.kallsyms import AUDIT_SECCOMP, SECCOMP, Symbols
 from inetprobe.kernel.host.preemption import preemption
 from inetprobe.kernel.program import kernel_filter, seccomp_constants, sock
 from inetprobe.kernel.program.also import AlsoFunction, resolve
@@ -38,8 +38,8 @@ class Target:
     filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
     ``stack_size``: bytes of a thread's stack in the kernel. ``cgroups``: the folders of those that the filters name.
     ``preemption``: how the kernel preempts itself (``host.preemption``), None where it does not.
-    ``counts_skips``: does it count a kprobe's skipped programs itself (Linux 6.7)? ``seccomp``: is the return of
-    __secure_computing traced?
+    ``counts_skips``: does it count a kprobe's skipped programs itself (Linux 6.7)? ``seccomp``: the functions that tell
+    what seccomp filters refuse.
     """
 
     symbols: Symbols
@@ -52,7 +52,7 @@ class Target:
     cgroups: tuple[Path, ...] = ()
     preemption: str | None = None
     counts_skips: bool = False
-    seccomp: bool = False
+    seccomp: tuple[str, ...] = ()
 
     @classmethod
     def of_kernel(
@@ -66,18 +66,22 @@ class Target:
         refuse_sleeping_ring(types, model)
         functions = resolve(options.also, symbols, types)
         plain = [name for name, symbol in symbols.present().items() if name == symbol]
-        with_seccomp = options.seccomp and SECCOMP in symbols
+        seccomp = tuple(
+            name
+            for name, wanted in ((SECCOMP, options.seccomp), (AUDIT_SECCOMP, seccomp_constants.kills_are_logged()))
+            if wanted and name in symbols
+        )
         constants = kernel_filter.constants(options.filters, follow=follow)
         if options.sock:
             constants |= sock.constants(types)
         if options.stack is not None:
             constants |= options.stack.constants(types, symbols)
-        if with_seccomp:
+        if seccomp:
             constants |= seccomp_constants.constants(types, symbols)
         return cls(
             symbols,
             btf.offsets(types),
-            fentry_functions(types, (*plain, *[SECCOMP] * with_seccomp, *(function.name for function in functions))),
+            fentry_functions(types, (*plain, *seccomp, *(function.name for function in functions))),
             functions,
             constants,
             follow,
@@ -86,7 +90,7 @@ class Target:
             model,
             # trace_call_bpf() of kernel/trace/bpf_trace.c: of the same series as this member.
             types.has_member("bpf_link_info", "perf_event", "kprobe", "missed"),
-            with_seccomp,
+            seccomp,
         )
 
     @property
@@ -97,13 +101,7 @@ class Target:
     @property
     def functions(self) -> tuple[str, ...]:
         """Every traced function, the path's own outermost first, then those of --also."""
-        return (*[SECCOMP] * self.seccomp, *self.symbols.present(), *(function.name for function in self.also))
-
-    @staticmethod
-    def sides(function: str) -> tuple[str, ...]:
-        """The sides of a function that have a probe, in the order in which they are attached: the return before the
-        entry, so that every call that an entry opens is sure to be closed."""
-        return ("return",) if function == SECCOMP else ("return", "entry")
+        return (*self.seccomp, *self.symbols.present(), *(function.name for function in self.also))
 
     @property
     def renamed(self) -> dict[str, str]:

@@ -51,7 +51,7 @@ FAILURES = MetricSpec(
 REFUSALS = MetricSpec(
     "inetprobe_socket_refusals_total", "counter", "system calls",
     "Calls of socket(2), socketpair(2) and io_uring's socket that failed outside inet_create and inet6_create, by "
-    "where. What a seccomp filter refuses is not seen.",
+    "where. Without --seccomp, of what seccomp filters refuse only the calls that they kill for are counted.",
     ("stage", "errno", "family"), absent="before the first refusal with these labels",
 )  # fmt: skip
 INCOMPLETE = MetricSpec(
