@@ -127,7 +127,8 @@ def live_options(function: F) -> F:
             "--also",
             multiple=True,
             metavar="FUNCTION[,…]",
-            help="Also trace these kernel functions; lsm: those of security modules that allow or refuse a socket.",
+            help="Also trace these kernel functions; lsm: those of security modules that allow or refuse a socket; "
+            "descriptor: those that give it a descriptor.",
         ),
         click.option(
             "--seccomp/--no-seccomp",

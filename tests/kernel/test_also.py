@@ -37,6 +37,12 @@ def test_lsm_stands_for_the_functions_of_the_security_modules_that_are_there():
     assert names("lsm") == []
 
 
+def test_descriptor_stands_for_the_functions_that_give_one_and_are_there():
+    symbols = Symbols(["alloc_fd", "expand_files", "sock_alloc_file", "__sys_socket"])
+    found = [function.name for function in also.resolve(["descriptor", "expand_files"], symbols, TYPES)]
+    assert found == ["alloc_fd", "expand_files", "sock_alloc_file"]
+
+
 def test_what_comes_before_a_trace_is_refused():
     with pytest.raises(UsageError, match="trace it with --seccomp"):
         names("__secure_computing")

@@ -282,6 +282,26 @@ def test_also_splits_the_time_inside_inet_create(mechanism):
         assert sum(call["duration_ns"] for call in inner) <= trace["duration_ns"]
 
 
+@MECHANISMS
+def test_also_descriptor_shows_where_the_table_of_descriptors_grows(mechanism):
+    program = (
+        "import socket, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        "kept = [socket.socket(2, 1, 0) for _ in range(70)]"
+    )
+    result = run_python(program, "--also", "descriptor", mechanism=mechanism)
+    assert len(result.traces) == 70
+    assert all_complete(result)
+    growth = {}
+    for trace in result.traces:
+        outermost, *calls = trace["calls"]
+        assert next(call["function"] for call in calls if call["depth"] == 1) == "inet_create"
+        (growth[outermost["result"]],) = (call for call in calls if call["function"] == "expand_files")
+        assert "sock_alloc_file" in {call["function"] for call in calls}
+    assert [descriptor for descriptor, call in growth.items() if call["result"]] == [64]  # expand_files(): 1 if it grew
+    assert max(growth, key=lambda descriptor: growth[descriptor]["duration_ns"]) == 64
+
+
 def test_also_suggests_the_nearest_name_for_an_unknown_function():
     result = inetprobe("trace", "--also", "tcp_v4_init_sok", "--", "true")
     assert result.status == 2

@@ -1,6 +1,7 @@
 """--also: kernel functions beyond the path's own; their calls are shown in the trace that makes them.
 
-The word ``lsm`` stands for the functions by which the security modules of this kernel (LSMs) allow or refuse a socket.
+A word may stand for several: ``lsm`` for the functions by which the security modules of this kernel (LSMs) allow or
+refuse a socket, ``descriptor`` for those that give it its descriptor and its file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from inetprobe.record.layout import ALSO_MAX, FUNCTION_ALSO
 
 #: In the place of a function, for those of ``model.lsm.HOOKS`` that this kernel has.
 LSM = "lsm"
+# By word; a kernel has some of each. Those of a descriptor are in fs/file.c (__alloc_fd() until 5.12) and net/socket.c:
+# expand_files() is where a process waits that grows its table of descriptors and has threads.
+_WORDS = {LSM: tuple(HOOKS), "descriptor": ("__alloc_fd", "alloc_fd", "expand_files", "sock_alloc_file")}
 # It becomes part of a C program, so nothing but a C name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -42,8 +46,8 @@ def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFun
     similar names, or has only under a name that the compiler made.
     """
     asked = [name for word in words for part in word.split(",") if (name := part.strip())]
-    hooks = [name for name in HOOKS if name in symbols]
-    names = list(dict.fromkeys(name for word in asked for name in (hooks if word == LSM else [word])))
+    present = {word: [name for name in functions if name in symbols] for word, functions in _WORDS.items()}
+    names = list(dict.fromkeys(name for word in asked for name in present.get(word, [word])))
     names = [name for name in names if name not in PATH or not symbols.symbol_of(name)]
     if len(names) > ALSO_MAX:
         raise UsageError(f"--also: {len(names)} functions: it takes at most {ALSO_MAX}")
