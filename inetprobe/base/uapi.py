@@ -30,10 +30,11 @@ TYPES: Mapping[int, str] = {
     10: "SOCK_PACKET",
 }
 
-AF_INET, AF_INET6, AF_PACKET, AF_MCTP = 2, 10, 17, 45
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_XDP, AF_MCTP = 1, 2, 10, 16, 17, 44, 45
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET = 1, 2, 3, 4, 5, 6, 10
 SOCK_TYPE_MASK, SOCK_NONBLOCK, SOCK_CLOEXEC = 0xF, 0o4000, 0o2000000
 IPPROTO_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_DCCP, IPPROTO_ICMPV6 = 0, 1, 6, 17, 33, 58
+NETLINK_ROUTE = 0
 IPPROTO_L2TP, IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_RAW, IPPROTO_SMC, IPPROTO_MPTCP = 115, 132, 136, 255, 256, 262
 
 _PROTOCOL_NUMBERS = (
@@ -49,6 +50,13 @@ PROTOCOLS: Mapping[int, str] = {
 # One stands beyond all errnos (MAX_ERRNO of include/linux/err.h is 4095): see ERRNO_SIGSYS of bpf/record.h.
 SIGSYS = 4096
 ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP", SIGSYS: "SIGSYS"}
+
+# include/uapi/linux/netlink.h
+_NETLINK_ORDER = (
+    "ROUTE UNUSED USERSOCK FIREWALL SOCK_DIAG NFLOG XFRM SELINUX ISCSI AUDIT FIB_LOOKUP CONNECTOR NETFILTER IP6_FW "
+    "DNRTMSG KOBJECT_UEVENT GENERIC DM SCSITRANSPORT ECRYPTFS RDMA CRYPTO SMC"
+)
+_NETLINK_PROTOCOLS = {f"NETLINK_{name}": number for number, name in enumerate(_NETLINK_ORDER.split())}
 
 _ALIASES = {
     "ENOTSUP": 95,
@@ -107,6 +115,8 @@ def parse(kind: str, text: str) -> int:
         if not -(1 << 31) <= number < 1 << 31:
             raise UsageError(f"{kind} {word[:20]}… does not fit into a C int")
         return number
+    if kind == "protocol" and word.upper() in _NETLINK_PROTOCOLS:
+        return _NETLINK_PROTOCOLS[word.upper()]
     known = {name.upper(): number for number, name in _TABLES[kind].items()} | _ALIASES
     for prefix in _PREFIXES[kind]:
         bare = word.upper().removeprefix(prefix)

@@ -31,7 +31,7 @@ _HELPS = {
     "top": "Live tables of who creates sockets, what fails and what is slow.",
     "record": "Record the sockets that this kernel makes or refuses, and print only notes.",
     "replay": "Show a recording; this needs no root, no bcc and no traceable kernel.",
-    "explain": "Say what socket() would do: the calls, the errno, why, and what would change it.",
+    "explain": "Say what socket() or socketpair() would do: the calls, the errno, why, and what would change it.",
     "check": "Check recordings against the model, against budgets and against an older recording.",
     "report": "Make one HTML page of recordings: what failed, what was slow, what was autoloaded, and why.",
     "export": "Convert a recording for other tools.",

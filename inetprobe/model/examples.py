@@ -10,6 +10,8 @@ from typing import NamedTuple
 from inetprobe.base.uapi import (
     AF_INET,
     AF_INET6,
+    AF_NETLINK,
+    AF_UNIX,
     IPPROTO_ICMP,
     IPPROTO_MPTCP,
     IPPROTO_SCTP,
@@ -18,16 +20,16 @@ from inetprobe.base.uapi import (
     SOCK_DGRAM,
     SOCK_PACKET,
     SOCK_RAW,
+    SOCK_RDM,
     SOCK_STREAM,
 )
 from inetprobe.model.caller import Caller
-from inetprobe.model.explanation import Explanation, Request, explain
-from inetprobe.model.inet_create import Outcome, PredictedCall
+from inetprobe.model.explanation import Explanation
+from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
 from inetprobe.model.question import SocketQuestion
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, Instruction
-from inetprobe.model.world import LOADED, NOT_FOUND
 
 _TCP = AF_INET, SOCK_STREAM, IPPROTO_TCP
 _SCTP = AF_INET, SOCK_STREAM, IPPROTO_SCTP
@@ -41,18 +43,18 @@ _BLACKLISTED = replace(
 )
 _WITHOUT_MODULES = replace(_6_1, loadable=(), features=replace(_6_1.features, request_module=False))
 _LOCKED = replace(_6_1, modules_disabled=True)
-_UNIX, _NFC = 1, 39
+_NFC, _VSOCK = 39, 40
 _BLACKLISTED_NFC = FamilyModule(
     "nfc",
     '"blacklist nfc" (/etc/modprobe.d/nfc.conf:1) stands in the way',
     "remove line 1 of /etc/modprobe.d/nfc.conf, or modprobe nfc",
 )
-# Where a socket of AF_NFC finds no code, and the result of __request_module(), None where there are no modules.
+# Where a socket of AF_NFC finds no code.
 _WITHOUT_NFC = (
-    (replace(_6_1, families={"net-pf-39": _BLACKLISTED_NFC}), LOADED),
-    (replace(_6_1, families={}), NOT_FOUND),
-    (replace(_LOCKED, families={"net-pf-39": FamilyModule("nfc")}), NOT_FOUND),
-    (_WITHOUT_MODULES, None),
+    replace(_6_1, families={"net-pf-39": _BLACKLISTED_NFC}),
+    replace(_6_1, families={}),
+    replace(_LOCKED, families={"net-pf-39": FamilyModule("nfc")}),
+    _WITHOUT_MODULES,
 )
 # Its filter, of one instruction: BPF_RET | BPF_K, SECCOMP_RET_ERRNO.
 _SANDBOXED = Caller(
@@ -67,9 +69,19 @@ _SANDBOXED = Caller(
 _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
     Rule.SECCOMP: (SocketQuestion(_6_1, AF_INET6, SOCK_STREAM, 0, caller=_SANDBOXED),),
     Rule.FLAGS: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM | 0x100, 0),),
+    Rule.FAULT: (SocketQuestion(_6_1, AF_UNIX, SOCK_STREAM, 0, syscall="socketpair"),),
     Rule.FAMILY: (SocketQuestion(_6_1, 99, SOCK_STREAM, 0),),
     Rule.TYPE_RANGE: (SocketQuestion(_6_1, AF_INET, 11, 0),),
     Rule.IPV6_DISABLED: (SocketQuestion(replace(_6_1, ipv6_disabled=True), AF_INET6, SOCK_DGRAM, 0),),
+    Rule.SECURITY: (SocketQuestion(_6_1, *_TCP, failures={"security": "EACCES"}),),
+    Rule.INODE: (SocketQuestion(_6_1, *_TCP, failures={"inode": "ENFILE"}),),
+    Rule.NO_FAMILY: tuple(SocketQuestion(profile, _NFC, SOCK_STREAM, 0) for profile in _WITHOUT_NFC),
+    Rule.FAMILY_CREATE: (
+        SocketQuestion(_6_1, AF_UNIX, SOCK_RDM, 0),
+        SocketQuestion(_6_1, AF_UNIX, SOCK_STREAM, IPPROTO_TCP),
+        SocketQuestion(_6_1, AF_NETLINK, SOCK_RAW, 32),
+        SocketQuestion(replace(_6_1, registered=(_VSOCK,)), _VSOCK, SOCK_STREAM, IPPROTO_TCP),
+    ),
     Rule.PACKET_CAP_NET_RAW: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0, cap_net_raw=False),),
     Rule.PACKET: (SocketQuestion(_6_1, AF_INET, SOCK_PACKET, 0),),
     Rule.PROTOCOL_RANGE: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, 263),),
@@ -94,22 +106,12 @@ _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
     Rule.INIT: (SocketQuestion(_6_1, *_TCP, failures={"init": "ENOBUFS"}),),
     Rule.NESTED: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, IPPROTO_MPTCP),),
     Rule.CGROUP: (SocketQuestion(_6_1, *_TCP, failures={"cgroup": "EPERM"}),),
-    Rule.CREATED: (SocketQuestion(_6_1, *_TCP),),
-}
-
-
-#: The errnos of calls that are refused outside a create, by what no machine of the model's has.
-OUTSIDE = {
-    Rule.SECURITY: "EACCES",
-    Rule.INODE: "ENFILE",
-    Rule.NO_FAMILY: "EAFNOSUPPORT",
-    Rule.FAMILY_CREATE: "EPROTONOSUPPORT",
-    Rule.POST_CREATE: "EACCES",
-    Rule.FAULT: "EFAULT",
-    Rule.NO_PAIR: "EOPNOTSUPP",
-    Rule.DESCRIPTOR_LIMIT: "EMFILE",
-    Rule.FILE_LIMIT: "ENFILE",
-    Rule.FILE_MEMORY: "ENOMEM",
+    Rule.POST_CREATE: (SocketQuestion(_6_1, *_TCP, failures={"post_create": "EACCES"}),),
+    Rule.NO_PAIR: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM, 0, syscall="socketpair"),),
+    Rule.DESCRIPTOR_LIMIT: (SocketQuestion(_6_1, *_TCP, failures={"descriptor": "EMFILE"}),),
+    Rule.FILE_LIMIT: (SocketQuestion(_6_1, *_TCP, failures={"descriptor": "ENFILE"}),),
+    Rule.FILE_MEMORY: (SocketQuestion(_6_1, *_TCP, failures={"descriptor": "ENOMEM"}),),
+    Rule.CREATED: (SocketQuestion(_6_1, *_TCP), SocketQuestion(_6_1, AF_UNIX, SOCK_STREAM, 0, syscall="socketpair")),
 }
 
 
@@ -118,34 +120,23 @@ class RuleExample(NamedTuple):
 
     question: SocketQuestion
     outcome: Outcome
-    syscall: str = "socket"
 
     @property
     def why(self) -> Explanation:
         """As a verdict on that trace would say it."""
-        profile, family, type_, protocol, *_, caller = self.question
-        of_create = self.outcome.rule not in OUTSIDE
-        return explain(Request(family, type_, protocol, profile, of_create, caller), self.outcome)
+        return self.question.explain(self.outcome, seen=True)
 
 
 def examples(rule: Rule) -> Iterator[RuleExample]:
     """The examples of a rule, at least one."""
-    if rule is Rule.NO_FAMILY:
-        for profile, result in _WITHOUT_NFC:
-            call = PredictedCall("__request_module", 1, result, None, f"net-pf-{_NFC}")
-            outcome = Outcome(rule, OUTSIDE[rule], calls=() if result is None else (call,))
-            yield RuleExample(SocketQuestion(profile, _NFC, SOCK_STREAM, 0), outcome)
-        return
-    if rule in OUTSIDE:
-        family = _UNIX if rule is Rule.FAMILY_CREATE else AF_INET
-        question = SocketQuestion(_6_1, family, SOCK_STREAM, 0)
-        syscall = "socketpair" if rule in (Rule.FAULT, Rule.NO_PAIR) else "socket"
-        yield RuleExample(question, Outcome(rule, OUTSIDE[rule]), syscall)
-        return
     for question in _QUESTIONS[rule]:
         outcome = question.answer()
         if rule is Rule.CAP_NET_RAW_DENIED:  # no machine of the model's has a security module
             outcome = outcome._replace(rule=rule)
         elif rule is Rule.NESTED:  # nor one that has memory for the first socket alone
             outcome = outcome._replace(rule=rule, errno="ENOMEM", nested=Rule.ALLOC_MEMORY)
+        elif rule is Rule.FAULT:  # nor a caller with an array that is none
+            outcome = Outcome(rule, "EFAULT")
+        elif outcome.word == "unknown":  # nor another family's own code
+            outcome = outcome._replace(errno="EPROTONOSUPPORT")
         yield RuleExample(question, outcome)

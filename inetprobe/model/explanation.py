@@ -23,15 +23,16 @@ from inetprobe.base.uapi import (
     call_text,
 )
 from inetprobe.base.words import listed
-from inetprobe.model import modules
+from inetprobe.model import modules, net_families
 from inetprobe.model.caller import Caller
 from inetprobe.model.fix import Fix
-from inetprobe.model.inet_create import NPROTO, Outcome
+from inetprobe.model.inet_create import CREATE, Outcome
 from inetprobe.model.lsm import Refusal
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, FilterAnswer
+from inetprobe.model.sys_socket import NPROTO
 from inetprobe.model.world import INIT_ERRORS
 
 
@@ -62,7 +63,8 @@ class Request(NamedTuple):
 
     ``seen`` is true if the outcome comes from a real trace, in which the cause was not observed but inferred.
     ``caller`` is None unless a live process is asked about. ``descriptor_limit`` is the caller's RLIMIT_NOFILE, None
-    where it is not known. ``refusal`` is that of a security module whose function was traced.
+    where it is not known. ``refusal`` is that of a security module whose function was traced. ``syscall`` is
+    ``socket``, ``socketpair`` or ``io_uring``.
     """
 
     family: int
@@ -73,12 +75,14 @@ class Request(NamedTuple):
     caller: Caller | None = None
     descriptor_limit: int | None = None
     refusal: Refusal | None = None
+    syscall: str = "socket"
 
 
 def explain(request: Request, outcome: Outcome) -> Explanation:
     """Why ``outcome`` came of ``request``."""
     explanation = _explain(request, outcome)
-    if request.seen and outcome.errno is not None and outcome.calls:
+    of_create = outcome.rule.stage == "create" and outcome.calls and outcome.calls[0].module is None
+    if request.seen and outcome.errno is not None and of_create:
         return explanation._replace(evidence=(*_end(outcome), *explanation.evidence))
     return explanation
 
@@ -101,6 +105,11 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
         case Rule.NO_PAIR:
             return Explanation(rule.sentence, fix=(Fix("use AF_UNIX"),))
         case Rule.FAMILY:
+            if outcome.errno is None:  # see sys_socket.sock_create
+                return Explanation(
+                    "AF_MCTP came with Linux 5.15: without it the family is refused, with it the type",
+                    fix=(_PASS_A_TYPE,),
+                )
             return Explanation(
                 f"address family {request.family} does not exist",
                 fix=(Fix(f"pass a family from 0 to {NPROTO - 1}, such as AF_INET (2)"),),
@@ -108,7 +117,7 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
         case Rule.TYPE_RANGE:
             return Explanation(
                 f"socket type {request.type & SOCK_TYPE_MASK} does not exist, the last is SOCK_PACKET (10)",
-                fix=(Fix("pass a type from 1 to 10, such as SOCK_STREAM (1)"),),
+                fix=(_PASS_A_TYPE,),
             )
         case Rule.TYPE | Rule.PROTOCOL:
             return _not_registered(request, outcome)
@@ -127,22 +136,18 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
         case Rule.SECURITY | Rule.POST_CREATE:
             refusal = request.refusal
             if refusal is None:
-                return Explanation(_with_alike(rule, rule.sentence), fix=(_ASK_THE_POLICY,))
+                return Explanation(_with_alike(request, rule, rule.sentence), fix=(_ASK_THE_POLICY,))
             return Explanation(
                 f"{refusal.module} refused the socket{' once it was made' * refusal.is_after}",
                 (f"{refusal.function} returned {refusal.errno}",),
                 (_POLICIES.get(refusal.module, _ASK_THE_POLICY),),
             )
         case Rule.INODE | Rule.FILE_MEMORY:
-            return Explanation(_with_alike(rule, rule.sentence), fix=_MORE_MEMORY)
+            return Explanation(_with_alike(request, rule, rule.sentence), fix=_MORE_MEMORY)
         case Rule.NO_FAMILY:
             return _no_family(request, outcome)
         case Rule.FAMILY_CREATE:
-            family = _named(FAMILIES, request.family)
-            return Explanation(
-                _with_alike(rule, f"{family}'s own code refused the socket"),
-                fix=(Fix(f"check type, protocol and capabilities against {family}'s manual page"),),
-            )
+            return _by_family(request, outcome)
         case Rule.DESCRIPTOR_LIMIT:
             limit = request.descriptor_limit
             return Explanation(
@@ -223,6 +228,7 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             assert_never(rule)
 
 
+_PASS_A_TYPE = Fix("pass a type from 1 to 10, such as SOCK_STREAM (1)")
 _ASK_THE_POLICY = Fix(
     "ausearch -m AVC -ts recent, or journalctl -k -g apparmor, then allow it in the security module's policy", "widens"
 )
@@ -267,7 +273,8 @@ def _protocol(number: int) -> str:
 
 def _created(request: Request, outcome: Outcome) -> str:
     entry = outcome.entry
-    assert entry is not None
+    if entry is None or request.family not in CREATE:
+        return f"{_named(FAMILIES, request.family)} has sockets of {_type(request)} with protocol {request.protocol}"
     requested = modules.requests(outcome.calls)
     if requested:
         match = (
@@ -342,9 +349,21 @@ def _protocols_of(family: int, type_: int, profile: Profile) -> str:
     return listed((_named(PROTOCOLS, entry.protocol) for entry in matching), "or")
 
 
-def _with_alike(rule: Rule, sentence: str) -> str:
-    """The sentence, and what else would look the same."""
-    return f"{sentence}; {rule.alike}" if rule.alike else sentence
+def _with_alike(request: Request, rule: Rule, sentence: str) -> str:
+    """The sentence, and of a trace what else would look the same."""
+    return f"{sentence}; {rule.alike}" if request.seen and rule.alike else sentence
+
+
+def _by_family(request: Request, outcome: Outcome) -> Explanation:
+    """Of an address family's own code, as far as it is modelled."""
+    refused = net_families.mismatch(request.family, request.type, request.protocol)
+    if refused is not None and refused.errno == outcome.errno:
+        return Explanation(refused.reason, fix=(Fix(refused.instead),))
+    family = _named(FAMILIES, request.family)
+    look = Fix(f"check type, protocol and capabilities against {family}'s manual page")
+    if outcome.errno is None:
+        return Explanation(net_families.undecided(request.family, request.protocol), fix=(look,))
+    return Explanation(_with_alike(request, outcome.rule, f"{family}'s own code refused the socket"), fix=(look,))
 
 
 def _no_family(request: Request, outcome: Outcome) -> Explanation:
@@ -353,9 +372,12 @@ def _no_family(request: Request, outcome: Outcome) -> Explanation:
     family, alias = _named(FAMILIES, number), f"net-pf-{number}"
     requested = [(alias, call.result) for call in outcome.calls if call.module == alias]
     more, fix = modules.way_to_family(alias, family, profile)
+    if outcome.errno is None:
+        ask = Fix(f"ask on the machine itself: modprobe -n -v {alias}")
+        return Explanation(f"whether this kernel has {family}, or a module with it, is not known", fix=(ask,))
     lacks = f"has no code for {family}" if profile.features.request_module else f"is built without {family}"
     evidence = (*modules.autoload(profile, requested[:1]), *more)
-    return Explanation(_with_alike(outcome.rule, f"this kernel {lacks}"), evidence, fix)
+    return Explanation(_with_alike(request, outcome.rule, f"this kernel {lacks}"), evidence, fix)
 
 
 def _instead_of_raw(request: Request) -> tuple[Fix, ...]:
@@ -385,7 +407,7 @@ def _by_filter(answer: FilterAnswer, caller: Caller) -> Explanation:
 
 def _by_some_filter(request: Request, outcome: Outcome) -> Explanation:
     """Of a refusal that was seen, by a filter that was not."""
-    call = call_text(request.family, request.type, request.protocol)
+    call = call_text(request.family, request.type, request.protocol, request.syscall)
     ask = Fix(f"inetprobe explain '{call}' --pid PID, which says by which filter, and whose that likely is")
     if outcome.errno == ERRNOS[SIGSYS]:
         return Explanation("a seccomp filter sends SIGSYS to the thread in the place of the call", fix=(ask,))

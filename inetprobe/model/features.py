@@ -29,6 +29,8 @@ class Features:
     - ``sk_prot_alloc``: the function can be traced. Some kernels' compiler inlines it into sk_alloc(); there is no call
       of it then.
     - ``wide_protocol``: sk_protocol has 16 bits (bf9765145b85, Linux 5.6); before, eight.
+    - ``nproto``: NPROTO of include/linux/net.h, the number of address families, at most the model's: 45 until AF_MCTP
+      came (bc49d8169aa7, Linux 5.15); None if not known: 45 or 46.
     """
 
     protocol_limit: int | None = 263
@@ -45,6 +47,7 @@ class Features:
     inet6_create: bool = True
     sk_prot_alloc: bool = True
     wide_protocol: bool = True
+    nproto: int | None = None
 
 
 LINUX_3 = Features(
@@ -56,14 +59,15 @@ LINUX_3 = Features(
     cgroup_any_errno=False,
     hash_can_fail=False,
     wide_protocol=False,
+    nproto=41,
 )
 """Linux 3.x."""
 
 OF_KERNEL: Mapping[str, Features] = {
     "3.x": LINUX_3,
-    "5.10": Features(alloc_errno="ENOBUFS", cgroup_any_errno=False, mptcp_nested=True),
-    "6.1": Features(mptcp_nested=True),
-    "6.12": Features(),
-    "7.2": Features(),
+    "5.10": Features(alloc_errno="ENOBUFS", cgroup_any_errno=False, mptcp_nested=True, nproto=45),
+    "6.1": Features(mptcp_nested=True, nproto=46),
+    "6.12": Features(nproto=46),
+    "7.2": Features(nproto=46),
 }
 """The features of Debian's kernels and of Linux 3.x, by the kernel's name."""

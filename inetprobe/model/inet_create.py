@@ -1,11 +1,11 @@
-"""socket(2) in plain Python, under the kernel's own names: from __sys_socket() to inet_create(), sk_alloc() and init.
+"""inet_create() and inet6_create() in plain Python, under the kernel's own names, down to sk_alloc() and init.
 
 Each function is the kernel's function of that name, reduced to what decides the errno and to the calls that inetprobe
 traces. The docstring has its C prototype and its file (Linux 6.12 unless said otherwise); the comment above a decision
 is the kernel's condition. What differs between kernels is in ``model.features``; what else decides is asked of a
 ``World``.
 
-``socket`` and ``create`` are the way in.
+``create`` is the way in; ``model.sys_socket`` is what the kernel does before and after.
 """
 
 from __future__ import annotations
@@ -18,27 +18,16 @@ from inetprobe.base.uapi import (
     AF_INET,
     AF_INET6,
     IPPROTO_TCP,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
-    SOCK_PACKET,
     SOCK_RAW,
     SOCK_STREAM,
-    SOCK_TYPE_MASK,
 )
 from inetprobe.model.inetsw import Protosw, lookup
 from inetprobe.model.rules import Rule
 from inetprobe.model.seccomp import Action, FilterAnswer
 from inetprobe.model.world import World
 
-# include/linux/net.h
-SOCK_MAX = SOCK_PACKET + 1
-#: AF_MAX of include/linux/socket.h; it grows, and no address family above 45 exists on the kernels where it is larger.
-NPROTO = 46
-
 #: The traced function that each address family's socket() reaches: net_families[family]->create.
 CREATE = {AF_INET: "inet_create", AF_INET6: "inet6_create"}
-#: packet_proto of net/packet/af_packet.c; no list of inetsw has it.
-PACKET_PROTO = Protosw(17, SOCK_PACKET, 0, "PACKET", 0, "none", "packet")
 
 
 class PredictedCall(NamedTuple):
@@ -61,10 +50,11 @@ _NOT_RETURNED = PredictedCall("", 0)
 class Outcome(NamedTuple):
     """How one socket() ended.
 
-    ``rule`` decided it; ``errno`` is a name, None for success and where ``seccomp``, the filters' answer to the call,
-    has none. ``entry`` is the protosw that the lookup found (the kernel's ``answer``) and ``protocol`` the protocol
-    after the lookup; both are None before sk_alloc(). ``nested`` is the rule that decided the socket made within this
-    one's init. ``calls`` are in order of entry.
+    ``rule`` decided it, or would decide it where the outcome is unknown; ``errno`` is a name, None for success, for an
+    unknown outcome and where ``seccomp``, the filters' answer to the call, has none. ``entry`` is the protosw that the
+    lookup found (the kernel's ``answer``) and ``protocol`` the protocol after the lookup; both are None before
+    sk_alloc(). ``nested`` is the rule that decided the socket made within this one's init. ``calls`` are in order of
+    entry.
     """
 
     rule: Rule
@@ -77,11 +67,11 @@ class Outcome(NamedTuple):
 
     @property
     def word(self) -> Literal["ok", "failed", "unknown"]:
-        """The contract's: ``unknown`` where another process decides."""
-        if self.errno is None and self.seccomp is None:
+        """The contract's: ``unknown`` where another process decides, or what the model does not have."""
+        if self.rule.stage is None:
             return "ok"
-        supervised = self.seccomp is not None and self.seccomp.action is Action.USER_NOTIF
-        return "unknown" if supervised else "failed"
+        killed = self.seccomp is not None and self.seccomp.action is not Action.USER_NOTIF
+        return "failed" if self.errno is not None or killed else "unknown"
 
     @property
     def prot(self) -> str | None:
@@ -109,57 +99,10 @@ class Walk:
         self.calls[index] = PredictedCall(function, len(self._stack), result, pointer, module)
 
 
-def socket(world: World, family: int, type_: int, protocol: int) -> Outcome:
-    """``socket(family, type_, protocol)`` of a process; ``type_`` may carry flags.
-
-    Raises ValueError if the family exists and is neither AF_INET nor AF_INET6.
-    """
-    walk = Walk(world)
-    return sys_socket(walk, family, type_, protocol)._replace(calls=tuple(walk.calls))
-
-
 def create(world: World, family: int, type_: int, protocol: int, *, kern: bool = False) -> Outcome:
     """inet_create() or inet6_create() alone; ``type_`` is without flags, ``kern`` is true of a kernel socket."""
     walk = Walk(world)
     return pf_create(walk, family, type_, protocol, kern)._replace(calls=tuple(walk.calls))
-
-
-def sys_socket(walk: Walk, family: int, type_: int, protocol: int) -> Outcome:
-    """``int __sys_socket(int family, int type, int protocol)``
-
-    net/socket.c.
-    """
-    # (type & ~SOCK_TYPE_MASK) & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-    if (type_ & ~SOCK_TYPE_MASK) & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
-        return Outcome(Rule.FLAGS, "EINVAL")
-    return sock_create(walk, family, type_ & SOCK_TYPE_MASK, protocol, kern=False)
-
-
-def sock_create(walk: Walk, family: int, type_: int, protocol: int, *, kern: bool) -> Outcome:
-    """``int __sock_create(struct net *net, int family, int type, int protocol, struct socket **res, int kern)``
-
-    net/socket.c.
-    """
-    # family < 0 || family >= NPROTO
-    if not 0 <= family < NPROTO:
-        return Outcome(Rule.FAMILY, "EAFNOSUPPORT")
-
-    # type < 0 || type >= SOCK_MAX
-    if not 0 <= type_ < SOCK_MAX:
-        return Outcome(Rule.TYPE_RANGE, "EINVAL")
-
-    # family == PF_INET && type == SOCK_PACKET: the family becomes PF_PACKET
-    if family == AF_INET and type_ == SOCK_PACKET:
-        return packet_create(walk)
-
-    # net_families[family] is NULL: request_module("net-pf-%d", family), and it still is
-    if family == AF_INET6 and walk.world.ipv6_disabled():
-        request_module(walk, f"net-pf-{family}")
-        return Outcome(Rule.IPV6_DISABLED, "EAFNOSUPPORT")
-
-    if family not in CREATE:
-        raise ValueError(f"family {family} is neither AF_INET ({AF_INET}) nor AF_INET6 ({AF_INET6})")
-    return pf_create(walk, family, type_, protocol, kern)
 
 
 def pf_create(walk: Walk, family: int, type_: int, protocol: int, kern: bool) -> Outcome:
@@ -348,25 +291,11 @@ def other_init_error(walk: Walk, answer: Protosw) -> Outcome | None:
 def sock_create_kern(walk: Walk, family: int, type_: int, protocol: int) -> Outcome | None:
     """``int sock_create_kern(struct net *net, int family, int type, int protocol, struct socket **res)``
 
-    net/socket.c. How it failed, or None.
+    net/socket.c. How it failed, or None. Its __sock_create() refuses nothing by the arguments, since it is asked for a
+    socket of the family that is in the midst of making one, and no security module refuses the kernel's own.
     """
-    nested = sock_create(walk, family, type_, protocol, kern=True)
+    nested = pf_create(walk, family, type_, protocol, kern=True)
     return None if nested.errno is None else Outcome(Rule.NESTED, nested.errno, nested=nested.rule)
-
-
-def packet_create(walk: Walk) -> Outcome:
-    """``static int packet_create(struct net *net, struct socket *sock, int protocol, int kern)``
-
-    net/packet/af_packet.c. ``socket(AF_INET, SOCK_PACKET, …)`` has led here since Linux 2.2.
-    """
-    # !ns_capable(net->user_ns, CAP_NET_RAW)
-    if not walk.world.cap_net_raw():
-        return Outcome(Rule.PACKET_CAP_NET_RAW, "EPERM")
-    # sk = sk_alloc(net, PF_PACKET, GFP_KERNEL, &packet_proto, kern); sk == NULL
-    failure = sk_alloc(walk, PACKET_PROTO)
-    if failure is not None:
-        return Outcome(failure, "ENOBUFS", PACKET_PROTO)
-    return Outcome(Rule.PACKET, None, PACKET_PROTO)
 
 
 @lru_cache(maxsize=256)

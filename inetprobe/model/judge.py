@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from inetprobe.base.uapi import SOCK_RAW
 from inetprobe.model.explanation import Explanation, Request, explain
-from inetprobe.model.inet_create import CREATE, SOCK_MAX, Outcome, PredictedCall
+from inetprobe.model.inet_create import CREATE, Outcome, PredictedCall
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import PROTS
 from inetprobe.model.rules import Rule, Stage
+from inetprobe.model.sys_socket import SOCK_MAX
 from inetprobe.model.ways import Explorer, outcomes
 
 #: The verdict on a trace that went a way of the model's.

@@ -8,14 +8,12 @@ from inetprobe.base.uapi import ERRNOS
 from inetprobe.base.words import listed
 from inetprobe.model.fix import Effect, Fix
 from inetprobe.model.inet_create import PredictedCall
-from inetprobe.model.profile import Profile
+from inetprobe.model.profile import WITHOUT_SOCKETS, Profile
 from inetprobe.model.protocols import BUILT_IN, Unit
 from inetprobe.model.world import LOADED
 
 #: A name that the kernel asked modprobe for, and the result of __request_module(); None: it was not seen to return.
 Requested = tuple[str, int | None]
-#: Families of addresses or messages alone (include/linux/socket.h): nothing in Linux calls sock_register() for them.
-_WITHOUT_SOCKETS = ("AF_UNSPEC", "AF_BRIDGE", "AF_SECURITY", "AF_ASH", "AF_SNA", "AF_IB", "AF_MPLS")
 
 
 def requests(calls: Iterable[PredictedCall]) -> list[Requested]:
@@ -88,7 +86,7 @@ def way_to(unit: Unit, profile: Profile, requested: Sequence[Requested]) -> tupl
 
 def way_to_family(alias: str, family: str, profile: Profile) -> tuple[tuple[str, ...], tuple[Fix, ...]]:
     """What this machine has of an address family's module, whose alias is net-pf-N, and how to get it."""
-    if family in _WITHOUT_SOCKETS and alias not in (profile.families or ()):
+    if family in WITHOUT_SOCKETS and alias not in (profile.families or ()):
         return (f"Linux makes no sockets of {family}",), (Fix("pass another family, such as AF_INET (2)"),)
     if not profile.features.request_module:
         return (), (Fix(f"use a kernel with {family}"),)

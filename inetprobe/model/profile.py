@@ -11,12 +11,15 @@ from functools import lru_cache
 from typing import Any
 
 from inetprobe.base.text import encodable
-from inetprobe.base.uapi import AF_INET, AF_INET6, FAMILIES
+from inetprobe.base.uapi import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_XDP, FAMILIES
 from inetprobe.model.features import OF_KERNEL, Features
 from inetprobe.model.inetsw import Inetsw
 from inetprobe.model.protocols import BUILT_IN, NEEDS, UNITS
 
+#: By family.
 FAMILY_ALIASES = tuple(f"net-pf-{family}" for family in FAMILIES)
+#: Families of addresses or messages alone (include/linux/socket.h): nothing in Linux calls sock_register() for them.
+WITHOUT_SOCKETS = ("AF_UNSPEC", "AF_BRIDGE", "AF_SECURITY", "AF_ASH", "AF_SNA", "AF_IB", "AF_MPLS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Profile:
     - ``aliases``: a name that the kernel may ask for → the module that modprobe finds for it.
     - ``families``: a name that __sock_create() of net/socket.c may ask for, net-pf-N → the module that has it as its
       alias; None if not known.
+    - ``registered``: the address families whose code is in the kernel or in a loaded module, AF_INET6 also with
+      ipv6.disable=1; None if not known. Those of the built-in profiles are built in, and not all that are.
     - ``ipv6_disabled``: ipv6.disable=1; None if not known.
     - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
       known.
@@ -65,6 +70,7 @@ class Profile:
     left_alone: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[str, FamilyModule] | None = None
+    registered: tuple[int, ...] | None = None
     ipv6_disabled: bool | None = False
     mptcp_enabled: bool | None = True
     ping_group_range: tuple[int, int] | None = (1, 0)
@@ -85,7 +91,8 @@ class Profile:
         """
         data = _mapping(data)
         span = data.get("ping_group_range")
-        modprobe, file_max, families = data.get("modprobe"), data.get("file_max"), data.get("families")
+        modprobe, file_max = data.get("modprobe"), data.get("file_max")
+        families, registered = data.get("families"), data.get("registered")
         return cls(
             kernel=_text(data["kernel"]),
             features=_features(_mapping(data["features"])),
@@ -97,6 +104,7 @@ class Profile:
             left_alone=_units(data.get("left_alone", ())),
             aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
             families=None if families is None else _of_families(families),
+            registered=None if registered is None else _numbers_of_families(registered),
             ipv6_disabled=_flag(data.get("ipv6_disabled")),
             mptcp_enabled=_flag(data.get("mptcp_enabled")),
             ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
@@ -133,6 +141,12 @@ def _of_units(value: Any) -> Mapping[str, str]:
 def _of_families(value: Any) -> Mapping[str, FamilyModule]:
     families = _mapping(value)
     return {alias: _family_module(_mapping(families[alias])) for alias in FAMILY_ALIASES if alias in families}
+
+
+def _numbers_of_families(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"families are a list of numbers, not {type(value).__name__}")
+    return tuple(dict.fromkeys(number for number in map(_number, value) if number in FAMILIES))
 
 
 def _family_module(data: Mapping[str, Any]) -> FamilyModule:
@@ -207,6 +221,8 @@ def _upstream(names: Iterable[str]) -> dict[str, str]:
     return {alias: name for name in names for alias in UNITS[name].aliases}
 
 
+# What Debian has built in for sure.
+_IN_DEBIAN = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET)
 _WITHOUT_MPTCP = tuple(name for name in BUILT_IN if name != "mptcp")
 # L2TP's first alias had protocol and type the wrong way round, so that the kernel never asked for it. The second came
 # later and works; both are right since 154e07c16485 (Linux 6.4, and older stable kernels).
@@ -245,6 +261,7 @@ BUILT_IN_PROFILES: Mapping[str, Profile] = {
         built_in=built_in,
         loadable=tuple(name for name in modules if name in aliases.values()),
         aliases=aliases,
+        registered=(*_IN_DEBIAN, *(() if kernel == "3.x" else (AF_XDP,))),
         blocked={name: "no alias leads to it" for name in modules if name not in aliases.values()},
     )
     for kernel, (built_in, modules, aliases) in _MODULES.items()

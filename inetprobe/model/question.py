@@ -1,4 +1,4 @@
-"""The requests of ``explain``: a socket() call pasted from strace, or a JSON line of ``--batch``; and their answers."""
+"""The requests of ``explain``: a call pasted from strace, or a JSON line of ``--batch``; and their answers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from typing import Any, NamedTuple
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import SOCK_CLOEXEC, SOCK_NONBLOCK, errno_name, parse
-from inetprobe.model import inet_create, seccomp
+from inetprobe.model import seccomp, sys_socket
 from inetprobe.model.caller import Caller
 from inetprobe.model.explanation import Explanation, Request, explain
+from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.model.rules import Rule
-from inetprobe.model.world import ALLOCATION_FAILURES, Machine, known_modules
+from inetprobe.model.world import FAILURES, Machine, known_modules
 
 #: An example of a line of ``--batch``.
 REQUEST = '{"family": "inet", "type": "stream", "protocol": 0}'
 _FLAGS = {"SOCK_NONBLOCK": SOCK_NONBLOCK, "SOCK_CLOEXEC": SOCK_CLOEXEC}
-_CALL = re.compile(r"\bsocket\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)\)(?:\s*=\s*-1\s+(E[A-Z0-9]+)|\s*=\s*(\d+))?")
+_CALL = re.compile(
+    r"\b(?:socket|(socketpair))\s*\(\s*([^,()]+),\s*([^,()]+),\s*([^,()]+)(?(1)(?:,\s*(?:\[[^]()]*\]|[^,()]+))?)\)"
+    r"(?:\s*=\s*-1\s+(E[A-Z0-9]+)|\s*=\s*(\d+))?"
+)
 _COMMENT = re.compile(r"/\*.*?\*/")
 
 
@@ -31,7 +35,8 @@ class SocketQuestion(NamedTuple):
     """One request, and the machine and the caller that it is asked of.
 
     ``type`` may carry flags. ``loaded`` and ``loadable`` are None for those of the profile. ``failures`` is as for
-    ``Machine``. ``caller`` is a live process, whose seccomp filters come before all else.
+    ``Machine``. ``caller`` is a live process, whose seccomp filters come before all else. ``syscall`` is a key of
+    SYSCALLS.
     """
 
     profile: Profile
@@ -47,14 +52,19 @@ class SocketQuestion(NamedTuple):
     loadable: tuple[str, ...] | None = None
     failures: Mapping[str, str] = MappingProxyType({})
     caller: Caller | None = None
+    syscall: str = "socket"
 
-    def answer(self) -> inet_create.Outcome:
-        """The outcome. Raises UsageError if the model does not cover the family."""
+    def answer(self) -> Outcome:
+        """The outcome. Raises UsageError if the kernel itself is to make a pair of sockets."""
+        ask = sys_socket.kernel_socket if self.kern else SYSCALLS[self.syscall]
+        if self.kern and self.syscall == "socketpair":
+            raise UsageError("the kernel itself makes no pairs of sockets: leave out kern, or ask about socket()")
+        request = self.family, self.type, self.protocol
         if self.caller is not None and self.caller.filters:
-            said = seccomp.answer(self.caller.filters, self.caller.machine, self.family, self.type, self.protocol)
+            said = seccomp.answer(self.caller.filters, self.caller.machine, *request, self.syscall)
             if not said.passes:
                 errno = errno_name(said.errno) if said.errno else None
-                return inet_create.Outcome(Rule.SECCOMP, errno, seccomp=said)
+                return Outcome(Rule.SECCOMP, errno, seccomp=said)
         machine = Machine(
             _with_aliases(self.profile, self.loadable or ()),
             loaded=self.loaded,
@@ -65,17 +75,17 @@ class SocketQuestion(NamedTuple):
             initial_netns=self.initial_netns,
             failures=self.failures,
         )
-        try:
-            if self.kern:
-                return inet_create.create(machine, self.family, self.type, self.protocol, kern=True)
-            return inet_create.socket(machine, self.family, self.type, self.protocol)
-        except ValueError as error:
-            raise UsageError(f"{error}: inetprobe explains only these two") from None
+        return ask(machine, *request)
 
-    def explain(self, outcome: inet_create.Outcome) -> Explanation:
-        """Why it ended in ``outcome``."""
+    def explain(self, outcome: Outcome, *, seen: bool = False) -> Explanation:
+        """Why it ended in ``outcome``; ``seen`` as for ``Request``."""
         type_ = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-        return explain(Request(self.family, type_, self.protocol, self.profile, caller=self.caller), outcome)
+        request = Request(self.family, type_, self.protocol, self.profile, seen, self.caller, syscall=self.syscall)
+        return explain(request, outcome)
+
+
+#: The system calls that can be asked about.
+SYSCALLS = {"socket": sys_socket.socket, "socketpair": sys_socket.socketpair}
 
 
 @lru_cache(maxsize=256)
@@ -88,19 +98,20 @@ def _with_aliases(profile: Profile, loadable: tuple[str, ...]) -> Profile:
     return replace(profile, aliases={**upstream, **profile.aliases})
 
 
-def parse_call(text: str) -> tuple[int, int, int, str | None]:
-    """(family, type with its flags, protocol, result) of ``socket(AF_INET, SOCK_STREAM, 0) = -1 EPERM …``.
+def parse_call(text: str) -> tuple[str, tuple[int, int, int], str | None]:
+    """(system call, (family, type with its flags, protocol), result) of ``socket(AF_INET, SOCK_STREAM, 0) = -1 EPERM``.
 
     The result is an errno's name, ``"ok"``, or None if the text has none. Raises UsageError.
     """
     match = _CALL.search(_COMMENT.sub("", text))
     if match is None:
         raise UsageError(
-            f"cannot parse {text!r} as a socket() call: give one such as 'socket(AF_INET, SOCK_STREAM, 0)'"
+            f"cannot parse {text!r} as a call of socket() or socketpair(): give one such as "
+            "'socket(AF_INET, SOCK_STREAM, 0)'"
         )
-    family, type_, protocol, failed, descriptor = match.groups()
+    pair, family, type_, protocol, failed, descriptor = match.groups()
     result = failed or ("ok" if descriptor is not None else None)
-    return parse("family", family), parse_type(type_), parse("protocol", protocol), result
+    return pair or "socket", (parse("family", family), parse_type(type_), parse("protocol", protocol)), result
 
 
 def parse_type(text: str) -> int:
@@ -143,17 +154,15 @@ def kernel(name: str) -> Profile:
 
 
 def failure(step: str, cause: str) -> str:
-    """The cause of a failure, checked: a key of ALLOCATION_FAILURES for ``alloc``, an errno for the other steps.
-
-    Raises UsageError.
-    """
-    if step == "alloc":
-        if cause in ALLOCATION_FAILURES:
-            return cause
-        raise UsageError(f"unknown cause {cause!r} of alloc: one of {', '.join(ALLOCATION_FAILURES)}")
-    if step not in ("hash", "init", "cgroup"):
-        raise UsageError(f"unknown failure {step!r}: one of alloc, hash, init, cgroup")
-    return errno_name(parse("errno", cause))
+    """The cause of a failure, checked: one of those of FAILURES, or an errno's name. Raises UsageError."""
+    if step not in FAILURES:
+        raise UsageError(f"unknown failure {step!r}: one of {', '.join(FAILURES)}")
+    causes = FAILURES[step]
+    if causes is None:
+        return errno_name(parse("errno", cause))
+    if cause not in causes:
+        raise UsageError(f"unknown cause {cause!r} of {step}: one of {', '.join(causes)}")
+    return cause
 
 
 def _integer(key: str, value: Any) -> int:
@@ -162,6 +171,12 @@ def _integer(key: str, value: Any) -> int:
     if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
         raise UsageError(f"{key} {value!r} is neither a name nor a C int")
     return value
+
+
+def _syscall(key: str, value: Any) -> str:
+    if value not in tuple(SYSCALLS):
+        raise UsageError(f"{key} {value!r} is none of {', '.join(SYSCALLS)}")
+    return str(value)
 
 
 def _truth(key: str, value: Any) -> bool:
@@ -190,6 +205,7 @@ def _profile(key: str, value: Any) -> Profile:
 
 _KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "kernel": _profile,
+    "syscall": _syscall,
     "family": _integer,
     "type": _integer,
     "protocol": _integer,

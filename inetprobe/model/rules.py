@@ -12,6 +12,7 @@ _SOCKET = "net/socket.c"
 _INET = "net/ipv4/af_inet.c inet_create(), net/ipv6/af_inet6.c inet6_create()"
 _SOCK = "net/core/sock.c sk_prot_alloc()"
 _PACKET = "net/packet/af_packet.c packet_create()"
+_OTHERS = f"net/unix/af_unix.c unix_create(), net/netlink/af_netlink.c netlink_create(), {_PACKET}"
 _NULL = (
     "sk_prot_alloc returns the same NULL where there is no memory for the sock, where a security module has none for "
     "its own part, and where the protocol's module is being removed"
@@ -121,7 +122,7 @@ class Rule(StrEnum):
         "family-create",
         "create",
         (),
-        f"{_SOCKET} __sock_create()",
+        f"{_SOCKET} __sock_create(), {_OTHERS}",
         "the address family's own code refused the socket",
         _LSM,
     )
@@ -290,6 +291,6 @@ class Rule(StrEnum):
         "created",
         None,
         (),
-        _INET,
+        f"{_INET}, {_OTHERS}",
         "every check passed",
     )

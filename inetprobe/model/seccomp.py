@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-#: By machine, as uname has it: AUDIT_ARCH_* of include/uapi/linux/audit.h, and the number of socket(2).
-SOCKET_CALLS: Mapping[str, tuple[int, int]] = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+#: By machine, as uname has it: AUDIT_ARCH_* of include/uapi/linux/audit.h, and the numbers of the system calls.
+SOCKET_CALLS: Mapping[str, tuple[int, Mapping[str, int]]] = {
+    "x86_64": (0xC000003E, {"socket": 41, "socketpair": 53}),
+    "aarch64": (0xC00000B7, {"socket": 198, "socketpair": 199}),
+}
 
 # struct seccomp_data: int nr, __u32 arch, __u64 instruction_pointer, __u64 args[6].
 _DATA = struct.Struct("=iIQ6Q")
@@ -76,14 +79,17 @@ class FilterAnswer(NamedTuple):
         return self.data if self.action is Action.ERRNO else 0
 
 
-def answer(filters: Filters, machine: str, family: int, type_: int, protocol: int) -> FilterAnswer:
+def answer(
+    filters: Filters, machine: str, family: int, type_: int, protocol: int, syscall: str = "socket"
+) -> FilterAnswer:
     """What ``filters``, one or more, answer to socket(family, type_, protocol) on ``machine``, one of SOCKET_CALLS.
 
-    Raises ValueError for a filter that the kernel would not have taken.
+    ``syscall`` may be ``socketpair``, whose array no filter can read: its address counts as 0. Raises ValueError for a
+    filter that the kernel would not have taken.
     """
-    arch, number = SOCKET_CALLS[machine]
+    arch, numbers = SOCKET_CALLS[machine]
     # The system call's registers: an int fills the low half of one, as C compilers leave it.
-    data = _DATA.pack(number, arch, 0, *(value & _U32 for value in (family, type_, protocol)), 0, 0, 0)
+    data = _DATA.pack(numbers[syscall], arch, 0, *(value & _U32 for value in (family, type_, protocol)), 0, 0, 0)
     words = struct.unpack(f"={_WORDS}I", data)
     # The newest filter runs first, and keeps its answer against an older one that is no lower.
     results = [(_signed(run(program, words)), index) for index, program in enumerate(filters, 1)]

@@ -1,7 +1,7 @@
 """A real system call judged whole: its create by ``judge``, and what refused it before a create or after one.
 
 Of a call that came to no create only the arguments and the errno are seen: the kernel's order (``sock_create`` of
-``inet_create``) leaves one rule, or the likeliest of a few, and the explanation says which others look the same.
+``sys_socket``) leaves one rule, or the likeliest of a few, and the explanation says which others look the same.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from inetprobe.base.uapi import (
     AF_INET6,
     AF_MCTP,
     AF_PACKET,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
     SOCK_PACKET,
     SOCK_TYPE_MASK,
 )
 from inetprobe.model.explanation import Explanation, Request, explain
-from inetprobe.model.inet_create import CREATE, NPROTO, SOCK_MAX, Outcome, PredictedCall
+from inetprobe.model.inet_create import CREATE, Outcome, PredictedCall
 from inetprobe.model.judge import AS_PREDICTED, Seen, Verdict, judge
 from inetprobe.model.lsm import Refusal
 from inetprobe.model.profile import Profile
 from inetprobe.model.rules import Rule
+from inetprobe.model.sys_socket import DESCRIPTOR_RULES, NPROTO, SOCK_MAX, has_unknown_flag
 
 
 class SeenSyscall(NamedTuple):
@@ -79,7 +78,7 @@ def rule_before_create(seen: SeenSyscall, *, ipv6_disabled: bool | None = False)
     """
     type_ = seen.type & SOCK_TYPE_MASK
     by_arguments = None
-    if (seen.type & ~SOCK_TYPE_MASK) & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
+    if has_unknown_flag(seen.type):
         by_arguments = Rule.FLAGS
     elif seen.syscall == "socketpair" and seen.errno in _PAIR_FIRST:
         return _PAIR_FIRST[seen.errno]
@@ -113,8 +112,7 @@ def rule_after_create(seen: SeenSyscall) -> Rule:
         return Rule.NO_PAIR
     if seen.refusal is not None:
         return seen.refusal.rule
-    after = (Rule.DESCRIPTOR_LIMIT, Rule.FILE_LIMIT, Rule.FILE_MEMORY)
-    return next((rule for rule in after if seen.errno in rule.errnos), Rule.POST_CREATE)
+    return DESCRIPTOR_RULES.get(seen.errno or "", Rule.POST_CREATE)
 
 
 def _is_traced(create: str, profile: Profile) -> bool:
@@ -142,7 +140,9 @@ def _explained(seen: SeenSyscall, rule: Rule, profile: Profile) -> Explanation:
         seen.type & SOCK_TYPE_MASK,
         seen.protocol,
         profile,
+        seen=True,
         descriptor_limit=seen.descriptor_limit,
         refusal=seen.refusal,
+        syscall=seen.syscall,
     )
     return explain(request, Outcome(rule, seen.errno, calls=seen.calls))

@@ -64,10 +64,6 @@ class Explorer:
         self._asked += 1
         return choice
 
-    def ipv6_disabled(self) -> bool:
-        """See World. Where inet6_create() is called, it is not."""
-        return False
-
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """See World. Any process may have loaded a module before any lookup."""
         absent = [name for name in self._modules if _matters(name, family, type_) and name not in self._registered]

@@ -1,6 +1,6 @@
-"""Everything besides the request that decides the outcome, as the questions that ``model.inet_create`` asks.
+"""Everything besides the request that decides the outcome, as the questions that the model asks.
 
-``Machine`` has one answer to each question; ``model.ways`` tries every answer.
+``Machine`` has one answer to each question; ``model.ways`` tries every answer to those of ``model.inet_create``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Protocol
 
-from inetprobe.base.uapi import AF_INET6, IPPROTO_SCTP
+from inetprobe.base.uapi import AF_INET, AF_INET6, FAMILIES, IPPROTO_SCTP
 from inetprobe.model.features import Features
 from inetprobe.model.inetsw import Protosw
-from inetprobe.model.profile import Profile, tables, with_needs
+from inetprobe.model.profile import FAMILY_ALIASES, WITHOUT_SOCKETS, Profile, tables, with_needs
 from inetprobe.model.rules import Rule
 
 #: Results of __request_module(): modprobe's exit status as wait(2) encodes it, or a negative errno.
@@ -25,23 +25,32 @@ ALLOCATION_FAILURES: Mapping[str, Rule] = {
     "module": Rule.ALLOC_MODULE,
 }
 
+#: The steps that can be made to fail, each with its causes; None for any errno.
+FAILURES: Mapping[str, Collection[str] | None] = {
+    "security": None,
+    "inode": Rule.INODE.errnos,
+    "alloc": tuple(ALLOCATION_FAILURES),
+    "hash": None,
+    "init": None,
+    "cgroup": None,
+    "post_create": None,
+    "descriptor": ("EMFILE", "ENFILE", "ENOMEM"),
+}
+
 #: The errnos of init functions that found no memory; they differ by protocol.
 INIT_ERRORS = ("ENOMEM", "ENOBUFS")
 
 
 class World(Protocol):
-    """The questions. An error is an errno's name, None for success."""
+    """The questions of ``model.inet_create``. An error is an errno's name, None for success."""
 
     features: Features
-
-    def ipv6_disabled(self) -> bool:
-        """Was the kernel booted, or its module loaded, with ipv6.disable=1?"""
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """``inetsw[sock->type]`` as it is now, of this family; asked before each lookup."""
 
-    def request_module(self, name: str) -> int:
-        """The result of __request_module(name), which may have changed the table."""
+    def request_module(self, name: str) -> int | None:
+        """The result of __request_module(name), which may have changed the tables; None if not known."""
 
     def cap_net_raw(self) -> bool:
         """Does the caller hold CAP_NET_RAW in the net namespace's user namespace?"""
@@ -74,6 +83,28 @@ class World(Protocol):
         """The error of the BPF program that the caller's cgroup has at sock_create."""
 
 
+class SocketWorld(World, Protocol):
+    """The questions of ``model.sys_socket``. ``kern``: of a kernel socket."""
+
+    def security_error(self, *, kern: bool) -> str | None:
+        """The error of security_socket_create()."""
+
+    def inode_error(self) -> str | None:
+        """The error of sock_alloc()."""
+
+    def registered(self, family: int) -> bool | None:
+        """Is net_families[family] set now? None if not known, nor whether asking for its module would set it."""
+
+    def ipv6_disabled(self) -> bool:
+        """Was the kernel booted, or its module loaded, with ipv6.disable=1?"""
+
+    def post_create_error(self, *, kern: bool) -> str | None:
+        """The error of security_socket_post_create()."""
+
+    def descriptor_error(self) -> str | None:
+        """The error of get_unused_fd_flags() (EMFILE) or sock_alloc_file() (ENFILE, ENOMEM)."""
+
+
 @lru_cache(maxsize=256)
 def known_modules(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of ``names`` that this kernel has, each after its dependencies: no SMC before 6.11, no DCCP after 6.15."""
@@ -98,7 +129,7 @@ class Machine:
     ) -> None:
         """``loaded`` and ``loadable`` replace the profile's; modules that this kernel does not have are ignored.
 
-        ``failures``: ``alloc`` → a key of ALLOCATION_FAILURES; ``hash``, ``init``, ``cgroup`` → an errno's name.
+        ``failures``: ``alloc`` → a key of ALLOCATION_FAILURES; another step of FAILURES → an errno's name.
         """
         self.features = profile.features
         self._built_in = profile.built_in
@@ -109,6 +140,9 @@ class Machine:
         self._autoloads = profile.modprobe != ""
         self._loads = not profile.modules_disabled
         self._ipv6_disabled = bool(profile.ipv6_disabled)
+        self._registered = {*((AF_INET, AF_INET6) if profile.registered is None else profile.registered)}
+        self._knows_registered = profile.registered is not None
+        self._families = profile.families
         self._tables = tables((*self._built_in, *self._loaded))
         self._cap_net_raw = cap_net_raw
         self._ping_group_allowed = ping_group_allowed
@@ -116,20 +150,49 @@ class Machine:
         self._initial_netns = initial_netns
         self._failures = failures or {}
 
+    def security_error(self, *, kern: bool) -> str | None:
+        """See SocketWorld. Security modules let the kernel's own sockets pass: selinux_socket_create() and its like."""
+        return None if kern else self._failures.get("security")
+
+    def inode_error(self) -> str | None:
+        """See SocketWorld."""
+        return self._failures.get("inode")
+
+    def registered(self, family: int) -> bool | None:
+        """See SocketWorld. A list of a kernel's families without that of their modules may lack some."""
+        if family == AF_INET6 and self._ipv6_disabled:
+            return False
+        if family in self._registered:
+            return True
+        if FAMILIES[family] in WITHOUT_SOCKETS and f"net-pf-{family}" not in (self._families or ()):
+            return False
+        loads = self.features.request_module and self._autoloads and self._loads
+        return False if self._knows_registered and (self._families is not None or not loads) else None
+
     def ipv6_disabled(self) -> bool:
-        """See World."""
+        """See SocketWorld."""
         return self._ipv6_disabled
+
+    def post_create_error(self, *, kern: bool) -> str | None:
+        """See SocketWorld."""
+        return None if kern else self._failures.get("post_create")
+
+    def descriptor_error(self) -> str | None:
+        """See SocketWorld."""
+        return self._failures.get("descriptor")
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """See World."""
         return self._tables[family].entries(type_)
 
-    def request_module(self, name: str) -> int:
+    def request_module(self, name: str) -> int | None:
         """See World. A module that modprobe finds and loads is in the table from now on."""
         if not self._autoloads:
             return NO_MODPROBE
-        if name == f"net-pf-{AF_INET6}":  # modprobe finds it there already, though without a family
+        if name == f"net-pf-{AF_INET6}" and self._ipv6_disabled:  # modprobe finds it there, though without a family
             return LOADED
+        if name in FAMILY_ALIASES:
+            return self._request_family(name)
         module = self._aliases.get(name)
         if module is None or module not in (*self._loaded, *self._loadable, *self._left_alone):
             return NOT_FOUND
@@ -138,6 +201,18 @@ class Machine:
                 return NOT_FOUND  # modprobe's exit status is the same, whatever stopped it
             self._loaded = with_needs((*self._loaded, module))
             self._tables = tables((*self._built_in, *self._loaded))
+        return LOADED
+
+    def _request_family(self, alias: str) -> int | None:
+        """The same of an address family's module."""
+        found = (self._families or {}).get(alias)
+        if found is None:
+            return NOT_FOUND
+        if found.obstacle is not None:
+            return None
+        if not self._loads:
+            return NOT_FOUND
+        self._registered.add(FAMILY_ALIASES.index(alias))
         return LOADED
 
     def cap_net_raw(self) -> bool:

@@ -49,7 +49,7 @@ def test_example_of_the_contract():
 
 
 def test_bad_request_is_one_sentence_and_the_others_are_answered():
-    *bad, good = batch("{", {**EXAMPLE, "family": "martian"}, {**EXAMPLE, "family": 1}, EXAMPLE, status=2)
+    *bad, good = batch("{", {**EXAMPLE, "family": "martian"}, {**PAIR, "kern": True}, EXAMPLE, status=2)
     assert [list(answer) for answer in bad] == [["error"]] * 3
     assert good["errno"] is None
 
@@ -66,6 +66,54 @@ def test_answers_come_before_the_input_ends():
     process.stdin.close()
     assert json.loads(process.stdout.readline())["errno"] is None
     assert process.wait(10) == 0
+
+
+PAIR = {"kernel": "6.1", "syscall": "socketpair", "family": "unix", "type": "stream", "protocol": 0}
+
+
+def test_pairs_and_other_families_in_a_batch():
+    unix, inet, vsock = batch(PAIR, {**PAIR, "family": "inet"}, {**PAIR, "family": "vsock"})
+    assert (unix["outcome"], unix["errno"], unix["stage"], unix["rule"]) == ("ok", None, None, "created")
+    assert [(call["function"], call["depth"]) for call in unix["calls"]] == [("sk_alloc", 0), ("sk_prot_alloc", 1)] * 2
+    assert (inet["outcome"], inet["errno"], inet["rule"]) == ("failed", "EOPNOTSUPP", "no-pair")
+    assert {key: vsock[key] for key in vsock if key != "fix"} == {
+        "outcome": "unknown", "errno": None, "stage": "family", "calls": [], "rule": "no-family",
+        "reason": "whether this kernel has AF_VSOCK, or a module with it, is not known", "evidence": [],
+    }  # fmt: skip
+    assert [fix["do"] for fix in vsock["fix"]] == ["ask on the machine itself: modprobe -n -v net-pf-40"]
+
+
+def test_tree_of_a_pair():
+    said = explain("socketpair(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, 0, [3, 4]) = 0", "--profile", "6.1").stdout
+    assert said.splitlines() == [
+        "socketpair(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = -1 EOPNOTSUPP  (6.1)",
+        *[
+            "inet6_create()                                                0",
+            "└─ sk_alloc()                                                 valid",
+            "   └─ sk_prot_alloc()                                         valid",
+        ] * 2,
+        "why: the address family's sockets cannot be made in connected pairs",
+        "fix: use AF_UNIX",
+        "the pasted call ended with ok: this machine would not return that",
+    ]  # fmt: skip
+
+
+def test_tree_of_an_unknown_outcome():
+    """A pasted result is no contradiction to it."""
+    call = "socket(AF_XDP, SOCK_RAW, 0) = -1 EPERM (Operation not permitted)"
+    assert explain(call, "--profile", "6.1").stdout.splitlines() == [
+        "socket(AF_XDP, SOCK_RAW, 0) = ?  (6.1)",
+        "why: AF_XDP's own code decides about type and protocol, as its manual page says "
+        "(address_families(7) names it)",
+        "fix: check type, protocol and capabilities against AF_XDP's manual page",
+    ]
+
+
+def test_tree_of_af_packet():
+    said = explain("--family", "packet", "--type", "raw", "--profile", "6.1", "--no-cap-net-raw").stdout.splitlines()
+    assert said[0] == "socket(AF_PACKET, SOCK_RAW, 0) = -1 EPERM  (6.1)"
+    assert said[1].startswith("why: AF_PACKET, which socket(AF_INET, SOCK_PACKET) means too, needs CAP_NET_RAW")
+    assert said[-1] == "with CAP_NET_RAW: ok"
 
 
 def test_tree():
@@ -102,6 +150,8 @@ def test_what_would_change_it():
         ("stream --fail cgroup=EACCES", "EACCES"),
         ("stream --fail alloc=module", "ENOMEM"),
         ("stream --family inet6 --fail alloc=memory", "ENOBUFS"),
+        ("stream --family unix --fail descriptor=EMFILE", "EMFILE"),
+        ("stream --family 1 --protocol 2", "EPROTONOSUPPORT"),
     ],
 )
 def test_every_input_is_an_option(options, errno):
@@ -141,7 +191,9 @@ def test_default_profile_is_the_running_kernel_s_or_is_named():
         (("--batch", "socket(AF_INET, SOCK_STREAM, 0)"), "--batch takes its requests from stdin"),
         (("--batch", "--pid", "1"), "--batch answers for no live process"),
         (("socket(AF_INET, SOCK_STREAM, 0)", "--pid", "4194304"), "--pid 4194304: there is no such process"),
-        (("socket(AF_UNIX, SOCK_STREAM, 0)", "--profile", "6.1"), "neither AF_INET"),
+        (("socketpair(AF_UNIX, SOCK_STREAM, 0)", "--profile", "6.1", "--kern"), "the kernel itself makes no pairs"),
+        (("socketpair(AF_UNIX, SOCK_STREAM)", "--profile", "6.1"), "as a call of socket() or socketpair()"),
+        (("--type", "stream", "--profile", "6.1", "--fail", "inode=EPERM"), "unknown cause 'EPERM' of inode"),
     ],
 )
 def test_bad_usage_is_one_sentence(argv, says):
@@ -197,10 +249,14 @@ def test_a_process_s_seccomp_filter_is_asked_first(sandboxed):
 def test_a_call_that_the_filter_allows_is_asked_of_the_model(sandboxed):
     allowed = explain("socket(AF_INET, SOCK_STREAM, 0)", "--profile", "6.1", "--pid", str(sandboxed))
     assert allowed.stdout.startswith("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = ok")
-    # Of another family the model knows nothing, the filter does.
+    # Whether this kernel has another family is not known, but the filter is.
     said = explain("socket(AF_VSOCK, SOCK_STREAM, 0)", "--profile", "6.1", "-p", str(sandboxed), "--format", "json")
     answer = json.loads(said.stdout)
     assert (answer["outcome"], answer["errno"], answer["stage"], answer["rule"]) == (
         "failed", "EAFNOSUPPORT", "seccomp", "seccomp",
     )  # fmt: skip
     assert answer["calls"] == []
+    assert answer["would_change"] == {"without its seccomp filters": "unknown"}
+    # The filter is about socket() alone.
+    pair = explain("socketpair(AF_VSOCK, SOCK_STREAM, 0)", "--profile", "6.1", "-p", str(sandboxed))
+    assert pair.stdout.startswith("socketpair(AF_VSOCK, SOCK_STREAM, 0) = ?")

@@ -3,10 +3,12 @@
 import pytest
 
 from inetprobe.base.errors import HostError
+from inetprobe.base.uapi import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_XDP
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.probed_profile import features, probe
 from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
+from inetprobe.model.world import Machine
 from tests.support.paths import BTF
 
 SYMBOLS = Symbols(["inet_create", "sk_prot_alloc", "__request_module", "__cgroup_bpf_run_filter_sk", "bpf_set_retval"])
@@ -72,6 +74,31 @@ def test_registered_protocols_are_built_in_or_loaded(machine):
     profile = probed(machine)
     assert profile.built_in == ("tcp", "udp", "ping", "raw", "udplite", "pingv6", "mptcp")
     assert profile.loaded == ("sctp",)
+
+
+def test_families_are_registered_where_their_create_is(machine):
+    names = "unix_create netlink_create inet6_create packet_create.llvm.123 vsock_create xsk_create nr_create.cold"
+    # sunrpc's svc_create() is not AF_ATMSVC's.
+    symbols = Symbols([*names.split(), "svc_create", "inet_create"])
+    profile = probe(btf(), symbols, machine, lambda _: SHOWN)
+    assert profile.registered == (AF_UNIX, AF_INET, 6, AF_INET6, AF_NETLINK, AF_PACKET, 40, AF_XDP)
+    (machine / "sys/module/ipv6/parameters").mkdir(parents=True)
+    (machine / "sys/module/ipv6/parameters/disable").write_text("1\n")
+    disabled = probe(btf(), symbols, machine, lambda _: SHOWN)
+    assert AF_INET6 in disabled.registered  # its code is there
+    assert Machine(disabled).registered(AF_INET6) is False
+    # AF_ATMSVC comes with AF_ATMPVC.
+    atm = probe(btf(), Symbols(["netlink_create", "pvc_create"]), machine, lambda _: SHOWN)
+    assert atm.registered == (8, AF_NETLINK, 20)
+
+
+def test_where_functions_have_other_names_no_family_is_known(machine):
+    assert probed(machine).registered is None
+
+
+def test_the_number_of_families_is_known_where_the_last_is_there():
+    assert features(btf(), SYMBOLS).nproto is None
+    assert features(btf(), Symbols(["mctp_pf_create"])).nproto == 46
 
 
 def test_modules_on_disk_are_loadable_or_blocked(machine):

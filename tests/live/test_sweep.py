@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from inetprobe.base.uapi import ERRNOS
-from inetprobe.model import inet_create
+from inetprobe.model import sys_socket
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.rules import Rule
 from inetprobe.model.world import Machine
@@ -109,7 +109,7 @@ def check(case, part):
     errnos = [int(word) for word in (folder / case.name).read_text().split()]
     world, wrong, traced = machine(case), [], 0
     for request, errno in zip(case.requests(), errnos, strict=True):
-        predicted = inet_create.socket(world, *request)
+        predicted = sys_socket.socket(world, *request)
         is_traced = predicted.rule is not Rule.PACKET  # the success of another family
         trace = next(recorded) if is_traced else None
         traced += is_traced

@@ -34,13 +34,13 @@ from inetprobe.base.uapi import (
     SOCK_STREAM,
     TYPES,
 )
-from inetprobe.model import inet_create
-from inetprobe.model.examples import OUTSIDE
+from inetprobe.model import inet_create, sys_socket
 from inetprobe.model.explanation import Request, explain
 from inetprobe.model.features import Features
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.rules import Rule
 from inetprobe.model.world import Machine
+from tests.model.test_sys_socket import CASES as OF_SYS_SOCKET
 from tests.support.paths import GOLDENS
 
 P61, P612, P3X = (BUILT_IN_PROFILES[kernel] for kernel in ("6.1", "6.12", "3.x"))
@@ -246,7 +246,7 @@ EACH_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def outcome(call: Call, profile: Profile = P61, **machine: Any) -> inet_create.Outcome:
-    return inet_create.socket(Machine(profile, **machine), *call)
+    return sys_socket.socket(Machine(profile, **machine), *call)
 
 
 def shape(outcome):
@@ -304,15 +304,15 @@ def test_module_request_succeeds_for_a_loaded_module():
 
 def test_loaded_module_stays_loaded():
     machine = Machine(P61)
-    assert len(inet_create.socket(machine, *SCTP).calls) == 5
-    assert len(inet_create.socket(machine, *SCTP).calls) == 3
-    assert len(inet_create.socket(machine, AF_INET6, SOCK_SEQPACKET, 0).calls) == 3
+    assert len(sys_socket.socket(machine, *SCTP).calls) == 5
+    assert len(sys_socket.socket(machine, *SCTP).calls) == 3
+    assert len(sys_socket.socket(machine, AF_INET6, SOCK_SEQPACKET, 0).calls) == 3
 
 
 def test_dccp_for_ipv6_loads_dccp_for_ipv4():
     machine = Machine(P3X, loadable=("dccp_ipv6",))
-    assert inet_create.socket(machine, AF_INET6, SOCK_DCCP, 0).prot == "DCCPv6"
-    assert shape(inet_create.socket(machine, AF_INET, SOCK_DCCP, IPPROTO_DCCP)) == (INET_CREATE, *SK_ALLOC)
+    assert sys_socket.socket(machine, AF_INET6, SOCK_DCCP, 0).prot == "DCCPv6"
+    assert shape(sys_socket.socket(machine, AF_INET, SOCK_DCCP, IPPROTO_DCCP)) == (INET_CREATE, *SK_ALLOC)
 
 
 def test_kernel_without_modules_requests_none():
@@ -341,7 +341,7 @@ def test_failure_of_a_nested_socket_fails_the_outer_one():
         def allocation_failure(self, entry):
             return Rule.ALLOC_MEMORY if entry.prot == "TCP" else None
 
-    failed = inet_create.socket(NoMemoryForTcp(P61, mptcp_enabled=True), *MPTCP)
+    failed = sys_socket.socket(NoMemoryForTcp(P61, mptcp_enabled=True), *MPTCP)
     assert failed[:2] == (Rule.NESTED, "ENOMEM")
     assert (failed.nested, failed.prot) == (Rule.ALLOC_MEMORY, "MPTCP")
     assert [call.result for call in failed.calls if call.function == "inet_create"] == [-12, -12]
@@ -355,7 +355,7 @@ def test_nested_socket_is_a_kernel_socket():
             self.runs += 1
 
     machine = CountingCgroup(P61, mptcp_enabled=True)
-    inet_create.socket(machine, *MPTCP)
+    sys_socket.socket(machine, *MPTCP)
     assert machine.runs == 1
 
 
@@ -418,11 +418,6 @@ def test_machine_answers_what_the_features_leave_open():
     profile = replace(P61, features=Features(alloc_errno=None, mptcp_nested=None))
     assert outcome(TCP, profile, failures={"alloc": "memory"}).errno == "ENOMEM"
     assert len(outcome(MPTCP, profile).calls) == 3
-
-
-def test_other_families_raise():
-    with pytest.raises(ValueError, match="family 1 is neither"):
-        outcome(socket(1, SOCK_STREAM))
 
 
 @pytest.mark.parametrize(("name", "number"), [(None, 0), ("EPERM", -1), ("524", -524)])
@@ -502,10 +497,10 @@ def test_rule_has_a_source_and_a_sentence(rule):
 
 def test_every_rule_has_a_case_or_a_test_of_its_own():
     """NETNS and NESTED need another profile or machine; CAP_NET_RAW_DENIED is the judge's; test_seccomp has SECCOMP,
-    test_system_call what no machine of the model's does, and below is IPV6_DISABLED."""
-    cases = {case.rule for case in CASES.values()}
-    others = {Rule.NETNS, Rule.NESTED, Rule.CAP_NET_RAW_DENIED, Rule.SECCOMP, Rule.IPV6_DISABLED}
-    assert set(Rule) - cases == others | set(OUTSIDE)
+    test_system_call FAULT, and below is IPV6_DISABLED."""
+    cases = {case.rule for case in (*CASES.values(), *OF_SYS_SOCKET.values())}
+    others = {Rule.NETNS, Rule.NESTED, Rule.CAP_NET_RAW_DENIED, Rule.SECCOMP, Rule.IPV6_DISABLED, Rule.FAULT}
+    assert set(Rule) - cases == others
 
 
 @pytest.mark.parametrize(
@@ -518,14 +513,14 @@ def test_every_rule_has_a_case_or_a_test_of_its_own():
 )
 def test_without_ipv6_there_is_no_such_family(changes, calls):
     machine = Machine(replace(P61, ipv6_disabled=True, **changes))
-    refused = inet_create.socket(machine, AF_INET6, SOCK_STREAM, 0)
+    refused = sys_socket.socket(machine, AF_INET6, SOCK_STREAM, 0)
     assert (refused.rule, refused.errno) == (Rule.IPV6_DISABLED, "EAFNOSUPPORT")
     assert [(call.function, call.result) for call in refused.calls] == calls
-    assert inet_create.socket(machine, AF_INET, SOCK_STREAM, 0).errno is None
+    assert sys_socket.socket(machine, AF_INET, SOCK_STREAM, 0).errno is None
     # The type is looked at before the family.
-    assert inet_create.socket(machine, AF_INET6, 11, 0).rule is Rule.TYPE_RANGE
+    assert sys_socket.socket(machine, AF_INET6, 11, 0).rule is Rule.TYPE_RANGE
 
 
 @pytest.mark.parametrize("known", [False, None])
 def test_where_it_is_not_known_to_be_disabled_ipv6_is_there(known):
-    assert inet_create.socket(Machine(replace(P61, ipv6_disabled=known)), AF_INET6, SOCK_STREAM, 0).errno is None
+    assert sys_socket.socket(Machine(replace(P61, ipv6_disabled=known)), AF_INET6, SOCK_STREAM, 0).errno is None

@@ -20,7 +20,7 @@ from inetprobe.base.uapi import (
     SOCK_SEQPACKET,
     SOCK_STREAM,
 )
-from inetprobe.model import inet_create
+from inetprobe.model import inet_create, sys_socket
 from inetprobe.model.judge import Seen, judge
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.rules import Rule
@@ -82,7 +82,7 @@ def test_an_inlined_sk_prot_alloc_is_not_in_the_explained_trace(kernel):
     profile = BUILT_IN_PROFILES[kernel]
     inlined = replace(profile, features=replace(profile.features, sk_prot_alloc=False))
     for failures, pointer in (({}, "valid"), ({"alloc": "memory"}, "NULL")):
-        outcome = inet_create.socket(Machine(inlined, failures=failures), *TCP)
+        outcome = sys_socket.socket(Machine(inlined, failures=failures), *TCP)
         assert [call.function for call in outcome.calls] == ["inet_create", "sk_alloc"]
         assert outcome.calls[1].pointer == pointer
 
@@ -120,7 +120,7 @@ def test_record_holds_the_outcome(kernel):
 @given(st.data())
 def test_missing_call_is_a_deviation(data):
     request = data.draw(st.sampled_from([UNREGISTERED, TCP, RAW, MPTCP, (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)]))
-    outcome = inet_create.socket(Machine(P61, mptcp_enabled=True), *request)
+    outcome = sys_socket.socket(Machine(P61, mptcp_enabled=True), *request)
     drop = data.draw(st.integers(1, len(outcome.calls) - 1))
     calls = outcome.calls[:drop] + outcome.calls[drop + 1 :]
     verdict = judge(seen_of(outcome._replace(calls=calls), request), P61)
@@ -142,7 +142,7 @@ def test_missing_call_is_a_deviation(data):
     ],
 )  # fmt: skip
 def test_reason_names_the_difference(change, reason):
-    outcome = change(inet_create.socket(Machine(P510), *TCP))
+    outcome = change(sys_socket.socket(Machine(P510), *TCP))
     verdict = judge(seen_of(outcome), P510)
     assert verdict.verdict == "deviation"
     assert verdict.rule is None
@@ -150,7 +150,7 @@ def test_reason_names_the_difference(change, reason):
 
 
 def test_wrong_module_is_a_deviation():
-    outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
+    outcome = sys_socket.socket(Machine(P61), *UNREGISTERED)
     calls = (*outcome.calls[:2], outcome.calls[2]._replace(module="net-pf-10-proto-200"))
     verdict = judge(seen_of(outcome._replace(calls=calls), UNREGISTERED), P61)
     assert "expected __request_module(net-pf-2-proto-200)" in verdict.why.reason
@@ -158,7 +158,7 @@ def test_wrong_module_is_a_deviation():
 
 @pytest.mark.parametrize("result", [0, 256, -2, -512, 65280])
 def test_result_of_modprobe_decides_nothing(result):
-    outcome = inet_create.socket(Machine(P61), *UNREGISTERED)
+    outcome = sys_socket.socket(Machine(P61), *UNREGISTERED)
     calls = tuple(call if call.module is None else call._replace(result=result) for call in outcome.calls)
     verdict = judge(seen_of(outcome._replace(calls=calls), UNREGISTERED), P61)
     assert (verdict.verdict, verdict.rule) == ("as_predicted", Rule.PROTOCOL)
@@ -176,13 +176,13 @@ def test_result_of_modprobe_decides_nothing(result):
     ],
 )
 def test_capability_of_a_raw_socket(held, recorded, verdict, rule):
-    outcome = inet_create.socket(Machine(P61, cap_net_raw=held), *RAW)
+    outcome = sys_socket.socket(Machine(P61, cap_net_raw=held), *RAW)
     judged = judge(seen_of(outcome, RAW, cap=recorded), P61)
     assert (judged.verdict, judged.rule) == (verdict, rule)
 
 
 def test_datagram_socket_is_never_denied_for_the_capability():
-    refused = inet_create.socket(Machine(P61, cap_net_raw=False), *RAW)
+    refused = sys_socket.socket(Machine(P61, cap_net_raw=False), *RAW)
     assert judge(seen_of(refused, UDP, cap=True), P61).verdict == "deviation"
 
 
@@ -202,7 +202,7 @@ def test_datagram_socket_is_never_denied_for_the_capability():
 )
 def test_errno_after_sk_alloc(kernel, request_, errno, rule):
     profile = BUILT_IN_PROFILES[kernel]
-    made = inet_create.socket(Machine(profile, ping_group_allowed=True, mptcp_enabled=False), *request_)
+    made = sys_socket.socket(Machine(profile, ping_group_allowed=True, mptcp_enabled=False), *request_)
     assert judge(seen_of(with_errno(made, errno), request_), profile).rule == rule
 
 
@@ -216,7 +216,7 @@ def with_errno(outcome, errno):
 
 @pytest.mark.parametrize(("errno", "verdict"), [("ENOMEM", "as_predicted"), ("ENOBUFS", "deviation")])
 def test_either_errno_of_sk_alloc_is_ok_if_the_features_leave_it_open(errno, verdict):
-    failed = inet_create.socket(Machine(P61, failures={"alloc": "memory"}), *TCP)
+    failed = sys_socket.socket(Machine(P61, failures={"alloc": "memory"}), *TCP)
     seen = seen_of(with_errno(failed, errno))
     assert judge(seen, OPEN).rule is Rule.ALLOC_MEMORY
     assert judge(seen, P61).verdict == verdict
@@ -225,14 +225,14 @@ def test_either_errno_of_sk_alloc_is_ok_if_the_features_leave_it_open(errno, ver
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_subflow_or_none_is_ok_if_the_features_leave_it_open(nested):
     profile = replace(OPEN, features=replace(P61.features, mptcp_nested=nested))
-    outcome = inet_create.socket(Machine(profile, mptcp_enabled=True), *MPTCP)
+    outcome = sys_socket.socket(Machine(profile, mptcp_enabled=True), *MPTCP)
     assert judge(seen_of(outcome, MPTCP), OPEN).verdict == "as_predicted"
 
 
 @pytest.mark.parametrize("requests", [0, 1, 2])
 def test_another_process_may_load_the_module_before_any_lookup(requests):
     """``requests``: how many this socket made before the module was there."""
-    outcome = inet_create.socket(Machine(P61), *SCTP)
+    outcome = sys_socket.socket(Machine(P61), *SCTP)
     calls = (outcome.calls[0], *outcome.calls[1 : 1 + requests], *outcome.calls[3:])
     assert judge(seen_of(outcome._replace(calls=calls), SCTP), P61).verdict == "as_predicted"
 
@@ -240,7 +240,7 @@ def test_another_process_may_load_the_module_before_any_lookup(requests):
 @pytest.mark.parametrize("errno", ["ESOCKTNOSUPPORT", "EPROTONOSUPPORT"])
 def test_a_type_with_modules_only_may_have_entries_or_none(errno):
     request = (AF_INET, SOCK_SEQPACKET, IPPROTO_ICMP)
-    missed = with_errno(inet_create.socket(Machine(P61), *request), errno)
+    missed = with_errno(sys_socket.socket(Machine(P61), *request), errno)
     assert judge(seen_of(missed, request), P61).verdict == "as_predicted"
 
 
@@ -303,7 +303,7 @@ def test_trace_without_a_profile_is_not_judged():
 def test_record_has_the_capability_of_a_raw_socket():
     assert {trace.cap_net_raw for trace in traces(P61, [(*RAW, False)])} == {True, False}
     assert {trace.cap_net_raw for trace in traces(P61, [(*TCP, False)])} == {None}
-    made = record((*RAW, False), True, inet_create.socket(Machine(P61), *RAW))
+    made = record((*RAW, False), True, sys_socket.socket(Machine(P61), *RAW))
     assert np.all(made["flags"] & RECORD_CAP_NET_RAW)
 
 

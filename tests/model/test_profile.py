@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.base.uapi import AF_INET, SOCK_DGRAM, SOCK_STREAM
+from inetprobe.base.uapi import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_XDP, SOCK_DGRAM, SOCK_STREAM
 from inetprobe.model.features import Features
-from inetprobe.model.inet_create import SOCK_MAX
 from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule, Profile, tables, with_needs
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
+from inetprobe.model.sys_socket import SOCK_MAX
 
 
 @pytest.mark.parametrize("kernel", BUILT_IN_PROFILES)
@@ -31,6 +31,18 @@ def test_families_survive_json():
     assert again.modules_disabled is True
 
 
+@pytest.mark.parametrize("registered", [(), (1, 2, 45), None])
+def test_registered_families_survive_json(registered):
+    profile = replace(BUILT_IN_PROFILES["6.1"], registered=registered)
+    assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))).registered == registered
+
+
+@pytest.mark.parametrize("registered", ["unix", 1, {"1": 2}, [True], ["1"], [-1], [1 << 32]])
+def test_what_is_no_list_of_families_is_refused(registered):
+    with pytest.raises((TypeError, ValueError)):
+        Profile.from_dict({**BUILT_IN_PROFILES["6.1"].to_dict(), "registered": registered})
+
+
 def test_keys_and_units_of_a_newer_version_are_ignored():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
     data["colour"] = "blue"
@@ -38,6 +50,7 @@ def test_keys_and_units_of_a_newer_version_are_ignored():
     data["loadable"] = [*data["loadable"], "homa"]
     data["blocked"] = {**data["blocked"], "homa": "unknown"}
     data["remedies"] = {"homa": "wait"}
+    data["registered"] = [*data["registered"], 99, 1]
     data["families"] = {"net-pf-99": "homa", "net-pf-39": {"module": "nfc", "colour": "blue"}}
     again = Profile.from_dict(data)
     known = replace(BUILT_IN_PROFILES["6.1"], families={"net-pf-39": FamilyModule("nfc")})
@@ -48,11 +61,12 @@ def test_keys_that_an_older_version_lacks_are_not_known():
     data = BUILT_IN_PROFILES["6.1"].to_dict()
     for key in ("ipv6_disabled", "mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe"):
         del data[key]
-    del data["remedies"], data["families"], data["modules_disabled"]
-    del data["features"]["mptcp_nested"], data["features"]["sk_prot_alloc"]
+    del data["remedies"], data["families"], data["registered"], data["modules_disabled"]
+    del data["features"]["nproto"], data["features"]["mptcp_nested"], data["features"]["sk_prot_alloc"]
     again = Profile.from_dict(data)
     assert (again.mptcp_enabled, again.ping_group_range, again.ip_no_pmtu_disc, again.modprobe) == (None,) * 4
     assert (again.ipv6_disabled, again.families, again.modules_disabled) == (None,) * 3
+    assert (again.registered, again.features.nproto) == (None, None)
     assert again.remedies == {}
     assert again.features.mptcp_nested is Features().mptcp_nested
     assert again.features.sk_prot_alloc
@@ -115,6 +129,18 @@ def test_kernels_that_have_a_unit(unit, kernels):
         for kernel, profile in BUILT_IN_PROFILES.items()
         if unit in (*profile.built_in, *profile.loadable, *profile.blocked)
     ]
+
+
+def test_families_that_debian_has_built_in():
+    xdp = {kernel for kernel, profile in BUILT_IN_PROFILES.items() if AF_XDP in profile.registered}
+    assert xdp == {"5.10", "6.1", "6.12", "7.2"}
+    assert all(
+        {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET} == {*profile.registered} - {AF_XDP}
+        for profile in BUILT_IN_PROFILES.values()
+    )
+    assert {kernel: profile.features.nproto for kernel, profile in BUILT_IN_PROFILES.items()} == {
+        "3.x": 41, "5.10": 45, "6.1": 46, "6.12": 46, "7.2": 46,
+    }  # fmt: skip
 
 
 def test_dccp_is_blocked_in_debian():

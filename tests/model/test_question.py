@@ -8,6 +8,7 @@ from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import (
     AF_INET,
     AF_INET6,
+    AF_UNIX,
     IPPROTO_DCCP,
     IPPROTO_ICMP,
     IPPROTO_MPTCP,
@@ -22,6 +23,7 @@ from inetprobe.base.uapi import (
 )
 from inetprobe.model.profile import BUILT_IN_PROFILES
 from inetprobe.model.question import parse_call, parse_line
+from inetprobe.model.rules import Rule
 
 EXAMPLE = {
     "kernel": "6.1", "family": 2, "type": 1, "protocol": 132, "cap_net_raw": True, "loaded": ["sctp"], "loadable": [],
@@ -44,14 +46,29 @@ def answer(**changes):
         ("socket(AF_INET, SOCK_STREAM, 0xc8 /* IPPROTO_??? */) = -1 EPROTONOSUPPORT",
          (AF_INET, SOCK_STREAM, 200, "EPROTONOSUPPORT")),
         ("socket.socket(AF_INET,SOCK_DGRAM,0)", (AF_INET, SOCK_DGRAM, 0, None)),
+        ("socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE) = 3", (16, SOCK_RAW | SOCK_CLOEXEC, 0, "ok")),
+        ("socket(AF_NETLINK, SOCK_DGRAM, NETLINK_KOBJECT_UEVENT)", (16, SOCK_DGRAM, 15, None)),
+        ("socket(AF_NETLINK, SOCK_DGRAM, netlink_smc)", (16, SOCK_DGRAM, 22, None)),
         ("socket(PF_INET, 0x80001, -1)", (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, -1, None)),
     ],
 )  # fmt: skip
 def test_call_pasted_from_strace(text, parsed):
-    assert parse_call(text) == parsed
+    *request, result = parsed
+    assert parse_call(text) == ("socket", tuple(request), result)
 
 
-@pytest.mark.parametrize("text", ["", "socket(", "socket(AF_INET, SOCK_STREAM)", "connect(3, 0, 0)", "socket(A, B, C)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "socket(",
+        "socket(AF_INET, SOCK_STREAM)",
+        "connect(3, 0, 0)",
+        "socket(A, B, C)",
+        "socket(AF_INET, SOCK_STREAM, 0, [3, 4])",
+        "socketpair(AF_UNIX, SOCK_STREAM)",
+    ],
+)
 def test_other_text_is_a_usage_error(text):
     with pytest.raises(UsageError):
         parse_call(text)
@@ -154,6 +171,11 @@ def test_reason_has_the_type_without_its_flags():
         ({"protocol": 1 << 31}, "C int"),
         ({"protocol": -(1 << 31) - 1}, "C int"),
         ({"protocol": 1.5}, "C int"),
+        ({"syscall": "accept"}, "syscall 'accept' is none of socket, socketpair"),
+        ({"syscall": ["socket"]}, "is none of socket, socketpair"),
+        ({"failures": {"inode": "EPERM"}}, "unknown cause 'EPERM' of inode: one of ENFILE"),
+        ({"failures": {"descriptor": "EPERM"}}, "unknown cause 'EPERM' of descriptor: one of EMFILE, ENFILE, ENOMEM"),
+        ({"failures": {"teleport": "EPERM"}}, "unknown failure 'teleport': one of security, inode, alloc, hash"),
         ({"loaded": "sctp"}, "not a list"),
         ({"loaded": [1]}, "not a list"),
         ({"cap_net_raw": 1}, "neither true nor false"),
@@ -184,9 +206,50 @@ def test_protocol_is_any_c_int(protocol):
     assert answer(protocol=protocol)[1].errno == "EINVAL"
 
 
-def test_other_families_are_an_error():
-    with pytest.raises(UsageError, match="neither AF_INET"):
-        answer(family=1)
+def test_other_families_and_pairs_are_answered():
+    unix = {"family": "unix", "protocol": 0}
+    assert answer(**unix)[1].word == "ok"
+    assert answer(**unix, syscall="socketpair")[1].word == "ok"
+    assert answer(syscall="socketpair")[1].errno == "EOPNOTSUPP"
+    assert answer(syscall="socket")[1].errno is None
+    assert answer(family="vsock")[1].word == "unknown"
+    assert answer(**unix, kern=True)[1].word == "ok"
+
+
+def test_the_kernel_makes_no_pairs():
+    with pytest.raises(UsageError, match="the kernel itself makes no pairs of sockets"):
+        answer(syscall="socketpair", kern=True)
+
+
+@pytest.mark.parametrize(
+    ("failures", "rule"),
+    [
+        ({"security": "EACCES"}, Rule.SECURITY),
+        ({"inode": "ENFILE"}, Rule.INODE),
+        ({"post_create": "eperm"}, Rule.POST_CREATE),
+        ({"descriptor": "EMFILE"}, Rule.DESCRIPTOR_LIMIT),
+        ({"descriptor": "ENFILE"}, Rule.FILE_LIMIT),
+        ({"descriptor": "ENOMEM"}, Rule.FILE_MEMORY),
+    ],
+)
+def test_every_rung_can_be_made_to_fail(failures, rule):
+    assert answer(failures=failures)[1].rule is rule
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("socketpair(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0, [3, 4]) = 0",
+         (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, "ok")),
+        ("[pid 7] socketpair(AF_INET, SOCK_STREAM, 0, 0x7ffd5f2c) = -1 EOPNOTSUPP (Operation not supported)",
+         (AF_INET, SOCK_STREAM, 0, "EOPNOTSUPP")),
+        ("socketpair(AF_UNIX, SOCK_DGRAM, 0)", (AF_UNIX, SOCK_DGRAM, 0, None)),
+        ("socketpair(1, 1, 0, sv)", (AF_UNIX, SOCK_STREAM, 0, None)),
+    ],
+)  # fmt: skip
+def test_pair_pasted_from_strace(text, parsed):
+    *request, result = parsed
+    assert parse_call(text) == ("socketpair", tuple(request), result)
 
 
 @given(st.text() | st.binary())

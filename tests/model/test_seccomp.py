@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inetprobe.model import seccomp
 from inetprobe.model.seccomp import Action, Instruction
 from tests.support import sandbox
-from tests.support.sandbox import LOAD, RETURN, of_socket
+from tests.support.sandbox import EQUAL, LOAD, RETURN, of_socket
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="of_socket() knows the number on x86-64")
 
@@ -218,3 +218,11 @@ def test_negative_arguments_fill_the_low_half_of_a_register():
 def test_a_filter_that_the_kernel_would_not_take_is_refused(program):
     with pytest.raises(ValueError, match="seccomp filter"):
         seccomp.answer([program], "x86_64", 2, 1, 0)
+
+
+@pytest.mark.parametrize(("machine", "pair"), [("x86_64", 53), ("aarch64", 199)])
+def test_a_filter_sees_which_of_the_two_system_calls_it_is(machine, pair):
+    refuse, allow = (Instruction(RETURN, 0, 0, action) for action in (Action.ERRNO | errno.EPERM, Action.ALLOW))
+    refuses_pairs = (Instruction(LOAD, 0, 0, 0), Instruction(EQUAL, 0, 1, pair), refuse, allow)
+    assert seccomp.answer([refuses_pairs], machine, 1, 1, 0, "socketpair").errno == errno.EPERM
+    assert seccomp.answer([refuses_pairs], machine, 1, 1, 0).passes

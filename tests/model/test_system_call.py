@@ -4,8 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from inetprobe.base.uapi import AF_INET, AF_INET6, AF_PACKET, SOCK_CLOEXEC, SOCK_PACKET, SOCK_RAW, SOCK_STREAM
-from inetprobe.model import inet_create
+from inetprobe.base.uapi import (
+    AF_INET,
+    AF_INET6,
+    AF_NETLINK,
+    AF_PACKET,
+    AF_UNIX,
+    SOCK_CLOEXEC,
+    SOCK_PACKET,
+    SOCK_RAW,
+    SOCK_STREAM,
+)
+from inetprobe.model import sys_socket
 from inetprobe.model.judge import Seen
 from inetprobe.model.lsm import HOOKS, Refusal
 from inetprobe.model.profile import BUILT_IN_PROFILES
@@ -14,7 +24,7 @@ from inetprobe.model.system_call import SeenSyscall, judge_syscall, refused_by_s
 from inetprobe.model.world import Machine
 
 P61 = BUILT_IN_PROFILES["6.1"]
-AF_UNIX, AF_NETLINK, AF_VSOCK = 1, 16, 40
+AF_VSOCK = 40
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ def test_an_errno_that_the_arguments_do_not_give_is_a_deviation():
 
 
 def created(errno=None, **machine):
-    outcome = inet_create.socket(Machine(P61, **machine), AF_INET, SOCK_RAW, 1)
+    outcome = sys_socket.socket(Machine(P61, **machine), AF_INET, SOCK_RAW, 1)
     return Seen(AF_INET, SOCK_RAW, 1, False, None, outcome.errno, outcome.prot, outcome.calls)
 
 
@@ -170,6 +180,23 @@ def test_arguments_that_decide_are_not_a_module_s_refusal():
     assert judge_syscall(call, P61).rule is Rule.FLAGS
 
 
+@pytest.mark.parametrize(
+    ("family", "type_", "protocol", "errno", "reason"),
+    [
+        (AF_UNIX, SOCK_STREAM, 77, "EPROTONOSUPPORT", "AF_UNIX takes protocol 0 or 1 (PF_UNIX)"),
+        (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 77, "EPROTONOSUPPORT", "AF_UNIX takes protocol 0 or 1 (PF_UNIX)"),
+        (AF_NETLINK, SOCK_STREAM, 0, "ESOCKTNOSUPPORT", "AF_NETLINK has no sockets of SOCK_STREAM"),
+        (AF_NETLINK, SOCK_RAW, 31, "EPROTONOSUPPORT", "AF_NETLINK's own code refused the socket; a security module may "
+         "answer with the same errno, and was not looked at"),
+        (AF_UNIX, SOCK_STREAM, 0, "EPROTONOSUPPORT", "AF_UNIX's own code refused the socket; a security module may "
+         "answer with the same errno, and was not looked at"),
+    ],
+)  # fmt: skip
+def test_a_family_s_own_refusal_is_certain_where_its_arguments_decide(family, type_, protocol, errno, reason):
+    verdict = judge_syscall(SeenSyscall("socket", family, type_, protocol, errno, None), P61)
+    assert (verdict.rule, verdict.why.reason) == (Rule.FAMILY_CREATE, reason)
+
+
 def test_limits_are_told_with_their_values():
     call = SeenSyscall("socket", AF_UNIX, SOCK_STREAM, 0, "EMFILE", None, descriptor_limit=524_288)
     assert judge_syscall(call, P61).why.evidence == ("RLIMIT_NOFILE was 524,288",)
@@ -193,3 +220,8 @@ def test_a_filter_that_was_seen_to_refuse(errno, reason):
     assert (verdict.verdict, verdict.stage, verdict.why.reason) == ("as_predicted", "seccomp", reason)
     (fix,) = verdict.why.fix
     assert fix.do.startswith("inetprobe explain 'socket(AF_VSOCK, SOCK_STREAM, 0)' --pid PID")
+
+
+def test_a_pair_that_a_filter_refuses_is_asked_about_as_a_pair():
+    verdict = refused_by_seccomp(SeenSyscall("socketpair", AF_VSOCK, SOCK_STREAM, 0, "EPERM", None), P61)
+    assert verdict.why.fix[0].do.startswith("inetprobe explain 'socketpair(AF_VSOCK, SOCK_STREAM, 0)' --pid PID")

@@ -1,4 +1,4 @@
-"""``inetprobe explain``: what the model predicts for a socket(), why, and what would change it; or a rule."""
+"""``inetprobe explain``: what the model predicts for a call, why, and what would change it; or a rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inetprobe.cli.terminal import say
 from inetprobe.commands.explain import rule_page
 from inetprobe.kernel.host import privileges, process
 from inetprobe.model.caller import Caller
-from inetprobe.model.inet_create import CREATE, Outcome
+from inetprobe.model.inet_create import Outcome
 from inetprobe.model.profile import BUILT_IN_PROFILES, Profile
 from inetprobe.model.question import REQUEST, SocketQuestion, failure, parse_call, parse_line, parse_type
 from inetprobe.model.rules import Rule
@@ -34,7 +34,7 @@ _CHUNK = 1 << 16
 
 @click.command("explain")
 @click.argument("call", required=False)
-@click.option("--family", metavar="NAME", help="inet, inet6 or a number.")
+@click.option("--family", metavar="NAME", help="inet, inet6, unix, … or a number.")
 @click.option("--type", "type_", metavar="NAME", help="stream, dgram, raw, … or a number; flags after |.")
 @click.option("--protocol", metavar="NAME", help="tcp, udp, icmp, sctp, … or a number.  [default: 0]")
 @click.option(
@@ -61,7 +61,8 @@ _CHUNK = 1 << 16
     "--fail",
     multiple=True,
     metavar="STEP=CAUSE",
-    help="Make a step fail: alloc=memory|security|module, hash|init|cgroup=ERRNO.",
+    help="Make a step fail: alloc=memory|security|module, inode=ENFILE, descriptor=EMFILE|ENFILE|ENOMEM, or "
+    "security|hash|init|cgroup|post_create=ERRNO.",
 )
 @click.option(
     "-p",
@@ -75,7 +76,8 @@ _CHUNK = 1 << 16
 @click.option(
     "--batch",
     is_flag=True,
-    help=f"Read requests as JSON lines from stdin, such as {REQUEST}; write answers as JSON lines.",
+    help=f"Read requests as JSON lines from stdin, such as {REQUEST}, for a pair with "
+    '"syscall": "socketpair"; write answers as JSON lines.',
 )
 @click.option("-q", "--quiet", is_flag=True, help="No notes.")
 def explain_command(
@@ -90,13 +92,15 @@ def explain_command(
     pid: int | None,
     **inputs: Any,
 ) -> None:
-    """Say what socket() would do: the calls, the errno, why, and what would change it. CALL may also be a rule's name.
+    """Say what socket() or socketpair() would do: the calls, the errno, why, and what would change it. CALL may also
+    be a rule's name.
 
     \b
     Examples:
       inetprobe explain 'socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP)' --no-cap-net-raw
       inetprobe explain --family inet --type stream --protocol sctp --profile 6.1
       inetprobe explain cap-net-raw
+      inetprobe explain 'socketpair(AF_UNIX, SOCK_STREAM, 0, [3, 4]) = 0' --profile 6.1
       inetprobe explain 'socket(AF_INET6, SOCK_DGRAM, 0)' --pid $$
     """
     tell = say(quiet)
@@ -106,7 +110,7 @@ def explain_command(
         if pid is not None:
             raise UsageError("--batch answers for no live process: give one call with --pid")
         sys.exit(_batch(None if profile is None else _profile(profile, tell)))
-    result = None  # of a pasted call
+    syscall, result = "socket", None  # of a pasted call
     rules = {rule.value: rule for rule in Rule}
     if call in rules:
         click.echo(rule_page.of_rule(rules[call]), nl=False)
@@ -114,14 +118,13 @@ def explain_command(
     if call is not None:
         if (family, type_, protocol) != (None, None, None):
             raise UsageError("give a call or --family, --type and --protocol, not both")
-        call_family, call_type, call_protocol, result = parse_call(call)
-        numbers = call_family, call_type, call_protocol
+        syscall, numbers, result = parse_call(call)
     elif type_ is None:
         raise UsageError("give a call such as 'socket(AF_INET, SOCK_STREAM, 0)', or --type")
     else:
         numbers = parse("family", family or "inet"), parse_type(type_), parse("protocol", protocol or "0")
     caller = None if pid is None else process.caller(pid)
-    asked = _question(numbers, _profile(profile, tell), for_self=profile is None, caller=caller, **inputs)
+    asked = _question(syscall, numbers, _profile(profile, tell), for_self=profile is None, caller=caller, **inputs)
     outcome = asked.answer()
     changes = list(_changes(asked, outcome))
     if form == "json":
@@ -131,6 +134,7 @@ def explain_command(
 
 
 def _question(
+    syscall: str,
     numbers: tuple[int, int, int],
     profile: Profile,
     *,
@@ -170,6 +174,7 @@ def _question(
         loadable=_modules("--loadable", loadable, profile),
         failures=failures,
         caller=caller,
+        syscall=syscall,
     )
 
 
@@ -227,7 +232,7 @@ def _nearest(release: str) -> str:
 
 
 def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, str | None]]:
-    """Each single change that would give another errno: (the change, the errno after it)."""
+    """Each single change that would give another outcome: (the change, the errno after it, or ``unknown``)."""
     profile = question.profile
     loaded = profile.loaded if question.loaded is None else question.loaded
     with_or_without = "without" if question.cap_net_raw else "with"
@@ -240,7 +245,7 @@ def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, 
     }
     if profile.ipv6_disabled:
         changed["with IPv6 enabled"] = question._replace(profile=replace(profile, ipv6_disabled=False))
-    if question.caller is not None and question.caller.filters and question.family in CREATE:
+    if question.caller is not None and question.caller.filters:
         changed["without its seccomp filters"] = question._replace(caller=question.caller._replace(filters=()))
     for module in (*profile.loaded, *profile.loadable, *profile.blocked):
         if module not in loaded:
@@ -248,7 +253,7 @@ def _changes(question: SocketQuestion, outcome: Outcome) -> Iterator[tuple[str, 
     for change, other in changed.items():
         after = other.answer()
         if (after.errno, after.word) != (outcome.errno, outcome.word):
-            yield change, after.errno
+            yield change, after.errno or ("unknown" if after.word == "unknown" else None)
 
 
 def _tree(
@@ -262,7 +267,7 @@ def _tree(
     yield from map(printable, question.explain(outcome).lines())
     for change, errno in changes:
         yield f"{change}: {errno or 'ok'}"
-    if result is not None and result != (outcome.errno or "ok"):
+    if outcome.word != "unknown" and result is not None and result != (outcome.errno or "ok"):
         yield f"the pasted call ended with {result}: this machine would not return that"
 
 

@@ -25,10 +25,10 @@ def index() -> str:
     return "\n".join(_index()) + "\n"
 
 
-def call(question: SocketQuestion, outcome: Outcome, syscall: str = "socket") -> str:
+def call(question: SocketQuestion, outcome: Outcome) -> str:
     """The call as strace shows it: ``socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP) = -1 EPERM``."""
     ended = f"-1 {outcome.errno}" if outcome.errno else "ok" if outcome.word == "ok" else "?"
-    return f"{call_text(question.family, question.type, question.protocol, syscall)} = {ended}"
+    return f"{call_text(question.family, question.type, question.protocol, question.syscall)} = {ended}"
 
 
 def _of_rule(rule: Rule) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _of_rule(rule: Rule) -> Iterator[str]:
         yield f"- inferred: {rule.alike}"
     for one in examples(rule):
         yield ""
-        yield f"    {call(one.question, one.outcome, one.syscall)}"
+        yield f"    {call(one.question, one.outcome)}"
         yield from (f"      {line}" for line in one.why.lines())
 
 

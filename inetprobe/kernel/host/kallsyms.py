@@ -86,6 +86,10 @@ class Symbols:
         """The names that the compiler gave ``name``, where it only added a suffix."""
         return [other for other in self._suffixed if other.startswith(f"{name}.") and _SUFFIX.sub("", other) == name]
 
+    def has(self, function: str) -> bool:
+        """Is ``function`` there, under its own name or one that the compiler gave it?"""
+        return function in self or bool(self.renamed(function))
+
     @functools.cached_property
     def _prot_allocs(self) -> list[str]:
         name = "sk_prot_alloc"

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from inetprobe.base.errors import HostError
+from inetprobe.base.uapi import AF_MCTP, AF_NETLINK
 from inetprobe.kernel.host import modprobe as _modprobe
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.model.features import Features
+from inetprobe.model.net_families import NET_FAMILIES
 from inetprobe.model.profile import FAMILY_ALIASES, FamilyModule, Profile
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
 
@@ -64,6 +66,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         left_alone=left_alone,
         aliases=aliases,
         families=None if listed is None else _families(listed, lines),
+        registered=_registered_families(symbols),
         ipv6_disabled=_switch(root / "sys/module/ipv6/parameters/disable"),
         mptcp_enabled=_switch(root / "proc/sys/net/mptcp/enabled"),
         ping_group_range=(int(span[0]), int(span[1])) if len(span) == 2 else None,
@@ -89,6 +92,8 @@ def features(types: Btf, symbols: Symbols) -> Features:
         wide_protocol=types.field("sock", "sk_protocol").bits > 8,
         # Until 6.5 mptcp_sock kept its first subflow's socket, and created it at once or, in the last versions, later.
         mptcp_nested=None if types.has_member("mptcp_sock", "subflow") else False,
+        # AF_MAX itself is in no type.
+        nproto=AF_MCTP + 1 if symbols.has(NET_FAMILIES[AF_MCTP]) else None,
     )
 
 
@@ -104,6 +109,13 @@ def _registered(protocols: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     order = {name: index for index, name in enumerate(BUILT_IN)}
     built_in.sort(key=lambda unit: order.get(unit, len(order)))
     return tuple(built_in), tuple(unit for unit, module in rows.items() if module != "kernel")
+
+
+def _registered_families(symbols: Symbols) -> tuple[int, ...] | None:
+    """The families with a create function; None where not even AF_NETLINK's is found, which every kernel with sockets
+    has (net/Makefile): then this kernel names its functions otherwise."""
+    families = tuple(family for family, create in NET_FAMILIES.items() if symbols.has(create))
+    return families if AF_NETLINK in families else None
 
 
 def _on_disk(modules: Path) -> frozenset[str]:
