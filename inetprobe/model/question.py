@@ -80,8 +80,7 @@ class SocketQuestion(NamedTuple):
     def explain(self, outcome: Outcome, *, seen: bool = False) -> Explanation:
         """Why it ended in ``outcome``; ``seen`` as for ``Request``."""
         type_ = self.type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)
-        request = Request(self.family, type_, self.protocol, self.profile, seen, self.caller, syscall=self.syscall)
-        return explain(request, outcome)
+        return explain(Request(self.family, type_, self.protocol, self.profile, seen, self.caller), outcome)
 
 
 #: The system calls that can be asked about.

@@ -318,6 +318,26 @@ def test_of_the_inet_families_an_older_recording_knows_as_much_as_before():
     assert Machine(replace(PROBED, registered=(AF_UNIX,))).registered(AF_INET) is False
 
 
+def test_without_ipv6_another_missing_family_is_missing_by_itself():
+    disabled = Machine(replace(PROBED, ipv6_disabled=True))
+    assert sys_socket.socket(disabled, AF_INET6, SOCK_STREAM, 0).rule is Rule.IPV6_DISABLED
+    assert sys_socket.socket(disabled, AF_MCTP, SOCK_STREAM, 0).rule is Rule.NO_FAMILY
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ((AF_UNIX, SOCK_DGRAM, 1), "AF_UNIX has sockets of SOCK_DGRAM with protocol 1"),
+        ((AF_NETLINK, SOCK_RAW, 0), "AF_NETLINK has sockets of SOCK_RAW with protocol 0"),
+        ((AF_PACKET, SOCK_RAW, 3), "AF_PACKET has sockets of SOCK_RAW with protocol 3"),
+        ((AF_INET, SOCK_STREAM, 6), "TCP is registered for SOCK_STREAM"),
+    ],
+)
+def test_why_a_socket_is_made(request_, reason):
+    outcome = sys_socket.socket(Machine(P61), *request_)
+    assert explain(Request(*request_, P61), outcome).reason == reason
+
+
 def test_ipv6_may_be_a_module_that_the_kernel_asks_for():
     module = replace(PROBED, registered=(AF_UNIX,), families={"net-pf-10": FamilyModule("ipv6")})
     outcome = sys_socket.socket(Machine(module), AF_INET6, SOCK_STREAM, 0)

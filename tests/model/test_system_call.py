@@ -16,6 +16,7 @@ from inetprobe.base.uapi import (
     SOCK_STREAM,
 )
 from inetprobe.model import sys_socket
+from inetprobe.model.inet_create import PredictedCall
 from inetprobe.model.judge import Seen
 from inetprobe.model.lsm import HOOKS, Refusal
 from inetprobe.model.profile import BUILT_IN_PROFILES
@@ -195,6 +196,13 @@ def test_arguments_that_decide_are_not_a_module_s_refusal():
 def test_a_family_s_own_refusal_is_certain_where_its_arguments_decide(family, type_, protocol, errno, reason):
     verdict = judge_syscall(SeenSyscall("socket", family, type_, protocol, errno, None), P61)
     assert (verdict.rule, verdict.why.reason) == (Rule.FAMILY_CREATE, reason)
+
+
+def test_a_family_that_came_as_a_module_may_still_refuse():
+    request = PredictedCall("__request_module", 1, 0, None, "net-pf-29")
+    seen = SeenSyscall("socket", 29, SOCK_STREAM, 0, "ESOCKTNOSUPPORT", None, (request,))
+    verdict = judge_syscall(seen, P61)
+    assert (verdict.rule, verdict.why.evidence) == (Rule.FAMILY_CREATE, ())
 
 
 def test_limits_are_told_with_their_values():
