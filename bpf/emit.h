@@ -187,6 +187,14 @@ static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_co
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 }
 
+/* Counts a system call of which it is not known where it ended, and its create where that had succeeded. */
+static __always_inline void count_untold(struct thread *t, struct cpu_counters *c)
+{
+	lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
+	if (has_created(t))
+		lock_xadd(&c->value[COUNT_CREATED_UNKNOWN], 1);
+}
+
 /* The trace is over. It counts as ended once its record is there: the reader takes its last look after that. */
 static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 {
@@ -196,6 +204,8 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 	t->depth = 0;
 	if (!c)
 		return;
+	if (!is_returned(&t->calls[0]) && is_syscall(t))
+		count_untold(t, c);
 	end_trace(ctx, t, c, cpu, program);
 	if (t->counted)
 		lock_xadd(&c->value[COUNT_ENDED], 1);
@@ -206,6 +216,8 @@ static __always_inline void lose(struct slot *slot, struct thread *t, u32 counte
 {
 	struct cpu_counters *c = this_cpu();
 
+	if (c && is_syscall(t))
+		count_untold(t, c);
 	if (c && !SERVE)
 		count_begun(t, c);
 	if (c && t->counted) {

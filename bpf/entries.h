@@ -148,14 +148,18 @@ static __always_inline void begin_syscall(struct probe *p, struct thread *t, u32
 static __always_inline int syscall_entry(struct probe *p)
 {
 	struct thread *t = thread_of(p->slot, p->task);
+	struct cpu_counters *c;
 
 	if (t && t->depth)
 		end_stale(p, t);
-	if (!syscall_begins())
+	c = syscall_begins();
+	if (!c)
 		return 0;
 	t = thread_create(p->slot, p->task);
-	if (t) /* else its return is counted as not known */
-		begin_syscall(p, t, p->function, p->arg[0], p->arg[1], p->arg[2]);
+	if (!t)
+		return 0; /* its return is counted as not known */
+	lock_xadd(&c->value[COUNT_CALLS], 1);
+	begin_syscall(p, t, p->function, p->arg[0], p->arg[1], p->arg[2]);
 	return 0;
 }
 

@@ -98,14 +98,19 @@
 /* With serve: traces whose outermost return was not seen, and records that went beyond the rate limit. */
 #define COUNT_OUTCOME_MISSED 16
 #define COUNT_RATE_LIMITED 17
-/* System calls that returned, and where each ended: in success, before a create, in it, after it, or not known. */
+/* System calls, counted as they begin, or as they return where their entry was missed. */
 #define COUNT_CALLS 18
+/* Where each ended: in success without a create, and with one; before a create, in it, after it, or not known. */
 #define COUNT_CALLS_OK 19
-#define COUNT_CALLS_BEFORE 20
-#define COUNT_CALLS_IN_CREATE 21
-#define COUNT_CALLS_AFTER 22
-#define COUNT_CALLS_UNKNOWN 23
-#define COUNTERS 24
+#define COUNT_CALLS_CREATED 20
+#define COUNT_CALLS_BEFORE 21
+#define COUNT_CALLS_IN_CREATE 22
+#define COUNT_CALLS_AFTER 23
+#define COUNT_CALLS_UNKNOWN 24
+/* The first creates of system calls, counted as they return in success; and those whose call's end is not known. */
+#define COUNT_CREATED 25
+#define COUNT_CREATED_UNKNOWN 26
+#define COUNTERS 27
 
 /* `result` of FUNCTION_SECURE_COMPUTING is below 0 by an errno, or by this, beyond all of them, where a seccomp filter
  * sends SIGSYS. */

@@ -101,6 +101,9 @@ static __always_inline int leave_create(struct probe *p)
 	struct cpu_counters *c = counters_of(cpu);
 	struct cpu_cells *all;
 
+	/* Of a pair's two, the first. */
+	if (t && c && is_syscall(t) && t->open[t->depth & (DEPTH - 1)].call == t->create && has_created(t))
+		lock_xadd(&c->value[COUNT_CREATED], 1);
 	if (SERVE && t && c && t->counted && t->depth == is_syscall(t) && is_returned(create_of(t))) {
 		all = bpf_map_lookup_elem(MAP(MAP_CELLS), &cpu);
 		t->sends = all && count_create(t, c, all);
@@ -113,13 +116,16 @@ static __always_inline int leave_create(struct probe *p)
 /* Counts where a system call ended. */
 static __always_inline void count_end(struct thread *t, struct cpu_counters *c, s32 result)
 {
-	struct inetprobe_call *create = create_of(t);
-	u32 where = !result ? COUNT_CALLS_OK
-		: t->flags & RECORD_ENTRY_MISSED ? COUNT_CALLS_UNKNOWN
-		: !t->create ? COUNT_CALLS_BEFORE
-		: !is_returned(create) ? COUNT_CALLS_UNKNOWN
-		: create->result ? COUNT_CALLS_IN_CREATE : COUNT_CALLS_AFTER;
+	u32 where;
 
+	if (result && (t->flags & RECORD_ENTRY_MISSED || (t->create && !is_returned(create_of(t))))) {
+		count_untold(t, c);
+		return;
+	}
+	if (has_created(t))
+		where = result ? COUNT_CALLS_AFTER : COUNT_CALLS_CREATED;
+	else
+		where = !result ? COUNT_CALLS_OK : t->create ? COUNT_CALLS_IN_CREATE : COUNT_CALLS_BEFORE;
 	lock_xadd(&c->value[where], 1);
 }
 
@@ -141,13 +147,11 @@ static __always_inline int leave_syscall(struct probe *p, s32 result, s32 descri
 	struct cpu_counters *c = this_cpu();
 	int is_known = t && is_syscall(t) && is_returned(&t->calls[0]);
 
-	/* Else its entry was missed, or a filter rejected the caller, or no trace may begin. */
-	if (c && (is_known || (c->on && !FILTERED))) {
+	if (c && is_known) {
+		count_end(t, c, result);
+	} else if (c && c->on && !FILTERED) { /* its entry was missed: no filter has rejected the caller */
 		lock_xadd(&c->value[COUNT_CALLS], 1);
-		if (is_known)
-			count_end(t, c, result);
-		else
-			lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
+		lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
 	}
 	if (is_known)
 		t->descriptor = descriptor;

@@ -146,6 +146,12 @@ static __always_inline struct inetprobe_call *create_of(struct thread *t)
 	return &t->calls[t->create & (INETPROBE_CALLS - 1)];
 }
 
+/* Has the system call's first create succeeded? */
+static __always_inline int has_created(struct thread *t)
+{
+	return t->create && is_returned(create_of(t)) && !create_of(t)->result;
+}
+
 /* Is it a system call that has come to no create? */
 static __always_inline int is_before_create(struct thread *t)
 {

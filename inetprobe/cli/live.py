@@ -197,7 +197,7 @@ def run_live(live: LiveRun, open_sinks: OpenSinks, drive: Drive = pump) -> None:
         if not source.began:
             sys.exit(EXIT_INTERRUPTED)
         if not (live.brief and child and accounting.is_whole()):
-            live.say(summary_line(accounting))
+            live.say(summary_line(accounting, calls=live.options.verbose))
     finally:
         if child is not None:
             child.close()

@@ -112,7 +112,12 @@ def probe_options(ring_size: int) -> list[Callable[[F], F]]:
             callback=_ring_size,
             help="Size of the ring buffer: a power of two, such as 8MiB or a number of bytes.",
         ),
-        click.option("-v", "--verbose", is_flag=True, help="Show the complete logs of the compiler and the verifier."),
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            help="Show the complete logs of the compiler and the verifier, and the count of system calls.",
+        ),
     ]
 
 

@@ -105,9 +105,9 @@ class Attached:
         return self.backlog.take()
 
     def let_traces_end(self) -> Iterator[Batch]:
-        """The batches until no trace is in flight, for at most half a second; to be called once none begins."""
+        """The batches until no call is in flight, for at most half a second; to be called once none begins."""
         deadline = time.monotonic() + _GRACE_S
-        while self.in_flight() and time.monotonic() < deadline:
+        while (self.in_flight() or self._open_calls()) and time.monotonic() < deadline:
             yield self.next(POLL_S / 10)
 
     def rest(self) -> Iterator[Batch]:
@@ -139,6 +139,10 @@ class Attached:
         """The number of traces that have begun and not ended."""
         ended = self.program.counters.read("ended")  # first: a trace that ends between the two reads began before
         return self.program.counters.read("begun") - ended
+
+    def _open_calls(self) -> int:
+        """The number of system calls, those of no trace included, that have begun and not ended."""
+        return Accounting(calls=self.program.counters.calls()).unaccounted_calls()
 
     def accounting(self, probes: Mapping[str, ProbeCount]) -> Accounting:
         """Where every entry went by now; ``probes`` are the counts of ``program.probe_counts``."""

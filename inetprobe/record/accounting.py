@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,8 +21,10 @@ class Accounting:
     arrived. The identity: entries = complete + incomplete + lost + filtered + in_flight.
 
     ``failed`` are the traces that failed, by errno; no recording keeps them, since its readers may filter. ``calls``
-    are system calls that returned, and where each ended: ``returned`` = ``ok`` + ``before`` a create + ``in_create`` +
-    ``after`` one + ``not_told``. Those of other families count as well, the failed ones all before one.
+    are system calls that returned, counted as they began, and where each ended: ``returned`` = ``ok`` + ``before`` a
+    create + ``in_create`` + ``after`` one + ``not_told``. Those of other families count as well, the failed ones all
+    before one. ``created`` are those whose create succeeded, counted as it returned: ``created_ok`` + ``after`` +
+    ``created_not_told``, which are of ``ok`` and of ``not_told``. Some may be in flight.
 
     Not part of the identity are ``nested``, creates within another create; ``foreign``, calls of interrupts, which are
     left out; ``orphan_returns``, returns without an entry; ``unfollowed``, children of COMMAND; and by address family
@@ -57,8 +59,16 @@ class Accounting:
         return self.entries - ended - self.filtered - self.in_flight
 
     def unaccounted_calls(self) -> int:
-        """System calls that returned less those of which it is known where: 0 when the second identity holds."""
-        return 2 * self.calls.get("returned", 0) - sum(self.calls.values())
+        """System calls less those that ended or are in flight: 0 when the second identity holds."""
+        return self._beyond_flight("returned", ("ok", "before", "in_create", "after", "not_told"))
+
+    def unaccounted_creations(self) -> int:
+        """Creates that succeeded less those whose call ended or is in flight: 0 when the second identity holds."""
+        return self._beyond_flight("created", ("created_ok", "after", "created_not_told"))
+
+    def _beyond_flight(self, total: str, parts: Iterable[str]) -> int:
+        rest = self.calls.get(total, 0) - sum(self.calls.get(part, 0) for part in parts)
+        return 0 if total not in self.calls or 0 <= rest <= self.in_flight else rest
 
     def damage(self, sockets: int) -> str | None:
         """How a recording with this number of sockets is damaged, as the end of a sentence; None where it is whole."""
@@ -81,8 +91,8 @@ class Accounting:
 
     def is_whole(self) -> bool:
         """Is every call accounted for, and was each seen whole?"""
-        unknown = self.calls.get("not_told") or self.unaccounted() or self.unaccounted_calls()
-        return not (unknown or self.incomplete or self.missing())
+        unaccounted = self.unaccounted() or self.unaccounted_calls() or self.unaccounted_creations()
+        return not (unaccounted or self.calls.get("not_told") or self.incomplete or self.missing())
 
     def gap(self) -> str | None:
         """Why a recording does not have every socket, as the end of a sentence; None where it does."""

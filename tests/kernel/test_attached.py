@@ -50,6 +50,15 @@ def test_with_an_empty_backlog_it_waits_for_the_ring_and_drains_it():
     assert ring.heard == [0.1, "drain"]
 
 
+def test_calls_that_no_trace_has_are_waited_for_as_well():
+    ring, looks = Ring(), []
+    program = support.program(ring.drain, ring=ring)
+    program.counters.calls = lambda: {"returned": 3, "ok": 1 + min(len(looks), 2)}
+    for batch in support.attached(program).let_traces_end():
+        looks.append(len(batch))
+    assert len(looks) == 2
+
+
 @pytest.mark.parametrize(
     ("absent", "instead", "said"),
     [

@@ -99,7 +99,12 @@ def test_a_family_beyond_the_last_has_a_number(kernel):
 def test_system_calls_are_counted_by_where_they_ended(kernel):
     read, cpus, _ = kernel
     assert read.calls() == {}
-    words = ("CALLS", "CALLS_OK", "CALLS_BEFORE", "CALLS_IN_CREATE", "CALLS_AFTER", "CALLS_UNKNOWN")
+    words = ("OK", "CREATED", "BEFORE", "IN_CREATE", "AFTER", "UNKNOWN")
     for number, word in enumerate(words, 1):
-        cpus["value"][1, define(f"COUNT_{word}")] = number
-    assert read.calls() == {"returned": 1, "ok": 2, "before": 3, "in_create": 4, "after": 5, "not_told": 6}
+        cpus["value"][1, define(f"COUNT_CALLS_{word}")] = number
+    for word, number in (("CALLS", 30), ("CREATED", 8), ("CREATED_UNKNOWN", 9)):
+        cpus["value"][0, define(f"COUNT_{word}")] = number
+    assert read.calls() == {
+        "returned": 30, "ok": 3, "before": 3, "in_create": 4, "after": 5, "not_told": 6,
+        "created": 8, "created_ok": 2, "created_not_told": 9,
+    }  # fmt: skip

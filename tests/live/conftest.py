@@ -150,9 +150,16 @@ def book(argv, summary):
 
 
 def accounted(summary):
-    """The identity, from the summary's own numbers."""
+    """Both identities, from the summary's own numbers."""
     ended = summary["complete"] + sum(summary["incomplete"].values()) + sum(summary["lost"].values())
-    return summary["entries"] == ended + summary["filtered"] + summary["in_flight"]
+    if summary["entries"] != ended + summary["filtered"] + summary["in_flight"]:
+        return False
+    calls = summary["calls"]
+    if not calls:
+        return True
+    known = sum(calls[where] for where in ("ok", "before", "in_create", "after", "not_told"))
+    created = calls["created_ok"] + calls["after"] + calls["created_not_told"]
+    return all(0 <= rest <= summary["in_flight"] for rest in (calls["returned"] - known, calls["created"] - created))
 
 
 def skipped(summary):

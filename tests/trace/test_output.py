@@ -155,8 +155,17 @@ def test_the_summary_says_what_does_not_add_up():
     assert "+1 calls UNACCOUNTED" in summary_line(Accounting(entries=2, complete=1))
     calls = {"returned": 9, "ok": 3, "before": 2, "in_create": 1, "after": 2, "not_told": 1}
     assert "UNACCOUNTED" not in summary_line(Accounting(calls=calls))
+    told = summary_line(Accounting(calls=calls), calls=True)
+    assert told.endswith(", system calls: returned 9, ok 3, before 2, in_create 1, after 2, not_told 1")
+    assert summary_line(Accounting(), calls=True).endswith(", system calls: 0")
     short = summary_line(Accounting(calls=calls | {"after": 0}))
-    assert short.endswith("+2 returned system calls UNACCOUNTED FOR")
+    assert short.endswith("+2 system calls UNACCOUNTED FOR")
+    assert "UNACCOUNTED" not in summary_line(Accounting(entries=2, in_flight=2, calls=calls | {"after": 0}))
+    assert "-1 system calls UNACCOUNTED" in summary_line(Accounting(entries=2, in_flight=2, calls=calls | {"ok": 4}))
+    made = {"created": 4, "created_ok": 2, "after": 1, "created_not_told": 1}
+    assert "UNACCOUNTED" not in summary_line(Accounting(calls=made))
+    assert summary_line(Accounting(calls=made | {"after": 0})).endswith("+1 creations UNACCOUNTED FOR")
+    assert summary_line(Accounting(calls=made | {"created_ok": 3})).endswith("-1 creations UNACCOUNTED FOR")
 
 
 def test_the_summary_counts_failures_by_errno():

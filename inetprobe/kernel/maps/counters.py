@@ -23,13 +23,17 @@ SLOTS = 1 << _DEFINES["SLOT_BITS"]
 # The families of slot_counters.sk_alloc_outside, in its order.
 _INET_FAMILIES = (AF_INET, AF_INET6)
 
+# Each the sum of some counters.
 _CALLS = {
-    "returned": "calls",
-    "ok": "calls_ok",
-    "before": "calls_before",
-    "in_create": "calls_in_create",
-    "after": "calls_after",
-    "not_told": "calls_unknown",
+    "returned": ("calls",),
+    "ok": ("calls_ok", "calls_created"),
+    "before": ("calls_before",),
+    "in_create": ("calls_in_create",),
+    "after": ("calls_after",),
+    "not_told": ("calls_unknown",),
+    "created": ("created",),
+    "created_ok": ("calls_created",),
+    "created_not_told": ("created_unknown",),
 }
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),
@@ -66,8 +70,8 @@ class Counters:
         return int(self._cpus["value"][:, define(f"COUNT_{name.upper()}")].sum())
 
     def calls(self) -> dict[str, int]:
-        """System calls that returned, and where each ended; empty where none did."""
-        calls = {name: self.read(counter) for name, counter in _CALLS.items()}
+        """System calls that returned, and where each ended, as in ``Accounting``; empty where there were none."""
+        calls = {name: sum(map(self.read, counters)) for name, counters in _CALLS.items()}
         return calls if any(calls.values()) else {}
 
     def runs(self, function: int, side: str) -> int:

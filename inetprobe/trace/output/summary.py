@@ -5,9 +5,9 @@ from __future__ import annotations
 from inetprobe.record.accounting import Accounting
 
 
-def summary_line(accounting: Accounting) -> str:
+def summary_line(accounting: Accounting, *, calls: bool = False) -> str:
     """Calls, those that failed by errno, complete, incomplete and lost by reason, what was not looked at, and in
-    capitals a number that does not add up."""
+    capitals a number that does not add up. ``calls``: also both sides of the second identity, as in the JSON."""
     shown = accounting.entries - accounting.filtered
     parts = [f"{shown:,} call{'s' * (shown != 1)}", _by_reason("failed", accounting.failed)]
     parts.append(f"{accounting.complete:,} complete")
@@ -29,9 +29,12 @@ def summary_line(accounting: Accounting) -> str:
         "stacks without all frames": accounting.stacks_lost,
     }
     parts += [_by_reason(name, counts) for name, counts in named.items() if counts]
+    if calls:
+        parts.append(f"system calls: {', '.join(f'{name} {count:,}' for name, count in accounting.calls.items()) or 0}")
     for number, name in (
         (accounting.unaccounted(), "calls"),
-        (accounting.unaccounted_calls(), "returned system calls"),
+        (accounting.unaccounted_calls(), "system calls"),
+        (accounting.unaccounted_creations(), "creations"),
     ):
         if number:
             parts.append(f"{number:+,} {name} UNACCOUNTED FOR")
