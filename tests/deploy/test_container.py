@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from inetprobe.commands.serve.command import serve_command
+from tests.support import serve_options
 from tests.support.paths import ROOT
 
 FILE = ROOT / "deploy/container/Containerfile"
@@ -70,7 +70,7 @@ def test_its_command_is_valid_and_listens_on_the_exposed_port(stages):
     (command,) = values(stages[1], "CMD")
     program, *options = [word.strip('",') for word in shlex.split(command.strip("[]"))]
     assert program == "serve"
-    address = serve_command.make_context(program, options).params["address"]
+    address = serve_options.params(options)["address"]
     assert [address] == [f":{port}" for port in values(stages[1], "EXPOSE")]
 
 

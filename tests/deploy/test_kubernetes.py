@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from inetprobe import __version__
-from inetprobe.commands.serve.command import serve_command
 from inetprobe.commands.serve.web.routes import HEALTH, READINESS
+from tests.support import serve_options
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"
@@ -117,7 +117,7 @@ def test_its_arguments_are_valid_and_listen_on_the_scraped_port():
     made = container(base()["DaemonSet"])
     program, *options = made["args"]
     assert program == "serve"
-    params = serve_command.make_context(program, options).params
+    params = serve_options.params(options)
     (port,) = made["ports"]
     assert params["address"] == f":{port['containerPort']}"
     (endpoint,) = base()["PodMonitor"]["spec"]["podMetricsEndpoints"]

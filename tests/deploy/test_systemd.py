@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from inetprobe.commands.serve.command import serve_command
+from tests.support import serve_options
 from tests.support.paths import ROOT
 
 SYSTEMD = ROOT / "deploy/systemd"
@@ -99,5 +99,4 @@ def test_the_defaults_are_options_of_serve(commented):
     )
     (quoted,) = lines
     (options,) = shlex.split(quoted)
-    context = serve_command.make_context("serve", shlex.split(options))
-    assert context.params["address"] == (":10924" if commented else "127.0.0.1:10924")
+    assert serve_options.params(shlex.split(options))["address"] == (":10924" if commented else "127.0.0.1:10924")
