@@ -74,6 +74,7 @@ REFUSED_GROUPS = (
          builders.in_syscall(builders.record([], family=1), result=-24)),
     RefusedGroup(1, 3, ("arguments", "EINVAL", "AF_INET"),
          builders.in_syscall(builders.record([]), result=-22, asked=(2, 1 | 0x100, 0))),
+    RefusedGroup(1, 4, ("seccomp", "SIGSYS", "AF_ALG"), builders.refused_by_seccomp(4096, family=38, kind=5)),
 )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def write(path, second):
     random.Random(second).shuffle(order := list(range(len(records))))
     records = records[order]
     records["seq"] = np.arange(len(records))
-    return recorded.write(path, records)
+    return recorded.write(path, records, run=builders.with_seccomp())
 
 
 def _counted(rows):
@@ -101,7 +102,7 @@ MODULE_REQUESTS = _counted(((name,), group.second) for group in GROUPS for name,
 MODULE_FAILURES = _counted(((name,), group.second * failed) for group in GROUPS for name, failed in group.requests)
 REFUSALS = {group.labels: group.second for group in REFUSED_GROUPS}
 CALLS = _counted(((function,), group.second) for group in GROUPS for function in group.functions)
-CALLS["__sys_socket",] = sum(REFUSALS.values())
+CALLS["__sys_socket",] = sum(count for (stage, *_), count in REFUSALS.items() if stage != "seccomp")
 CREATION_COUNTS = _counted((group.labels[:2], group.second) for group in GROUPS)
 CREATION_SECONDS = {
     labels: sum(k.second * int(k.record["calls"]["duration_ns"][0, 0]) for k in GROUPS if k.labels[:2] == labels) / 1e9
