@@ -116,7 +116,7 @@ def test_a_hostile_name_cannot_touch_the_terminal():
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_text_is_not_in_command_s_stdout(tmp_path, form):
-    command = [sys.executable, "-m", "tests.support.after_drop", tmp_path / "late", "why", "--format", form]
+    command = [sys.executable, "-m", "tests.support.after_drop", tmp_path / "late", "why", "-v", "--format", form]
     done = subprocess.run(
         [*command, "--", "sh", "-c", "echo out; exit 3"], capture_output=True, text=True, check=False, timeout=120
     )
@@ -127,6 +127,7 @@ def test_the_text_is_not_in_command_s_stdout(tmp_path, form):
     assert "EPROTONOSUPPORT" in shown
     assert (len(lines) > 1) == (form == "json")
     assert "tracing" not in done.stderr
+    assert "system calls: 0" in done.stderr  # the stand-in counts none; -v shows it
     assert (tmp_path / "late").read_text() == ""
 
 
@@ -134,5 +135,6 @@ def test_what_was_not_seen_whole_is_said():
     """The stand-in's records have one whose return was missed."""
     assert not Accounting(incomplete={"return_missed": 1}).is_whole()
     assert not Accounting(calls={"returned": 1, "not_told": 1}).is_whole()
+    assert not Accounting(calls={"created": 1}).is_whole()
     assert not Accounting(lost={"ring_full": 1}, entries=1).is_whole()
     assert Accounting(entries=1, complete=1, calls={"returned": 1, "ok": 1}).is_whole()

@@ -1,5 +1,6 @@
 """Records → Snapshot, compared with a count by hand, trace by trace."""
 
+import dataclasses
 from bisect import bisect_left
 from collections import Counter
 
@@ -14,7 +15,7 @@ from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD_ENTRY_MISSED, RECORD_RETURN_MISSED, RECORD_TRUNCATED
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS
 from inetprobe.stats.recount import Recount
-from inetprobe.stats.snapshot import MANY, Histogram, ModuleRequests, OutcomeKey, RefusalKey
+from inetprobe.stats.snapshot import MANY, Histogram, ModuleRequests, OutcomeKey, Probe, RefusalKey
 from inetprobe.trace.call_trace import call_traces
 from tests.support import builders
 from tests.support.model_source import EVERY_PATH, ModelSource
@@ -116,6 +117,15 @@ def test_refusals_are_system_calls_that_failed_outside_a_create():
     }
     assert OutcomeKey(2, 1, 0, 24) not in snapshot.outcomes
     assert "__secure_computing" not in snapshot.call_durations
+
+
+def test_a_function_with_one_probe_shows_that_one():
+    mechanisms = {"__secure_computing": "fentry", "audit_seccomp": "fentry"}
+    run = dataclasses.replace(builders.with_seccomp(), mechanisms=mechanisms)
+    assert counted(builders.refused_by_seccomp(1), run=run).probes == {
+        ("__secure_computing", "return"): Probe("fentry", True, 1, 0),
+        ("audit_seccomp", "entry"): Probe("fentry", True, None, 0),  # no call of a trace tells how often
+    }
 
 
 def test_a_create_within_another_family_s_call_is_that_family_s():
