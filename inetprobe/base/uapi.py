@@ -47,9 +47,11 @@ PROTOCOLS: Mapping[int, str] = {
 }
 
 # For some numbers errno.errorcode has an alias; these are the names of the kernel's headers.
-# One stands beyond all errnos (MAX_ERRNO of include/linux/err.h is 4095): see ERRNO_SIGSYS of bpf/record.h.
-SIGSYS = 4096
-ERRNOS: Mapping[int, str] = {**_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP", SIGSYS: "SIGSYS"}
+# Two stand beyond all errnos (MAX_ERRNO of include/linux/err.h is 4095): see ERRNO_SIGSYS of bpf/record.h.
+SIGSYS, SIGKILL = 4096, 4097
+ERRNOS: Mapping[int, str] = {
+    **_errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP", SIGSYS: "SIGSYS", SIGKILL: "SIGKILL",
+}  # fmt: skip
 
 # include/uapi/linux/netlink.h
 _NETLINK_ORDER = (

@@ -18,10 +18,11 @@ from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.cli.terminal import lenient_stdout
 from inetprobe.kernel.host.open_files import held_by
 from inetprobe.kernel.program.also import LSM
-from inetprobe.model.explanation import Explanation, whose_filter
+from inetprobe.model.explanation import Explanation
 from inetprobe.model.fix import Fix
 from inetprobe.model.judge import Verdict
 from inetprobe.model.rules import Rule
+from inetprobe.model.seccomp_reason import whose_filter
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.measures import failed
 from inetprobe.record.nesting import NestedBatch

@@ -6,15 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
-from inetprobe.base.cgroup_owner import Owner
 from inetprobe.base.uapi import (
     AF_INET,
     AF_PACKET,
-    ERRNOS,
     FAMILIES,
     IPPROTO_ICMP,
     PROTOCOLS,
-    SIGSYS,
     SOCK_DGRAM,
     SOCK_PACKET,
     SOCK_RAW,
@@ -23,15 +20,14 @@ from inetprobe.base.uapi import (
     call_text,
 )
 from inetprobe.base.words import listed
-from inetprobe.model import modules, net_families
+from inetprobe.model import modules, net_families, seccomp_reason
 from inetprobe.model.caller import Caller
 from inetprobe.model.fix import Fix
 from inetprobe.model.inet_create import CREATE, Outcome
-from inetprobe.model.lsm import Refusal
+from inetprobe.model.lsm import Refusal, deciding
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.model.rules import Rule
-from inetprobe.model.seccomp import Action, FilterAnswer
 from inetprobe.model.sys_socket import NPROTO
 from inetprobe.model.world import INIT_ERRORS
 
@@ -94,8 +90,9 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
             return Explanation(_created(request, outcome) if rule is Rule.CREATED else rule.sentence)
         case Rule.SECCOMP:
             if outcome.seccomp is not None and request.caller is not None:
-                return _by_filter(outcome.seccomp, request.caller)
-            return _by_some_filter(request, outcome)
+                return Explanation(*seccomp_reason.of_filter(outcome.seccomp, request.caller))
+            call = call_text(request.family, request.type, request.protocol, request.syscall)
+            return Explanation(*seccomp_reason.of_some_filter(call, outcome.errno))
         case Rule.FLAGS:
             return Explanation(
                 rule.sentence, fix=(Fix("pass SOCK_CLOEXEC and SOCK_NONBLOCK alone; set other flags with fcntl()"),)
@@ -134,14 +131,7 @@ def _explain(request: Request, outcome: Outcome) -> Explanation:
                 ),
             )
         case Rule.SECURITY | Rule.POST_CREATE:
-            refusal = request.refusal
-            if refusal is None:
-                return Explanation(_with_alike(request, rule, rule.sentence), fix=(_ASK_THE_POLICY,))
-            return Explanation(
-                f"{refusal.module} refused the socket{' once it was made' * refusal.is_after}",
-                (f"{refusal.function} returned {refusal.errno}",),
-                (_POLICIES.get(refusal.module, _ASK_THE_POLICY),),
-            )
+            return _by_security_module(request, rule)
         case Rule.INODE | Rule.FILE_MEMORY:
             return Explanation(_with_alike(request, rule, rule.sentence), fix=_MORE_MEMORY)
         case Rule.NO_FAMILY:
@@ -354,6 +344,27 @@ def _with_alike(request: Request, rule: Rule, sentence: str) -> str:
     return f"{sentence}; {rule.alike}" if request.seen and rule.alike else sentence
 
 
+def _by_security_module(request: Request, rule: Rule) -> Explanation:
+    """Which one is known where its function was traced, or where no other could have been it."""
+    refusal = request.refusal
+    if refusal is not None:
+        return Explanation(
+            f"{refusal.module} refused the socket{' once it was made' * refusal.is_after}",
+            (f"{refusal.function} returned {refusal.errno}",),
+            (_policy(refusal.module),),
+        )
+    modules = deciding(request.profile.security_modules or (), rule)
+    if len(modules) == 1 and rule is Rule.SECURITY:
+        alone = "no other security module of this machine (/sys/kernel/security/lsm) is asked about sockets"
+        return Explanation(f"{modules[0]} refused the socket", (alone,), (_policy(modules[0]),))
+    sentence = f"{rule.sentence}: {listed(modules, 'or')}" if modules else rule.sentence
+    return Explanation(_with_alike(request, rule, sentence), fix=tuple(map(_policy, modules)) or (_ASK_THE_POLICY,))
+
+
+def _policy(module: str) -> Fix:
+    return _POLICIES.get(module, _ASK_THE_POLICY)
+
+
 def _by_family(request: Request, outcome: Outcome) -> Explanation:
     """Of an address family's own code, as far as it is modelled."""
     refused = net_families.mismatch(request.family, request.type, request.protocol)
@@ -384,60 +395,6 @@ def _instead_of_raw(request: Request) -> tuple[Fix, ...]:
     if (request.family, request.type, request.protocol) != (AF_INET, SOCK_RAW, IPPROTO_ICMP):
         return ()
     return (Fix("use SOCK_DGRAM with IPPROTO_ICMP where net.ipv4.ping_group_range has a group of the caller's"),)
-
-
-_ANSWERS: Mapping[Action, str] = {
-    Action.KILL_PROCESS: "kills the process (SIGSYS)",
-    Action.KILL_THREAD: "kills the thread (SIGSYS)",
-    Action.TRAP: "sends SIGSYS to the thread, whose handler decides",
-    Action.USER_NOTIF: "leaves the call to a supervisor, whose answer is not known",
-    Action.TRACE: "leaves the call to a tracer, and there is none",
-}
-
-
-def _by_filter(answer: FilterAnswer, caller: Caller) -> Explanation:
-    """Of a refusal by one of the caller's seccomp filters."""
-    errno = ERRNOS.get(answer.errno, str(answer.errno))
-    does = _ANSWERS.get(answer.action) or f"refuses it with {errno}"
-    which = f"filter {answer.filter} of {answer.filters} of {caller.name}, in the order of installation"
-    evidence = f"{which}, answers {answer.action.name}{f'({errno})' if answer.action is Action.ERRNO else ''}"
-    whose, fix = whose_filter(errno if answer.action is Action.ERRNO else None, caller.owner)
-    return Explanation(f"a seccomp filter {does}", (evidence, whose), (fix,))
-
-
-def _by_some_filter(request: Request, outcome: Outcome) -> Explanation:
-    """Of a refusal that was seen, by a filter that was not."""
-    call = call_text(request.family, request.type, request.protocol, request.syscall)
-    ask = Fix(f"inetprobe explain '{call}' --pid PID, which says by which filter, and whose that likely is")
-    if outcome.errno == ERRNOS[SIGSYS]:
-        return Explanation("a seccomp filter sends SIGSYS to the thread in the place of the call", fix=(ask,))
-    reason = f"a seccomp filter, or the supervisor or tracer that it asks, refuses the call with {outcome.errno}"
-    return Explanation(reason, fix=(ask,))
-
-
-def whose_filter(errno: str | None, owner: Owner) -> tuple[str, Fix]:
-    """Whose filter it likely is that answers ``errno``, None for another answer; and what to change."""
-    if owner.container is not None:
-        runtime = owner.runtime or "the container runtime"
-        return (
-            f"the process is in a container of {runtime}: most likely its profile",
-            Fix(
-                "docker run --security-opt seccomp=PROFILE.json with a profile that allows the call; in a pod: "
-                "securityContext: {seccompProfile: {type: Localhost, localhostProfile: …}}",
-                "widens",
-            ),
-        )
-    unit = owner.unit
-    if unit is not None and unit.endswith(".service"):
-        families = errno == "EAFNOSUPPORT"
-        setting = "RestrictAddressFamilies=" if families else "SystemCallFilter="
-        return (
-            f"the process is in {unit}: most likely its {setting}{', which answers so' * families}",
-            Fix(f"systemctl edit {unit}, and allow it in [Service] {setting}", "widens"),
-        )
-    return "the process is in no container and no service: most likely its own sandbox", Fix(
-        "look for the setting of the program that allows it", "widens"
-    )
 
 
 def _ping_group(request: Request) -> Explanation:

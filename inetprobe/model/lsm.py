@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from inetprobe.model.rules import Rule
@@ -12,6 +13,15 @@ _CREATE, _POST_CREATE = "_socket_create", "_socket_post_create"
 
 #: The modules' functions for security_socket_create() and security_socket_post_create() (security/security.c).
 HOOKS = tuple(f"{module}{hook}" for module in _NAMES for hook in (_CREATE, _POST_CREATE))
+
+
+def deciding(active: Sequence[str], rule: Rule) -> list[str]:
+    """The ``active`` modules, named as in /sys/kernel/security/lsm, that can refuse by ``rule``; for people.
+
+    Smack has no socket_create hook (security/smack/smack_lsm.c).
+    """
+    hooked = dict.fromkeys("bpf_lsm" if name == "bpf" else name for name in active)
+    return [_NAMES[name] for name in hooked if name in _NAMES and (name != "smack" or rule is Rule.POST_CREATE)]
 
 
 class Refusal(NamedTuple):

@@ -54,6 +54,7 @@ class Profile:
     - ``mptcp_enabled``, ``ip_no_pmtu_disc``, ``ping_group_range``: sysctls of the tracer's net namespace; None if not
       known.
     - ``file_max``: fs.file-max; None if not known.
+    - ``security_modules``: the active ones, as /sys/kernel/security/lsm names them; None if not known.
     - ``modprobe``: the program that request_module() starts; empty if autoloading is switched off: then
       __request_module() of kernel/module/kmod.c (kernel/kmod.c before 5.19) starts nothing.
     - ``modules_disabled``: the sysctl kernel.modules_disabled, by which may_init_module() of kernel/module/main.c
@@ -78,6 +79,7 @@ class Profile:
     modprobe: str | None = "/sbin/modprobe"
     modules_disabled: bool | None = False
     file_max: int | None = None
+    security_modules: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as a JSON object, for a recording's metadata."""
@@ -92,7 +94,7 @@ class Profile:
         data = _mapping(data)
         span = data.get("ping_group_range")
         modprobe, file_max = data.get("modprobe"), data.get("file_max")
-        families, registered = data.get("families"), data.get("registered")
+        families, registered, active = (data.get(key) for key in ("families", "registered", "security_modules"))
         return cls(
             kernel=_text(data["kernel"]),
             features=_features(_mapping(data["features"])),
@@ -112,6 +114,7 @@ class Profile:
             modprobe=None if modprobe is None else _text(modprobe),
             modules_disabled=_flag(data.get("modules_disabled")),
             file_max=None if file_max is None else _number(file_max, 63),
+            security_modules=None if active is None else tuple(map(_text, active)),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from inetprobe.base.uapi import AF_INET, AF_INET6, SIGSYS
+from inetprobe.base.uapi import AF_INET, AF_INET6, SIGKILL
 from inetprobe.record.calls import Indices, used
 from inetprobe.record.layout import (
     CALL_NULL,
@@ -43,7 +43,7 @@ def errnos(records: Records) -> npt.NDArray[np.int64]:
     """
     outermost = records["calls"][:, 0]
     values = -outermost["result"].astype(np.int64)
-    known = (values > 0) & (values <= SIGSYS) & ((outermost["flags"] & CALL_NULL) == 0)
+    known = (values > 0) & (values <= SIGKILL) & ((outermost["flags"] & CALL_NULL) == 0)
     numbers: npt.NDArray[np.int64] = np.where(known, values, UNKNOWN_ERRNO)
     numbers[~failed(records) | is_bare(records["flags"])] = 0
     return numbers

@@ -209,6 +209,14 @@ def test_ipv6_may_be_disabled(machine, text, disabled):
     assert probed(machine).ipv6_disabled is disabled
 
 
+def test_the_active_security_modules(machine):
+    assert probed(machine).security_modules is None
+    listed = machine / "sys/kernel/security/lsm"
+    listed.parent.mkdir(parents=True)
+    listed.write_text("lockdown,yama,apparmor,bpf")
+    assert probed(machine).security_modules == ("lockdown", "yama", "apparmor", "bpf")
+
+
 def test_unreadable_facts_are_unknown(machine):
     for name in ("kernel/modprobe", "net/ipv4/ping_group_range", "net/ipv4/ip_no_pmtu_disc", "net/mptcp/enabled"):
         (machine / "proc/sys" / name).unlink()

@@ -37,6 +37,12 @@ def test_registered_families_survive_json(registered):
     assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))).registered == registered
 
 
+@pytest.mark.parametrize("active", [(), ("apparmor", "bpf"), None])
+def test_security_modules_survive_json(active):
+    profile = replace(BUILT_IN_PROFILES["6.1"], security_modules=active)
+    assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))).security_modules == active
+
+
 @pytest.mark.parametrize("registered", ["unix", 1, {"1": 2}, [True], ["1"], [-1], [1 << 32]])
 def test_what_is_no_list_of_families_is_refused(registered):
     with pytest.raises((TypeError, ValueError)):

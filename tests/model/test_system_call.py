@@ -175,6 +175,33 @@ def test_a_security_module_that_was_seen_is_named(function, reason, rule):
     assert function in HOOKS
 
 
+@pytest.mark.parametrize(
+    ("active", "reason", "fixes"),
+    [
+        (("lockdown", "yama", "apparmor", "landlock"), "AppArmor refused the socket", ("journalctl",)),
+        (("selinux", "smack"), "SELinux refused the socket", ("ausearch",)),
+        (("bpf", "bpf"), "a BPF LSM program refused the socket", ("bpftool",)),
+        (("apparmor", "bpf"), "a security module refused the socket: AppArmor or a BPF LSM program",
+         ("journalctl", "bpftool")),
+        (("lockdown", "smack"), "a security module refused the socket", ("ausearch",)),
+        (None, "a security module refused the socket", ("ausearch",)),
+    ],
+)  # fmt: skip
+def test_the_only_active_security_module_is_the_one_that_refused(active, reason, fixes):
+    profile = replace(P61, security_modules=active)
+    why = judge_syscall(SeenSyscall("socket", AF_INET, SOCK_STREAM, 0, "EACCES", None), profile).why
+    assert why.reason == reason
+    is_alone = any("no other security module" in clause for clause in why.evidence)
+    assert is_alone == (not reason.startswith("a security module"))
+    assert tuple(fix.do.split()[0] for fix in why.fix) == fixes
+
+
+def test_afterwards_the_active_security_modules_are_candidates():
+    profile = replace(P61, security_modules=("lockdown", "smack"))
+    why = judge_syscall(SeenSyscall("socket", AF_INET, SOCK_STREAM, 0, "EACCES", created()), profile).why
+    assert why.reason.startswith("a security module refused the socket once it was made: Smack; the protocol's module")
+
+
 def test_arguments_that_decide_are_not_a_module_s_refusal():
     refusal = Refusal("apparmor_socket_create", "EACCES")
     call = SeenSyscall("socket", AF_INET, SOCK_STREAM | 0x100, 0, "EINVAL", None, refusal=refusal)
@@ -228,6 +255,12 @@ def test_a_filter_that_was_seen_to_refuse(errno, reason):
     assert (verdict.verdict, verdict.stage, verdict.why.reason) == ("as_predicted", "seccomp", reason)
     (fix,) = verdict.why.fix
     assert fix.do.startswith("inetprobe explain 'socket(AF_VSOCK, SOCK_STREAM, 0)' --pid PID")
+
+
+def test_the_strict_mode_is_no_filter():
+    verdict = refused_by_seccomp(SeenSyscall("socket", AF_INET, SOCK_STREAM, 0, "SIGKILL", None), P61)
+    assert verdict.why.reason.startswith("seccomp's strict mode")
+    assert verdict.why.fix[0].do.startswith("make the socket before")
 
 
 def test_a_pair_that_a_filter_refuses_is_asked_about_as_a_pair():

@@ -51,6 +51,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     on_disk = _on_disk(modules)
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper, file_max = (_read(root / "proc/sys" / name) for name in ("kernel/modprobe", "fs/file-max"))
+    active = _read(root / "sys/kernel/security/lsm")
     loadable, blocked = _loadable_or_blocked(present, aliases, modprobe or _modprobe.show_depends)
     lines = _modprobe.configuration(root)
     remedies, left_alone = _explain_blocked(blocked, aliases, lines)
@@ -74,6 +75,7 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
         modprobe=None if helper is None else helper.strip(),
         modules_disabled=_switch(root / "proc/sys/kernel/modules_disabled"),
         file_max=None if file_max is None else int(file_max),
+        security_modules=None if active is None else tuple(active.strip().split(",")),
     )
 
 
