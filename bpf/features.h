@@ -15,7 +15,8 @@
 #endif
 
 /* What seccomp filters refuse, with the constants of seccomp.h; TASK_PT_REGS: is there a helper for a thread's registers
- * (Linux 5.15)? Those that they kill are told of by audit_seccomp(), where the kernel logs them. */
+ * (Linux 5.15)? Those that they kill are told of by audit_seccomp(), where the kernel logs them; so are other refusals,
+ * where the filter asks for it. */
 #if !defined(MECHANISM___secure_computing) && !defined(MECHANISM_audit_seccomp)
 #define TASK_PT_REGS 0
 #define OFF_TASK_STATUS 0
@@ -25,6 +26,11 @@
 #define KILLS_LOGGED 1
 #else
 #define KILLS_LOGGED 0
+#endif
+#ifdef MECHANISM___secure_computing
+#define REFUSALS_RETURN 1
+#else
+#define REFUSALS_RETURN 0
 #endif
 
 /* The kernel may preempt a program by fentry, and skips that program's other runs on the CPU meanwhile. */

@@ -20,9 +20,13 @@
 /* include/uapi/asm-generic/errno.h and errno-base.h */
 #define EOPNOTSUPP 95
 #define EMFILE 24
-#define SIGSYS 31 /* arch/x86/include/uapi/asm/signal.h */
+/* arch/x86/include/uapi/asm/signal.h */
+#define SIGKILL 9
+#define SIGSYS 31
 /* include/uapi/linux/seccomp.h and kernel/seccomp.c, from Linux 5.16 on: the thread is being killed */
 #define SECCOMP_MODE_DEAD 3
+#define SECCOMP_RET_LOG 0x7ffc0000U
+#define SECCOMP_RET_ACTION_FULL 0xffff0000U
 #define RLIMIT_NOFILE 7 /* include/uapi/asm-generic/resource.h */
 #define RLIMIT_BYTES 16 /* struct rlimit, the soft limit first */
 

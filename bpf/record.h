@@ -112,9 +112,10 @@
 #define COUNT_CREATED_UNKNOWN 26
 #define COUNTERS 27
 
-/* `result` of FUNCTION_SECURE_COMPUTING is below 0 by an errno, or by this, beyond all of them, where a seccomp filter
- * sends SIGSYS. */
+/* `result` of FUNCTION_SECURE_COMPUTING is below 0 by an errno, or by one of these, beyond all of them, where seccomp
+ * sends a signal: a filter SIGSYS, the strict mode SIGKILL. */
 #define ERRNO_SIGSYS 4096
+#define ERRNO_SIGKILL 4097
 
 /* Programs that may emit a record. Each numbers its own on each CPU: there no program runs twice at once. */
 #define PRODUCERS 32

@@ -2,8 +2,9 @@
 /*
  * Sockets that a seccomp filter refuses: such a call never comes to __sys_socket(). kernel/seccomp.c __secure_computing()
  * runs the filters at each system call of a thread that has any, and returns -1 where the call is not to be made; the
- * registers then have what the thread gets in its place. Where a filter kills the thread, it may not return: but it calls
- * audit_seccomp(), and nothing else does so often enough to cost anything.
+ * registers then have what the thread gets in its place. Where a filter kills the thread, or the strict mode does, it may
+ * not return: but it calls audit_seccomp(). So it does for other refusals of a filter that asks for it
+ * (SECCOMP_FILTER_FLAG_LOG), once the registers are set, and nothing else does so often enough to cost anything.
  */
 #ifndef INETPROBE_SECCOMP_H
 #define INETPROBE_SECCOMP_H
@@ -30,6 +31,17 @@ static __always_inline u64 registers_of(u64 task)
 	return USER_REGS(stack, 0); /* FRED's padding came with 6.9 */
 }
 
+/* Counts a refused call whose arguments cannot be read. */
+static __always_inline void count_unread(void)
+{
+	struct cpu_counters *c = syscall_begins();
+
+	if (!c)
+		return;
+	lock_xadd(&c->value[COUNT_CALLS], 1);
+	lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
+}
+
 /* Fills `a` where these registers ask for a socket. arch/x86/entry/syscalls/. */
 static __always_inline int asks_for_socket(struct pt_regs *regs, int compat, struct asked *a)
 {
@@ -51,8 +63,10 @@ static __always_inline int asks_for_socket(struct pt_regs *regs, int compat, str
 	a->pair = a->family == SYS_SOCKETPAIR;
 	if (number != NR_IA32_SOCKETCALL || (!a->pair && a->family != SYS_SOCKET))
 		return 0;
-	if (bpf_probe_read_user(args, sizeof(args), (void *)(regs->cx & 0xffffffff)))
+	if (bpf_probe_read_user(args, sizeof(args), (void *)(regs->cx & 0xffffffff))) {
+		count_unread();
 		return 0;
+	}
 	a->family = args[0];
 	a->type = args[1];
 	a->protocol = args[2];
@@ -72,16 +86,6 @@ static __always_inline u32 refusal_of(struct pt_regs *regs, u64 task)
 	if (regs->ax == regs->orig_ax) /* SECCOMP_RET_TRAP: syscall_rollback() */
 		return ERRNO_SIGSYS;
 	return error <= MAX_ERRNO ? error : 0;
-}
-
-/* Fills `regs`, and `a` where they ask for a socket. */
-static __always_inline int is_about_socket(struct probe *p, struct pt_regs *regs, struct asked *a)
-{
-	u32 status = 0;
-
-	bpf_probe_read_kernel(regs, sizeof(*regs), (void *)registers_of(p->task));
-	READ(status, p->task, OFF_TASK_STATUS);
-	return asks_for_socket(regs, status & TS_COMPAT, a);
 }
 
 /* SERVE: counts what a filter refused. Is it to be sent as well? */
@@ -125,28 +129,38 @@ static __always_inline int refuse(struct probe *p, struct asked *a, u32 error)
 	return 0;
 }
 
+/* Tells of the call that the thread asks for, if it is for a socket: refused with `error`, 0 where the registers say. */
+static __always_inline int tell(struct probe *p, u32 error)
+{
+	struct pt_regs regs = {};
+	struct asked a = {};
+	u32 status = 0;
+
+	bpf_probe_read_kernel(&regs, sizeof(regs), (void *)registers_of(p->task));
+	if (!error)
+		error = refusal_of(&regs, p->task);
+	if (!error)
+		return 0;
+	READ(status, p->task, OFF_TASK_STATUS);
+	return asks_for_socket(&regs, status & TS_COMPAT, &a) ? refuse(p, &a, error) : 0;
+}
+
 /* The return of __secure_computing(). */
 static __always_inline int leave_seccomp(struct probe *p)
 {
-	struct pt_regs regs = {};
-	struct asked a = {};
-	u32 error;
-
-	if ((s32)p->result != -1 || !is_about_socket(p, &regs, &a))
-		return 0;
-	error = refusal_of(&regs, p->task);
-	return error ? refuse(p, &a, error) : 0;
+	return (s32)p->result == -1 ? tell(p, 0) : 0;
 }
 
-/* void audit_seccomp(unsigned long syscall, long signr, int code): where a filter kills, `signr` is SIGSYS. */
+/*
+ * void audit_seccomp(unsigned long syscall, long signr, int code): `code` is the filter's action; `signr` is 0 but where
+ * the thread is killed.
+ */
 static __always_inline int seccomp_logged(struct probe *p)
 {
-	struct pt_regs regs = {};
-	struct asked a = {};
+	u32 action = p->arg[2] & SECCOMP_RET_ACTION_FULL;
+	u32 error = p->arg[1] == SIGSYS ? ERRNO_SIGSYS : p->arg[1] == SIGKILL ? ERRNO_SIGKILL : 0;
 
-	if (p->arg[1] != SIGSYS || !is_about_socket(p, &regs, &a))
-		return 0;
-	return refuse(p, &a, ERRNO_SIGSYS);
+	return error || (!REFUSALS_RETURN && action != SECCOMP_RET_LOG) ? tell(p, error) : 0;
 }
 
 #endif

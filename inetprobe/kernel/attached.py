@@ -81,7 +81,7 @@ class Attached:
         types, symbols = btf.Btf.of_kernel(), Symbols.of_kernel()
         target = Target.of_kernel(options, types, symbols, cgroups, follow=command_pid is not None)
         host_checks.demand_probes(target, options.mechanism)
-        _say_limits(symbols, say)
+        _say_limits(target, say)
         _remove_leftovers(say)
         profile = _profile(types, symbols, say)
         with contextlib.ExitStack() as undo:
@@ -220,11 +220,13 @@ def _profile(types: btf.Btf, symbols: Symbols, say: Say) -> Profile | None:
         return None
 
 
-def _say_limits(symbols: Symbols, say: Say) -> None:
+def _say_limits(target: Target, say: Say) -> None:
     """Says which functions the compiler took away; those that the kernel is built without are no surprise."""
-    for function, limit in symbols.limits().items():
-        if function not in CONFIGURED or symbols.renamed(function):
+    for function, limit in target.symbols.limits().items():
+        if function not in CONFIGURED or target.symbols.renamed(function):
             say(limit)
+    if target.unseen_kills is not None:
+        say(target.unseen_kills)
 
 
 def _remove_leftovers(say: Say) -> None:

@@ -23,6 +23,7 @@ from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.preemption import preemption
 from inetprobe.kernel.program.compiler import compile_program
+from inetprobe.kernel.program.seccomp_constants import unseen_kills
 from inetprobe.kernel.program.target import MACHINES, Target, fentry_functions
 
 Status = Literal["ok", "warning", "failed"]
@@ -298,6 +299,11 @@ def _symbols(root: Path) -> Iterator[Check]:
             yield Check(check, "warning", limits[name])
         else:
             yield Check(check, "ok", f"{name} is there")
+    unseen = unseen_kills(symbols, root)
+    if unseen is not None:
+        yield Check("seccomp", "warning", unseen)
+    else:
+        yield Check("seccomp", "ok", "sockets for which a seccomp filter kills are seen")
 
 
 def _bcc() -> tuple[Check, bytes]:

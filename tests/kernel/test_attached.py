@@ -6,6 +6,7 @@ import pytest
 from inetprobe.kernel import attached as attached_module
 from inetprobe.kernel.backlog import MAX_WAITING, STEP
 from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.program.target import Target
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD
 from tests.support import attached as support
@@ -72,8 +73,14 @@ def test_calls_that_no_trace_has_are_waited_for_as_well():
 )
 def test_functions_that_the_compiler_took_away_are_said_at_the_start(absent, instead, said):
     symbols, lines = Symbols([*(name for name in PATH if name not in absent), *instead]), []
-    attached_module._say_limits(symbols, lines.append)
+    attached_module._say_limits(Target(symbols, {}, {}, (), {}), lines.append)
     assert lines == [symbols.limits()[name] for name in said]
+
+
+def test_the_killed_that_are_not_seen_are_said_at_the_start():
+    lines = []
+    attached_module._say_limits(Target(Symbols(PATH), {}, {}, (), {}, unseen_kills="not seen"), lines.append)
+    assert lines == ["not seen"]
 
 
 def test_leftovers_stay_where_tracefs_cannot_be_written(monkeypatch):

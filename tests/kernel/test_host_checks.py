@@ -106,7 +106,7 @@ def test_a_good_machine(tmp_path):
     assert {check.status for check in checks.values()} == {"ok"}
     assert list(checks) == [
         *("machine", "privileges", "lockdown", "bpf", "kprobes", "tracefs", "btf", "mechanism", "symbols"),
-        *("ipv4", "ipv6", "modules", "prot_alloc", "bcc", "kprobe", "fentry", "fexit", "tracepoint"),
+        *("ipv4", "ipv6", "modules", "prot_alloc", "seccomp", "bcc", "kprobe", "fentry", "fexit", "tracepoint"),
     ]
     host_checks.demand(tmp_path)
 
@@ -391,6 +391,14 @@ def test_a_missing_optional_function_is_a_warning(tmp_path):
     checks = checks_of(tree(tmp_path, functions=[name for name in FUNCTIONS if name != "__request_module"]))
     assert checks["modules"].status == "warning"
     assert "CONFIG_MODULES" in checks["modules"].finding
+
+
+def test_the_killed_that_are_not_seen_are_a_warning(tmp_path):
+    root = tree(tmp_path)
+    (root / "proc/sys/kernel/seccomp").mkdir(parents=True)
+    (root / "proc/sys/kernel/seccomp/actions_logged").write_text("trap\n")
+    check = checks_of(root)["seccomp"]
+    assert (check.status, "without --seccomp" in check.finding) == ("warning", True)
 
 
 @pytest.mark.parametrize(

@@ -95,30 +95,37 @@ def test_seccomp_is_traced_at_its_return_where_that_is_asked_for(monkeypatch):
 
 def test_threads_that_a_filter_kills_are_traced_where_the_kernel_logs_them(monkeypatch):
     monkeypatch.setattr(Btf, "offset", lambda types, *path: 8)
-    logs = True
-    monkeypatch.setattr(seccomp_constants, "kills_are_logged", lambda: logs)
+    unseen = None
+    monkeypatch.setattr(seccomp_constants, "unseen_kills", lambda symbols: unseen)
     target = target_of(*PATH, SECCOMP, AUDIT_SECCOMP)
-    assert target.seccomp == (AUDIT_SECCOMP,)
+    assert (target.seccomp, target.unseen_kills) == ((AUDIT_SECCOMP,), None)
     assert sides(AUDIT_SECCOMP) == ("entry",)
     assert AUDIT_SECCOMP in target.fentry
     assert target.constants["OFF_TASK_SECCOMP_MODE"] == "8"
     assert described(target).functions[24] == SECCOMP  # by which its traces go
     assert target_of(*PATH, SECCOMP, AUDIT_SECCOMP, seccomp=True).seccomp == (SECCOMP, AUDIT_SECCOMP)
-    assert target_of(*PATH, SECCOMP).seccomp == ()  # a kernel without CONFIG_AUDITSYSCALL
-    logs = False
-    assert target_of(*PATH, SECCOMP, AUDIT_SECCOMP).seccomp == ()
+    unseen = "not seen"
+    target = target_of(*PATH, SECCOMP, AUDIT_SECCOMP)
+    assert (target.seccomp, target.unseen_kills) == ((), "not seen")
+    target = target_of(*PATH, SECCOMP, AUDIT_SECCOMP, seccomp=True)
+    assert (target.seccomp, target.unseen_kills) == ((SECCOMP,), None)
 
 
 @pytest.mark.parametrize(
-    ("logged", "expected"),
+    ("logged", "names", "why"),
     [
-        ("kill_process kill_thread trap errno\n", True),
-        ("kill_process trap\n", False),
-        ("kill_thread\n", False),
-        ("\n", False),
+        ("kill_process kill_thread trap errno\n", [AUDIT_SECCOMP], None),
+        ("kill_process trap\n", [AUDIT_SECCOMP], "kernel.seccomp.actions_logged lacks kill_thread"),
+        ("kill_thread\n", [AUDIT_SECCOMP], "kernel.seccomp.actions_logged lacks kill_process"),
+        ("\n", [AUDIT_SECCOMP], "kernel.seccomp.actions_logged lacks kill_process and kill_thread"),
+        ("kill_process kill_thread\n", [], "this kernel has no audit_seccomp (CONFIG_AUDITSYSCALL)"),
+        (None, [], None),  # a kernel without filters
     ],
 )
-def test_the_kernel_says_whether_it_logs_the_killed(tmp_path, logged, expected):
-    (tmp_path / "actions_logged").write_text(logged)
-    assert seccomp_constants.kills_are_logged(tmp_path / "actions_logged") is expected
-    assert not seccomp_constants.kills_are_logged(tmp_path / "none")
+def test_it_is_known_why_the_killed_are_not_seen(tmp_path, logged, names, why):
+    folder = tmp_path / "proc/sys/kernel/seccomp"
+    folder.mkdir(parents=True)
+    if logged is not None:
+        (folder / "actions_logged").write_text(logged)
+    said = f"sockets for which a seccomp filter kills are not seen without --seccomp: {why}" if why else None
+    assert seccomp_constants.unseen_kills(Symbols([*PATH, *names]), tmp_path) == said

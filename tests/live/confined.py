@@ -1,6 +1,9 @@
-"""Makes calls under a seccomp filter of each action.
+"""Makes calls under a seccomp filter of each action, and one in seccomp's strict mode.
 
-A line of JSON a call: the system call, family, type, protocol, and the name of the errno, ``SIGSYS``, or null.
+With the argument ``logged`` the filter asks the kernel to log what it refuses.
+
+A line of JSON a call: the system call, family, type, protocol, and the name of the errno, of the signal, or null. The
+last call has arguments that cannot be read, and no line.
 
 The filter decides by the family, of the 64-bit calls and of a 32-bit program's; it refuses all of socketcall(2), whose
 arguments no filter sees.
@@ -19,7 +22,7 @@ from pathlib import Path
 from inetprobe.base.uapi import errno_name
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.support.sandbox import ALLOW, EQUAL, LOAD, RETURN, install
+from tests.support.sandbox import ALLOW, EQUAL, LOAD, LOGGED, RETURN, install
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 # include/uapi/linux/seccomp.h
@@ -30,6 +33,7 @@ I386, SOCKETCALL, SYS_SOCKET, SYS_SOCKETPAIR = 0x40000003, 102, 1, 8
 ANSWERS = {10: ERRNO | EAFNOSUPPORT, 16: ERRNO | EPERM, 17: TRAP, 38: TRACE, 44: KILL_THREAD, 31: KILL_PROCESS}
 NUMBERS = {41: "socket", 53: "socketpair", 359: "socket", 360: "socketpair"}
 STREAM, RAW, CLOEXEC = 1, 3, 0o2000000
+PR_SET_SECCOMP, SECCOMP_MODE_STRICT = 22, 1
 MAP_32BIT = 0x40  # arch/x86/include/uapi/asm/mman.h
 
 
@@ -67,14 +71,16 @@ def get(result):
     return None if result >= 0 else errno_name(ctypes.get_errno())
 
 
-def killed(family):
+def killed(family, prepare=lambda: None):
     """A child makes the call, and is killed."""
     child = os.fork()
     if not child:
-        LIBC.socket(family, STREAM, 0)
+        call = LIBC.socket
+        prepare()
+        call(family, STREAM, 0)
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    report("socket", family, STREAM, 0, "SIGSYS" if os.WTERMSIG(status) == signal.SIGSYS else None)
+    report("socket", family, STREAM, 0, signal.Signals(os.WTERMSIG(status)).name)
 
 
 def killed_thread(family):
@@ -98,7 +104,8 @@ def killed_thread(family):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGSYS, lambda *_: None)
-    install(program())
+    killed(2, lambda: LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
+    install(program(), LOGGED if "logged" in sys.argv else 0)
     report("socket", 2, STREAM, 0, get(LIBC.socket(2, STREAM, 0)))
     report("socket", 10, STREAM | CLOEXEC, 6, get(LIBC.socket(10, STREAM | CLOEXEC, 6)))
     report("socket", 16, RAW, 0, get(LIBC.socket(16, RAW, 0)))
@@ -114,3 +121,4 @@ if __name__ == "__main__":
     for name, which in (("socket", SYS_SOCKET), ("socketpair", SYS_SOCKETPAIR)):
         result = socketcall(which, 1, STREAM | CLOEXEC, 5, 0)
         report(name, 1, STREAM | CLOEXEC, 5, errno_name(-result) if result < 0 else None)
+    as_32_bit(SOCKETCALL, SYS_SOCKET, 8, 0)

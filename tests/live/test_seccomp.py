@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from inetprobe.base.uapi import FAMILIES, call_text
 from tests.live.conftest import HERE, accounted, inetprobe, shape
 from tests.live.test_serve import PROLOGUE, serving
 
+LOGGED_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_logged")
 CONFINED = [sys.executable, HERE / "confined.py"]
 
 
@@ -24,13 +26,13 @@ def run(request):
 
 def test_each_refusal_has_the_arguments_and_the_errno_that_it_had(run):
     result, made = run
-    assert len(made) == 12
+    assert len(made) == 13
     assert [(syscall, family, type_ & 0xF, protocol, error) for syscall, family, type_, protocol, error in made] == [
         tuple(trace[key] for key in ("syscall", "family", "type", "protocol", "errno")) for trace in result.traces
     ]
-    made_one, *refused = result.traces
-    assert made_one["rule"] == "created"
-    assert {(trace["stage"], trace["rule"], trace["verdict"], trace["outcome"]) for trace in refused} == {
+    strict, made_one, *refused = result.traces
+    assert (strict["errno"], made_one["rule"]) == ("SIGKILL", "created")
+    assert {(trace["stage"], trace["rule"], trace["verdict"], trace["outcome"]) for trace in (strict, *refused)} == {
         ("seccomp", "seccomp", "as_predicted", "failed")
     }
     assert {tuple(shape(trace)) for trace in refused} == {((0, "__secure_computing"),)}
@@ -39,7 +41,8 @@ def test_each_refusal_has_the_arguments_and_the_errno_that_it_had(run):
 def test_both_identities_hold(run):
     summary = run[0].summary
     assert accounted(summary)
-    assert summary["calls"]["returned"] == summary["calls"]["ok"] == 1
+    calls = summary["calls"]
+    assert (calls["returned"], calls["ok"], calls["not_told"]) == (2, 1, 1)  # the last one's arguments cannot be read
 
 
 def test_why_says_whose_filter_it_likely_is():
@@ -56,9 +59,34 @@ def test_why_says_whose_filter_it_likely_is():
 def test_without_seccomp_those_that_are_killed_are_seen():
     result = inetprobe("trace", "--failed", "--no-seccomp", "--format", "json", "--", *CONFINED)
     assert [(trace["family"], trace["errno"]) for trace in result.traces] == [
-        (44, "SIGSYS"), (31, "SIGSYS"), (44, "SIGSYS"),
+        (2, "SIGKILL"), (44, "SIGSYS"), (31, "SIGSYS"), (44, "SIGSYS"),
     ]  # fmt: skip
     assert accounted(result.summary)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "option"), [("kprobe", "--no-seccomp"), ("fentry", "--no-seccomp"), ("fentry", "--seccomp")]
+)
+def test_what_the_kernel_logs_is_seen_once(mechanism, option):
+    command = ("--format", "json", "--mechanism", mechanism, option, "--", *CONFINED, "logged")
+    result = inetprobe("trace", *command)
+    made = [json.loads(line) for line in result.out.splitlines() if line.startswith("[")]
+    assert [tuple(trace[key] for key in ("syscall", "family", "errno")) for trace in result.traces] == [
+        (syscall, family, error) for syscall, family, _, _, error in made
+    ]
+    assert accounted(result.summary)
+    assert result.summary["calls"]["not_told"] == 1
+
+
+def test_kills_that_the_kernel_does_not_log_are_said_not_to_be_seen():
+    before = LOGGED_ACTIONS.read_text()
+    LOGGED_ACTIONS.write_text("kill_process trap\n")
+    try:
+        result = inetprobe("trace", "--no-seccomp", "--", "true")
+    finally:
+        LOGGED_ACTIONS.write_text(before)
+    why = "without --seccomp: kernel.seccomp.actions_logged lacks kill_thread"
+    assert f"sockets for which a seccomp filter kills are not seen {why}" in result.err
 
 
 @pytest.mark.parametrize("options", [("--mechanism", "kprobe"), ("--seccomp", "--mechanism", "fentry")])
@@ -71,7 +99,7 @@ def test_serve_counts_what_it_is_asked_for(options):
     expected = Counter(
         (FAMILIES[family], error)
         for _, family, _, _, error in made
-        if error and ("--seccomp" in options or family in (31, 44))
+        if error and ("--seccomp" in options or error == "SIGKILL" or family in (31, 44))
     )
     found = {
         (sample.labels["family"], sample.labels["errno"]): sample.value

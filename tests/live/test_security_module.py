@@ -47,6 +47,15 @@ def test_why_names_the_module(refusing_sctp):
     assert all("bpf_lsm_socket_create returned EACCES" in call["evidence"] for call in calls)
 
 
+def test_the_candidates_are_named_where_no_module_s_function_is_traced(refusing_sctp):
+    result = inetprobe("trace", "--failed", "--format", "json", "--", sys.executable, "-c", PROGRAM)
+    deciding = [module for module in MODULES.read_text().strip().split(",") if module in ("apparmor", "selinux", "bpf")]
+    for trace in result.traces:
+        if trace["family"] in (2, 10):
+            assert "a BPF LSM program" in trace["reason"]
+            assert len(trace["fix"]) == len(deciding)
+
+
 @MECHANISMS
 def test_the_module_s_call_is_in_the_trace_with_its_time(refusing_sctp, mechanism):
     result = inetprobe(

@@ -3,12 +3,16 @@
 import contextlib
 import ctypes
 import os
+import platform
 import signal
 import struct
 
 from inetprobe.model.seccomp import Action, Instruction
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+_PR_SET_NO_NEW_PRIVS, _SECCOMP_SET_MODE_FILTER = 38, 1
+_SECCOMP = {"x86_64": 317, "aarch64": 277}[platform.machine()]
+#: SECCOMP_FILTER_FLAG_LOG: the kernel logs all that the filter answers but ALLOW
+LOGGED = 2
 
 # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
@@ -21,14 +25,14 @@ def of_socket(*program):
     return (Instruction(LOAD, 0, 0, 0), Instruction(EQUAL, 1, 0, 41), Instruction(0x05, 0, 0, skip), *program, ALLOW)
 
 
-def install(program):
+def install(program, flags=0):
     """Gives this process a filter, for ever."""
     libc = ctypes.CDLL(None, use_errno=True)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code)
     fprog = struct.pack("@HP", len(program), ctypes.addressof(buffer))
     assert libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(fprog), 0, 0):
+    if libc.syscall(_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.create_string_buffer(fprog)):
         raise OSError(ctypes.get_errno(), "the filter is refused")
 
 

@@ -131,8 +131,8 @@ def _serve_options(function: F) -> F:
         click.option(
             "--seccomp",
             is_flag=True,
-            help="Also count what seccomp filters refuse without killing. It costs each system call of every confined "
-            "process.",
+            help="Also count what seccomp filters refuse without killing or logging. It costs each system call of "
+            "every confined process.",
         ),
         *probe_options(RING_SIZE),
         click.option("-q", "--quiet", is_flag=True, help="Print no notes and no summary."),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from inetprobe.kernel.host.btf import Btf
-from inetprobe.kernel.host.kallsyms import SECCOMP, Symbols
+from inetprobe.kernel.host.kallsyms import AUDIT_SECCOMP, SECCOMP, Symbols
 
-_LOGGED = Path("/proc/sys/kernel/seccomp/actions_logged")
+_LOGGED = Path("proc/sys/kernel/seccomp/actions_logged")
+_KILLS = ("kill_process", "kill_thread")
+_UNSEEN = "sockets for which a seccomp filter kills are not seen without --seccomp"
 
 
 def constants(types: Btf, symbols: Symbols) -> dict[str, str]:
@@ -21,9 +23,16 @@ def constants(types: Btf, symbols: Symbols) -> dict[str, str]:
     }
 
 
-def kills_are_logged(logged: Path = _LOGGED) -> bool:
-    """Does the kernel call audit_seccomp() for each thread that a filter kills? kernel/seccomp.c seccomp_log()."""
+def unseen_kills(symbols: Symbols, root: Path = Path("/")) -> str | None:
+    """A sentence about why the kernel does not tell audit_seccomp() of each thread that a filter kills; None where it
+    does, or has no filters: kernel/seccomp.c seccomp_log()."""
     try:
-        return {"kill_process", "kill_thread"} <= set(logged.read_text().split())
-    except OSError:  # a kernel without filters, or a /proc that hides it
-        return False
+        actions = (root / _LOGGED).read_text().split()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{_UNSEEN}: {_LOGGED} cannot be read: {error.strerror}"
+    if AUDIT_SECCOMP not in symbols:
+        return f"{_UNSEEN}: this kernel has no {AUDIT_SECCOMP} (CONFIG_AUDITSYSCALL)"
+    missing = [action for action in _KILLS if action not in actions]
+    return f"{_UNSEEN}: kernel.seccomp.actions_logged lacks {' and '.join(missing)}" if missing else None

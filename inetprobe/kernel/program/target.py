@@ -39,7 +39,7 @@ class Target:
     ``stack_size``: bytes of a thread's stack in the kernel. ``cgroups``: the folders of those that the filters name.
     ``preemption``: how the kernel preempts itself (``host.preemption``), None where it does not.
     ``counts_skips``: does it count a kprobe's skipped programs itself (Linux 6.7)? ``seccomp``: the functions that tell
-    what seccomp filters refuse.
+    what seccomp filters refuse. ``unseen_kills``: why those that they kill are not seen, None where they are.
     """
 
     symbols: Symbols
@@ -53,6 +53,7 @@ class Target:
     preemption: str | None = None
     counts_skips: bool = False
     seccomp: tuple[str, ...] = ()
+    unseen_kills: str | None = None
 
     @classmethod
     def of_kernel(
@@ -66,9 +67,10 @@ class Target:
         refuse_sleeping_ring(types, model)
         functions = resolve(options.also, symbols, types)
         plain = [name for name, symbol in symbols.present().items() if name == symbol]
+        unseen_kills = seccomp_constants.unseen_kills(symbols)
         seccomp = tuple(
             name
-            for name, wanted in ((SECCOMP, options.seccomp), (AUDIT_SECCOMP, seccomp_constants.kills_are_logged()))
+            for name, wanted in ((SECCOMP, options.seccomp), (AUDIT_SECCOMP, unseen_kills is None))
             if wanted and name in symbols
         )
         constants = kernel_filter.constants(options.filters, follow=follow)
@@ -91,6 +93,7 @@ class Target:
             # trace_call_bpf() of kernel/trace/bpf_trace.c: of the same series as this member.
             types.has_member("bpf_link_info", "perf_event", "kprobe", "missed"),
             seccomp,
+            None if options.seccomp else unseen_kills,
         )
 
     @property

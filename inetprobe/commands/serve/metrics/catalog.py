@@ -51,7 +51,8 @@ FAILURES = MetricSpec(
 REFUSALS = MetricSpec(
     "inetprobe_socket_refusals_total", "counter", "system calls",
     "Calls of socket(2), socketpair(2) and io_uring's socket that failed outside inet_create and inet6_create, by "
-    "where. Without --seccomp, of what seccomp filters refuse only the calls that they kill for are counted.",
+    "where. Without --seccomp, of what seccomp filters refuse only what the kernel logs is counted: where they kill, "
+    "or ask for it.",
     ("stage", "errno", "family"), absent="before the first refusal with these labels",
 )  # fmt: skip
 INCOMPLETE = MetricSpec(
