@@ -69,7 +69,7 @@ _SANDBOXED = Caller(
 _QUESTIONS: Mapping[Rule, tuple[SocketQuestion, ...]] = {
     Rule.SECCOMP: (SocketQuestion(_6_1, AF_INET6, SOCK_STREAM, 0, caller=_SANDBOXED),),
     Rule.FLAGS: (SocketQuestion(_6_1, AF_INET, SOCK_STREAM | 0x100, 0),),
-    Rule.FAULT: (SocketQuestion(_6_1, AF_UNIX, SOCK_STREAM, 0, syscall="socketpair"),),
+    Rule.FAULT: (SocketQuestion(_6_1, AF_UNIX, SOCK_STREAM, 0, failures={"array": "EFAULT"}, syscall="socketpair"),),
     Rule.FAMILY: (SocketQuestion(_6_1, 99, SOCK_STREAM, 0),),
     Rule.TYPE_RANGE: (SocketQuestion(_6_1, AF_INET, 11, 0),),
     Rule.IPV6_DISABLED: (SocketQuestion(replace(_6_1, ipv6_disabled=True), AF_INET6, SOCK_DGRAM, 0),),
@@ -135,8 +135,6 @@ def examples(rule: Rule) -> Iterator[RuleExample]:
             outcome = outcome._replace(rule=rule)
         elif rule is Rule.NESTED:  # nor one that has memory for the first socket alone
             outcome = outcome._replace(rule=rule, errno="ENOMEM", nested=Rule.ALLOC_MEMORY)
-        elif rule is Rule.FAULT:  # nor a caller with an array that is none
-            outcome = Outcome(rule, "EFAULT")
         elif outcome.word == "unknown":  # nor another family's own code
             outcome = outcome._replace(errno="EPROTONOSUPPORT")
         yield RuleExample(question, outcome)

@@ -87,6 +87,10 @@ def sys_socketpair(walk: SocketWalk, family: int, type_: int, protocol: int) -> 
     error = walk.world.descriptor_error()
     if error == "EMFILE":
         return Outcome(Rule.DESCRIPTOR_LIMIT, error)
+    # err = put_user(fd1, &usockvec[0]), and fd2
+    fault = walk.world.array_error()
+    if fault is not None:
+        return Outcome(Rule.FAULT, fault)
     # err = sock_create(family, type, protocol, &sock1), then &sock2
     for _ in range(2):
         made = sock_create(walk, family, type_ & SOCK_TYPE_MASK, protocol, kern=False)

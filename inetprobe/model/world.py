@@ -35,6 +35,7 @@ FAILURES: Mapping[str, Collection[str] | None] = {
     "cgroup": None,
     "post_create": None,
     "descriptor": ("EMFILE", "ENFILE", "ENOMEM"),
+    "array": Rule.FAULT.errnos,
 }
 
 #: The errnos of init functions that found no memory; they differ by protocol.
@@ -103,6 +104,9 @@ class SocketWorld(World, Protocol):
 
     def descriptor_error(self) -> str | None:
         """The error of get_unused_fd_flags() (EMFILE) or sock_alloc_file() (ENFILE, ENOMEM)."""
+
+    def array_error(self) -> str | None:
+        """The error of put_user() to the array of socketpair(2)."""
 
 
 @lru_cache(maxsize=256)
@@ -180,6 +184,10 @@ class Machine:
     def descriptor_error(self) -> str | None:
         """See SocketWorld."""
         return self._failures.get("descriptor")
+
+    def array_error(self) -> str | None:
+        """See SocketWorld."""
+        return self._failures.get("array")
 
     def entries(self, family: int, type_: int, protocol: int) -> tuple[Protosw, ...]:
         """See World."""

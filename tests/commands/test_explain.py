@@ -159,6 +159,12 @@ def test_every_input_is_an_option(options, errno):
     assert json.loads(answer)["errno"] == errno
 
 
+def test_a_pasted_fault_is_the_array_s():
+    answer = explain("socketpair(AF_UNIX, SOCK_STREAM, 0, 0x8) = -1 EFAULT (Bad address)", "--profile", "6.1").stdout
+    assert answer.startswith("socketpair(AF_UNIX, SOCK_STREAM, 0) = -1 EFAULT")
+    assert "the pasted call" not in answer
+
+
 @pytest.mark.parametrize("rule", Rule)
 def test_every_rule_has_its_page(rule):
     """`make man` writes them."""

@@ -157,6 +157,10 @@ SOCKET_CASES = {
 PAIR_CASES = {
     "flags": Case(AF_UNIX, SOCK_STREAM | 16, 0, Rule.FLAGS, "EINVAL", machine=fails(descriptor="EMFILE")),
     "no descriptor, first": Case(99, 11, 0, Rule.DESCRIPTOR_LIMIT, "EMFILE", machine=fails(descriptor="EMFILE")),
+    "array": Case(99, 11, 0, Rule.FAULT, "EFAULT", machine=fails(array="EFAULT", descriptor="ENFILE")),
+    "no descriptor for it": Case(
+        AF_UNIX, SOCK_STREAM, 0, Rule.DESCRIPTOR_LIMIT, "EMFILE", machine=fails(array="EFAULT", descriptor="EMFILE")
+    ),
     "family": Case(99, 11, 0, Rule.FAMILY, "EAFNOSUPPORT", machine=fails(descriptor="ENFILE")),
     "unix": Case(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, Rule.CREATED, None, ALLOCATED * 2),
     "unix rdm": Case(AF_UNIX, SOCK_RDM, 0, Rule.FAMILY_CREATE, "ESOCKTNOSUPPORT"),

@@ -61,8 +61,8 @@ _CHUNK = 1 << 16
     "--fail",
     multiple=True,
     metavar="STEP=CAUSE",
-    help="Make a step fail: alloc=memory|security|module, inode=ENFILE, descriptor=EMFILE|ENFILE|ENOMEM, or "
-    "security|hash|init|cgroup|post_create=ERRNO.",
+    help="Make a step fail: alloc=memory|security|module, inode=ENFILE, descriptor=EMFILE|ENFILE|ENOMEM, "
+    "array=EFAULT, or security|hash|init|cgroup|post_create=ERRNO.",
 )
 @click.option(
     "-p",
@@ -119,6 +119,8 @@ def explain_command(
         if (family, type_, protocol) != (None, None, None):
             raise UsageError("give a call or --family, --type and --protocol, not both")
         syscall, numbers, result = parse_call(call)
+        if (syscall, result) == ("socketpair", "EFAULT"):  # of which the paste shows no more
+            inputs["fail"] = (*inputs["fail"], "array=EFAULT")
     elif type_ is None:
         raise UsageError("give a call such as 'socket(AF_INET, SOCK_STREAM, 0)', or --type")
     else:
