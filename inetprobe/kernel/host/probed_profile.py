@@ -52,8 +52,8 @@ def probe(types: Btf, symbols: Symbols, root: Path = Path("/"), modprobe: Modpro
     present = {unit for unit in UNITS if unit not in (*built_in, *loaded) and unit in on_disk}
     helper, file_max = (_read(root / "proc/sys" / name) for name in ("kernel/modprobe", "fs/file-max"))
     active = _read(root / "sys/kernel/security/lsm")
-    loadable, blocked = _loadable_or_blocked(present, aliases, modprobe or _modprobe.show_depends)
     lines = _modprobe.configuration(root)
+    loadable, blocked = _loadable_or_blocked(present, aliases, lines, modprobe or _modprobe.show_depends)
     remedies, left_alone = _explain_blocked(blocked, aliases, lines)
     span = (_read(root / "proc/sys/net/ipv4/ping_group_range") or "").split()
     return Profile(
@@ -125,27 +125,26 @@ def _on_disk(modules: Path) -> frozenset[str]:
 
 
 def _loadable_or_blocked(
-    present: Collection[str], aliases: dict[str, str], modprobe: Modprobe
+    present: Collection[str],
+    aliases: dict[str, str],
+    lines: Sequence[_modprobe.ConfigurationLine],
+    modprobe: Modprobe,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """(loadable, blocked: why) of the modules that are present but not loaded."""
-    loadable, blocked = [], {}
-    for unit in UNITS:
-        if unit not in present:
-            continue
-        if unit == "smc" and unit not in aliases.values():
-            continue  # it registers in inetsw, and has these aliases, since 6.11
-        if unit not in aliases.values():
-            blocked[unit] = "no alias leads to it"
-            continue
-        # Each by itself: a blacklisted module is loaded nevertheless where another module needs it.
-        printed = modprobe(sorted(alias for alias, name in aliases.items() if name == unit))
-        if printed is None:
-            blocked[unit] = "modprobe could not be asked about it"
-        elif unit in {name.replace("-", "_") for name in _INSMOD.findall(printed)}:
-            loadable.append(unit)
-        else:
-            blocked[unit] = _CONFIGURED
-    return tuple(loadable), blocked
+    named = {unit: sorted(alias for alias in aliases if aliases[alias] == unit) for unit in UNITS if unit in present}
+    blocked = {unit: "no alias leads to it" for unit, names in named.items() if not names and unit != "smc"}
+    asked = {unit: names for unit, names in named.items() if names}  # smc registers in inetsw, with aliases, since 6.11
+    loads: dict[str, bool | None] = {}
+    # Those that the configuration is about each by itself: a blacklisted one is loaded where another module needs it.
+    together = [unit for unit, names in asked.items() if _modprobe.obstacle(unit, names, lines) is None]
+    for units in (together, *([unit] for unit in asked if unit not in together)):
+        if units:
+            printed = modprobe([alias for unit in units for alias in asked[unit]])
+            found = {name.replace("-", "_") for name in _INSMOD.findall(printed or "")}
+            loads |= {unit: None if printed is None else unit in found for unit in units}
+    blocked |= {unit: _CONFIGURED for unit, does in loads.items() if does is False}
+    blocked |= {unit: "modprobe could not be asked about it" for unit, does in loads.items() if does is None}
+    return tuple(unit for unit in asked if loads[unit]), blocked
 
 
 def _explain_blocked(
