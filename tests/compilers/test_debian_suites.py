@@ -38,6 +38,9 @@ def test_the_bcc_of_every_suite_compiles_it(case, pythons, monkeypatch):
     defines, made, traced = variant(case)
     text = (bpf_folder() / "inetprobe.bpf.c").read_text()
     names, sizes = {}, {}
+    name, _, task_storage = case
+    if not task_storage and name not in ("trace", "everything"):  # which differs in one map
+        pythons = {"bookworm": pythons["bookworm"]}
     for suite, python in pythons.items():
         monkeypatch.setattr(sys, "executable", str(python))
         code = compiler.compile_program(text, defines, None)
