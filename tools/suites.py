@@ -44,6 +44,7 @@ HALF = [
         "seccomp",
         "security_module",
         "serve",
+        "situations",
         "sock",
         "symbols",
     )
@@ -67,8 +68,10 @@ ALONE = {
     "live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2),
     "examples of vm": [*PYTEST, "--durations=5", VM_EXAMPLES],
 }
+#: What the live tests together must have seen.
+LAST = {"rules": [sys.executable, "-m", "tools.books", "--rules"]}
 #: Suites, and how many of them run at a time.
-STAGES = ((SIDE_BY_SIDE, 2), (ALONE, 1))
+STAGES = ((SIDE_BY_SIDE, 2), (ALONE, 1), (LAST, 1))
 
 
 @dataclass

@@ -128,6 +128,11 @@ def inetprobe(*argv, timeout=300):
     return booked(argv, result)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _new_books():
+    BOOKS.unlink(missing_ok=True)
+
+
 SUMMARY = re.compile(r"inetprobe: (\S+ calls?, .*)")
 
 
@@ -136,14 +141,15 @@ def booked(argv, result):
     summary = SUMMARY.search(result.err)
     if summary and argv[0] in ("trace", "record"):
         assert "UNACCOUNTED" not in summary[1], summary[1]
-        book(argv, summary[1])
+        book(argv, summary[1], result.traces if "json" in argv else ())
     return result
 
 
-def book(argv, summary):
-    """One row of the table: the test that runs now, and what a run or a part of one came to."""
+def book(argv, summary, traces=()):
+    """One row of the table: the test that runs now, what a run or a part of one came to, and by which rules."""
     case = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
-    row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary}
+    rules = sorted({trace["rule"] for trace in traces if trace["verdict"] == "as_predicted"})
+    row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary, "rules": rules}
     BOOKS.parent.mkdir(exist_ok=True)
     with BOOKS.open("a") as books:
         books.write(json.dumps(row) + "\n")
@@ -213,7 +219,7 @@ class Shared:
         traces = [line for line in lines if line["kind"] == "trace" and line["pid"] != os.getpid()]
         missing = sum(not trace["complete"] for trace in traces)
         counts = f"{len(traces)} calls, {len(traces) - missing} complete, {missing} incomplete, {lost} lost"
-        book(["trace", "--mechanism", self._mechanism], counts)
+        book(["trace", "--mechanism", self._mechanism], counts, traces)
         self.spoilt += expected - len(traces) + missing
         return [trace for trace in traces if trace["complete"]]
 
