@@ -298,8 +298,10 @@ def test_also_descriptor_shows_where_the_table_of_descriptors_grows(mechanism):
         assert next(call["function"] for call in calls if call["depth"] == 1) == "inet_create"
         assert "sock_alloc_file" in {call["function"] for call in calls}
         looks += [(outermost["result"], call["result"]) for call in calls if call["function"] == "expand_files"]
-    assert len(looks) == 71  # after a growth it is called once more
-    assert [(descriptor, grown) for descriptor, grown in looks if grown] == [(64, 1)]
+    # Called for each descriptor, it returns 1 where the table has grown, and is then called once more. Linux 7.2 calls
+    # it where the table is too small, and no more.
+    grown = [(descriptor, result) for descriptor, result in looks if result]
+    assert (len(looks), grown) == (71, [(64, 1)]) or looks == [(64, 0)]
 
 
 def test_also_suggests_the_nearest_name_for_an_unknown_function():
