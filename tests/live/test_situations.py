@@ -1,5 +1,6 @@
 """The model compared with this kernel in each situation that a process can be in, call by call."""
 
+import functools
 import json
 import os
 import sys
@@ -29,6 +30,13 @@ def denying():
         yield folder
 
 
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """What ``explain`` says of the calls, each a line of JSON; asked once, if both runs make the same ones."""
+    folder = tmp_path_factory.mktemp("machine")
+    return functools.cache(lambda *lines: answers([question(*json.loads(line)[:-1]) for line in lines], folder))
+
+
 def question(situation, syscall, family, type_, protocol):
     """For ``explain --batch``, which asks no filters."""
     failures = {"security": "EACCES"} if protocol == REFUSED else {}
@@ -53,11 +61,12 @@ def by_filters(situation, syscall, *request):
 
 
 @MECHANISMS
-def test_each_failure_is_traced_and_predicted_in_every_situation(denying, mechanism, tmp_path):
+def test_each_failure_is_traced_and_predicted_in_every_situation(denying, mechanism, asked):
     options = ("--format", "json", "--failed", "--mechanism", mechanism, "--", sys.executable)
     result = inetprobe("trace", *options, HERE / "situations.py", denying)
     assert result.status == 0, result.err
-    made = [json.loads(line) for line in result.out.splitlines() if line.startswith("[")]
+    lines = [line for line in result.out.splitlines() if line.startswith("[")]
+    made = list(map(json.loads, lines))
     assert [
         (syscall, family, type_ & 0xF, protocol, errno_name(error))
         for _, syscall, family, type_, protocol, error in made
@@ -70,9 +79,7 @@ def test_each_failure_is_traced_and_predicted_in_every_situation(denying, mechan
     assert accounted(result.summary)
     assert not result.summary["calls"]["not_told"]
     predicted = Counter()
-    for (situation, *call, error), answer in zip(
-        made, answers([question(*call) for *call, _ in made], tmp_path), strict=True
-    ):
+    for (situation, *call, error), answer in zip(made, asked(*lines), strict=True):
         refused = by_filters(situation, *call)
         if refused is not None:
             assert error == refused, (situation, call, error)

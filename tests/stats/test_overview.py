@@ -182,7 +182,7 @@ def test_a_cgroup_without_a_path_goes_by_its_id():
 
 
 def test_a_result_that_is_not_an_errno_counts_as_failure():
-    odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4097, -(2**31))]
+    odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4098, -(2**31))]
     view = fed(np.concatenate(odd)).view()
     assert view.errnos == {None: 3}
     assert view.failures == {Failure(2, 1, 0, None): 3}

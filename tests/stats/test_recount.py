@@ -163,7 +163,7 @@ def test_an_outcome_that_was_seen_counts_though_an_inner_call_is_missing():
 
 
 def test_a_result_that_is_not_an_errno_counts_as_failure():
-    odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4097, -(2**31))]
+    odd = [builders.record([builders.call(builders.CREATE, 0, 0, 5000, result)]) for result in (7, -4098, -(2**31))]
     null = builders.record([builders.call(builders.SK_ALLOC, 0, 0, 5000, pointer=False)])
     assert counted(np.concatenate([*odd, null])).outcomes == {OutcomeKey(2, 1, 0, None): 4}
 
