@@ -187,12 +187,12 @@ static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_co
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 }
 
-/* Counts a system call of which it is not known where it ended, and its create where that had succeeded. */
+/* Counts a system call of which it is not known where it ended, and its create where that had returned. */
 static __always_inline void count_untold(struct thread *t, struct cpu_counters *c)
 {
 	lock_xadd(&c->value[COUNT_CALLS_UNKNOWN], 1);
-	if (has_created(t))
-		lock_xadd(&c->value[COUNT_CREATED_UNKNOWN], 1);
+	if (t->create && is_returned(create_of(t)))
+		lock_xadd(&c->value[COUNT_CREATES_UNKNOWN], 1);
 }
 
 /* The trace is over. It counts as ended once its record is there: the reader takes its last look after that. */

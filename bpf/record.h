@@ -107,9 +107,9 @@
 #define COUNT_CALLS_IN_CREATE 22
 #define COUNT_CALLS_AFTER 23
 #define COUNT_CALLS_UNKNOWN 24
-/* The first creates of system calls, counted as they return in success; and those whose call's end is not known. */
-#define COUNT_CREATED 25
-#define COUNT_CREATED_UNKNOWN 26
+/* The first creates of system calls, counted as they return; and those whose call's end is not known. */
+#define COUNT_CREATES 25
+#define COUNT_CREATES_UNKNOWN 26
 #define COUNTERS 27
 
 /* `result` of FUNCTION_SECURE_COMPUTING is below 0 by an errno, or by one of these, beyond all of them, where seccomp

@@ -102,8 +102,9 @@ static __always_inline int leave_create(struct probe *p)
 	struct cpu_cells *all;
 
 	/* Of a pair's two, the first. */
-	if (t && c && is_syscall(t) && t->open[t->depth & (DEPTH - 1)].call == t->create && has_created(t))
-		lock_xadd(&c->value[COUNT_CREATED], 1);
+	if (t && c && is_syscall(t) && t->create && t->open[t->depth & (DEPTH - 1)].call == t->create &&
+	    is_returned(create_of(t)))
+		lock_xadd(&c->value[COUNT_CREATES], 1);
 	if (SERVE && t && c && t->counted && t->depth == is_syscall(t) && is_returned(create_of(t))) {
 		all = bpf_map_lookup_elem(MAP(MAP_CELLS), &cpu);
 		t->sends = all && count_create(t, c, all);

@@ -23,8 +23,9 @@ class Accounting:
     ``failed`` are the traces that failed, by errno; no recording keeps them, since its readers may filter. ``calls``
     are system calls that returned, counted as they began, and where each ended: ``returned`` = ``ok`` + ``before`` a
     create + ``in_create`` + ``after`` one + ``not_told``. Those of other families count as well, the failed ones all
-    before one. ``created`` are those whose create succeeded, counted as it returned: ``created_ok`` + ``after`` +
-    ``created_not_told``, which are of ``ok`` and of ``not_told``. Some may be in flight.
+    before one. ``creates`` are those whose create returned, counted as it did: ``created_ok`` + ``in_create`` +
+    ``after`` + ``creates_not_told``, of which the first are of ``ok`` and the last of ``not_told``. Some may be in
+    flight.
 
     Not part of the identity are ``nested``, creates within another create; ``foreign``, calls of interrupts, which are
     left out; ``orphan_returns``, returns without an entry; ``unfollowed``, children of COMMAND; and by address family
@@ -62,9 +63,9 @@ class Accounting:
         """System calls less those that ended or are in flight: 0 when the second identity holds."""
         return self._beyond_flight("returned", ("ok", "before", "in_create", "after", "not_told"))
 
-    def unaccounted_creations(self) -> int:
-        """Creates that succeeded less those whose call ended or is in flight: 0 when the second identity holds."""
-        return self._beyond_flight("created", ("created_ok", "after", "created_not_told"))
+    def unaccounted_creates(self) -> int:
+        """Creates that returned less those whose call ended or is in flight: 0 when the second identity holds."""
+        return self._beyond_flight("creates", ("created_ok", "in_create", "after", "creates_not_told"))
 
     def _beyond_flight(self, total: str, parts: Iterable[str]) -> int:
         rest = self.calls.get(total, 0) - sum(self.calls.get(part, 0) for part in parts)
@@ -91,7 +92,7 @@ class Accounting:
 
     def is_whole(self) -> bool:
         """Is every call accounted for, and was each seen whole?"""
-        unaccounted = self.unaccounted() or self.unaccounted_calls() or self.unaccounted_creations()
+        unaccounted = self.unaccounted() or self.unaccounted_calls() or self.unaccounted_creates()
         return not (unaccounted or self.calls.get("not_told") or self.incomplete or self.missing())
 
     def gap(self) -> str | None:

@@ -135,6 +135,6 @@ def test_what_was_not_seen_whole_is_said():
     """The stand-in's records have one whose return was missed."""
     assert not Accounting(incomplete={"return_missed": 1}).is_whole()
     assert not Accounting(calls={"returned": 1, "not_told": 1}).is_whole()
-    assert not Accounting(calls={"created": 1}).is_whole()
+    assert not Accounting(calls={"creates": 1}).is_whole()
     assert not Accounting(lost={"ring_full": 1}, entries=1).is_whole()
     assert Accounting(entries=1, complete=1, calls={"returned": 1, "ok": 1}).is_whole()

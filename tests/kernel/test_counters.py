@@ -102,9 +102,9 @@ def test_system_calls_are_counted_by_where_they_ended(kernel):
     words = ("OK", "CREATED", "BEFORE", "IN_CREATE", "AFTER", "UNKNOWN")
     for number, word in enumerate(words, 1):
         cpus["value"][1, define(f"COUNT_CALLS_{word}")] = number
-    for word, number in (("CALLS", 30), ("CREATED", 8), ("CREATED_UNKNOWN", 9)):
+    for word, number in (("CALLS", 30), ("CREATES", 8), ("CREATES_UNKNOWN", 9)):
         cpus["value"][0, define(f"COUNT_{word}")] = number
     assert read.calls() == {
         "returned": 30, "ok": 3, "before": 3, "in_create": 4, "after": 5, "not_told": 6,
-        "created": 8, "created_ok": 2, "created_not_told": 9,
+        "creates": 8, "created_ok": 2, "creates_not_told": 9,
     }  # fmt: skip

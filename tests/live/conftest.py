@@ -164,8 +164,8 @@ def accounted(summary):
     if not calls:
         return True
     known = sum(calls[where] for where in ("ok", "before", "in_create", "after", "not_told"))
-    created = calls["created_ok"] + calls["after"] + calls["created_not_told"]
-    return all(0 <= rest <= summary["in_flight"] for rest in (calls["returned"] - known, calls["created"] - created))
+    creates = calls["creates"] - sum(calls[end] for end in ("created_ok", "in_create", "after", "creates_not_told"))
+    return all(0 <= rest <= summary["in_flight"] for rest in (calls["returned"] - known, creates))
 
 
 def skipped(summary):

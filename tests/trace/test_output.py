@@ -162,10 +162,10 @@ def test_the_summary_says_what_does_not_add_up():
     assert short.endswith("+2 system calls UNACCOUNTED FOR")
     assert "UNACCOUNTED" not in summary_line(Accounting(entries=2, in_flight=2, calls=calls | {"after": 0}))
     assert "-1 system calls UNACCOUNTED" in summary_line(Accounting(entries=2, in_flight=2, calls=calls | {"ok": 4}))
-    made = {"created": 4, "created_ok": 2, "after": 1, "created_not_told": 1}
+    made = {"creates": 7, "created_ok": 2, "in_create": 3, "after": 1, "creates_not_told": 1}
     assert "UNACCOUNTED" not in summary_line(Accounting(calls=made))
-    assert summary_line(Accounting(calls=made | {"after": 0})).endswith("+1 creations UNACCOUNTED FOR")
-    assert summary_line(Accounting(calls=made | {"created_ok": 3})).endswith("-1 creations UNACCOUNTED FOR")
+    assert summary_line(Accounting(calls=made | {"after": 0})).endswith("+1 creates UNACCOUNTED FOR")
+    assert summary_line(Accounting(calls=made | {"created_ok": 3})).endswith("-1 creates UNACCOUNTED FOR")
 
 
 def test_the_summary_counts_failures_by_errno():

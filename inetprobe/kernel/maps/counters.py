@@ -31,9 +31,9 @@ _CALLS = {
     "in_create": ("calls_in_create",),
     "after": ("calls_after",),
     "not_told": ("calls_unknown",),
-    "created": ("created",),
+    "creates": ("creates",),
     "created_ok": ("calls_created",),
-    "created_not_told": ("created_unknown",),
+    "creates_not_told": ("creates_unknown",),
 }
 LOST = {
     "ring_full": define("COUNT_LOST_RING_FULL"),

@@ -34,7 +34,7 @@ def summary_line(accounting: Accounting, *, calls: bool = False) -> str:
     for number, name in (
         (accounting.unaccounted(), "calls"),
         (accounting.unaccounted_calls(), "system calls"),
-        (accounting.unaccounted_creations(), "creations"),
+        (accounting.unaccounted_creates(), "creates"),
     ):
         if number:
             parts.append(f"{number:+,} {name} UNACCOUNTED FOR")
