@@ -129,3 +129,9 @@ def test_it_is_known_why_the_killed_are_not_seen(tmp_path, logged, names, why):
         (folder / "actions_logged").write_text(logged)
     said = f"sockets for which a seccomp filter kills are not seen without --seccomp: {why}" if why else None
     assert seccomp_constants.unseen_kills(Symbols([*PATH, *names]), tmp_path) == said
+
+
+def test_a_sysctl_that_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "proc/sys/kernel/seccomp/actions_logged").mkdir(parents=True)
+    said = seccomp_constants.unseen_kills(Symbols([*PATH, AUDIT_SECCOMP]), tmp_path)
+    assert said.endswith("proc/sys/kernel/seccomp/actions_logged cannot be read: Is a directory")

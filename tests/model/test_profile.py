@@ -43,6 +43,12 @@ def test_security_modules_survive_json(active):
     assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))).security_modules == active
 
 
+@pytest.mark.parametrize("active", [1, [1], ["\ud800"], [None]])
+def test_what_is_no_list_of_names_is_refused(active):
+    with pytest.raises((TypeError, ValueError)):
+        Profile.from_dict({**BUILT_IN_PROFILES["6.1"].to_dict(), "security_modules": active})
+
+
 @pytest.mark.parametrize("registered", ["unix", 1, {"1": 2}, [True], ["1"], [-1], [1 << 32]])
 def test_what_is_no_list_of_families_is_refused(registered):
     with pytest.raises((TypeError, ValueError)):

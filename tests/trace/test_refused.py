@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inetprobe.base.files import OutputFile
-from inetprobe.base.uapi import SIGSYS
+from inetprobe.base.uapi import SIGKILL, SIGSYS
 from inetprobe.record import filter as filters
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.reader import RecordingReader
@@ -47,6 +47,7 @@ def test_it_has_no_create_and_an_errno_of_its_own():
     assert create_indices(RECORDS).tolist() == [-1] * 3
     assert not len(creations(RECORDS))
     assert errnos(RECORDS).tolist() == [1, SIGSYS, 97]
+    assert errnos(builders.refused_by_seccomp(SIGKILL)).tolist() == [SIGKILL]
 
 
 @pytest.mark.parametrize(("errno", "kept"), [("SIGSYS", [1]), ("EPERM", [0]), ("!EPERM", [1, 2])])

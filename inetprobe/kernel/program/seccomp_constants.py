@@ -31,7 +31,7 @@ def unseen_kills(symbols: Symbols, root: Path = Path("/")) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"{_UNSEEN}: {_LOGGED} cannot be read: {error.strerror}"
+        return f"{_UNSEEN}: /{_LOGGED} cannot be read: {error.strerror}"
     if AUDIT_SECCOMP not in symbols:
         return f"{_UNSEEN}: this kernel has no {AUDIT_SECCOMP} (CONFIG_AUDITSYSCALL)"
     missing = [action for action in _KILLS if action not in actions]
