@@ -24,7 +24,7 @@ from inetprobe.model import modules, net_families, seccomp_reason
 from inetprobe.model.caller import Caller
 from inetprobe.model.fix import Fix
 from inetprobe.model.inet_create import CREATE, Outcome
-from inetprobe.model.lsm import Refusal, deciding
+from inetprobe.model.lsm import ANOTHER, Refusal, deciding
 from inetprobe.model.profile import Profile
 from inetprobe.model.protocols import UNITS
 from inetprobe.model.rules import Rule
@@ -353,12 +353,12 @@ def _by_security_module(request: Request, rule: Rule) -> Explanation:
             (f"{refusal.function} returned {refusal.errno}",),
             (_policy(refusal.module),),
         )
-    modules = deciding(request.profile.security_modules or (), rule)
-    if len(modules) == 1 and rule is Rule.SECURITY:
+    able = deciding(request.profile.security_modules or (), rule)
+    if len(able) == 1 and able[0] != ANOTHER and rule is Rule.SECURITY:
         alone = "no other security module of this machine (/sys/kernel/security/lsm) is asked about sockets"
-        return Explanation(f"{modules[0]} refused the socket", (alone,), (_policy(modules[0]),))
-    sentence = f"{rule.sentence}: {listed(modules, 'or')}" if modules else rule.sentence
-    return Explanation(_with_alike(request, rule, sentence), fix=tuple(map(_policy, modules)) or (_ASK_THE_POLICY,))
+        return Explanation(f"{able[0]} refused the socket", (alone,), (_policy(able[0]),))
+    sentence = f"{rule.sentence}: {listed(able, 'or')}" if able else rule.sentence
+    return Explanation(_with_alike(request, rule, sentence), fix=tuple(map(_policy, able)) or (_ASK_THE_POLICY,))
 
 
 def _policy(module: str) -> Fix:

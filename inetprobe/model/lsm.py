@@ -8,6 +8,12 @@ from typing import NamedTuple
 from inetprobe.model.rules import Rule
 
 _NAMES = {"apparmor": "AppArmor", "selinux": "SELinux", "smack": "Smack", "bpf_lsm": "a BPF LSM program"}
+#: For people, a module that Linux does not have.
+ANOTHER = "another security module"
+# Those of Linux 7.2 with neither of the two hooks.
+_WITHOUT_HOOKS = frozenset(
+    {"capability", "lockdown", "landlock", "yama", "loadpin", "safesetid", "integrity", "ima", "evm", "ipe", "tomoyo"}
+)
 _CREATE, _POST_CREATE = "_socket_create", "_socket_post_create"
 
 
@@ -20,8 +26,9 @@ def deciding(active: Sequence[str], rule: Rule) -> list[str]:
 
     Smack has no socket_create hook (security/smack/smack_lsm.c).
     """
-    hooked = dict.fromkeys("bpf_lsm" if name == "bpf" else name for name in active)
-    return [_NAMES[name] for name in hooked if name in _NAMES and (name != "smack" or rule is Rule.POST_CREATE)]
+    without = _WITHOUT_HOOKS if rule is Rule.POST_CREATE else _WITHOUT_HOOKS | {"smack"}
+    hooked = ("bpf_lsm" if name == "bpf" else name for name in active if name not in without)
+    return list(dict.fromkeys(_NAMES.get(name, ANOTHER) for name in hooked))
 
 
 class Refusal(NamedTuple):

@@ -184,6 +184,9 @@ def test_a_security_module_that_was_seen_is_named(function, reason, rule):
         (("apparmor", "bpf"), "a security module refused the socket: AppArmor or a BPF LSM program",
          ("journalctl", "bpftool")),
         (("lockdown", "smack"), "a security module refused the socket", ("ausearch",)),
+        (("vendor", "other"), "a security module refused the socket: another security module", ("ausearch",)),
+        (("apparmor", "x"), "a security module refused the socket: AppArmor or another security module",
+         ("journalctl", "ausearch")),
         (None, "a security module refused the socket", ("ausearch",)),
     ],
 )  # fmt: skip
