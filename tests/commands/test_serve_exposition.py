@@ -41,7 +41,7 @@ def page_of(records, counts=None):
     ],
 )
 def test_a_scraper_that_prefers_openmetrics_gets_it(accept):
-    rendered = page_of(builders.every_kind()).render(accept)
+    rendered = page_of(builders.every_kind()).render(wants_openmetrics(accept))
     assert rendered.content_type == OPENMETRICS
     assert rendered.body.endswith(b"# EOF\n")
     assert list(openmetrics(rendered.body.decode()))
@@ -61,7 +61,7 @@ def test_a_scraper_that_prefers_openmetrics_gets_it(accept):
     ],
 )
 def test_other_scrapers_get_the_text_format(accept):
-    rendered = page_of(builders.every_kind()).render(accept)
+    rendered = page_of(builders.every_kind()).render(wants_openmetrics(accept))
     assert rendered.content_type == TEXT
     assert list(plain(rendered.body.decode()))
     assert b"trace_id" not in rendered.body
@@ -78,7 +78,7 @@ def test_both_formats_have_the_same_numbers():
     ours = [
         {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in parse(page.render(accept).body.decode())
+            for family in parse(page.render(wants_openmetrics(accept)).body.decode())
             for sample in family.samples
             if sample.name.startswith("inetprobe_") and sample.name != "inetprobe_scrape_duration_seconds"
         }
@@ -91,7 +91,7 @@ def test_both_formats_have_the_same_numbers():
 def exemplars(page):
     return {
         (sample.name, sample.labels["socket_type"], sample.labels.get("le")): sample.exemplar
-        for family in openmetrics(page.render("application/openmetrics-text").body.decode())
+        for family in openmetrics(page.render(openmetrics=True).body.decode())
         for sample in family.samples
         if sample.exemplar
     }
@@ -132,7 +132,7 @@ def test_the_newer_of_two_exemplars_with_the_same_labels_is_shown():
     page = Page(SnapshotCollector(recount, lambda: counts))
     shown = [
         line.split(" # ")[1]
-        for line in page.render("application/openmetrics-text").body.decode().splitlines()
+        for line in page.render(openmetrics=True).body.decode().splitlines()
         if line.startswith("inetprobe_socket_creation_failures_total") and 'protocol="other"' in line
     ]
     assert shown == ['{trace_id="1-2"} 1.0 2.000000000']

@@ -167,9 +167,9 @@ def test_above_the_limit_the_oldest_silent_connection_is_closed():
 def test_a_crowd_does_not_end_an_answer_under_way():
     go_on = threading.Event()
 
-    def slow(accept, query):
+    def slow(openmetrics):
         assert go_on.wait(10)
-        return page(accept, query)
+        return page(openmetrics)
 
     with serving(slow, limits=Limits(connections=8)) as server, contextlib.ExitStack() as stack:
         scraper = stack.enter_context(connect(server))

@@ -14,7 +14,7 @@ PAGE = b"# HELP a_total what a page has\n# TYPE a_total counter\na_total 1\n" * 
 SECRET = "$2b$04$d8fEn9QCtDLZSDWnHcmOSumScxWqroZ3DoQfETzQOl9Fpvi9b9nmu"
 
 
-def page(accept, query):
+def page(openmetrics):
     return Response("text/plain; version=0.0.4; charset=utf-8", PAGE)
 
 

@@ -262,12 +262,12 @@ class _Service:
     def _bind(self, web: WebOptions) -> WebServer:
         return open_web(web, self._render, lambda: self._page is not None, self._tell, lambda: self._events.put("stop"))
 
-    def _render(self, accept: str) -> Rendered:
+    def _render(self, openmetrics: bool = False) -> Rendered:
         assert self._page is not None  # it is set before the server starts
-        return self._page.render(accept)
+        return self._page.render(openmetrics)
 
     def _print(self) -> None:
-        sys.stdout.buffer.write(self._render("").body)
+        sys.stdout.buffer.write(self._render().body)
         sys.stdout.buffer.flush()
 
     def _listen(self, server: WebServer, page: str) -> None:
@@ -305,16 +305,16 @@ class _Service:
 
 
 def open_web(
-    web: WebOptions, page: Callable[[str], Rendered], ready: Callable[[], bool], tell: Say, failed: Callable[[], None]
+    web: WebOptions, page: Callable[[bool], Rendered], ready: Callable[[], bool], tell: Say, failed: Callable[[], None]
 ) -> WebServer:
     """A server that listens and does not answer yet.
 
-    ``page`` gets the request's Accept header. ``failed`` is called if the server ends by itself; its ``stop`` then
-    raises the reason. Raises UsageError for a bad configuration, or an address that is bad or in use.
+    ``page`` is asked for OpenMetrics or for the text format. ``failed`` is called if the server ends by itself; its
+    ``stop`` then raises the reason. Raises UsageError for a bad configuration, or an address that is bad or in use.
     """
     server = Server(
         web.address,
-        page=lambda accept, _query: Response(*page(accept)),
+        page=lambda openmetrics: Response(*page(openmetrics)),
         ready=ready,
         say=tell,
         config=web.config,

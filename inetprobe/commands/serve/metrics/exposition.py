@@ -35,9 +35,9 @@ class Page:
             PlatformCollector(registry=self._registry)
             GCCollector(registry=self._registry)
 
-    def render(self, accept: str = "") -> Rendered:
-        """The page as of now, in the format that an Accept header prefers. May be called by any thread."""
-        if wants_openmetrics(accept):
+    def render(self, openmetrics: bool = False) -> Rendered:
+        """The page as of now. May be called by any thread."""
+        if openmetrics:
             return Rendered(OPENMETRICS, _as_openmetrics(self._registry))
         return Rendered(TEXT, as_text(self._registry))
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import inetprobe
 from inetprobe.base.errors import UsageError
+from inetprobe.commands.serve.metrics.exposition import wants_openmetrics
 from inetprobe.commands.serve.web.auth import BasicAuth
 from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.worker import BusyError, Worker
@@ -46,8 +47,8 @@ class Response(NamedTuple):
     status: int = 200
 
 
-# (Accept header, "" without one; query string, without the "?") → the page. Called by one thread, one call at a time.
-Page = Callable[[str, str], Response]
+# (is it OpenMetrics that the client prefers?) → the page. Called by one thread, one call at a time.
+Page = Callable[[bool], Response]
 
 
 class HttpRequest(NamedTuple):
@@ -116,7 +117,7 @@ class Routes:
         self._pages.close()
 
     async def _answer(self, request: HttpRequest, config: WebConfig) -> Answer:
-        path, _, query = _origin(request.target).partition("?")
+        path, _, _ = _origin(request.target).partition("?")
         if path not in (HEALTH, READINESS) and not await self._auth.allows(
             config, request.headers.get("authorization"), request.client
         ):
@@ -130,7 +131,7 @@ class Routes:
             answer.headers["Allow"] = "GET, HEAD"
             return answer
         if path == self._telemetry_path:
-            return await self._telemetry(request, query)
+            return await self._telemetry(request)
         if path == HEALTH:
             return _say(200, "ok")
         if path == READINESS:
@@ -138,18 +139,19 @@ class Routes:
         policy = "default-src 'none'; frame-ancestors 'none'"
         return Answer(200, self._landing, {"Content-Type": _HTML, "Content-Security-Policy": policy})
 
-    async def _telemetry(self, request: HttpRequest, query: str) -> Answer:
-        accept = request.text("accept")
+    async def _telemetry(self, request: HttpRequest) -> Answer:
+        preferred = wants_openmetrics(request.text("accept"))
         zipped = accepts_gzip(request.text("accept-encoding"))
-        key = (accept, query, zipped)
-        page = await self._pages.run(request.client, key, lambda: self._make(accept, query, zipped))
+        # Waiting requests for one page share it: by nothing else that a client chooses, or two could fill the places.
+        key = (preferred, zipped)
+        page = await self._pages.run(request.client, key, lambda: self._make(preferred, zipped))
         answer = Answer(page.status, page.body, {"Content-Type": page.content_type, "Vary": "Accept, Accept-Encoding"})
         if zipped:
             answer.headers["Content-Encoding"] = "gzip"
         return answer
 
-    def _make(self, accept: str, query: str, zipped: bool) -> Response:
-        page = self._page(accept, query)
+    def _make(self, openmetrics: bool, zipped: bool) -> Response:
+        page = self._page(openmetrics)
         return page._replace(body=gzip.compress(page.body, 6, mtime=0)) if zipped else page
 
 
