@@ -44,6 +44,7 @@ _UNIT = re.compile(r".+\.(?:service|scope|socket|mount|swap)")
 _USER = re.compile(r"user(?:-([0-9]+)\.slice|@([0-9]+)\.service)")
 _THREE = re.compile(r"(.+\.slice):([^:]+):([^:]+)")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_NAME_MAX = 255  # bytes of a folder's name: include/uapi/linux/limits.h
 _SHORT = 8  # characters of an id that are shown: runtimes accept a prefix of an id
 
 
@@ -93,6 +94,8 @@ def owner_of(path: str | None) -> Owner:
     owner = Owner()
     parent = ""
     for folder in (path or "").split("/"):
+        if len(folder) > _NAME_MAX:
+            continue  # of a crafted recording: no kernel has it, and the patterns below may take long over it
         # A kubelet with the systemd driver and a containerd with the cgroupfs driver name one folder SLICE:PREFIX:NAME.
         triple = _THREE.fullmatch(folder)
         for part in triple.groups() if triple else (folder,):

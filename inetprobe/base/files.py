@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -37,8 +36,9 @@ class WholeFile:
         if path.exists() and not path.is_file():
             return path.open("wb")
         path = path.resolve()  # of a symbolic link, the target is replaced
-        # An existing file keeps its permissions; a new one gets them from the umask.
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
+        # An existing file keeps its permissions, but is set to no other user's id: it becomes ours. A new one gets them
+        # from the umask.
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
         self._temporary, self._final = Path(temporary), path
         os.fchmod(number, mode)

@@ -149,3 +149,8 @@ def test_any_path_is_accepted(path):
     found = owner_of(path)
     assert found.container is None or found.container
     assert found.label() is None or found.label().strip()
+
+
+def test_a_folder_that_no_kernel_has_owns_nothing():
+    longest = "a" * 247 + ".service"
+    assert owner_of(f"/{longest}/a{longest}").unit == longest

@@ -116,12 +116,23 @@ def test_a_wrong_query_is_one_sentence(sql, word, recording):
         "attach 'other.db'",
         "install httpfs",
         "set enable_external_access = true",
+        "set threads = 1",
+        "call enable_logging(storage='file', storage_config={'path': 'logged'}); select 1",
     ],
 )
 def test_a_query_can_read_only_the_recordings(sql, recording, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(recording, "--sql", sql)[0] == EXIT_USAGE
     assert list(tmp_path.iterdir()) == [recording]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+@pytest.mark.parametrize("value", ["'290000-01-01'::date", "'infinity'::timestamp", "'0044-03-15 (BC)'::date"])
+def test_a_time_that_python_does_not_have_is_one_sentence(value, form, recording):
+    status, _, error = run(recording, "--sql", f"select {value}", "--format", form)
+    assert status == EXIT_USAGE
+    assert "cast it to varchar" in error
+    assert error.count("\n") == 1
 
 
 def test_hostile_names_do_not_touch_the_terminal(recording):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inetprobe.base.errors import UsageError
-from inetprobe.commands.serve.web.listen import host_and_port, listen
+from inetprobe.commands.serve.web.listen import client_of, host_and_port, listen
 from tests.support.web_server import connect, curl, serving, to_the_end
 
 
@@ -100,3 +100,18 @@ def test_any_text_is_an_address_or_one_sentence(address):
         listen(address).close()
     except UsageError as error:
         assert str(error).startswith("--web.listen-address ")
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("192.0.2.1", ["192.0.2.1"]),
+        ("2001:db8:1:2::1", ["2001:db8:1:2:ffff::", "2001:0db8:1:2::9"]),
+        ("fe80::1%eth0", ["fe80::2%eth0"]),
+        ("::ffff:192.0.2.1", ["::ffff:192.0.2.1"]),
+    ],
+)
+def test_a_client_of_ipv6_has_a_whole_network(address, same):
+    assert {client_of(other) for other in same} == {client_of(address)}
+    others = ("192.0.2.2", "2001:db8:1:3::1", "fe81::1", "::ffff:192.0.2.2", "::1")
+    assert client_of(address) not in map(client_of, others)

@@ -1,3 +1,4 @@
+from inetprobe.kernel.host import cgroups as cgroups_module
 from inetprobe.kernel.host.cgroups import Cgroups
 
 
@@ -52,3 +53,24 @@ def test_a_hostile_name_is_text(tmp_path):
     folder = tmp_path / "a\x1b[31m"
     folder.mkdir()
     assert Cgroups(tmp_path).path(folder.stat().st_ino) == "/a\x1b[31m"
+
+
+def test_only_what_was_asked_for_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroups_module, "_RESCAN_S", 0.0)
+    monkeypatch.setattr(cgroups_module, "_MOST", 2)
+    root, removed = tmp_path / "root", tmp_path / "removed"  # their inodes are not used again
+    root.mkdir()
+    removed.mkdir()
+    cgroups, identities = Cgroups(root), []
+    for round_ in range(3):
+        folders = [root / f"{round_}-{number}" for number in range(50)]
+        for folder in folders:
+            folder.mkdir()
+        identities.append(folders[7].stat().st_ino)
+        assert cgroups.path(identities[-1]) == f"/{round_}-7"
+        for folder in folders:
+            folder.rename(removed / folder.name)
+    assert cgroups.path(1 << 60) is None  # looks again: there is none but the root
+    assert cgroups.path(identities[2]) == "/2-7"
+    assert cgroups.path(identities[0]) is None  # the least recently asked for
+    assert len(cgroups._asked) + len(cgroups._found) < 8

@@ -31,6 +31,7 @@ def opened(tables: Mapping[str, Any]) -> Iterator[Any]:
             connection.execute("SET TimeZone = 'UTC'")
             # Last, since it cannot be undone, and the temporary folder cannot be chosen after it.
             connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
             for name, stream in tables.items():
                 connection.register(name, stream)
             yield connection
@@ -55,6 +56,10 @@ def sql_errors() -> Iterator[None]:
 
     try:
         yield
+    except OverflowError:  # of Python, which the answer goes through
+        raise UsageError(
+            "the query failed: the answer has a date or time beyond the years 1 to 9999: cast it to varchar"
+        ) from None
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in FULL):
             raise  # the reader of the answer has gone, or its disk is full: not an error of the query

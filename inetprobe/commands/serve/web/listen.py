@@ -9,6 +9,7 @@ import socket
 from inetprobe.base.errors import UsageError
 
 _BACKLOG = 512
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _REASONS = {
     errno.EADDRINUSE: "another program listens there: give another port, or end that program",
     errno.EADDRNOTAVAIL: "this machine has no such address: give one that `ip address` lists",
@@ -48,6 +49,14 @@ def host_and_port(socket_address: tuple[object, ...]) -> str:
     """HOST:PORT of an address that getsockname() or accept() returned."""
     host, port = str(socket_address[0]), socket_address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def client_of(host: str) -> str:
+    """The client with this address. Whoever has an IPv6 address has its /64 (RFC 6177): that is one client."""
+    if ":" not in host:
+        return host
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return host if packed.startswith(_IPV4_MAPPED) else f"{packed[:8].hex()}/64"
 
 
 def _parse(where: str, address: str) -> tuple[str, int]:

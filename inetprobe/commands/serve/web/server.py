@@ -16,7 +16,7 @@ from inetprobe.base.errors import InetprobeError, UsageError
 from inetprobe.base.text import printable
 from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.connection import Connection, Limits, State
-from inetprobe.commands.serve.web.listen import host_and_port, listen
+from inetprobe.commands.serve.web.listen import client_of, host_and_port, listen
 from inetprobe.commands.serve.web.routes import Page, Routes
 from inetprobe.commands.serve.web.transport import Transport
 
@@ -166,8 +166,9 @@ class Server:
                 continue
             if len(self._connections) >= self._limits.connections:
                 self._evict(list(self._connections))
+            who = client_of(str(address[0]))
             connection = Connection(
-                Transport(client), str(address[0]), lambda: self._config, self._routes, self._limits, self._entered
+                Transport(client), who, lambda: self._config, self._routes, self._limits, self._entered
             )
             task = asyncio.create_task(connection.run())
             self._connections[connection] = task
