@@ -75,6 +75,10 @@ class WholeFile:
             ) from None
 
 
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -90,9 +94,10 @@ class OutputFile:
 
     @classmethod
     def create(cls, path: Path) -> OutputFile:
-        """Creates or truncates ``path``. Raises InetprobeError."""
+        """Creates or truncates ``path``; a new file is its owner's alone, as perf's is: it names processes and cgroups.
+        Raises InetprobeError."""
         try:
-            return cls(path, path.open("wb", buffering=0))
+            return cls(path, FileIO(path, "wb", opener=_for_its_owner))
         except OSError as error:
             raise cannot_write("recording", path, error) from None
 

@@ -13,9 +13,15 @@ import pwd
 import resource
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from inetprobe.base.errors import EXIT_CANNOT_RUN, EXIT_FAILED, EXIT_NOT_FOUND, CommandError, UsageError
+
+# The dispositions that Python and inetprobe change.
+_CHANGED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
+_TERMINAL = ("TERM", "COLORTERM", "NO_COLOR", "LANG", "LANGUAGE", "TZ")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def find_user(name: str) -> pwd.struct_passwd:
@@ -123,15 +129,33 @@ def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failur
                 os.dup2(null, number)
         environment = dict(os.environ)
         if account is not None:
+            _close_others(failure)
             _become(account)
-            environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            environment = _environment_of(account)
+        for number in _CHANGED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         os.execvpe(argv[0], argv, environment)
     except OSError as error:
         os.write(failure, str(error.errno or errno.EIO).encode())
     finally:
         os._exit(EXIT_FAILED)
+
+
+def _close_others(failure: int) -> None:
+    """Closes all but the standard streams and ``failure``: root's may be open on what the user may not read."""
+    for fd in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
+        if fd > 2 and fd != failure:
+            with contextlib.suppress(OSError):  # the folder's own
+                os.close(fd)
+
+
+def _environment_of(account: pwd.struct_passwd) -> dict[str, str]:
+    """Root's environment names its folders and may hold secrets: of it go along only words about the terminal."""
+    words = {name: value for name, value in os.environ.items() if name in _TERMINAL or name.startswith("LC_")}
+    return words | {
+        "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": account.pw_shell,
+        "PATH": _PATH,
+    }  # fmt: skip
 
 
 def _become(account: pwd.struct_passwd) -> None:

@@ -1,8 +1,11 @@
+import ast
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +99,57 @@ def test_poll_is_none_while_another_thread_stores_the_status():
     command.release()
     os.waitpid(command.pid, 0)  # as another thread's poll() does, before it stores the status
     assert command.poll() is None
+
+
+STATE = """
+import os
+print(sorted(int(fd) for fd in os.listdir("/proc/self/fd")))
+print(sorted(os.environ))
+"""
+
+
+def state(tmp_path, user=None):
+    """The descriptors and environment of COMMAND."""
+    out = tmp_path / "out"
+    out.touch()
+    out.chmod(0o666)
+    tmp_path.chmod(0o755)
+    command = Command(["/bin/sh", "-c", f"exec /usr/bin/python3 -S -c '{STATE}' >{out}"], user)
+    command.release()
+    assert os.WEXITSTATUS(command.wait()) == 0
+    return [ast.literal_eval(line) for line in out.read_text().splitlines()]
+
+
+@pytest.fixture
+def inheritable(tmp_path, monkeypatch):
+    """A descriptor and a variable as a shell gives them."""
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("LC_TIME", "C")
+    number = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(number, True)
+    yield number
+    os.close(number)
+
+
+def test_command_has_the_descriptors_and_the_environment_of_its_shell(tmp_path, inheritable):
+    descriptors, names = state(tmp_path)
+    assert inheritable in descriptors
+    assert "SECRET_TOKEN" in names
+
+
+def test_no_signal_that_python_ignores_is_ignored_in_command(tmp_path):
+    out = tmp_path / "out"
+    command = Command(["sh", "-c", f"exec grep SigIgn /proc/self/status >{out}"])
+    command.release()
+    command.wait()
+    ignored = int(out.read_text().split()[1], 16)
+    assert not ignored & (1 << signal.SIGXFSZ - 1 | 1 << signal.SIGPIPE - 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_another_user_has_neither_root_s_descriptors_nor_its_environment(inheritable):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        descriptors, names = state(Path(folder), "nobody")
+    assert inheritable not in descriptors
+    assert not {"SECRET_TOKEN", "XDG_RUNTIME_DIR"} & set(names)
+    assert {"HOME", "LC_TIME", "LOGNAME", "PATH", "SHELL", "USER"} <= set(names)

@@ -1,5 +1,6 @@
 import io
 import json
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -259,6 +260,24 @@ def test_redacted_names_are_nowhere_in_the_file(tmp_path):
     assert source.run.host is None
     assert set(batches[0].records["comm"].tolist()) == {b"redacted"}
     assert source.run.cgroups[1] is None
+
+
+def test_what_the_filters_name_is_redacted_too(tmp_path):
+    run = builders.run()
+    run.filters = ("cgroup=/machine/customer-x", "comm=!secretd", "errno=EPERM")
+    path = tmp_path / "r.arrows"
+    sink = RecordingWriter(OutputFile.create(path), run, frozenset({"comm", "cgroup"}))
+    sink.summary(BOOKS)
+    assert read(path)[1].run.filters == ("cgroup=redacted", "comm=redacted", "errno=EPERM")
+    assert b"secretd" not in path.read_bytes()
+
+
+def test_a_recording_is_its_owner_s_alone(tmp_path):
+    path = write(tmp_path / "r.arrows")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_full_disk_is_one_sentence():

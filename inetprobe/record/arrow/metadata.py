@@ -92,9 +92,12 @@ _FACTS = (
 
 
 def run_metadata(run: Run, redact: AbstractSet[str] = frozenset()) -> dict[str, str]:
-    """The schema's metadata; ``redact`` with ``"host"`` leaves out which machine it was."""
+    """The schema's metadata; ``redact`` with ``"host"`` leaves out which machine it was, with the name of a filter what
+    that names."""
     if "host" in redact:
         run = replace(run, host=None, machine_id=None)
+    named = ((filter_, filter_.partition("=")[0]) for filter_ in run.filters)
+    run = replace(run, filters=tuple(f"{name}=redacted" if name in redact else filter_ for filter_, name in named))
     facts = {"format": FORMAT, "version": __version__, **{fact.key: fact.write(run) for fact in _FACTS}}
     return {KEY: json.dumps(facts)}
 
