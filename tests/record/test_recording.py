@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
 from inetprobe.record.accounting import Accounting
+from inetprobe.record.arrow import reader as recording_reader
+from inetprobe.record.arrow import writer as recording_writer
 from inetprobe.record.arrow.metadata import KEY, run_metadata, run_of
 from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.record.arrow.writer import RecordingWriter
@@ -76,6 +78,51 @@ def test_records_are_read_as_they_were_written(tmp_path):
     assert source.accounting() == BOOKS
     assert source.run.cgroups[1] == "/"
     assert source.run.kernel == "6.1.0-test"
+
+
+def of_seconds(monkeypatch, path, losses, large=()):
+    """A recording of a batch a second, of 2 sockets each, or 400; ``losses`` before some of them."""
+    monkeypatch.setattr(recording_writer, "_FLUSH_S", 0.0)
+    kinds = np.resize(builders.every_kind(), 400)
+    kinds["seq"] = np.arange(400)
+    seconds = [
+        Batch(kinds if second in large else kinds[second : second + 2], (Loss("ring_full", 1),) * (second in losses))
+        for second in range(60)
+    ]
+    return write(path, seconds)
+
+
+def test_the_batches_of_a_quiet_host_are_joined(tmp_path, monkeypatch):
+    batches, source = read(of_seconds(monkeypatch, tmp_path / "r.arrows", losses={20, 40, 41}, large={30}))
+    assert [(len(batch), sum(loss.count for loss in batch.losses)) for batch in batches] == [
+        (40, 0), (20, 1), (400, 0), (18, 0), (2, 1), (38, 1),
+    ]  # fmt: skip
+    assert batches[0].column("seq").tolist() == [seq + more for seq in range(20) for more in (0, 1)]
+    assert source.accounting() == BOOKS
+
+
+def test_joined_batches_have_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording_reader, "_ROWS", 32)
+    batches, _ = read(of_seconds(monkeypatch, tmp_path / "r.arrows", losses=()))
+    assert [len(batch) for batch in batches] == [32, 32, 32, 24]
+
+
+def test_what_was_joined_before_a_damage_is_read(tmp_path, monkeypatch):
+    path = of_seconds(monkeypatch, tmp_path / "r.arrows", losses=())
+    path.write_bytes(path.read_bytes()[:-5000])
+    source, seen = RecordingReader(path), []
+    with pytest.raises(RecordingError, match="cut short after"):
+        seen.extend(map(len, source.batches()))
+    assert 90 < sum(seen) < 120
+    assert source.accounting().complete + sum(source.accounting().incomplete.values()) == sum(seen)
+
+
+def test_a_reader_that_is_stopped_gives_nothing_more(tmp_path, monkeypatch):
+    source = RecordingReader(of_seconds(monkeypatch, tmp_path / "r.arrows", losses={20}))
+    batches = source.batches()
+    assert len(next(batches)) == 40
+    source.stop()
+    assert list(batches) == []
 
 
 def test_system_calls_are_read_as_they_were_written(tmp_path):

@@ -15,11 +15,12 @@ from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow import metadata
 from inetprobe.record.arrow.columns import check, from_arrow
 from inetprobe.record.arrow.guard import Messages
-from inetprobe.record.batch import Batch
-from inetprobe.record.layout import reasons
+from inetprobe.record.batch import Batch, Loss, joined
+from inetprobe.record.layout import Records, reasons
 
 # Records are far larger in memory than in a crafted file, so a batch of any size becomes several of these.
 _ROWS = 16384
+_SMALL = 256
 # The first bytes of every message of an Arrow stream since 2019.
 _BEGINNING = b"\xff\xff\xff\xff"
 _DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError)
@@ -68,7 +69,32 @@ class RecordingReader:
         self._lost: Counter[str] = Counter()
 
     def batches(self) -> Iterator[Batch]:
-        """Every batch, in order. Raises RecordingError where the recording is cut short or damaged."""
+        """Every batch, in order, small ones joined: a recording has one a second, and each costs its readers as much as
+        thousands of sockets. Raises RecordingError where the recording is cut short or damaged."""
+        parts, small, rows = self._each(), list[Records](), 0
+        losses: tuple[Loss, ...] = ()  # before the first of the small ones
+        damage = None
+        while not self._stopping:
+            try:
+                part = next(parts, None)
+            except RecordingError as error:
+                part, damage = None, error
+            if small and (part is None or part.losses or len(part) > _SMALL or rows >= _ROWS):
+                yield Batch(joined(small), losses)
+                small, rows = [], 0
+            if part is None:
+                break
+            if len(part) > _SMALL:
+                yield part
+                continue
+            losses = losses if small else part.losses
+            small.append(part.records)
+            rows += len(part)
+        if damage is not None:
+            raise damage
+
+    def _each(self) -> Iterator[Batch]:
+        """Every batch as it was written, or a part of it."""
         while self._recorded is None and not self._stopping:
             try:
                 arrow, custom = self._stream.read_next_batch_with_custom_metadata()
