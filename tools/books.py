@@ -21,6 +21,7 @@ _COUNTS = re.compile(
 )
 #: The rules that no live test in one VM can bring about, or tell.
 UNSEEN = {
+    Rule.PACKET: "the success is another family's, and has no verdict",
     Rule.IPV6_DISABLED: "of a boot with ipv6.disable=1: tests/boot",
     Rule.ALLOC_SECURITY: "in a trace it looks like alloc-memory",
     Rule.ALLOC_MODULE: "in a trace it looks like alloc-memory",

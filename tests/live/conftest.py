@@ -141,15 +141,19 @@ def booked(argv, result):
     summary = SUMMARY.search(result.err)
     if summary and argv[0] in ("trace", "record"):
         assert "UNACCOUNTED" not in summary[1], summary[1]
-        book(argv, summary[1], result.traces if "json" in argv else ())
+        book(argv, summary[1], rules_of(result.traces) if "json" in argv else ())
     return result
 
 
-def book(argv, summary, traces=()):
+def rules_of(traces):
+    return {trace["rule"] for trace in traces if trace["verdict"] == "as_predicted"}
+
+
+def book(argv, summary, rules=()):
     """One row of the table: the test that runs now, what a run or a part of one came to, and by which rules."""
     case = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
-    rules = sorted({trace["rule"] for trace in traces if trace["verdict"] == "as_predicted"})
-    row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary, "rules": rules}
+    row = {"kernel": os.uname().release, "case": case, "argv": list(map(str, argv)), "summary": summary}
+    row["rules"] = sorted(rules)
     BOOKS.parent.mkdir(exist_ok=True)
     with BOOKS.open("a") as books:
         books.write(json.dumps(row) + "\n")
@@ -219,7 +223,7 @@ class Shared:
         traces = [line for line in lines if line["kind"] == "trace" and line["pid"] != os.getpid()]
         missing = sum(not trace["complete"] for trace in traces)
         counts = f"{len(traces)} calls, {len(traces) - missing} complete, {missing} incomplete, {lost} lost"
-        book(["trace", "--mechanism", self._mechanism], counts, traces)
+        book(["trace", "--mechanism", self._mechanism], counts, rules_of(traces))
         self.spoilt += expected - len(traces) + missing
         return [trace for trace in traces if trace["complete"]]
 

@@ -16,7 +16,7 @@ from inetprobe.model.world import Machine
 from inetprobe.record.arrow.reader import RecordingReader
 from inetprobe.trace.call_trace import call_traces
 from inetprobe.trace.verdict import judge
-from tests.live.conftest import HERE, MECHANISMS, inetprobe, tracing
+from tests.live.conftest import HERE, MECHANISMS, book, inetprobe, tracing
 from tests.live.sweeper import ABSENT, AUTOLOAD, EVERYONE, LOADED, available
 
 
@@ -107,16 +107,18 @@ def check(case, part):
     pid = int((folder / f"{case.name}.pid").read_text())
     recorded = iter(traces[pid])
     errnos = [int(word) for word in (folder / case.name).read_text().split()]
-    world, wrong, traced = machine(case), [], 0
+    world, wrong, traced, rules = machine(case), [], 0, set()
     for request, errno in zip(case.requests(), errnos, strict=True):
         predicted = sys_socket.socket(world, *request)
         is_traced = predicted.rule is not Rule.PACKET  # the success of another family
         trace = next(recorded) if is_traced else None
         traced += is_traced
+        rules |= {predicted.rule} if is_traced else set()
         wrong += differences(request, errno, predicted, trace, profile)
     print(f"{case.name}: {len(errnos)} requests, {traced} traces, {len(wrong)} differences")
     assert not wrong, "\n".join(wrong[:20])
     assert next(recorded, None) is None
+    book(["record"], f"{traced} calls, {traced} complete, 0 incomplete, 0 lost", rules)
 
 
 @pytest.mark.parametrize("case", ABSENT, ids=lambda case: case.name)
