@@ -14,13 +14,19 @@ FAMILIES, TYPES, PROTOCOLS = range(-1, 48), range(-1, 16), (0, 1, 77)
 STREAM, UNKNOWN_FLAG, CLOEXEC = 1, 0x100, 0o2000000
 
 
-def call(name, family, type_, protocol):
+def errno_of(name, family, type_, protocol):
+    """What the call ends with, 0 for success."""
     pair = (ctypes.c_int * 2)()
     made = LIBC.socket(family, type_, protocol) if name == "socket" else LIBC.socketpair(family, type_, protocol, pair)
     error = ctypes.get_errno() if made < 0 else 0
     for fd in () if error else (made,) if name == "socket" else pair:
         os.close(fd)
-    print(json.dumps((name, family, type_, protocol, error)), flush=True)
+    return error
+
+
+def call(*request):
+    error = errno_of(*request)
+    print(json.dumps((*request, error)), flush=True)
     return error
 
 

@@ -5,7 +5,6 @@ system call, family, type, protocol, and the errno's number, 0 for success.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -13,9 +12,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.live.families import errno_of
 from tests.support.sandbox import ALLOW, EQUAL, LOAD, RETURN, install
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 FILE_MAX = Path("/proc/sys/fs/file-max")
 NOBODY, EAFNOSUPPORT = 65534, 97
 UNIX, INET, INET6, NETLINK, PACKET, ALG = 1, 2, 10, 16, 17, 38
@@ -45,16 +44,6 @@ def requests():
 def guarded(program):
     """A filter that asks ``program`` about the two system calls, and allows all others."""
     return [(LOAD, 0, 0, 0), (EQUAL, 2, 0, NUMBERS[0]), (EQUAL, 1, 0, NUMBERS[1]), ALLOW, *program]
-
-
-def call(name, family, type_, protocol):
-    """The errno, 0 for success."""
-    pair = (ctypes.c_int * 2)()
-    made = LIBC.socket(family, type_, protocol) if name == "socket" else LIBC.socketpair(family, type_, protocol, pair)
-    error = ctypes.get_errno() if made < 0 else 0
-    for fd in () if error else (made,) if name == "socket" else pair:
-        os.close(fd)
-    return error
 
 
 def as_nobody():
@@ -107,7 +96,7 @@ def make_all(cgroup):
             os.close(writer)
             prepare(cgroup)
             for request in requests():
-                print(json.dumps((situation, *request, call(*request))), flush=True)
+                print(json.dumps((situation, *request, errno_of(*request))), flush=True)
             os._exit(0)
         with meanwhile():
             os.write(writer, b"1")
