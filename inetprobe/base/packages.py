@@ -24,6 +24,13 @@ _INSTALL = {
 }
 #: What inetprobe needs of a system → its package for each manager.
 _PACKAGES = {
+    "libseccomp": {
+        "apt": "libseccomp2",
+        "dnf": "libseccomp",
+        "zypper": "libseccomp2",
+        "pacman": "libseccomp",
+        "apk": "libseccomp",
+    },
     "BCC": {"apt": "libbpfcc", "dnf": "bcc", "zypper": "libbcc0", "pacman": "bcc", "apk": "bcc"},
     "qemu-system-x86_64": {
         "apt": "qemu-system-x86",

@@ -24,7 +24,7 @@ from inetprobe.cli.options import options, probe_options
 from inetprobe.cli.terminal import say
 from inetprobe.kernel.callbacks import CheckStop, Say
 from inetprobe.kernel.frames.naming import StackOptions
-from inetprobe.kernel.host import privileges
+from inetprobe.kernel.host.confinement import Kept, confine
 from inetprobe.kernel.source import LiveSource
 from inetprobe.kernel.trace_options import RING_SIZE, TraceOptions
 from inetprobe.kernel.traced_command import Command, end_like
@@ -44,10 +44,10 @@ Drive = Callable[[LiveSource, Filters, Sequence[Sink], "int | None"], Accounting
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def settle(capabilities: frozenset[int], say: Say) -> None:
-    """Raises this process's priority above what is traced, and drops all but these ``capabilities``."""
+def settle(kept: Kept, say: Say) -> None:
+    """Raises this process's priority above what is traced, and gives up all but what is ``kept``."""
     _raise_priority(say)
-    privileges.drop(capabilities)
+    confine(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LiveHost:
     """The machine below a live run. A click context's ``obj`` may give another, without a kernel."""
 
     open_source: OpenSource = LiveSource.of_kernel
-    settle: Callable[[frozenset[int], Say], None] = settle
+    settle: Callable[[Kept, Say], None] = settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ class LiveRun:
 
     ``command``: COMMAND and its arguments, empty to trace everything; it runs as ``user``, and with ``silent`` reads
     and writes nothing of this terminal's. ``output``: the recording to write. ``count``: stop after this many records.
-    ``brief``: with COMMAND, say nothing of the run itself unless something was not seen. ``reads_processes``: the sinks
-    read other processes to the end.
+    ``brief``: with COMMAND, say nothing of the run itself unless something was not seen.
     """
 
     options: TraceOptions
@@ -76,7 +75,6 @@ class LiveRun:
     output: str | None = None
     count: int | None = None
     brief: bool = False
-    reads_processes: bool = False
     host: LiveHost = field(default_factory=LiveHost)
 
 
@@ -187,7 +185,7 @@ def run_live(live: LiveRun, open_sinks: OpenSinks, drive: Drive = pump) -> None:
             sinks = open_sinks(source.run, file)
             importlib.import_module("numpy.ma")  # numpy itself leaves that to the first np.unique()
             # No module of ours is loaded after this: root without capabilities cannot enter another user's closed home.
-            live.host.settle(_needed_to_the_end(live), live.say)
+            live.host.settle(Kept(signals=child is not None, to_another_user=live.user is not None), live.say)
             stop.calls = lambda number: _stop(source, child, number)
             stop.check()
             source.start()
@@ -231,14 +229,6 @@ def _interruptible() -> Iterator[_Stop]:
     stop = _Stop()
     with handled((signal.SIGINT, signal.SIGTERM), stop):
         yield stop
-
-
-def _needed_to_the_end(live: LiveRun) -> frozenset[int]:
-    """The capabilities that are not dropped."""
-    signals = frozenset() if live.user is None else privileges.SIGNALS
-    stack = live.options.stack
-    reads = live.reads_processes or (stack is not None and stack.user)
-    return signals | (privileges.PROCESSES if reads else frozenset())
 
 
 def _stop(source: LiveSource, child: Command | None, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from inetprobe.base.words import counted
 from inetprobe.cli.live import LiveRun, live_options, run_live
 from inetprobe.cli.options import COMMAND_LAST, Filtering, filter_options
 from inetprobe.cli.terminal import lenient_stdout
-from inetprobe.kernel.host.open_files import held_by
+from inetprobe.kernel.process_reader import ProcessReader
 from inetprobe.kernel.program.also import LSM
 from inetprobe.model.explanation import Explanation
 from inetprobe.model.fix import Fix
@@ -52,10 +53,11 @@ def why_command(form: str, live: LiveRun) -> None:
     """
     filters = replace(live.options.filters, failed=True)
     options = replace(live.options, filters=filters, also=(*live.options.also, LSM))
-    live = replace(live, options=options, brief=True, reads_processes=True)
+    live = replace(live, options=options, brief=True)
     lenient_stdout()
     out = sys.stderr if live.command and form == "text" else sys.stdout
-    run_live(live, lambda run, file: [WhySink(out, form)])
+    with contextlib.closing(ProcessReader()) as reader:
+        run_live(live, lambda run, file: [WhySink(out, form, reader.held_by)])
 
 
 class Who(NamedTuple):
@@ -92,7 +94,7 @@ class Callers:
 class WhySink:
     """Keeps each distinct failing call, and prints them all at the end, the most frequent first."""
 
-    def __init__(self, out: TextIO, form: str, held_by: Callable[[int], str] = held_by) -> None:
+    def __init__(self, out: TextIO, form: str, held_by: Callable[[int], str]) -> None:
         """``held_by`` says which descriptors a process holds now."""
         self._out = out
         self._form = form

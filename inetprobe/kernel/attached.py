@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.naming import Naming
-from inetprobe.kernel.frames.user_frames import UserSymbols
 from inetprobe.kernel.host import btf, clock, probed_profile, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import CONFIGURED, SECCOMP, Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
+from inetprobe.kernel.process_reader import ProcessReader
 from inetprobe.kernel.program.compiler import no_libbcc
 from inetprobe.kernel.program.program import Program
 from inetprobe.kernel.program.target import Target
@@ -85,10 +85,18 @@ class Attached:
         _remove_leftovers(say)
         profile = _profile(types, symbols, say)
         with contextlib.ExitStack() as undo:
+            symbols_of = _open_symbols() if options.stack is not None else None
+            reader = ProcessReader(symbols_of) if options.stack is not None and options.stack.user else None
+            if reader is not None:
+                undo.callback(reader.close)
             program = Program(options, target, say, check_stop)
             undo.callback(program.close)
             run = _describe(options, target, program.mechanisms, profile)
-            attached = cls(program, run, cgroups, _naming(options, target, program))
+            naming = None
+            if symbols_of is not None and options.stack is not None:
+                kernel = KernelSymbols(symbols_of(KERNEL)) if options.stack.kernel else None
+                naming = Naming(kernel, reader, _functions(target), program.mechanisms, target.symbols)
+            attached = cls(program, run, cgroups, naming)
             if command_pid is not None:
                 program.follow(command_pid)
             undo.pop_all()
@@ -181,16 +189,12 @@ def _functions(target: Target) -> dict[int, str]:
     return path | {function.number: function.name for function in target.also}
 
 
-def _naming(options: TraceOptions, target: Target, program: Program) -> Naming | None:
-    if options.stack is None:
-        return None
+def _open_symbols() -> Callable[[int], SymbolCache]:
+    """Opens the symbols of a process by its id, or of the kernel. Raises HostError without libbcc."""
     try:
-        symbols = functools.partial(SymbolCache, libbcc.load())
+        return functools.partial(SymbolCache, libbcc.load())
     except OSError as error:
         raise no_libbcc(str(error)) from None
-    kernel = KernelSymbols(symbols(KERNEL)) if options.stack.kernel else None
-    user = UserSymbols(symbols) if options.stack.user else None
-    return Naming(kernel, user, _functions(target), program.mechanisms, target.symbols)
 
 
 def _describe(options: TraceOptions, target: Target, mechanisms: Mapping[str, str], profile: Profile | None) -> Run:

@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from inetprobe.base import packages
 from inetprobe.base.errors import HostError
 from inetprobe.kernel import libbcc, trial
-from inetprobe.kernel.host import kprobe, privileges, syscall, tracefs
+from inetprobe.kernel.host import kprobe, landlock, privileges, syscall, system_call_filter, tracefs
 from inetprobe.kernel.host.btf import Btf, offsets
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.preemption import preemption
@@ -68,7 +69,7 @@ def demand_probes(target: Target, mechanism: str, root: Path = Path("/")) -> Non
 def examine(root: Path = Path("/")) -> list[Check]:
     """Every check, in an order in which a failure explains later ones; last, if none failed, the trial."""
     bcc, code = _bcc()
-    checks = [*_examine(root), bcc]
+    checks = [*_examine(root), *_confinement(), bcc]
     failed = [check.name for check in checks if check.status == "failed"]
     if failed:
         return [*checks, Check("trial", "warning", f"no probe was tried, since this failed: {', '.join(failed)}")]
@@ -304,6 +305,25 @@ def _symbols(root: Path) -> Iterator[Check]:
         yield Check("seccomp", "warning", unseen)
     else:
         yield Check("seccomp", "ok", "sockets for which a seccomp filter kills are seen")
+
+
+def _confinement() -> Iterator[Check]:
+    """What a live run can give up beside its capabilities: see confinement."""
+    files = landlock.version()
+    if files.number >= landlock.WITH_PORTS:
+        yield Check("landlock", "ok", f"a live run closes files and TCP ports to itself (Landlock {files.number})")
+    elif files.number:
+        finding = f"a live run closes files to itself (Landlock {files.number}), not TCP ports: Linux 6.7 has that"
+        yield Check("landlock", "ok", finding)
+    else:
+        finding = f"the files that root owns stay open to a live run: this kernel has no Landlock ({files.why})"
+        yield Check("landlock", "warning", finding, "boot Linux 5.13 or later with landlock among its lsm=")
+    version = system_call_filter.library()
+    if version is not None:
+        yield Check("libseccomp", "ok", f"a live run refuses itself system calls (libseccomp {version})")
+    else:
+        finding = "a live run can execute programs and open sockets: there is no libseccomp"
+        yield Check("libseccomp", "warning", finding, packages.install("libseccomp"))
 
 
 def _bcc() -> tuple[Check, bytes]:

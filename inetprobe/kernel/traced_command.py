@@ -51,6 +51,7 @@ class Command:
             os.close(self._gate)
             os.close(self._failure)
             _child(self._argv, account, gate, failure, silent=silent)
+        self._pidfd = os.pidfd_open(self.pid)  # a confined process can signal no other
         os.close(gate)
         os.close(failure)
 
@@ -92,11 +93,11 @@ class Command:
         """Passes a signal on to the child, if it is still there."""
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def close(self) -> None:
-        """Ends a child that is still held; COMMAND, if it runs, is left alone."""
-        for fd in (self._gate, self._failure):
+        """Ends a child that is still held; COMMAND, if it runs, is left alone. To be called once."""
+        for fd in (self._gate, self._failure, self._pidfd):
             if fd >= 0:
                 os.close(fd)
         if self._gate >= 0:

@@ -13,6 +13,10 @@ MAX_STACKS = 1 << 16
 TRUNCATED, EXITED, EXECUTED, UNREADABLE, TOO_MANY, REDACTED = (
     "truncated", "exited", "executed", "unreadable", "too_many", "redacted",
 )  # fmt: skip
+#: Those of them that reading the process brings about.
+LOSSES = (EXITED, EXECUTED, UNREADABLE)
+# Characters of all frames together: names are strangers', and long.
+_MOST_CHARACTERS = 1 << 25
 
 # The offset is the last part of a frame before its file or module; names are not trusted, and may contain one too.
 _OFFSET = re.compile(r"\+0x[0-9a-f]+(?=( [(\[].*)?$)", re.DOTALL)
@@ -63,14 +67,19 @@ class Stacks:
 
     _numbers: dict[Stack, int] = field(default_factory=dict)
     _stacks: list[Stack] = field(default_factory=list)
+    _characters: int = 0
 
     def number(self, stack: Stack) -> int:
-        """The number of a stack; beyond ``MAX_STACKS``, the number of a stack whose sides are lost as ``too_many``."""
-        if stack not in self._numbers and len(self._stacks) >= MAX_STACKS:
-            stack = Stack(*[None if side is None else Side((), TOO_MANY) for side in stack])
+        """The number of a stack; beyond ``MAX_STACKS``, or 32 Mi characters of names, the number of a stack whose sides
+        are lost as ``too_many``."""
         if stack not in self._numbers:
-            self._stacks.append(stack)
-            self._numbers[stack] = len(self._stacks)
+            size = sum(len(frame) for side in stack if side is not None for frame in side.frames)
+            if len(self._stacks) >= MAX_STACKS or self._characters + size > _MOST_CHARACTERS:
+                stack, size = Stack(*[None if side is None else Side((), TOO_MANY) for side in stack]), 0
+            if stack not in self._numbers:
+                self._characters += size
+                self._stacks.append(stack)
+                self._numbers[stack] = len(self._stacks)
         return self._numbers[stack]
 
     def get(self, number: int) -> Stack | None:

@@ -146,6 +146,7 @@ class Web:
     """A stand-in for the web server, which calls each of ``steps`` after its start."""
 
     url = "http://192.0.2.1:9"
+    files = ()
 
     def __init__(self, *steps):
         self.steps = steps
@@ -210,7 +211,7 @@ def scrape(web):
 def service(monkeypatch, web, source=None):
     said = []
     monkeypatch.setattr(command, "open_web", web.open)
-    monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
+    monkeypatch.setattr(command, "open_live", lambda *_: source)
     return command._Service(
         TraceOptions(counting=Counting()), VerdictStream((1000,), None, said.append), said.append
     ), said
@@ -284,7 +285,7 @@ def test_a_web_server_that_fails_ends_the_service_and_says_why(monkeypatch):
         raise ValueError("no such client")
 
     source, said = Live(builders.created()), []
-    monkeypatch.setattr(command, "open_live", lambda options, tell, go_on: source)
+    monkeypatch.setattr(command, "open_live", lambda *_: source)
     monkeypatch.setattr(Server, "_accept", broken)
     served = command._Service(OPTIONS, VerdictStream((1000,), None, print), said.append)
     began = time.monotonic()
@@ -301,7 +302,7 @@ def test_a_signal_while_attaching_exits_with_130(monkeypatch):
     web = Web()
     served, _ = service(monkeypatch, web, source)
 
-    def slow(options, tell, go_on):
+    def slow(*_):
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         return source
@@ -316,7 +317,7 @@ def test_a_signal_between_two_steps_of_attaching_prevents_the_next_step(monkeypa
     web = Web()
     served, _ = service(monkeypatch, web)
 
-    def steps(options, tell, go_on):
+    def steps(options, tell, go_on, files):
         os.kill(os.getpid(), signal.SIGHUP)
         go_on()
         os.kill(os.getpid(), signal.SIGINT)

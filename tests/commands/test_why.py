@@ -63,7 +63,7 @@ def test_whose_filter_refused_is_said_by_the_cgroup():
     source.run = builders.with_seccomp()
     source.run.cgroups[1] = "/system.slice/web.service"
     out = io.StringIO()
-    pump(source, Filters(), [why.WhySink(out, "json")])
+    pump(source, Filters(), [why.WhySink(out, "json", str)])
     answer = json.loads(out.getvalue())
     assert answer["evidence"] == [
         "the process is in web.service: most likely its RestrictAddressFamilies=, which answers so"

@@ -12,6 +12,7 @@ from inetprobe.kernel.host import privileges
 CHILD = """
 import sys
 from inetprobe.kernel.host import privileges
+privileges.set_no_new_privileges()
 privileges.drop(frozenset(map(int, sys.argv[1:])))
 print(open("/proc/self/status").read())
 """

@@ -137,7 +137,7 @@ def stopped(maker):
     closed.chmod(0o700)
     pids, processes = {}, []
     with tracing("--stack", "user", "--also", "sock_init_data") as tracer:
-        tracer.capabilities = (Path("/proc") / str(tracer.process.pid) / "status").read_text()
+        tracer.capabilities = effective_of(tracer.process.pid)
         tracer.process.send_signal(signal.SIGSTOP)
         ended = subprocess.Popen([maker, "1", "0"])
         ended.wait()
@@ -203,7 +203,15 @@ def test_a_program_without_frame_pointers_has_its_innermost_frames(stopped):
     assert "(python3" in frames[1] or "_socket" in frames[1]
 
 
-def test_only_the_capabilities_to_read_other_processes_are_kept(stopped):
-    fields = dict(line.split(":\t") for line in stopped.capabilities.splitlines() if ":\t" in line)
-    kept = sum(1 << number for number in privileges.PROCESSES)
-    assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == kept
+def effective_of(pid):
+    """The capabilities of a tracer, of its child, and of the child's."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        privileges.effective(Path(f"/proc/{pid}/status")),
+        *(one for child in children for one in effective_of(child)),
+    ]
+
+
+def test_only_the_process_that_reads_others_keeps_a_capability(stopped):
+    """It, and its worker."""
+    assert stopped.capabilities == [frozenset(), privileges.PROCESSES, privileges.PROCESSES]

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,10 @@ class WebServer(Protocol):
     @property
     def url(self) -> str:
         """The server's URL, without a path."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that ``reload`` reads."""
 
     def start(self) -> None:
         """Begins to answer requests, in threads of its own."""
@@ -236,7 +240,8 @@ class _Service:
         """
         server = None if web is None else self._bind(web)
         with self._signals():
-            source = open_live(self._options, self._tell, self._exit_if_stopped)
+            files = () if server is None else server.files
+            source = open_live(self._options, self._tell, self._exit_if_stopped, files)
             try:
                 self._exit_if_stopped()
                 self._page = Page(SnapshotCollector(source, self._stream.counts))

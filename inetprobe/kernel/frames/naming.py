@@ -14,10 +14,11 @@ import numpy as np
 from inetprobe.base.errors import HostError
 from inetprobe.base.uapi import ERRNOS
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
-from inetprobe.kernel.frames.user_frames import MappedProcess, UserSymbols
+from inetprobe.kernel.frames.user_frames import MappedProcess
 from inetprobe.kernel.host import pidns
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
+from inetprobe.kernel.process_reader import ProcessReader
 from inetprobe.record.calls import opaque
 from inetprobe.record.layout import Records, define
 from inetprobe.record.stacks import TRUNCATED, Side, Stack, Stacks
@@ -64,7 +65,7 @@ class Naming:
     def __init__(
         self,
         kernel: KernelSymbols | None,
-        user: UserSymbols | None,
+        user: ProcessReader | None,
         functions: Mapping[int, str],
         mechanisms: Mapping[str, str],
         symbols: Symbols,
@@ -96,7 +97,7 @@ class Naming:
         return numbered
 
     def close(self) -> None:
-        """Frees the symbols of all processes."""
+        """Ends the process that names the users' frames."""
         if self._user is not None:
             self._user.close()
 
@@ -114,12 +115,12 @@ class Naming:
             addresses = addresses[1:]  # the function's own first instruction
         return Side(symbols.callers(addresses, function, mechanism), lost)
 
-    def _user_side(self, symbols: UserSymbols, record: np.void, frames: np.void) -> Side:
+    def _user_side(self, reader: ProcessReader, record: np.void, frames: np.void) -> Side:
         addresses, lost = self._addresses(frames, "user")
         if not addresses:
             return Side((), lost)
         process = MappedProcess(int(record["pid"]), int(frames["process_start"]), int(frames["start_stack"]))
-        side = symbols.named(process, addresses, int(frames["caller"]))
+        side = reader.named(process, addresses, int(frames["caller"]))
         return side if side.lost else side._replace(lost=lost)
 
     def _addresses(self, frames: np.void, side: str) -> tuple[list[int], str | None]:

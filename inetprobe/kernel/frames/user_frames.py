@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from inetprobe.base import text
-from inetprobe.kernel.frames.descriptors import Descriptors
 from inetprobe.kernel.frames.kernel_frames import UNKNOWN, Resolver
 from inetprobe.kernel.host import clock
 from inetprobe.record.stacks import EXECUTED, EXITED, UNREADABLE, Side
@@ -24,6 +23,11 @@ from inetprobe.record.stacks import EXECUTED, EXITED, UNREADABLE, Side
 # Processes whose symbols are cached, each a few megabytes of names.
 _MAX_PROCESSES = 32
 _MAX_NAME = 256
+#: Characters of a frame at most: two names, and an offset of 64 bits between them.
+MAX_FRAME = 2 * _MAX_NAME + len("+0xffffffffffffffff ()")
+# Bytes of a file that libbcc reads whole. A JIT writes its map itself, as large as it likes; a program's own debug
+# information is in the file.
+_MOST_MAP, _MOST_ELF = 1 << 26, 1 << 32
 # glibc's wrappers that push no frame before `syscall`: sysdeps/unix/sysv/linux/socket.S, syscall.S.
 _WRAPPERS = (b"socket", b"__socket", b"syscall")
 _WRAPPER_LENGTH = 64
@@ -67,22 +71,10 @@ class UserSymbols:
         self._open = open_symbols
         self._proc = proc
         self._cached: OrderedDict[MappedProcess, _CachedProcess] = OrderedDict()
-        self._descriptors = Descriptors()
         self._namespace_ns = clock.namespace_offset_ns()
 
     def named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         """The frames' names, innermost first. ``caller`` is the word at the user's stack pointer, or 0."""
-        with self._descriptors.kept():
-            return self._named(process, addresses, caller)
-
-    def close(self) -> None:
-        """Frees all symbols."""
-        with self._descriptors.kept():
-            for cached in self._cached.values():
-                cached.symbols.free()
-        self._cached.clear()
-
-    def _named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         try:
             symbols = self._symbols_of(process)
         except UnnameableError as error:
@@ -149,7 +141,7 @@ class UserSymbols:
         return tuple(line for line in lines if "x" in line.split(None, 2)[1])
 
     def _refuse_what_blocks(self, pid: int, mapped: Sequence[str]) -> None:
-        """bcc opens the paths of mapped files, and a JIT's map: on a FIFO there inetprobe would block.
+        """bcc opens the paths of mapped files, and a JIT's map: on a FIFO it would block, and a map it reads whole.
 
         Raises UnnameableError.
         """
@@ -160,8 +152,10 @@ class UserSymbols:
         except (FileNotFoundError, ProcessLookupError):
             raise UnnameableError(EXITED) from None
         maps = f"/tmp/perf-{inner}.map"  # where JITs write their symbols
-        opened = [Path(f"{root}{path}") for path in [*paths, maps] if path.startswith("/")]
-        if not all(map(_opens, [*opened, Path(maps)])):
+        programs = [Path(f"{root}{path}") for path in paths if path.startswith("/")]
+        fit = [_opens(path, _MOST_ELF) for path in programs]
+        fit += [_opens(path, _MOST_MAP) for path in (Path(f"{root}{maps}"), Path(maps))]
+        if not all(fit):
             raise UnnameableError(UNREADABLE)
 
     def _inner_pid(self, pid: int) -> int:
@@ -198,9 +192,10 @@ def _cut(raw: bytes) -> str:
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _opens(path: Path) -> bool:
-    """Is it a regular file, or not there, so that open() does not block?"""
+def _opens(path: Path, most: int) -> bool:
+    """Is it a regular file of at most so many bytes, or not there, so that open() does not block?"""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        status = path.stat()
     except OSError:
         return True
+    return stat.S_ISREG(status.st_mode) and status.st_size <= most

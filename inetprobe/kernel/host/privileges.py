@@ -1,10 +1,7 @@
-"""Least privilege: a live run drops its capabilities once its probes are attached and its files are open.
+"""Capabilities: which there are, which attach probes, and how the others are dropped.
 
 Attaching takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and root's access to tracefs. After that the ring and the
-counters are mapped, and root's user id alone, without a capability, is enough to detach the probes. Three exceptions:
-signals for a COMMAND that runs as another user need CAP_KILL, probes that are attached again need the capabilities to
-attach, and names of users' frames and what holds a process's descriptors need the capabilities to read other
-processes.
+counters are mapped, and root's user id alone, without a capability, is enough to detach the probes.
 """
 
 from __future__ import annotations
@@ -59,6 +56,12 @@ def may_attach(status: Path = Path("/proc/self/status")) -> bool:
     return _CAP_SYS_ADMIN in held or held >= _ATTACHING
 
 
+def set_no_new_privileges() -> None:
+    """From now on no execve() gives this thread, or those it starts, a privilege. Raises InetprobeError."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise _refused()
+
+
 def drop(keep: frozenset[int] = frozenset()) -> None:
     """Drops the supplementary groups and, for good, every capability of the calling thread except those of ``keep``.
 
@@ -75,7 +78,7 @@ def drop(keep: frozenset[int] = frozenset()) -> None:
     for word, half in enumerate(sets):
         kept = half.permitted & sum(1 << number % 32 for number in keep if number // 32 == word)
         sets[word] = _Sets(kept, kept, 0)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0):
+    if libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0):
         raise _refused()
     if libc.capset(ctypes.byref(header), sets):
         raise _refused()

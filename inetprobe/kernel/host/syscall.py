@@ -17,7 +17,15 @@ _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN,
 _MAP_TYPE_TASK_STORAGE = 29
 # Bytes of a verifier's log: libbpf's default, too.
 _LOG_SIZE = (1 << 24) - 1
-_NUMBERS = {"x86_64": {"bpf": 321, "perf_event_open": 298}}
+_NUMBERS = {
+    "x86_64": {
+        "bpf": 321,
+        "perf_event_open": 298,
+        "landlock_create_ruleset": 444,
+        "landlock_add_rule": 445,
+        "landlock_restrict_self": 446,
+    }
+}
 #: The shortest program: r0 = 0; exit.
 RETURN_0 = struct.pack("<QQ", 0xB7, 0x95)
 _BTF_INT, _BTF_ARRAY = 1, 3

@@ -41,7 +41,7 @@ class WebConfig:
     ``tls`` is None for plain HTTP. A client's certificate must have one of the subject alternative names in
     ``allowed_sans``; None if any will do. ``users`` maps names to bcrypt hashes, both as bytes; if it is empty, no
     password is needed. ``decoy`` is a hash of no password, as slow to check as the slowest in ``users``. ``headers``
-    are sent with every answer.
+    are sent with every answer. ``files`` are those that the configuration names.
     """
 
     tls: ssl.SSLContext | None = None
@@ -49,6 +49,7 @@ class WebConfig:
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     decoy: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> WebConfig:

@@ -7,7 +7,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,11 @@ class Server:
         assert self._listener is not None, "bind() comes first"
         scheme = "http" if self._config.tls is None else "https"
         return f"{scheme}://{host_and_port(self._listener.getsockname())}"
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The web configuration, and what it names: the files that ``reload`` reads. For use after ``bind``."""
+        return () if self._config_path is None else (self._config_path, *self._config.files)
 
     def bind(self) -> None:
         """Reads the web configuration and binds the port: all that needs a privilege. Starts no thread.

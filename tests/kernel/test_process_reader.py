@@ -1,0 +1,177 @@
+"""The process that reads other processes: what kills its workers costs one answer, and no memory of the tracer's."""
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from inetprobe.kernel import libbcc, process_reader
+from inetprobe.kernel.frames.bcc_symbols import SymbolCache
+from inetprobe.kernel.frames.user_frames import MAX_FRAME, MappedProcess
+from inetprobe.kernel.host import privileges
+from inetprobe.kernel.process_reader import ProcessReader
+from inetprobe.record.stacks import UNREADABLE, Side
+
+
+def this_process():
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return MappedProcess(os.getpid(), int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK"), int(fields[25]))
+
+
+class Symbols:
+    """Names each address after itself; an address below 16 makes ``at`` happen to the worker."""
+
+    def __init__(self, pid, at=None):
+        self.at = at
+
+    def resolve(self, addr, demangle):
+        if addr < 16:
+            self.at()
+        return b"f%d" % addr, 0, b"/bin/a"
+
+    def free(self):
+        pass
+
+
+@pytest.fixture
+def opened():
+    readers = []
+
+    def open_reader(at=None):
+        readers.append(ProcessReader(lambda pid: Symbols(pid, at)))
+        return readers[-1]
+
+    yield open_reader
+    for reader in readers:
+        reader.close()
+
+
+def children(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def mapped():
+    """A gigabyte and a half, as bcc would read a map."""
+    return bytearray(3 << 29)
+
+
+def close_low_descriptors():
+    for fd in range(64):
+        os.closerange(fd, fd + 1)
+
+
+def test_frames_are_named_by_bcc_in_the_other_process():
+    lib = libbcc.load()
+    reader = ProcessReader(lambda pid: SymbolCache(lib, pid))
+    side = reader.named(this_process(), [ctypes.cast(lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
+    reader.close()
+
+
+@pytest.mark.parametrize("at", [os.abort, mapped, lambda: os._exit(0), lambda: os.kill(os.getpid(), 9)])
+def test_a_worker_that_dies_costs_one_answer(opened, at):
+    reader = opened(at)
+    assert reader.named(this_process(), [100], 0) == Side(("f100+0x0 (a)",))
+    assert reader.named(this_process(), [1], 0) == Side((), UNREADABLE)
+    assert reader.named(this_process(), [101], 0) == Side(("f101+0x0 (a)",))
+
+
+def test_a_question_that_killed_a_full_worker_is_asked_again(opened, tmp_path):
+    def die_once():
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.abort()
+
+    reader = opened(die_once)
+    assert reader.named(this_process(), [1], 0) == Side(("f1+0x0 (a)",))
+
+
+def test_a_worker_that_hangs_is_given_up(opened, monkeypatch):
+    monkeypatch.setattr(process_reader, "_LIMIT_S", 1)
+    reader = opened(lambda: time.sleep(100))
+    began = time.monotonic()
+    assert reader.named(this_process(), [1], 0) == Side((), UNREADABLE)
+    assert reader.named(this_process(), [101], 0) == Side(("f101+0x0 (a)",))
+    assert time.monotonic() - began < 10
+
+
+def test_descriptors_that_the_library_closes_are_not_the_worker_s(opened):
+    """bcc before 0.33 closes descriptors at random."""
+    reader = opened(close_low_descriptors)
+    assert reader.named(this_process(), [1], 0) == Side(("f1+0x0 (a)",))
+    assert reader.held_by(os.getpid()).startswith(f"process {os.getpid()} now holds ")
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 30, 1 << 40])
+def test_a_jit_s_map_takes_no_memory(size):
+    """B5: bcc read a sparse map of a gigabyte into the tracer, while no ring was drained."""
+    path = Path(f"/tmp/perf-{os.getpid()}.map")
+    with path.open("wb") as file:
+        file.truncate(size)
+    lib = libbcc.load()
+    reader = ProcessReader(lambda pid: SymbolCache(lib, pid))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        side = reader.named(this_process(), [ctypes.cast(lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    finally:
+        path.unlink()
+        reader.close()
+    assert (side.lost == UNREADABLE) == (size > 1 << 26)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, "x", [], [["f"]], [["f"], None, None], ["f", None], [[1], None], [["f" * (MAX_FRAME + 1)], None],
+        [["f"], "\x1b[2J"], [["f"], 1], [["f"] * 1000, None],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_worker_that_a_stranger_s_file_has_taken_over_says_nothing_else(answer):
+    assert not process_reader._is_side(answer)
+
+
+def test_it_keeps_two_capabilities_and_no_descriptor(tmp_path):
+    secret = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
+    os.set_inheritable(secret, True)
+    before = children(os.getpid())
+    reader = ProcessReader(Symbols)
+    assert reader.held_by(os.getpid())
+    (kept,) = set(children(os.getpid())) - set(before)
+    (worker,) = children(kept)
+    own = privileges.effective()
+    for pid in (kept, worker):
+        assert privileges.effective(Path(f"/proc/{pid}/status")) == own & privileges.PROCESSES
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        assert {link for link in links if not link.startswith("socket:")} == {"/dev/null"}
+        assert len(links) == 4
+    reader.close()
+    os.close(secret)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{worker}").exists()
+    assert os.waitpid(kept, 0) == (kept, 0)
+
+
+def test_it_ends_with_a_tracer_that_is_killed():
+    pid = os.fork()
+    if not pid:
+        ProcessReader(Symbols).held_by(1)
+        os.kill(os.getppid(), 0)
+        time.sleep(60)
+        os._exit(0)
+    deadline = time.monotonic() + 10
+    while not (both := [worker for kept in children(pid) for worker in (kept, *children(kept))])[1:]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    while any(Path(f"/proc/{other}/exe").exists() for other in both):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
