@@ -17,7 +17,8 @@ _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN,
 _MAP_TYPE_TASK_STORAGE = 29
 # Bytes of a verifier's log: libbpf's default, too.
 _LOG_SIZE = (1 << 24) - 1
-_NUMBERS = {
+#: The numbers of the system calls that libc has no function for, by machine.
+NUMBERS = {
     "x86_64": {
         "bpf": 321,
         "perf_event_open": 298,
@@ -237,8 +238,8 @@ def _bpf(command: int, attributes: ctypes.Structure) -> tuple[int, int]:
 
 
 def call(name: str, *arguments: object) -> tuple[int, int]:
-    """(result, errno) of a system call of ``_NUMBERS``; errno is ENOSYS on a machine whose numbers are unknown here."""
-    number = _NUMBERS.get(platform.machine(), {}).get(name)
+    """(result, errno) of a system call of ``NUMBERS``; errno is ENOSYS on a machine whose numbers are unknown here."""
+    number = NUMBERS.get(platform.machine(), {}).get(name)
     if number is None:
         return -1, errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
