@@ -81,34 +81,99 @@ def done(futures, count):
     return finished
 
 
+def in_one_loop(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 10))
+
+
+class Queue:
+    """A worker whose thread is busy until ``go_on`` is set, and the order in which it makes the other calls."""
+
+    def __init__(self, **limits):
+        self.worker = Worker("test", **limits)
+        self.go_on = threading.Event()
+        self.made = []
+
+    def ask(self, client, key):
+        def call():
+            assert self.go_on.wait(10)
+            self.made.append((client, key))
+            return key
+
+        return asyncio.create_task(self.worker.run(client, key, call))
+
+    async def refused(self, client, key):
+        with pytest.raises(BusyError):
+            await self.ask(client, key)
+
+
 def test_a_client_has_a_bounded_share_of_the_queue_until_its_calls_are_done():
     async def crowd():
-        worker = Worker("test", max_calls=3, max_calls_per_client=2)
-        go_on = threading.Event()
-        tasks = [asyncio.create_task(worker.run("a", key, lambda: go_on.wait(10))) for key in (1, 2)]
+        queue = Queue(max_calls=3, max_calls_per_client=2)
+        tasks = [queue.ask("a", 1), queue.ask("a", 2)]
         await asyncio.sleep(0.05)
-        with pytest.raises(BusyError):
-            await worker.run("a", 3, go_on.wait)
-        tasks.append(asyncio.create_task(worker.run("b", 3, lambda: go_on.wait(10))))
+        await queue.refused("a", 3)
+        tasks.append(queue.ask("b", 4))
         await asyncio.sleep(0)
-        with pytest.raises(BusyError):
-            await worker.run("c", 4, go_on.wait)
+        await queue.refused("b", 5)
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0.05)
-        with pytest.raises(BusyError):  # the thread still has to do all of it
-            await worker.run("c", 5, go_on.wait)
-        go_on.set()
+        await queue.refused("b", 6)  # the thread still has to do all of it
+        queue.go_on.set()
         while True:
             with contextlib.suppress(BusyError):
-                assert await worker.run("c", 6, lambda: "done") == "done"
+                assert await queue.ask("c", 7) == 7
                 break
             await asyncio.sleep(0.01)
         with pytest.raises(ValueError, match="no"):
-            await worker.run("c", 7, lambda: int("no"))
-        worker.close()
+            await queue.worker.run("c", 8, lambda: int("no"))
+        queue.worker.close()
 
-    asyncio.run(asyncio.wait_for(crowd(), 10))
+    in_one_loop(crowd())
+
+
+def test_clients_are_served_in_turn_and_each_in_its_order():
+    async def crowd():
+        queue = Queue(max_calls=20, max_calls_per_client=8)
+        tasks = [queue.ask(client, (client, number)) for client in "abc" for number in range(3)]
+        await asyncio.sleep(0.05)
+        tasks.append(queue.ask("d", ("d", 0)))
+        await asyncio.sleep(0)
+        queue.go_on.set()
+        await asyncio.gather(*tasks)
+        queue.worker.close()
+        return [f"{client}{number}" for client, (_, number) in queue.made]
+
+    # The first call began before the others had come.
+    assert in_one_loop(crowd()) == ["a0", "a1", "b0", "c0", "d0", "a2", "b1", "c1", "b2", "c2"]
+
+
+def test_in_a_full_queue_a_newcomer_displaces_the_newest_call_of_the_client_with_the_most():
+    async def crowd():
+        messages = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
+        queue = Queue(max_calls=6, max_calls_per_client=4)
+        tasks = {key: queue.ask(key[0], key) for key in ("a0", "a1", "b0", "b1", "b2", "c0")}
+        await asyncio.sleep(0.05)
+        await queue.refused("a", "a2")  # it has places
+        tasks["d0"] = queue.ask("d", "d0")
+        with pytest.raises(BusyError):
+            await tasks.pop("b2")
+        tasks["a1"].cancel()  # its client has gone: nobody is told
+        tasks["e0"] = queue.ask("e", "e0")
+        with pytest.raises(asyncio.CancelledError):
+            await tasks.pop("a1")
+        tasks["f0"] = queue.ask("f", "f0")
+        with pytest.raises(BusyError):
+            await tasks.pop("b1")
+        await queue.refused("g", "g0")  # each client has one place
+        queue.go_on.set()
+        assert {key: await task for key, task in tasks.items()} == {key: key for key in tasks}
+        queue.worker.close()
+        assert messages == []
+        return [key for _, key in queue.made]
+
+    assert in_one_loop(crowd()) == ["a0", "b0", "c0", "d0", "e0", "f0"]
 
 
 def test_a_client_that_hangs_up_does_not_cancel_a_shared_call():
@@ -125,7 +190,7 @@ def test_a_client_that_hangs_up_does_not_cancel_a_shared_call():
         assert await second == "shared"
         worker.close()
 
-    asyncio.run(asyncio.wait_for(pair(), 10))
+    in_one_loop(pair())
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -154,7 +219,7 @@ def test_an_error_after_its_client_has_gone_is_logged(fails):
                 return messages
             await asyncio.sleep(0.01)
 
-    messages = asyncio.run(asyncio.wait_for(gone(), 10))
+    messages = in_one_loop(gone())
     assert messages == ["a request failed after its client had gone: ValueError: no page today"] * fails
 
 
@@ -216,6 +281,17 @@ def test_an_unknown_user_takes_as_long_as_the_slowest_hash(config, checks):
     assert [hashed[:7] for hashed in checks] == [b"$2b$05$"]
 
 
+def test_every_refusal_takes_as_many_rounds_as_the_slowest_hash(tmp_path, checks):
+    """A quicker one would tell that there is a user of that name."""
+    eight = bcrypt.hashpw(b"eight", bcrypt.gensalt(8)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {SECRET}, bob: {FIVE}, carol: {eight}}}")
+    config = WebConfig.read(tmp_path / "web.yml")
+    for user in ("alice", "bob", "carol", "eve"):
+        checks.clear()
+        assert allowed(config, basic(user, "wrong")) == [False]
+        assert sum(2 ** int(hashed[4:6]) for hashed in checks) == 2**8, user
+
+
 def test_an_unknown_user_with_the_decoys_password_is_refused(config, monkeypatch):
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: True)
     assert allowed(config, basic("eve", "x"), basic("eve", "x"), basic("alice", "x")) == [False, False, True]
@@ -224,7 +300,7 @@ def test_an_unknown_user_with_the_decoys_password_is_refused(config, monkeypatch
 def test_a_success_is_cached_and_a_failure_is_not(config, checks):
     right, wrong = basic("alice", "secret"), basic("alice", "wrong")
     assert allowed(config, right, right, wrong, wrong, right) == [True, True, False, False, True]
-    assert len(checks) == 3
+    assert len(checks) == 1 + 2 * 2  # a refusal takes as long as one of the slower hash
 
 
 def test_a_changed_hash_ends_a_cached_success(config, checks):
@@ -243,7 +319,7 @@ def test_the_cache_of_successes_is_bounded(config, monkeypatch):
     compared = []
     monkeypatch.setattr(bcrypt, "checkpw", lambda password, hashed: compared.append(hashed))
     assert allowed(config, first, basic("alice", 499), auth=auth) == [False, True]
-    assert len(compared) == 1
+    assert set(compared) == {SECRET.encode(), config.decoy[:4] + b"04" + config.decoy[6:]}
 
 
 @pytest.mark.parametrize("password", ["x" * 72, "x" * 73, "x" * 5000])
@@ -270,3 +346,28 @@ def test_guesses_do_not_delay_a_client_with_a_cached_password(tmp_path, monkeypa
         assert clients.submit(*scrape).result().status == 200
         go_on.set()
         assert sorted(guess.result().status for guess in guesses) == [401] * 4 + [503] * 5
+
+
+def test_guesses_from_many_addresses_do_not_keep_a_new_client_out(tmp_path, monkeypatch):
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {SECRET}}}")
+    go_on = threading.Semaphore(0)
+    real = bcrypt.checkpw
+
+    def checkpw(password, hashed):
+        assert go_on.acquire(timeout=20)
+        return real(password, hashed)
+
+    with serving(config=tmp_path / "web.yml") as server, ThreadPoolExecutor(30) as clients:
+        monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+
+        def scrape(address, password):
+            return curl(f"{server.url}/metrics", "--interface", address, "-u", f"alice:{password}")
+
+        guesses = [clients.submit(scrape, f"127.0.0.{2 + n % 5}", n) for n in range(25)]
+        done(guesses, 9)  # sixteen have a place
+        scraped = clients.submit(scrape, "127.0.0.1", "secret")
+        done(guesses, 10)  # one has lost its place
+        go_on.release(7)  # for the check that is running, at most one of each guessing client, and the newcomer's
+        assert scraped.result(10).status == 200
+        go_on.release(20)
+        assert sorted(guess.result().status for guess in guesses) == [401] * 15 + [503] * 10

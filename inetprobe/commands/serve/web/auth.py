@@ -21,7 +21,8 @@ class BasicAuth:
     """Decides which clients may see the page. For the event loop's thread."""
 
     def __init__(self) -> None:
-        # Guesses take one thread and at most 16 places in its queue; a cached password takes neither.
+        # Guesses take one thread, whose calls the clients get in turn, and at most 16 places in its queue; a cached
+        # password takes neither.
         self._worker: Worker[bool] = Worker("inetprobe-auth", max_calls=16, max_calls_per_client=4)
         self._secret = secrets.token_bytes(32)
         self._cached: OrderedDict[bytes, None] = OrderedDict()
@@ -29,9 +30,9 @@ class BasicAuth:
     async def allows(self, config: WebConfig, authorization: bytes | None, client: str) -> bool:
         """Does the Authorization header have a known user and their password?
 
-        An unknown user takes as long to refuse as one with the slowest hash. Only successes are cached, by a keyed
-        digest of name, hash and password: a changed hash in the file ends them. Raises BusyError if too many passwords
-        wait to be checked.
+        Each refusal takes as long as one with the slowest hash, whoever is refused. Only successes are cached, by a
+        keyed digest of name, hash and password: a changed hash in the file ends them. Raises BusyError if too many
+        passwords wait to be checked.
         """
         if not config.users:
             return True
@@ -46,7 +47,7 @@ class BasicAuth:
         if digest in self._cached:
             self._cached.move_to_end(digest)
             return True
-        matches = await self._worker.run(client, digest, lambda: _matches(password, hashed))
+        matches = await self._worker.run(client, digest, lambda: _matches(password, hashed, config.decoy))
         if not matches or known is None:
             return False
         self._cached[digest] = None
@@ -71,7 +72,21 @@ def credentials(authorization: bytes | None) -> tuple[bytes, bytes] | None:
     return (user, password) if colon else None
 
 
-def _matches(password: bytes, hashed: bytes) -> bool:
+def _matches(password: bytes, hashed: bytes, decoy: bytes) -> bool:
+    if _compared(password, hashed):
+        return True
+    # A hash of cost c takes 2^c rounds. Those of the costs from c to below the decoy's, s, are what is left of the
+    # decoy's: 2^s - 2^c. Else a quick refusal would tell that there is a user with a cheaper hash.
+    for cost in range(_cost(hashed), _cost(decoy)):
+        _compared(password, b"%s%02d%s" % (decoy[:4], cost, decoy[6:]))
+    return False
+
+
+def _cost(hashed: bytes) -> int:
+    return int(hashed[4:6])
+
+
+def _compared(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed)
     except ValueError:
