@@ -19,7 +19,7 @@ FIVE = bcrypt.hashpw(b"five", bcrypt.gensalt(5)).decode()
 
 
 def asking(query):
-    head = f"GET /metrics?{query} HTTP/1.1\r\nHost: a\r\nAccept: text/{query}\r\nConnection: close\r\n\r\n"
+    head = f"GET /metrics?{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/{query}\r\nConnection: close\r\n\r\n"
     return head.encode()
 
 

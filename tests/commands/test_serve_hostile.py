@@ -17,8 +17,8 @@ from inetprobe.commands.serve.web import Limits, Response
 from tests.support.web_server import PAGE, Authority, connect, curl, page, say, serving, to_the_end
 
 DESCRIPTORS = Path("/proc/self/fd")
-SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
-LAST = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_an_idle_client_is_cut_off_later():
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
-        b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+        b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
     ids=["value", "count", "target"],
 )
@@ -101,13 +101,13 @@ def test_a_head_without_an_end_is_refused_at_once():
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400),  # TLS to a port that speaks none
         (b"GET /metrics\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\n\r\n", 400),  # no Host
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\n continued\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-        (b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\r\n continued\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+        (b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),  # HTTP/2 at once
     ],
 )
@@ -126,7 +126,8 @@ def long_lived():
 
 _WORDS = [
     b"GET", b"HEAD", b"POST", b" ", b"/", b"/metrics", b"?", b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\r\n\r\n", b"\n",
-    b"Host: a", b"Connection: close", b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Expect: 100-continue",
+    b"Host: localhost", b"Connection: close", b"Content-Length: 3", b"Transfer-Encoding: chunked",
+    b"Expect: 100-continue",
     b"Upgrade: h2c", b"Connection: Upgrade", b"Accept-Encoding: gzip", b"Authorization: Basic =", b":", b"0", b"\x00",
     SCRAPE, LAST,
 ]  # fmt: skip
@@ -225,11 +226,11 @@ def test_above_the_limit_of_writers_the_oldest_is_closed():
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 50_000, 405),
-        (b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 405),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 36\r\n\r\n" + SCRAPE, 200),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", 200),
-        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", 400),
+        (b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 50_000, 405),
+        (b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 36\r\n\r\n" + SCRAPE, 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", 400),
     ],
 )
 def test_a_body_is_neither_awaited_nor_taken_for_a_request(raw, status):
@@ -243,7 +244,7 @@ def test_a_body_is_neither_awaited_nor_taken_for_a_request(raw, status):
 
 def test_a_body_that_is_still_sent_does_not_reset_the_connection():
     with serving() as server, connect(server) as client:
-        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n")
         assert to_the_end(client).startswith(b"HTTP/1.1 405 ")
         for _ in range(6):  # an RST, which could overtake the answer, would end this with EPIPE
             client.sendall(b"x" * 10_000)
@@ -253,7 +254,7 @@ def test_a_body_that_is_still_sent_does_not_reset_the_connection():
 def test_pipelined_requests_are_answered_in_order():
     targets = [b"/healthz", b"/nothing", b"/metrics", b"/readyz"] * 25
     with serving() as server:
-        answers = say(server, b"".join(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target for target in targets))
+        answers = say(server, b"".join(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target for target in targets))
     statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"200", b"404", b"200", b"200"] * 25
 
@@ -265,7 +266,7 @@ def test_endless_requests_do_not_keep_others_waiting():
         def ask():
             with contextlib.suppress(OSError):
                 while not stop.is_set():
-                    greedy.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
+                    greedy.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
 
         def take():
             with contextlib.suppress(OSError):

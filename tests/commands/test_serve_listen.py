@@ -89,7 +89,7 @@ def test_a_port_is_free_as_soon_as_the_server_stopped():
     with serving() as server:
         address = server.url.rpartition("/")[2]
         with connect(server) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert to_the_end(client)
     listen(address).close()  # although the connection that the server ended is in TIME_WAIT
 

@@ -129,7 +129,7 @@ def test_health_and_readiness_differ():
 )
 def test_each_method_and_target_has_its_status(request_line, status):
     with serving() as server:
-        answer = say(server, f"{request_line}\r\nHost: a\r\n\r\n".encode())
+        answer = say(server, f"{request_line}\r\nHost: localhost\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == 405)
 
@@ -175,7 +175,7 @@ def test_https_works_for_clients_that_trust_the_certificate(authority, web_confi
         assert curl(f"{server.url}/metrics").exit == 60  # the certificate is not trusted
         http2 = curl(f"{server.url}/metrics", "--http2", *trusting(authority))
         assert http2.body == PAGE
-        assert say(server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.0 400 ")
+        assert say(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 400 ")
         old = curl(f"{server.url}/metrics", "--tls-max", "1.1", *trusting(authority))
         assert (old.status, old.exit) == (0, 35)
 
@@ -310,7 +310,7 @@ def test_stop_finishes_the_answer_under_way_and_accepts_no_more_clients():
     address = address_of(server)
     idle = connect(server)
     client = connect(server)
-    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert begun.wait(10)
     threading.Timer(0.2, go_on.set).start()
     began = time.monotonic()
@@ -334,7 +334,7 @@ def test_stop_waits_for_a_limited_time_only():
     server.bind()
     server.start()
     client = connect(server)
-    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     time.sleep(0.1)
     began = time.monotonic()
     server.stop()
@@ -365,7 +365,7 @@ def test_requests_wait_between_bind_and_start():
     server.bind()
     assert threading.active_count() == before  # privileges are dropped at this point, which works for one thread only
     client = connect(server)
-    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     server.start()
     assert to_the_end(client).endswith(PAGE)
     client.close()
@@ -377,6 +377,6 @@ def test_a_tls_client_gets_close_notify(authority, web_config):
         context = ssl.create_default_context(cafile=authority.file)
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         client = context.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert to_the_end(client).endswith(b"ok\n")  # without close_notify this would raise
         client.close()

@@ -3,7 +3,7 @@
 One thread runs an asyncio loop (``server``). Each connection is a task (``connection``): it reads a request with h11
 from a non-blocking socket (``transport``, with or without TLS) and sends the answer of ``routes``. Making the page and
 bcrypt (``auth``) take time, so each runs in a thread of its own behind a bounded queue (``worker``). ``config`` reads
-the web configuration file with ``yaml_section`` and ``tls``; ``listen`` opens the port.
+the web configuration file with ``yaml_section`` and ``tls``; ``listen`` opens the port; ``hosts`` knows its names.
 """
 
 from inetprobe.commands.serve.web.config import WebConfig

@@ -19,6 +19,7 @@ from inetprobe.base.errors import UsageError
 from inetprobe.commands.serve.metrics.exposition import wants_openmetrics
 from inetprobe.commands.serve.web.auth import BasicAuth
 from inetprobe.commands.serve.web.config import WebConfig
+from inetprobe.commands.serve.web.hosts import is_foreign
 from inetprobe.commands.serve.web.worker import BusyError, Worker
 
 HEALTH, READINESS, LANDING = "/healthz", "/readyz", "/"
@@ -77,17 +78,23 @@ class Routes:
     """Answers requests. ``page`` is called in a worker thread, everything else in the event loop's thread, so ``ready``
     must not block.
 
-    ``tell(subject, sentence)`` gets errors that are for the log and not for clients. Raises UsageError for a bad
-    telemetry path.
+    ``names`` returns those that a Host header may have, or None if any will do (``hosts``). ``tell(subject, sentence)``
+    gets errors that are for the log and not for clients. Raises UsageError for a bad telemetry path.
     """
 
     def __init__(
-        self, telemetry_path: str, page: Page, ready: Callable[[], bool], tell: Callable[[str, str], None]
+        self,
+        telemetry_path: str,
+        page: Page,
+        ready: Callable[[], bool],
+        names: Callable[[], frozenset[str] | None],
+        tell: Callable[[str, str], None],
     ) -> None:
         _check(telemetry_path)
         self._telemetry_path = telemetry_path
         self._page = page
         self._ready = ready
+        self._names = names
         self._tell = tell
         self._auth = BasicAuth()
         self._pages: Worker[Response] = Worker("inetprobe-page", max_calls=16, max_calls_per_client=8)
@@ -117,6 +124,10 @@ class Routes:
         self._pages.close()
 
     async def _answer(self, request: HttpRequest, config: WebConfig) -> Answer:
+        if config.tls is None and not config.users and "host" in request.headers:
+            host, names = request.text("host"), self._names()
+            if names is not None and is_foreign(host, names):
+                return self._misdirected(host)
         path, _, _ = _origin(request.target).partition("?")
         if path not in (HEALTH, READINESS) and not await self._auth.allows(
             config, request.headers.get("authorization"), request.client
@@ -138,6 +149,15 @@ class Routes:
             return _say(200, "ready") if self._ready() else _say(503, "not ready")
         policy = "default-src 'none'; frame-ancestors 'none'"
         return Answer(200, self._landing, {"Content-Type": _HTML, "Content-Security-Policy": policy})
+
+    def _misdirected(self, host: str) -> Answer:
+        shown = repr(host[:60])
+        self._tell("host", f"a request for the host {shown} was refused: it may be a web page's (docs/deploy.md)")
+        return _say(
+            421,
+            f"the Host header has {shown}, which may be a web page's name for this machine: ask by address or as "
+            "localhost, or set a password or TLS in the web configuration",
+        )
 
     async def _telemetry(self, request: HttpRequest) -> Answer:
         preferred = wants_openmetrics(request.text("accept"))

@@ -16,6 +16,7 @@ from inetprobe.base.errors import InetprobeError, UsageError
 from inetprobe.base.text import printable
 from inetprobe.commands.serve.web.config import WebConfig
 from inetprobe.commands.serve.web.connection import Connection, Limits, State
+from inetprobe.commands.serve.web.hosts import loopback_names
 from inetprobe.commands.serve.web.listen import client_of, host_and_port, listen
 from inetprobe.commands.serve.web.routes import Page, Routes
 from inetprobe.commands.serve.web.transport import Transport
@@ -53,7 +54,8 @@ class Server:
         self._failure: Exception | None = None
         self._config = WebConfig()
         self._last_said: dict[str, float] = {}
-        self._routes = Routes(telemetry_path, page, ready, self._tell)
+        self._names: frozenset[str] | None = None
+        self._routes = Routes(telemetry_path, page, ready, lambda: self._names, self._tell)
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +82,7 @@ class Server:
         if self._config_path is not None:
             self._config = WebConfig.read(self._config_path)
         self._listener = listen(self._address)
+        self._names = loopback_names(self._listener, self._address)
 
     def start(self) -> None:
         """Starts the server's thread; returns when it serves."""
