@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -75,6 +75,6 @@ def _drop_what_cannot_be_written() -> None:
         _forget_stdout()
 
 
-def say(quiet: bool) -> Any:
-    """A function that writes one line for the user to stderr, or with ``quiet`` nothing."""
-    return (lambda line: None) if quiet else (lambda line: _say(f"inetprobe: {printable(line)}"))
+def say(quiet: bool, show: Callable[[str], None] = _say) -> Any:
+    """A function that writes one line for the user, by ``show``, to stderr; with ``quiet`` it writes nothing."""
+    return (lambda line: None) if quiet else (lambda line: show(f"inetprobe: {printable(line)}"))

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -21,10 +20,9 @@ from inetprobe.commands.serve.web import Server
 from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.accounting import Accounting
-from inetprobe.record.batch import Batch, Loss
 from inetprobe.record.filter import Filters
-from inetprobe.stats.snapshot import OutcomeKey, Snapshot
 from tests.support import builders, recorded, run_command
+from tests.support.live_source import Live
 
 WEB = command.WebOptions("127.0.0.1:0", None, "/metrics")
 
@@ -170,36 +168,6 @@ class Web:
         self.calls.append("stop")
 
 
-class Live:
-    """A stand-in for the live source: fixed counts, and one batch of records, then nothing until stopped."""
-
-    def __init__(self, records, error=None):
-        self.run = builders.run()
-        self.records, self.error = records, error
-        self.streamed, self.stopped = threading.Event(), threading.Event()
-        self.closed = 0
-
-    def snapshot(self):
-        return Snapshot((1000,), entries=9, outcomes={OutcomeKey(2, 1, 0, 0): 9})
-
-    def batches(self):
-        yield Batch(self.records, (Loss("ring_full", 2),))
-        self.streamed.set()
-        if self.error is not None:
-            raise self.error
-        self.stopped.wait(20)
-
-    def stop(self):
-        self.stopped.set()
-
-    def accounting(self):
-        return Accounting(entries=len(self.records), complete=len(self.records))
-
-    def close(self):
-        assert self.stopped.is_set()
-        self.closed += 1
-
-
 def signalled(number):
     return lambda web: os.kill(os.getpid(), number)
 
@@ -339,11 +307,11 @@ def test_reattaching_the_probes_does_not_consume_the_signal_to_stop(monkeypatch)
     assert web.calls == ["start", "stop"]
 
 
-def test_the_log_has_a_json_line_for_each_trace_that_needs_explaining(recording, monkeypatch, capsys):
+def test_the_log_has_a_json_line_for_each_trace_that_needs_explaining(recording, monkeypatch, capfd):
     web = Web(signalled(signal.SIGTERM))
     monkeypatch.setattr(command, "open_web", web.open)
     cli.main(["serve", "--replay", str(recording), "--log-failures", "-q"], standalone_mode=False)
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == ["trace"] * 5 + ["summary"]
     assert {line.get("errno") for line in lines[:-1]} == {None, "EPERM", "EPROTONOSUPPORT", "ENOMEM"}
 

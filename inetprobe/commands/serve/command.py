@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import signal
 import sys
@@ -17,9 +18,11 @@ from click.core import ParameterSource
 
 from inetprobe.base.errors import EXIT_INTERRUPTED, UsageError
 from inetprobe.base.signals import handled
+from inetprobe.base.words import counted
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, options, probe_options
 from inetprobe.cli.terminal import say
+from inetprobe.commands.serve.line_writer import LineWriter
 from inetprobe.commands.serve.live_counts import RING_SIZE, ServeSource, open_live
 from inetprobe.commands.serve.metrics.collector import SnapshotCollector
 from inetprobe.commands.serve.metrics.exposition import Page, Rendered
@@ -31,14 +34,17 @@ from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.filter import Filters, parse_duration
 from inetprobe.stats.buckets import DEFAULT_BOUNDS_NS, parse_bounds
-from inetprobe.trace.output import Style, open_format
+from inetprobe.trace.output import Style
+from inetprobe.trace.output.json_lines import JsonSink
 from inetprobe.trace.output.summary import summary_line
-from inetprobe.trace.pump import Sink, pump
+from inetprobe.trace.pump import pump
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Options of a live run. A recording was made with options of its own.
 _LIVE_ONLY = ("max_rate", "rate_limit", "mechanism", "maxactive", "ring_size", "seccomp")
+# Seconds at the end for a reader that is slow, of the log and of the notes each.
+_READERS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +190,33 @@ def serve_command(
     )
     options = TraceOptions(filters=filters, ring_size=ring_size, counting=counting, **live)
     web = WebOptions(address, None if config is None else Path(config), telemetry_path)
-    tell = say(quiet)
+    notes, lines = LineWriter(sys.stderr, _notes_left_out), LineWriter(sys.stdout, _lines_left_out)
+    tell = say(quiet, lambda line: _note(notes, line))
     # The counts stay exact without the log, so serve goes on when the log's reader has gone.
-    log: Sink | None = open_format("json", sys.stdout, Style()) if log_failures else None
-    service = _Service(options, VerdictStream(counting.bounds_ns, log, tell), tell)
-    if recording is None:
-        service.live(None if once else web)
-    else:
-        service.replay(Path(recording), None if once else web)
+    log = JsonSink(lines, Style()) if log_failures else None
+    service = _Service(options, VerdictStream(counting.bounds_ns, log, tell), tell, (notes, lines))
+    try:
+        if recording is None:
+            service.live(None if once else web)
+        else:
+            service.replay(Path(recording), None if once else web)
+    finally:
+        if unwritten := lines.close(_READERS_S):
+            tell(f"{counted(unwritten, 'line')} of the log could not be written: its reader was too slow or gone")
+        notes.close(_READERS_S)
+
+
+def _note(notes: LineWriter, line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads stderr any more: there is nobody to tell
+        notes.write(f"{line}\n")
+
+
+def _notes_left_out(count: int) -> str:
+    return f"inetprobe: {counted(count, 'note')} left out here: the reader of stderr was too slow\n"
+
+
+def _lines_left_out(count: int) -> str:
+    return json.dumps({"v": 1, "kind": "lost", "reason": "log_full", "count": count}) + "\n"
 
 
 def _refuse_live_only() -> None:
@@ -203,14 +228,21 @@ def _refuse_live_only() -> None:
 
 
 class _Service:
-    """One run of the command. It checks the address and the web configuration before it attaches or reads anything."""
+    """One run of the command. It checks the address and the web configuration before it attaches or reads anything.
 
-    def __init__(self, options: TraceOptions, stream: VerdictStream, tell: Say) -> None:
+    ``writers`` are those of the stream's log and of ``tell``. They are started before anything is served, which must
+    not wait for their readers.
+    """
+
+    def __init__(
+        self, options: TraceOptions, stream: VerdictStream, tell: Say, writers: Sequence[LineWriter] = ()
+    ) -> None:
         assert options.counting is not None
         self._options = options
         self._counting = options.counting
         self._stream = stream
         self._tell = tell
+        self._writers = writers
         self._page: Page | None = None
         # Signal handlers and the stream's thread put "stop" or "reload" here; the main thread sleeps until then.
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -231,6 +263,7 @@ class _Service:
             self._print()
         else:
             with self._signals():
+                self._start_writers()
                 self._listen(server, web.telemetry_path)
 
     def live(self, web: WebOptions | None) -> None:
@@ -248,6 +281,7 @@ class _Service:
                 if web is None or server is None:
                     self._print()
                 else:
+                    self._start_writers()  # after open_live: no thread may be there before capabilities are dropped
                     self._stream_and_listen(source, server, web.telemetry_path)
             finally:
                 source.close()
@@ -263,6 +297,10 @@ class _Service:
             finally:
                 source.stop()
                 self._tell(summary_line(streaming.result()))
+
+    def _start_writers(self) -> None:
+        for writer in self._writers:
+            writer.start()
 
     def _bind(self, web: WebOptions) -> WebServer:
         return open_web(web, self._render, lambda: self._page is not None, self._tell, lambda: self._events.put("stop"))

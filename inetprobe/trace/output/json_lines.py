@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.base.words import rfc3339
@@ -23,10 +23,20 @@ _UNSTABLE = frozenset(
 )
 
 
+class Out(Protocol):
+    """The part of a text file that the sink uses."""
+
+    def write(self, text: str, /) -> object:
+        """Writes whole lines."""
+
+    def flush(self) -> None:
+        """Shows them."""
+
+
 class JsonSink:
     """JSON lines, of which the last is the summary."""
 
-    def __init__(self, out: TextIO, style: Style) -> None:
+    def __init__(self, out: Out, style: Style) -> None:
         self._out = out
         self._lines = JsonLines(_stable if style.stable else to_dict)
 
