@@ -14,7 +14,7 @@ PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 CALL = re.compile(r"(?:^|[\s/])inetprobe ([a-z]+)(?= |$)([^|#>]*)")
-OPTION = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
+OPTION = re.compile(r"(?<!\S)--?[a-z]+(?:[.-][a-z]+)*")
 TARGET = re.compile(r"(?:^|\s)make ([a-z][a-z-]*)")
 
 

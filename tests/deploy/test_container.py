@@ -66,12 +66,23 @@ def test_the_venv_is_copied_to_the_same_path(stages):
     assert values(stages[1], "ENTRYPOINT") == ['["/opt/inetprobe/bin/inetprobe"]']
 
 
-def test_its_command_is_valid_and_listens_on_the_exposed_port(stages):
-    (command,) = values(stages[1], "CMD")
-    program, *options = [word.strip('",') for word in shlex.split(command.strip("[]"))]
+def arguments(value):
+    program, *options = [word.strip('",') for word in shlex.split(value.strip("[]"))]
     assert program == "serve"
-    address = serve_options.params(options)["address"]
-    assert [address] == [f":{port}" for port in values(stages[1], "EXPOSE")]
+    return serve_options.params(options)
+
+
+def test_by_itself_it_listens_on_a_loopback_address_at_the_exposed_port(stages):
+    (command,) = values(stages[1], "CMD")
+    assert [arguments(command)["address"]] == [f"127.0.0.1:{port}" for port in values(stages[1], "EXPOSE")]
+
+
+def test_the_documented_run_publishes_the_port_to_this_host_alone(stages):
+    (run,) = re.findall(r"podman run (.*?[^\\])\n", (ROOT / "docs/deploy.md").read_text(), re.DOTALL)
+    options, _, command = run.replace("\\\n", " ").partition(" inetprobe serve ")
+    (port,) = values(stages[1], "EXPOSE")
+    assert f" -p 127.0.0.1:{port}:{port}" in options
+    assert arguments(f"serve {command}")["address"] == f":{port}"
 
 
 def test_its_labels_are_those_of_the_project(stages):

@@ -78,8 +78,8 @@ def container(daemon_set):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid_by_the_schemas(version):
     objects = base()
-    assert set(objects) == {"Namespace", "ServiceAccount", "DaemonSet", "PodMonitor"}
-    for made in (objects["Namespace"], objects["ServiceAccount"], objects["DaemonSet"], patched()):
+    assert set(objects) == {"Namespace", "ServiceAccount", "NetworkPolicy", "DaemonSet", "PodMonitor"}
+    for made in (*(objects[kind] for kind in objects if kind != "PodMonitor"), patched()):
         assert kubernetes_validate.validate(made, version, strict=True) == version
     misspelt = jsonpatch.apply_patch(
         objects["DaemonSet"], [{"op": "add", "path": "/spec/template/spec/hostPid", "value": True}]
@@ -122,6 +122,20 @@ def test_its_arguments_are_valid_and_listen_on_the_scraped_port():
     assert params["address"] == f":{port['containerPort']}"
     (endpoint,) = base()["PodMonitor"]["spec"]["podMetricsEndpoints"]
     assert endpoint["path"] == params["telemetry_path"]
+
+
+def test_only_the_monitoring_namespace_may_connect_and_only_to_the_metrics():
+    objects = base()
+    policy, pod = objects["NetworkPolicy"]["spec"], objects["DaemonSet"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert "egress" not in policy  # none is allowed
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    (port,) = container(objects["DaemonSet"])["ports"]
+    assert rule["ports"] == [{"protocol": port.get("protocol", "TCP"), "port": port["name"]}]
+    for made in (objects["DaemonSet"], patched()):  # no policy holds for a pod of the node's own network
+        assert "hostNetwork" not in made["spec"]["template"]["spec"]
 
 
 def test_probes_request_paths_that_the_server_answers():
