@@ -6,6 +6,8 @@ import tomllib
 
 import pytest
 from dockerfile_parse import DockerfileParser
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support import serve_options
 from tests.support.paths import ROOT
@@ -56,12 +58,48 @@ def test_everything_the_wheel_is_built_from_is_copied(stages):
     built = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = built["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {*wheel["packages"], *wheel["force-include"], built["project"]["readme"], "pyproject.toml", "LICENSE"}
-    assert copied == needed
+    assert copied == needed | {"tools/lock/serve.txt", "tools/lock/build.txt"}
+
+
+def test_whatever_comes_from_the_index_has_a_digest(stages):
+    """--only-binary, since what a source distribution is built with has none."""
+    commands = [shlex.split(part) for value in values(stages[0], "RUN") for part in value.split("&&")]
+    installs = [command for command in commands if {"pip", "install"} <= {command[0].rpartition("/")[2], command[1]}]
+    fetching = [command for command in installs if "--no-index" not in command]
+    assert {command[-1] for command in fetching} == {"tools/lock/serve.txt", "tools/lock/build.txt"}
+    for command in fetching:
+        assert command[3:-1] == ["--require-hashes", "--only-binary", ":all:", "-r"]
+    assert len(installs) == len(fetching) + 1  # inetprobe's own wheel
+
+
+def locked(name):
+    """The versions that a lock file has of each package, all with digests."""
+    versions = {}
+    for part in re.sub(r"\\\n *", "", (ROOT / f"tools/lock/{name}.txt").read_text()).splitlines():
+        if not part.startswith("#"):
+            requirement, *digests = part.split("--hash=")
+            assert digests, part
+            assert all(re.fullmatch(r"sha256:[0-9a-f]{64} *", digest) for digest in digests)
+            pinned = Requirement(requirement)
+            versions.setdefault(canonicalize_name(pinned.name), set()).add(str(pinned.specifier).removeprefix("=="))
+    return versions
+
+
+@pytest.mark.parametrize("name", ["serve", "build"])
+def test_a_lock_file_has_all_that_is_asked_for_in_the_versions_that_are_tested(name):
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = {
+        "serve": built["project"]["dependencies"] + built["project"]["optional-dependencies"]["serve"],
+        "build": built["build-system"]["requires"],
+    }[name]
+    versions, tested = locked(name), locked("tests")
+    for requirement in map(Requirement, asked):
+        assert all(version in requirement.specifier for version in versions[canonicalize_name(requirement.name)])
+    assert versions == {package: tested[package] for package in versions}
 
 
 def test_the_venv_is_copied_to_the_same_path(stages):
-    (venv,) = [value.split() for value in values(stages[0], "RUN") if "-m venv" in value]
-    assert venv == ["python3", "-m", "venv", "/opt/inetprobe"]
+    assert "python3 -m venv /opt/inetprobe" in values(stages[0], "RUN")
     assert values(stages[1], "COPY") == ["--from=build /opt/inetprobe /opt/inetprobe"]
     assert values(stages[1], "ENTRYPOINT") == ['["/opt/inetprobe/bin/inetprobe"]']
 
