@@ -48,7 +48,7 @@ def test_both_stages_use_the_same_debian_release(stages):
 
 def test_the_image_has_bcc_and_no_kernel_headers_or_compilers(stages):
     build, image = (installed(stage) for stage in stages)
-    assert image == {"python3", "libbpfcc", "kmod"}
+    assert image == {"python3", "libbpfcc", "libseccomp2", "kmod"}
     assert build == {"python3-venv"}
 
 
