@@ -3,6 +3,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 
 FUZZ_SECONDS := 60
+SOAK_SECONDS := 3600
 
 .PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial \
     prometheustest sparktest vmtest live test-kernels test-systems soak test fuzz bench mutants lock
@@ -79,8 +80,8 @@ test-kernels: test-setup ## the live tests on Debian's 5.10, 6.1, 6.12, 7.2 and 
 test-systems: test-setup .venv/systems-ready ## the installed package on Debian 12, 13 and sid; writes docs/support.md
 	$(PYTHON) -m tools.systems
 
-soak: test-setup ## a million sockets in the VM, by both mechanisms (not part of test)
-	$(PYTHON) -m tools.live -q -s tests/soak
+soak: test-setup ## serve and record among all that befalls a machine, for SOAK_SECONDS (an hour); a million sockets
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) -m tools.live --name soak --cpus 2 -q -s tests/soak
 
 test: check .venv/viewers-ready .venv/systems-ready ## everything; what each suite prints stays in build/SUITE.txt
 	$(PYTHON) tools/suites.py
