@@ -1,4 +1,4 @@
-"""`make soak`: `serve` and `record` among all that happens to a machine in months, for SOAK_SECONDS (an hour)."""
+"""`make soak`: `serve` and `record` among all that happens to a machine in months, for SOAK_SECONDS."""
 
 import contextlib
 import json
