@@ -13,6 +13,7 @@ import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from inetprobe.base.errors import EXIT_FAILED, EXIT_RECORDING, EXIT_USAGE
+from inetprobe.commands.export import packets
 from inetprobe.record.batch import Batch
 from inetprobe.record.stacks import Side, Stack
 from inetprobe.trace.call_trace import call_traces
@@ -72,6 +73,8 @@ def slices(path):
     trace = pb.Trace.FromString(path.read_bytes())
     names, found, opened = {}, [], {}
     for packet in trace.packet:
+        if packet.sequence_flags & pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED:
+            names = {}
         names |= {entry.iid: entry.name for entry in packet.interned_data.event_names}
         if not packet.HasField("track_event"):
             continue
@@ -107,6 +110,19 @@ def test_perfetto_accepts_every_kind(tmp_path, recording):
     assert export(recording, "--to", "perfetto", "-o", out)[0] == 0
     _, found = slices(out)
     assert len(found) == int(builders.every_kind()["ncalls"].sum())
+
+
+def test_perfetto_strings_are_dropped_once_there_are_many(tmp_path, monkeypatch):
+    records = np.tile(builders.created(prot=b"TCP"), 30)
+    records["seq"], records["uid"] = np.arange(30), np.arange(30)
+    recording, sizes = recorded.write(tmp_path / "r.arrows", records), []
+    for most in (1 << 14, 20):
+        monkeypatch.setattr(packets, "_MOST_KEPT", most)
+        assert export(recording, "--to", "perfetto", "-o", tmp_path / "t.pftrace")[0] == 0
+        trace, found = slices(tmp_path / "t.pftrace")
+        assert [name for _, name, *_ in found] == ["sk_prot_alloc", "sk_alloc", "inet_create"] * 30
+        sizes.append(len(trace.SerializeToString()))
+    assert sizes[1] > sizes[0]
 
 
 def test_parquet_is_read_by_duckdb_and_pyarrow(tmp_path, recording):

@@ -1,8 +1,6 @@
-"""Writes Perfetto's packets as a stream: the repeated parts are encoded once by the protobuf library and then copied.
+"""Perfetto's packets as a stream, with the strings of events interned, without which a trace is twice as large.
 
-A track event consists of a part that repeats (name, arguments) and a part of its own (time, track, id). Fields of a
-protobuf message may come in any order, so the two are concatenated. Once there are too many interned strings, all of
-them are dropped together with the encoded parts that refer to them.
+perfetto's builder writes the packets; interning is left to its caller.
 """
 
 from __future__ import annotations
@@ -10,126 +8,90 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
 #: Arbitrary: the trace has only one writer.
 _SEQUENCE = 0x696E6574
-_MOST_STRINGS = 1 << 16
-_VARINT, _BYTES = 0, 2
-_TABLES = {
-    "category": "event_categories",
-    "name": "event_names",
-    "argument": "debug_annotation_names",
-    "value": "debug_annotation_string_values",
-}
+#: Strings and events, of which an event takes some 3 kB.
+_MOST_KEPT = 1 << 14
+_NAMES, _VALUES = "debug_annotation_names", "debug_annotation_string_values"
 
 BEGIN = pb.TrackEvent.TYPE_SLICE_BEGIN
 END = pb.TrackEvent.TYPE_SLICE_END
 INSTANT = pb.TrackEvent.TYPE_INSTANT
+
+Arguments = tuple[tuple[str, Any], ...]
 
 
 class Packets:
     """Writes packets to ``file``, whose OSErrors pass through. Times are CLOCK_BOOTTIME in nanoseconds."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._builder = StreamingTraceProtoBuilder(file)
         self._strings: dict[tuple[str, str], int] = {}
-        self._new = pb.InternedData()
-        self._events: dict[Any, bytes] = {}
-        self._fresh = True
-        self._head = _field(pb.TracePacket, "trusted_packet_sequence_id", _VARINT) + varint(_SEQUENCE)
-        self._head += _field(pb.TracePacket, "sequence_flags", _VARINT)
-        self._head += varint(pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE)
-        self._event_tag = _field(pb.TracePacket, "track_event", _BYTES)
-        self._time_tag = _field(pb.TracePacket, "timestamp", _VARINT)
-        self._packet_tag = _field(pb.Trace, "packet", _BYTES)
+        self._events: dict[Any, pb.TracePacket] = {}
 
     def packet(self, **fields: Any) -> None:
         """Writes a packet of its own, such as a clock snapshot or the description of a track."""
-        packet = pb.TracePacket(trusted_packet_sequence_id=_SEQUENCE, **fields)
-        self._write(packet.SerializeToString())
+        self._builder.write_packet(pb.TracePacket(trusted_packet_sequence_id=_SEQUENCE, **fields))
 
-    def event(self, time: int, track: bytes, event: bytes, own: bytes = b"") -> None:
-        """Writes a track event at ``time``: encoded ``track`` (see ``on_track``), ``event`` and ``own`` arguments."""
-        size = varint(len(track) + len(event) + len(own))
-        self._write(b"".join((self._time_tag, varint(time), self._head, self._event_tag, size, track, event, own)))
+    def event(
+        self, time: int, track: int, kind: int, name: str | None = None, arguments: Arguments = (), id_: str = ""
+    ) -> None:
+        """Writes a track event at ``time`` on the track with the uuid ``track``; ``id_`` is its argument ``id``.
 
-    def repeated(self, kind: int, name: str | None, arguments: tuple[tuple[str, Any], ...] = ()) -> bytes:
-        """The encoded part of an event that repeats; it is kept for the next event."""
-        key = kind, name, arguments
-        if key not in self._events:
-            if len(self._strings) + len(self._events) > _MOST_STRINGS:
-                self._forget()
-            self._events[key] = self._encode(kind, name, arguments)
-            self._describe()
-        return self._events[key]
+        Events repeat but for these three, so a packet is kept for each kind, name and arguments. Once there are too
+        many, all are dropped together with the interned strings to which they refer.
+        """
+        key = kind, name, arguments, not id_
+        kept = self._events.get(key)
+        packet = self._first(kind, name, arguments, bool(id_)) if kept is None else kept
+        event = packet.track_event
+        packet.timestamp, event.track_uuid = time, track
+        if id_:
+            event.debug_annotations[-1].string_value = id_
+        self._builder.write_packet(packet)
+        if kept is None:
+            packet.ClearField("interned_data")
+            packet.ClearField("trace_packet_defaults")
+            packet.sequence_flags = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
+            self._events[key] = packet
 
-    def argument(self, name: str, value: str) -> bytes:
-        """An encoded argument that only one event has."""
-        note = pb.TrackEvent(debug_annotations=[pb.DebugAnnotation(name=name, string_value=value)])
-        return bytes(note.SerializeToString())
-
-    def _encode(self, kind: int, name: str | None, arguments: tuple[tuple[str, Any], ...]) -> bytes:
-        event = pb.TrackEvent(type=kind)
+    def _first(self, kind: int, name: str | None, arguments: Arguments, has_id: bool) -> pb.TracePacket:
+        """An event with the strings that no packet has defined yet."""
+        packet = pb.TracePacket(
+            trusted_packet_sequence_id=_SEQUENCE, sequence_flags=pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
+        )
+        if len(self._strings) + len(self._events) > _MOST_KEPT:
+            self._strings.clear()
+            self._events.clear()
+        if not self._events:
+            packet.sequence_flags |= pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+            packet.trace_packet_defaults.timestamp_clock_id = pb.BUILTIN_CLOCK_BOOTTIME
+        event = packet.track_event
+        event.type = kind
         if name is not None:
-            event.category_iids.append(self._intern("category", "inetprobe"))
-            event.name_iid = self._intern("name", name)
+            event.category_iids.append(self._intern(packet, "event_categories", "inetprobe"))
+            event.name_iid = self._intern(packet, "event_names", name)
         for argument, value in arguments:
-            note = event.debug_annotations.add(name_iid=self._intern("argument", argument))
+            note = event.debug_annotations.add(name_iid=self._intern(packet, _NAMES, argument))
             if isinstance(value, bool):
                 note.bool_value = value
             elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
                 note.int_value = value
             else:  # a crafted recording may have counts beyond 64 bits
-                note.string_value_iid = self._intern("value", str(value))
-        return bytes(event.SerializeToString())
+                note.string_value_iid = self._intern(packet, _VALUES, str(value))
+        if has_id:
+            event.debug_annotations.add(name_iid=self._intern(packet, _NAMES, "id"))
+        return packet
 
-    def _intern(self, table: str, word: str) -> int:
+    def _intern(self, packet: pb.TracePacket, table: str, word: str) -> int:
         key = table, word
         if key not in self._strings:
             self._strings[key] = len(self._strings) + 1
-            added = getattr(self._new, _TABLES[table]).add(iid=self._strings[key])
-            if table == "value":
-                added.str = word.encode()
+            entry = getattr(packet.interned_data, table).add(iid=self._strings[key])
+            if table == _VALUES:
+                entry.str = word.encode()
             else:
-                added.name = word
+                entry.name = word
         return self._strings[key]
-
-    def _describe(self) -> None:
-        """Writes the new strings, which must come before any packet that refers to them."""
-        if not self._new.ByteSize() and not self._fresh:
-            return
-        flags = pb.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
-        packet = pb.TracePacket(trusted_packet_sequence_id=_SEQUENCE, interned_data=self._new)
-        if self._fresh:
-            flags |= pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
-            packet.trace_packet_defaults.timestamp_clock_id = pb.BUILTIN_CLOCK_BOOTTIME
-        packet.sequence_flags = flags
-        self._write(packet.SerializeToString())
-        self._new, self._fresh = pb.InternedData(), False
-
-    def _forget(self) -> None:
-        self._strings.clear()
-        self._events.clear()
-        self._fresh = True
-
-    def _write(self, packet: bytes) -> None:
-        self._file.write(self._packet_tag + varint(len(packet)) + packet)
-
-
-def on_track(uuid: int) -> bytes:
-    """The encoded track of an event."""
-    return _field(pb.TrackEvent, "track_uuid", _VARINT) + varint(uuid)
-
-
-def varint(number: int) -> bytes:
-    """A number of at least 0 as a protobuf varint: seven bits per byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def _field(message: Any, name: str, wire_type: int) -> bytes:
-    return varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | wire_type)

@@ -15,7 +15,7 @@ from inetprobe.base.errors import RecordingError
 from inetprobe.base.files import WholeFile
 from inetprobe.base.uapi import FAMILIES, TYPES, protocols_of
 from inetprobe.commands.export.formats import ExportOptions
-from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Packets, on_track
+from inetprobe.commands.export.packets import BEGIN, END, INSTANT, Arguments, Packets
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.layout import Records
 from inetprobe.record.nesting import NestedBatch
@@ -32,8 +32,7 @@ class PerfettoExport:
     def __init__(self, output: WholeFile, run: Run) -> None:
         self._output = output
         self._packets = Packets(output.file)
-        self._tracks: dict[tuple[str, int, int], bytes] = {}
-        self._end = self._packets.repeated(END, None)
+        self._tracks: dict[tuple[str, int, int], int] = {}
         self._last: int | None = None
         self._run = run
 
@@ -91,21 +90,20 @@ class PerfettoExport:
             still_open.append(end)
             outermost = call.depth == 0
             arguments = _of_call(call) + (_of_socket(trace, self._run) if outermost else ())
-            event = self._packets.repeated(BEGIN, call.function, arguments)
-            own = self._packets.argument("id", trace.id) if outermost else b""
-            self._packets.event(trace.start_ns + call.start_ns, track, event, own)
+            identity = trace.id if outermost else ""
+            self._packets.event(trace.start_ns + call.start_ns, track, BEGIN, call.function, arguments, identity)
         self._close(track, trace.start_ns, still_open, 0)
         self._last = max(self._last or 0, trace.start_ns)
 
-    def _close(self, track: bytes, start: int, still_open: list[int], depth: int) -> None:
+    def _close(self, track: int, start: int, still_open: list[int], depth: int) -> None:
         while len(still_open) > depth:
-            self._packets.event(start + still_open.pop(), track, self._end)
+            self._packets.event(start + still_open.pop(), track, END)
 
-    def _remark(self, name: str, arguments: tuple[tuple[str, Any], ...]) -> None:
+    def _remark(self, name: str, arguments: Arguments) -> None:
         track = self._track("run", 0, 0, lambda uuid: pb.TrackDescriptor(uuid=uuid, name="inetprobe"))
-        self._packets.event(self._last or 0, track, self._packets.repeated(INSTANT, name, arguments))
+        self._packets.event(self._last or 0, track, INSTANT, name, arguments)
 
-    def _track_of(self, trace: CallTrace) -> bytes:
+    def _track_of(self, trace: CallTrace) -> int:
         if trace.softirq:
             name = f"softirq CPU {trace.cpu}"
             return self._track("softirq", trace.cpu, 0, lambda uuid: pb.TrackDescriptor(uuid=uuid, name=name))
@@ -115,11 +113,11 @@ class PerfettoExport:
         thread = pb.ThreadDescriptor(pid=pid, tid=tid, thread_name=trace.comm)
         return self._track("thread", pid, tid, lambda uuid: pb.TrackDescriptor(uuid=uuid, thread=thread))
 
-    def _track(self, kind: str, number: int, thread: int, describe: Any) -> bytes:
+    def _track(self, kind: str, number: int, thread: int, describe: Any) -> int:
         key = kind, number, thread
         if key not in self._tracks:
             uuid = _FIRST_TRACK + len(self._tracks)
-            self._tracks[key] = on_track(uuid)
+            self._tracks[key] = uuid
             self._packets.packet(track_descriptor=describe(uuid))
         return self._tracks[key]
 
@@ -136,14 +134,14 @@ def _ends(calls: tuple[Call, ...]) -> list[int]:
     return ends
 
 
-def _of_call(call: Call) -> tuple[tuple[str, Any], ...]:
+def _of_call(call: Call) -> Arguments:
     arguments = {"result": call.result, "pointer": call.pointer, "module": call.module}
     if call.duration_ns is None:
         arguments["return"] = "not seen"
     return tuple((name, value) for name, value in arguments.items() if value is not None)
 
 
-def _of_socket(trace: CallTrace, run: Run) -> tuple[tuple[str, Any], ...]:
+def _of_socket(trace: CallTrace, run: Run) -> Arguments:
     verdict = judge(trace, run.profile)
     owner = owner_of(trace.cgroup)
     family, type_, protocol = trace.request
