@@ -10,6 +10,7 @@ import struct
 from inetprobe.model.seccomp import Action, Instruction
 
 _PR_SET_NO_NEW_PRIVS, _SECCOMP_SET_MODE_FILTER = 38, 1
+_SOCKET = {"x86_64": 41, "aarch64": 198}[platform.machine()]
 _SECCOMP = {"x86_64": 317, "aarch64": 277}[platform.machine()]
 #: SECCOMP_FILTER_FLAG_LOG: the kernel logs all that the filter answers but ALLOW
 LOGGED = 2
@@ -69,8 +70,10 @@ def errnos(filters, requests):
         try:
             for program in filters:
                 install(program)
-            libc = ctypes.CDLL(None, use_errno=True)  # Python's own socket() adds SOCK_CLOEXEC
-            found = [ctypes.get_errno() if libc.socket(*request) < 0 else 0 for request in requests]
+            # Python's own socket() adds SOCK_CLOEXEC; the C library's leaves the other registers as they were.
+            libc = ctypes.CDLL(None, use_errno=True)
+            rest = (ctypes.c_long(0),) * 3
+            found = [ctypes.get_errno() if libc.syscall(_SOCKET, *request, *rest) < 0 else 0 for request in requests]
             os.write(writer, struct.pack(f"{len(found)}i", *found))
         finally:
             os._exit(0)
