@@ -207,7 +207,7 @@ class Recount:
         return {
             run.functions[key]: histogram
             for key, histogram in self._calls.totals().items()
-            if key not in (None, SECURE_COMPUTING)  # whose time is not known
+            if key is not None and key != SECURE_COMPUTING  # whose time is not known
         }
 
     def _creation_durations(self) -> dict[tuple[int, int], Histogram]:
