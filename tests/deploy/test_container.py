@@ -128,5 +128,5 @@ def test_its_labels_are_those_of_the_project(stages):
     labels = dict(word.split("=", 1) for word in shlex.split(label))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert labels["org.opencontainers.image.title"] == project["name"]
-    assert labels["org.opencontainers.image.licenses"] == project["license"]["text"]
+    assert labels["org.opencontainers.image.licenses"] == project["license"]
     assert labels["org.opencontainers.image.base.name"] == "docker.io/library/debian:12-slim"
