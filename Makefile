@@ -6,7 +6,7 @@ FUZZ_SECONDS := 60
 SOAK_SECONDS := 3600
 
 .PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial \
-    prometheustest sparktest vmtest live test-kernels test-systems soak test fuzz bench mutants lock
+    prometheustest sparktest vmtest live test-kernels test-systems soak test fuzz bench mutants lock dist
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -46,6 +46,9 @@ check-lowest: test-setup ## types and the fast tests with the lowest version of 
 check-pythons: test-setup ## types and the fast tests under each Python of pyproject.toml that can be had, in build/python-3.N
 	$(BIN)/ruff check
 	$(PYTHON) tools/pythons.py
+
+dist: test-setup ## sdist, wheel, CycloneDX SBOM and licence list into dist/; the same bytes for the same commit
+	$(PYTHON) -m tools.dist
 
 lock: ## write tools/lock/ again, with the newest versions: what setup installs
 	tools/lock.sh

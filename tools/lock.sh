@@ -1,6 +1,7 @@
 #!/bin/sh
-# Writes the lock files again: what `make setup`, the tests and the container install, for every Python that inetprobe
-# supports, with the digests of what the registry has today. `make check-newest` shows beforehand what the newest would break.
+# Writes the lock files again: what `make setup`, the tests, the container and a user of every command install, for every
+# Python that inetprobe supports, with the digests of what the registry has today. `make check-newest` shows beforehand
+# what the newest would break.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,6 +26,7 @@ lock tests.txt "dev build" pyproject.toml --extra dev --extra build
 set -- -c tools/lock/tests.txt
 lock trace.txt "vm build" pyproject.toml --extra vm --extra build "$@"
 lock serve.txt serve pyproject.toml --extra serve "$@"
+lock all.txt all pyproject.toml --extra all "$@"
 # What makes a wheel, and nothing of what inetprobe itself needs.
 /usr/bin/python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
     >"$folder/requires.in"
