@@ -5,8 +5,8 @@ The profiles of Debian's kernels and of Linux 3.x are built in; ``kernel.host.pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -87,118 +87,60 @@ class Profile:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """The inverse of ``to_dict``. Ignores keys and units of a newer 1.x.
+        """The inverse of ``to_dict``. Ignores keys, units and families of a newer 1.x.
 
-        Raises ValueError, TypeError, KeyError or IndexError if ``data`` is not a profile.
+        Raises ValueError, TypeError or KeyError if ``data`` is not a profile.
         """
-        data = _mapping(data)
-        span = data.get("ping_group_range")
-        modprobe, file_max = data.get("modprobe"), data.get("file_max")
-        families, registered, active = (data.get(key) for key in ("families", "registered", "security_modules"))
-        return cls(
-            kernel=_text(data["kernel"]),
-            features=_features(_mapping(data["features"])),
-            built_in=_units(data["built_in"]),
-            loaded=_units(data["loaded"]),
-            loadable=_units(data["loadable"]),
-            blocked=_of_units(data["blocked"]),
-            remedies=_of_units(data.get("remedies", {})),
-            left_alone=_units(data.get("left_alone", ())),
-            aliases={_text(alias): _text(name) for alias, name in _mapping(data["aliases"]).items()},
-            families=None if families is None else _of_families(families),
-            registered=None if registered is None else _numbers_of_families(registered),
-            ipv6_disabled=_flag(data.get("ipv6_disabled")),
-            mptcp_enabled=_flag(data.get("mptcp_enabled")),
-            ping_group_range=None if span is None else (_number(span[0]), _number(span[1])),
-            ip_no_pmtu_disc=_flag(data.get("ip_no_pmtu_disc")),
-            modprobe=None if modprobe is None else _text(modprobe),
-            modules_disabled=_flag(data.get("modules_disabled")),
-            file_max=None if file_max is None else _number(file_max, 63),
-            security_modules=None if active is None else tuple(map(_text, active)),
+        import msgspec  # a live kernel's profile is not read
+
+        values = {**dict.fromkeys(_NOT_KNOWN), **data, **{name: data[name] for name in _REQUIRED}}
+        if isinstance(values.get("families"), Mapping):
+            values["families"] = _known_keys(values["families"], FAMILY_ALIASES)
+        profile: Profile = msgspec.convert(values, cls)
+        for name in (profile.features.alloc_errno, profile.features.alloc_errno6):
+            if name not in (None, "ENOMEM", "ENOBUFS"):
+                raise ValueError(f"sk_alloc fails with {name!r}")
+        _check_bounds(asdict(replace(profile, file_max=None)), 32)
+        _check_bounds(profile.file_max, 63)
+        return replace(
+            profile,
+            built_in=_known(profile.built_in, UNITS),
+            loaded=_known(profile.loaded, UNITS),
+            loadable=_known(profile.loadable, UNITS),
+            blocked=_known_keys(profile.blocked, UNITS),
+            remedies=_known_keys(profile.remedies, UNITS),
+            left_alone=_known(profile.left_alone, UNITS),
+            registered=None if profile.registered is None else _known(profile.registered, FAMILIES),
         )
 
 
-def _features(data: Mapping[str, Any]) -> Features:
-    values: dict[str, Any] = {}
-    for item in fields(Features):
-        if item.name in data:
-            value = data[item.name]
-            values[item.name] = value if value is None else _FEATURE_TYPES[item.type](value)
-    features = Features(**values)
-    for name in (features.alloc_errno, features.alloc_errno6):
-        if name not in (None, "ENOMEM", "ENOBUFS"):
-            raise ValueError(f"sk_alloc fails with {name!r}")
-    return features
+_REQUIRED = ("kernel", "features", "built_in", "loaded", "loadable", "blocked", "aliases")
+#: None where the key is not there, unlike in a profile that is made without them.
+_NOT_KNOWN = ("ipv6_disabled", "mptcp_enabled", "ping_group_range", "ip_no_pmtu_disc", "modprobe", "modules_disabled")
 
 
-def _units(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"units are a list of names, not {type(value).__name__}")
-    return tuple(dict.fromkeys(name for name in map(_text, value) if name in UNITS))
+def _known(values: Iterable[Any], known: Collection[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(value for value in values if value in known))
 
 
-def _of_units(value: Any) -> Mapping[str, str]:
-    return {name: _text(text) for name, text in _mapping(value).items() if name in UNITS}
+def _known_keys(table: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key in known}
 
 
-def _of_families(value: Any) -> Mapping[str, FamilyModule]:
-    families = _mapping(value)
-    return {alias: _family_module(_mapping(families[alias])) for alias in FAMILY_ALIASES if alias in families}
-
-
-def _numbers_of_families(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"families are a list of numbers, not {type(value).__name__}")
-    return tuple(dict.fromkeys(number for number in map(_number, value) if number in FAMILIES))
-
-
-def _family_module(data: Mapping[str, Any]) -> FamilyModule:
-    obstacle, remedy = (None if data.get(key) is None else _text(data[key]) for key in ("obstacle", "remedy"))
-    return FamilyModule(_text(data["module"]), obstacle, remedy)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"expected a mapping, not {type(value).__name__}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, not {type(value).__name__}")
-    # A reason may quote it, once per trace. No path, release or alias of a real machine is nearly this long.
-    if len(value) > 4096:
-        raise ValueError(f"a string of {len(value):,} characters")
-    if not encodable(value):
-        raise ValueError("a string that cannot be encoded")
-    return value
-
-
-def _number(value: Any, bits: int = 32) -> int:
-    if type(value) is not int:
-        raise TypeError(f"expected an integer, not {type(value).__name__}")
-    if not 0 <= value < 1 << bits:
-        raise ValueError(f"{value} is not a {bits}-bit unsigned integer")
-    return value
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"expected true or false, not {type(value).__name__}")
-    return value
-
-
-def _flag(value: Any) -> bool | None:
-    return None if value is None else _truth(value)
-
-
-_FEATURE_TYPES: Mapping[Any, Callable[[Any], Any]] = {
-    "int | None": _number,
-    "bool": _truth,
-    "bool | None": _truth,
-    "str": _text,
-    "str | None": _text,
-}
+def _check_bounds(value: Any, bits: int) -> None:
+    """Raises ValueError for a number beyond ``bits``, and for a text that is long or cannot be encoded."""
+    if isinstance(value, str):
+        # A reason may quote it, once per trace. No path, release or alias of a real machine is nearly this long.
+        if len(value) > 4096:
+            raise ValueError(f"a string of {len(value):,} characters")
+        if not encodable(value):
+            raise ValueError("a string that cannot be encoded")
+    elif isinstance(value, int):
+        if not 0 <= value < 1 << bits:
+            raise ValueError(f"{value} is not a {bits}-bit unsigned integer")
+    elif value is not None:
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_bounds(each, bits)
 
 
 @lru_cache(maxsize=256)

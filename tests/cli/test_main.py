@@ -130,6 +130,13 @@ def test_replay_imports_no_bcc(recording):
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("argv", [["explain", "--type", "raw", "--profile", "6.1"], ["trace", "--help"]])
+def test_what_reads_no_profile_imports_no_msgspec(argv):
+    program = f"import sys; from inetprobe.cli.main import cli; cli.main({argv}, standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-c", program + "; assert 'msgspec' not in sys.modules"], check=False)
+    assert done.returncode == 0
+
+
 def test_no_color_switches_colour_off(recording):
     assert "\x1b" not in run_command.run("replay", recording).stdout
     assert "\x1b[" in run_command.run("replay", recording, "--color", "always").stdout

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,22 @@ def test_what_is_no_list_of_names_is_refused(active):
 def test_what_is_no_list_of_families_is_refused(registered):
     with pytest.raises((TypeError, ValueError)):
         Profile.from_dict({**BUILT_IN_PROFILES["6.1"].to_dict(), "registered": registered})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("nproto", "46", "$.features.nproto"),
+        ("aliases", [], "$.aliases"),
+        ("security_modules", ["apparmor", 1], "$.security_modules[1]"),
+        ("ping_group_range", [1], "$.ping_group_range"),
+    ],
+)
+def test_what_is_no_profile_is_refused_with_the_path_of_the_key(key, value, path):
+    data = BUILT_IN_PROFILES["6.1"].to_dict()
+    (data["features"] if key in data["features"] else data)[key] = value
+    with pytest.raises(ValueError, match=f"at `{re.escape(path)}`$"):
+        Profile.from_dict(data)
 
 
 def test_keys_and_units_of_a_newer_version_are_ignored():
