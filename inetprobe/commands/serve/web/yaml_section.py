@@ -1,4 +1,7 @@
-"""YAML files in which every key must be known: sections with a getter for each type of value."""
+"""YAML files in which every key must be known: sections with a getter for each type of value.
+
+Not msgspec, which says neither of which name a value is wrong (`$.basic_auth_users[...]`) nor what to give instead.
+"""
 
 from __future__ import annotations
 
