@@ -10,6 +10,7 @@ import pytest
 
 from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.host import landlock, syscall, system_call_filter
+from tests.support.web_server import Authority
 
 LANDLOCK, LIBSECCOMP = landlock.version().number, system_call_filter.library()
 #: Each run of a command, and the attempts that it may succeed in.
@@ -77,6 +78,47 @@ for path, mode in (kept / "file", "a"), (kept / "new", "w"), (kept.parent / "oth
 """
     (tmp_path / "other").write_text("x")
     assert in_child(program, tmp_path / "kept") == ["x", *["Permission_denied"] * 3]
+
+
+@pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock")
+def test_a_confined_server_reads_its_configuration_again_from_the_same_folders(tmp_path):
+    """Certificates are renewed in place, or by another link; a file elsewhere takes a restart."""
+    program = """
+from inetprobe.commands.serve.web import Response, Server
+said = []
+server = Server("127.0.0.1:0", page=lambda o: Response(b"", ""), ready=lambda: True, say=said.append,
+                config=Path(sys.argv[1]), telemetry_path="/metrics", failed=lambda: None)
+server.bind()
+confinement.confine(confinement.Kept(files=tuple(server.files)))
+print("confined", flush=True)
+for _ in sys.stdin:
+    print(server.reload(), said[-1], flush=True)
+"""
+    for name in ("certificates", "renewed", "elsewhere"):
+        (tmp_path / name).mkdir()
+        Authority(tmp_path / name).issue("server", "localhost")
+    (tmp_path / "etc").mkdir()
+    config = tmp_path / "etc" / "web.yml"
+    for name in ("server.pem", "server.key"):
+        (tmp_path / "etc" / name).symlink_to(tmp_path / "certificates" / name)
+    config.write_text("tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n")
+    argv = [sys.executable, "-c", RUN + program, config]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as served:
+
+        def reloaded():
+            served.stdin.write("\n")
+            served.stdin.flush()
+            return served.stdout.readline().split(maxsplit=1)
+
+        assert served.stdout.readline() == "confined\n"
+        for name in ("server.pem", "server.key"):
+            (tmp_path / "renewed" / name).replace(tmp_path / "certificates" / name)
+        assert reloaded()[0] == "True"
+        config.write_text(config.read_text().replace("server.", "../elsewhere/server."))
+        done, why = reloaded()
+        assert (done, "elsewhere/server.pem cannot be read: Permission denied" in why) == ("False", True), why
+        served.stdin.close()
+        assert served.wait() == 0
 
 
 @pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock")

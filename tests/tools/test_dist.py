@@ -64,7 +64,7 @@ def test_twice_the_same_bytes(wheel, tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_the_sdist_builds_the_wheel(wheel):
+def test_the_sdist_has_what_the_wheel_is_made_of(wheel):
     (sdist,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

@@ -59,10 +59,12 @@ class WebConfig:
         unsupported settings, a certificate or key that cannot be read or does not match, and bad hashes.
         """
         top = Section(str(path), yaml_section.load(path), _SECTIONS, _UNSUPPORTED)
-        context, allowed_sans = tls.read(f"{path}: tls_server_config", top.raw("tls_server_config"), path.parent)
+        table = top.raw("tls_server_config")
+        context, allowed_sans = tls.read(f"{path}: tls_server_config", table, path.parent)
         users, decoy = _users(f"{path}: basic_auth_users", top.raw("basic_auth_users"))
         headers = _headers(f"{path}: http_server_config", top.raw("http_server_config"))
-        return cls(tls=context, allowed_sans=allowed_sans, users=users, decoy=decoy, headers=headers)
+        files = tls.files(table, path.parent)
+        return cls(tls=context, allowed_sans=allowed_sans, users=users, decoy=decoy, headers=headers, files=files)
 
 
 def _headers(where: str, table: object) -> dict[str, str]:

@@ -14,6 +14,7 @@ _KEYS = (
     "cert_file", "key_file", "client_ca_file", "client_auth_type", "client_allowed_sans", "min_version", "max_version",
     "cipher_suites", "prefer_server_cipher_suites",
 )  # fmt: skip
+_FILES = ("cert_file", "key_file", "client_ca_file")
 _UNSUPPORTED = {
     "cert": "give a file as cert_file",
     "key": "give a file as key_file",
@@ -65,6 +66,11 @@ def read(where: str, table: object, folder: Path) -> tuple[ssl.SSLContext | None
     _versions(context, options)
     allowed_sans = _client_auth(context, options, folder)
     return context, allowed_sans
+
+
+def files(table: object, folder: Path) -> tuple[Path, ...]:
+    """The files that a section names which ``read`` has accepted."""
+    return tuple(folder / str(table[key]) for key in _FILES if table.get(key)) if isinstance(table, dict) else ()
 
 
 def subject_alternative_names(certificate: dict[str, object]) -> set[str]:
