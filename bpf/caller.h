@@ -6,6 +6,7 @@
 #include "features.h"
 #include "helpers.h"
 #include "kernel.h"
+#include "letters.h"
 #include "read.h"
 #include "record.h"
 
@@ -83,8 +84,7 @@ static __always_inline void fill_caller_by_load(struct inetprobe_record *r)
 	r->uid = LOAD(u32, cred, OFF_CRED_UID);
 	r->gid = LOAD(u32, cred, OFF_CRED_GID);
 	r->cgroup_id = bpf_get_current_cgroup_id();
-	*(u64 *)&r->comm[0] = LOAD(u64, task, OFF_TASK_COMM);
-	*(u64 *)&r->comm[8] = LOAD(u64, task, OFF_TASK_COMM + 8);
+	copy_name((u64 *)r->comm, LOAD(u64, task, OFF_TASK_COMM), LOAD(u64, task, OFF_TASK_COMM + 8));
 }
 
 static __always_inline void fill_caller_by_call(struct inetprobe_record *r)

@@ -60,6 +60,7 @@
 #include "caller.h"
 #include "count.h"
 #include "features.h"
+#include "letters.h"
 
 #define DEPTH (INETPROBE_CALLS > 8 ? 16 : 8) /* open calls of one thread: a power of two */
 #define STACK_MASK (~(u64)(STACK_SIZE - 1)) /* task stacks are aligned to their size */
@@ -341,7 +342,7 @@ static __always_inline void fill_prot(struct inetprobe_record *r, struct thread 
 		}
 	}
 	*(u64 *)r->prot = letters;
-	if (!((letters - 0x0101010101010101ULL) & ~letters & 0x8080808080808080ULL)) /* none of the bytes is 0 */
+	if (!nul_in(letters))
 		bpf_probe_read_kernel_str(r->prot, sizeof(r->prot), (void *)(prot + OFF_PROTO_NAME));
 }
 

@@ -69,6 +69,17 @@ def test_a_trace_has_ended_once_its_record_is_sent(played, case):
     assert (kernel.count("complete"), kernel.count("begun"), kernel.count("ended")) == (2, 2, 2)
 
 
+@pytest.mark.parametrize("case", [KPROBE, HASH], ids=ids)
+@given(name=st.binary(max_size=15), older=st.binary(min_size=16, max_size=16))
+def test_of_an_older_longer_comm_nothing_is_left(played, case, name, older):
+    """Linux 5.12 to 5.16 keep it behind the NUL, and equal names would be different ones."""
+    kernel = played(case)
+    comm = (name + b"\0" + older)[:15] + b"\0"
+    kernel.run_on(kernel.new_task(comm))
+    make_socket(kernel)
+    assert kernel.records["comm"].tobytes() == comm.partition(b"\0")[0].ljust(16, b"\0")
+
+
 @given(name=st.text(string.printable, min_size=1, max_size=31).map(str.encode))
 def test_of_an_older_record_nothing_is_left_in_a_protocol_s_name(played, name):
     """A ring's memory is used again and again."""
