@@ -20,7 +20,7 @@ from inetprobe.kernel.callbacks import CheckStop, Say, never_stop
 from inetprobe.kernel.frames.bcc_symbols import KERNEL, SymbolCache
 from inetprobe.kernel.frames.kernel_frames import KernelSymbols
 from inetprobe.kernel.frames.naming import Naming
-from inetprobe.kernel.host import btf, clock, probed_profile, tracefs
+from inetprobe.kernel.host import btf, clock, probed_profile, rcu, tracefs
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.kernel.host.kallsyms import CONFIGURED, SECCOMP, Symbols
 from inetprobe.kernel.host.tracefs import ProbeCount
@@ -119,7 +119,8 @@ class Attached:
             yield self.next(POLL_S / 10)
 
     def rest(self) -> Iterator[Batch]:
-        """Everything that is still pending in the ring and in the backlog."""
+        """Everything still pending in the ring and in the backlog; to be called once the probes are detached."""
+        rcu.synchronize()  # a program may still be between reserving its record and sending it
         self.drain()
         while self.backlog:
             yield self.next(0)

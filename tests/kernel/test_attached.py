@@ -5,8 +5,11 @@ import pytest
 
 from inetprobe.kernel import attached as attached_module
 from inetprobe.kernel.backlog import MAX_WAITING, STEP
+from inetprobe.kernel.counting import CountingSource
 from inetprobe.kernel.host.kallsyms import PATH, Symbols
+from inetprobe.kernel.maps.cells import Counting
 from inetprobe.kernel.program.target import Target
+from inetprobe.kernel.source import LiveSource
 from inetprobe.record.batch import Batch
 from inetprobe.record.layout import RECORD
 from tests.support import attached as support
@@ -58,6 +61,20 @@ def test_calls_that_no_trace_has_are_waited_for_as_well():
     for batch in support.attached(program).let_traces_end():
         looks.append(len(batch))
     assert len(looks) == 2
+
+
+@pytest.mark.parametrize("source_of", [LiveSource, lambda attached: CountingSource(attached, Counting((500,)), print)])
+def test_the_last_look_at_the_ring_is_after_a_grace_period(monkeypatch, source_of):
+    """A program that runs when its probe is detached still sends its record."""
+    ring, heard = Ring(), []
+    ring.heard, ring.wake = heard, list
+    monkeypatch.setattr(attached_module.rcu, "synchronize", lambda: heard.append("grace period"))
+    source = source_of(support.attached(support.program(ring.drain, heard.append, ring=ring, mechanisms={})))
+    source.start()
+    source.stop()
+    for _ in source.batches():
+        pass
+    assert heard == ["activate", "deactivate", "detach", "grace period", "drain"]
 
 
 @pytest.mark.parametrize(

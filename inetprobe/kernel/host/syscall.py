@@ -22,6 +22,7 @@ NUMBERS = {
     "x86_64": {
         "bpf": 321,
         "perf_event_open": 298,
+        "membarrier": 324,
         "landlock_create_ruleset": 444,
         "landlock_add_rule": 445,
         "landlock_restrict_self": 446,
