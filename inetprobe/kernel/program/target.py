@@ -20,7 +20,8 @@ from inetprobe.record.layout import SLOTS, SLOTS_ALSO
 MACHINES = ("x86_64",)
 # fentry takes no function with variable arguments.
 _VARIADIC = frozenset({"__request_module"})
-# The most arguments fentry hands over (MAX_BPF_FUNC_ARGS was 5 registers on x86-64 before 6.6, then 12).
+# The most arguments fentry hands over on every kernel: those in registers. From 6.6 on it takes 12
+# (arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c).
 _FENTRY_ARGUMENTS = 6
 # THREAD_SIZE of x86-64 without KASAN. The stacks of interrupts have its order with and without: IRQ_STACK_SIZE of
 # arch/x86/include/asm/page_64_types.h, whose struct irq_stack is in BTF, as union thread_union is not.
