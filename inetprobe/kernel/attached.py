@@ -45,8 +45,9 @@ from inetprobe.record.run import Run
 #: Seconds between two looks at the ring, where it does not fill sooner.
 POLL_S = 0.1
 _GRACE_S = 0.5
-# Seconds after which the wall clock is read again: it may have been set meanwhile.
-_CLOCK_S = 60.0
+# Seconds after which the wall clock is read again, and the difference from which on it was set meanwhile: two readings
+# of a clock that was not differ by less.
+_CLOCK_S, _CLOCK_SET_NS = 1.0, 10**6
 
 
 class Attached:
@@ -129,7 +130,9 @@ class Attached:
         """Moves the ring's records into the backlog."""
         if time.monotonic() >= self._clock_read + _CLOCK_S:
             self._clock_read = time.monotonic()
-            self.run.clock_offset_ns = clock.wall_offset_ns(self._namespace_ns)
+            offset_ns = clock.wall_offset_ns(self._namespace_ns)
+            if abs(offset_ns - self.run.clock_offset_ns) >= _CLOCK_SET_NS:
+                self.run.clock_offset_ns = offset_ns
         # Counters first: a loss counted here is older than any record that was not yet in the ring.
         losses = self.program.counters.new_losses()
         records = self.program.ring.drain()

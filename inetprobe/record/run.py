@@ -17,8 +17,8 @@ from inetprobe.record.stacks import Stacks
 class Run:
     """The facts of one run.
 
-    ``clock_offset_ns`` added to a record's start, by the kernel's boot clock, gives nanoseconds since the Unix epoch;
-    a live run reads it again every minute, a recording keeps that of its beginning. ``functions`` maps the number in a
+    ``clock_offset_ns`` added to a record's start, by the kernel's boot clock, gives nanoseconds since the Unix epoch.
+    It is that of the last batch: the wall clock may be set while the run goes on. ``functions`` maps the number in a
     call to the name of the traced kernel function, and ``mechanisms`` that name to how the function was attached
     (``fentry``, ``kprobe``). ``symbols`` maps the name of a function that the compiler renamed to its name in
     /proc/kallsyms (``sk_prot_alloc.isra.0``). ``preemption`` is the model by which the kernel preempts itself

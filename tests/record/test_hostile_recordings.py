@@ -128,6 +128,8 @@ def test_a_table_of_functions_that_no_kernel_has(tmp_path, facts, functions):
 @pytest.mark.parametrize("offset", [float("inf"), 10**20, -(10**20), 2**63, 10**4000])
 def test_a_clock_offset_that_gives_no_date(tmp_path, facts, offset):
     refused(tmp_path, stream({**facts, "clock_offset_ns": offset}, (columns(), BOOKS)), "clock offset")
+    later = {"clock_offset_ns": json.dumps(offset)}
+    refused(tmp_path, stream(facts, (columns(), {}), (columns(), later), (columns(), BOOKS)), "clock offset")
 
 
 def test_the_last_start_a_record_can_have_is_a_date(facts):

@@ -107,6 +107,22 @@ def test_joined_batches_have_a_bound(tmp_path, monkeypatch):
     assert [len(batch) for batch in batches] == [32, 32, 32, 24]
 
 
+def test_records_after_the_clock_was_set_have_the_new_time(tmp_path, monkeypatch):
+    """Also where they wait to be written, or are joined as they are read, with those before."""
+    monkeypatch.setattr(recording_writer, "_FLUSH_S", 3600.0)
+    run, kinds = builders.run(), builders.every_kind()
+    begun = run.clock_offset_ns
+    sink = RecordingWriter(OutputFile.create(tmp_path / "r.arrows"), run)
+    for seq, offset in enumerate([begun, begun, begun + 5, begun + 5, begun - 5, begun]):
+        run.clock_offset_ns = offset
+        kinds["seq"] = seq
+        sink.batch(Batch(kinds.copy()), run)
+    sink.summary(BOOKS)
+    source = RecordingReader(tmp_path / "r.arrows")
+    seen = [(source.run.clock_offset_ns - begun, sorted({*batch.column("seq").tolist()})) for batch in source.batches()]
+    assert seen == [(0, [0, 1]), (5, [2, 3]), (-5, [4]), (0, [5])]
+
+
 def test_what_was_joined_before_a_damage_is_read(tmp_path, monkeypatch):
     path = of_seconds(monkeypatch, tmp_path / "r.arrows", losses=())
     path.write_bytes(path.read_bytes()[:-5000])

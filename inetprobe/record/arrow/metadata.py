@@ -1,8 +1,8 @@
 """The JSON beside a recording's columns, written and read: the facts of the run, losses, and the accounting.
 
-The schema's metadata has the facts, a batch's own metadata the losses just before it, and that of the last batch the
-accounting. What is read is not trusted (see inetprobe.record): the functions that read raise ValueError, TypeError or
-KeyError.
+The schema's metadata has the facts, a batch's own metadata the losses just before it and the clock's offset where
+that has changed, and that of the last batch the accounting. What is read is not trusted (see inetprobe.record): the
+functions that read raise ValueError, TypeError or KeyError.
 """
 
 from __future__ import annotations
@@ -51,10 +51,9 @@ _FACTS = (
     _Fact("architecture", "architecture",
           lambda run: run.architecture,
           lambda value: _text(value, "architecture"), ""),
-    # The sum with any start has to remain a date.
     _Fact("clock_offset_ns", "clock_offset_ns",
           lambda run: run.clock_offset_ns,
-          lambda value: _integer(value, "clock offset", -(1 << 63), 1 << 63)),
+          lambda value: _clock_offset(value)),
     _Fact("mechanism", "mechanisms",
           lambda run: mechanism_text(run.mechanisms),
           lambda value: _text(value, "mechanism"), ""),
@@ -143,6 +142,16 @@ def losses_of(metadata: Mapping[Any, bytes]) -> tuple[Loss, ...]:
     return tuple(Loss(_word(reason, "loss"), _count(count, "loss")) for reason, count in pairs)
 
 
+def clock_metadata(offset_ns: int) -> dict[str, str]:
+    """The metadata of the first batch with another ``Run.clock_offset_ns`` than those before it: the clock was set."""
+    return {"clock_offset_ns": json.dumps(offset_ns)}
+
+
+def clock_of(metadata: Mapping[Any, bytes], before_ns: int) -> int:
+    """The clock's offset of a batch; ``before_ns``: that of the batch before it."""
+    return _clock_offset(_load(metadata["clock_offset_ns"])) if "clock_offset_ns" in metadata else before_ns
+
+
 def accounting_metadata(accounting: Accounting) -> dict[str, str]:
     """The last batch's metadata."""
     return {"accounting": json.dumps(accounting.to_dict())}
@@ -174,6 +183,11 @@ def _functions(value: Any) -> dict[int, str]:
 def _symbols(value: Any) -> dict[str, str]:
     symbols = _mapping(value, "table of symbols")
     return {_word(name, "function's name"): _word(symbol, "symbol") for name, symbol in symbols.items()}
+
+
+def _clock_offset(value: Any) -> int:
+    """Nanoseconds whose sum with any start is a date."""
+    return _integer(value, "clock offset", -(1 << 63), 1 << 63)
 
 
 def _slots(value: Any) -> int:

@@ -59,6 +59,7 @@ class RecordingReader:
             version, facts = metadata.facts_of(raw)
             if version.startswith("1."):
                 self.run = metadata.run_of(facts)
+                self._offset_ns = self.run.clock_offset_ns
         except (RecordingError, *_DAMAGE) as error:
             raise _foreign(name, _first(error)) from None
         if not version.startswith("1."):
@@ -70,7 +71,8 @@ class RecordingReader:
 
     def batches(self) -> Iterator[Batch]:
         """Every batch, in order, small ones joined: a recording has one a second, and each costs its readers as much as
-        thousands of sockets. Raises RecordingError where the recording is cut short or damaged."""
+        thousands of sockets. ``run.clock_offset_ns`` is that of the last one. Raises RecordingError where the recording
+        is cut short or damaged."""
         parts, small, rows = self._each(), list[Records](), 0
         losses: tuple[Loss, ...] = ()  # before the first of the small ones
         damage = None
@@ -79,9 +81,11 @@ class RecordingReader:
                 part = next(parts, None)
             except RecordingError as error:
                 part, damage = None, error
-            if small and (part is None or part.losses or len(part) > _SMALL or rows >= _ROWS):
+            clock_set = self._offset_ns != self.run.clock_offset_ns
+            if small and (part is None or part.losses or clock_set or len(part) > _SMALL or rows >= _ROWS):
                 yield Batch(joined(small), losses)
                 small, rows = [], 0
+            self.run.clock_offset_ns = self._offset_ns
             if part is None:
                 break
             if len(part) > _SMALL:
@@ -100,6 +104,7 @@ class RecordingReader:
                 arrow, custom = self._stream.read_next_batch_with_custom_metadata()
                 check(arrow, self._messages.body, sock=self.run.sock, stack=self.run.stack)
                 losses, accounting = metadata.losses_of(custom or {}), metadata.accounting_of(custom or {})
+                self._offset_ns = metadata.clock_of(custom or {}, self._offset_ns)
             except StopIteration:
                 raise self._cut_short() from None
             except (RecordingError, *_DAMAGE) as error:

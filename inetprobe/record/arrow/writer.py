@@ -16,7 +16,7 @@ from inetprobe.base.errors import InetprobeError
 from inetprobe.base.files import OutputFile, cannot_write
 from inetprobe.record.accounting import Accounting
 from inetprobe.record.arrow.columns import batch_to_arrow, schema, to_arrow
-from inetprobe.record.arrow.metadata import accounting_metadata, losses_metadata, run_metadata
+from inetprobe.record.arrow.metadata import accounting_metadata, clock_metadata, losses_metadata, run_metadata
 from inetprobe.record.batch import Batch, Loss, joined
 from inetprobe.record.layout import record_dtype
 from inetprobe.record.run import Run
@@ -36,6 +36,7 @@ class RecordingWriter:
         self._losses: list[Loss] = []
         self._rows = 0
         self._run: Run | None = None
+        self._offset_ns = self._written_offset_ns = run.clock_offset_ns
         self._nothing = np.zeros(0, record_dtype(run.slots, sock=run.sock, stack=run.stack))
         # The first conversion is slow, also because pyarrow looks for pandas: do it before there is traffic.
         first = np.zeros(1, self._nothing.dtype)
@@ -51,10 +52,11 @@ class RecordingWriter:
 
     def batch(self, batch: Batch, run: Run) -> None:
         """Writes the batch, or keeps it until enough wait or a second has passed."""
-        if batch.losses:
-            # A loss is written before the records that came after it: those that came before are written first.
+        if batch.losses or run.clock_offset_ns != self._offset_ns:
+            # Both are written before the records that came after: those that came before are written first.
             self._flush(run)
             self._losses += batch.losses
+            self._offset_ns = run.clock_offset_ns
         if len(batch):
             self._pending.append(batch)
             self._rows += len(batch)
@@ -88,9 +90,12 @@ class RecordingWriter:
         shown = replace(run, cgroups={}) if "cgroup" in self._redact else run
         if "comm" in self._redact:
             shown = replace(shown, stacks=run.stacks.without_users())  # the functions of a program tell which it is
-        losses = losses_metadata(self._losses)
+        metadata = losses_metadata(self._losses)
+        if self._offset_ns != self._written_offset_ns:
+            metadata |= clock_metadata(self._offset_ns)
+            self._written_offset_ns = self._offset_ns
         self._pending, self._losses, self._rows = [], [], 0
-        self._write(batch_to_arrow(batch, shown), losses)
+        self._write(batch_to_arrow(batch, shown), metadata)
 
     def _joined(self) -> Batch:
         """All that waits, as one batch."""
