@@ -6,6 +6,7 @@
 #include "caller.h"
 #include "cells.h"
 #include "count.h"
+#include "probe.h"
 #include "sock.h"
 #include "stack.h"
 #include "threads.h"
@@ -97,10 +98,9 @@ static __always_inline int count_syscall(struct thread *t, struct cpu_counters *
 	return within_rate(all, c);
 }
 
-/* Sends a trace that is over. */
-static __always_inline void send(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
+static __always_inline void send_record(struct probe *p, void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu)
 {
-	u64 n = t->ncalls, seq = c->seq[program & (PRODUCERS - 1)]++;
+	u64 n = t->ncalls, seq = c->seq[p->program & (PRODUCERS - 1)]++;
 	struct inetprobe_record *r = bpf_ringbuf_reserve(MAP(MAP_RECORDS), sizeof(*r), 0);
 	u32 outcome = outcome_of(t);
 
@@ -109,7 +109,7 @@ static __always_inline void send(void *ctx, struct thread *t, struct cpu_counter
 		return;
 	}
 	r->start_ns = t->start_ns;
-	r->seq = seq * PRODUCERS + program;
+	r->seq = seq * PRODUCERS + p->program;
 	r->netns = is_before_create(t) ? netns_of(current_net()) : t->netns;
 	r->protocol = t->protocol;
 	r->family = t->family;
@@ -149,6 +149,17 @@ static __always_inline void send(void *ctx, struct thread *t, struct cpu_counter
 	bpf_ringbuf_submit(r, wakeup());
 }
 
+/* Sends a trace that is over. All later records wait for one that has its place in the ring and is not yet sent: the
+ * program may not be preempted meanwhile. `ctx` is 0 where the call that ends the trace is none of its own. */
+static __always_inline void send(struct probe *p, void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu)
+{
+	if (PREEMPT_KFUNCS && p->fentry)
+		bpf_preempt_disable();
+	send_record(p, ctx, t, c, cpu);
+	if (PREEMPT_KFUNCS && p->fentry)
+		bpf_preempt_enable();
+}
+
 /*
  * Counts the trace among those begun, where it is not yet: a system call's may end as none. Another family's socket(2)
  * that succeeds is nobody's business but BARE's.
@@ -163,7 +174,7 @@ static __always_inline void count_begun(struct thread *t, struct cpu_counters *c
 }
 
 /* How a trace that is over counts, and whether it is sent. All that the filters ask of the outcome is known here. */
-static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu, u32 program)
+static __always_inline void end_trace(struct probe *p, void *ctx, struct thread *t, struct cpu_counters *c, u64 cpu)
 {
 	struct inetprobe_call *outermost = &t->calls[0];
 
@@ -173,7 +184,7 @@ static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_co
 		if (t->counted) /* its create's return was missed */
 			lock_xadd(&c->value[COUNT_OUTCOME_MISSED], 1);
 		if (all && count_syscall(t, c, all) + t->sends)
-			send(ctx, t, c, cpu, program);
+			send(p, ctx, t, c, cpu);
 		return;
 	}
 	if (!t->counted) { /* a system call's */
@@ -182,7 +193,7 @@ static __always_inline void end_trace(void *ctx, struct thread *t, struct cpu_co
 		count_begun(t, c);
 	}
 	if (keeps_what(t, outermost))
-		send(ctx, t, c, cpu, program);
+		send(p, ctx, t, c, cpu);
 	else
 		lock_xadd(&c->value[COUNT_FILTERED], 1);
 }
@@ -196,7 +207,7 @@ static __always_inline void count_untold(struct thread *t, struct cpu_counters *
 }
 
 /* The trace is over. It counts as ended once its record is there: the reader takes its last look after that. */
-static __always_inline void emit(void *ctx, struct thread *t, u32 program)
+static __always_inline void emit(struct probe *p, void *ctx, struct thread *t)
 {
 	u64 cpu = bpf_get_smp_processor_id();
 	struct cpu_counters *c = counters_of(cpu);
@@ -206,7 +217,7 @@ static __always_inline void emit(void *ctx, struct thread *t, u32 program)
 		return;
 	if (!is_returned(&t->calls[0]) && is_syscall(t))
 		count_untold(t, c);
-	end_trace(ctx, t, c, cpu, program);
+	end_trace(p, ctx, t, c, cpu);
 	if (t->counted)
 		lock_xadd(&c->value[COUNT_ENDED], 1);
 }

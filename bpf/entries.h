@@ -116,7 +116,7 @@ static __always_inline void end_stale(struct probe *p, struct thread *t)
 		return;
 	}
 	t->flags |= RECORD_RETURN_MISSED;
-	emit(0, t, p->program);
+	emit(p, 0, t);
 	thread_free(p->slot, t);
 }
 

@@ -38,6 +38,11 @@
 #define PREEMPTIBLE 0
 #endif
 
+/* Likewise, and the kernel has bpf_preempt_disable(). */
+#ifndef PREEMPT_KFUNCS
+#define PREEMPT_KFUNCS 0
+#endif
+
 /* Socks that no create makes are traced too. */
 #ifndef BARE
 #define BARE 0

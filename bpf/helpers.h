@@ -47,6 +47,12 @@ struct pidns_info {
 #undef lock_xadd
 #define lock_xadd(pointer, value) ((void)__sync_fetch_and_add(pointer, value))
 
+/* Kernel functions that a program may call (kfuncs): the loader puts their id in the place of such a number. */
+#define KFUNCS 65536 /* above all helpers */
+#define KFUNC(index, returns, ...) ((returns (*)(__VA_ARGS__))(KFUNCS + (index)))
+#define bpf_preempt_disable KFUNC(0, void, void) /* Linux 6.10 */
+#define bpf_preempt_enable KFUNC(1, void, void)
+
 /* The loader puts a map's descriptor in the place of its index, where the source is BPF_PSEUDO_MAP_FD, or the address of
  * its only value, where it is BPF_PSEUDO_MAP_VALUE. */
 u64 bpf_pseudo_fd(u64 source, u64 index) asm("llvm.bpf.pseudo");

@@ -84,7 +84,7 @@ static __always_inline int ended(struct probe *p, struct thread *t, int emits)
 		abandon(p->slot, t);
 		return 0;
 	}
-	emit(p->ctx, t, p->program);
+	emit(p, p->ctx, t);
 	thread_free(p->slot, t);
 	return 0;
 }

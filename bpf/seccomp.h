@@ -121,9 +121,9 @@ static __always_inline int refuse(struct probe *p, struct asked *a, u32 error)
 	t->calls[0].result = -error;
 	t->calls[0].module_type = a->pair;
 	if (!SERVE)
-		emit(p->ctx, t, p->program);
+		emit(p, p->ctx, t);
 	else if (count_seccomp(p, a, error, c))
-		send(p->ctx, t, c, bpf_get_smp_processor_id(), p->program);
+		send(p, p->ctx, t, c, bpf_get_smp_processor_id());
 	t->depth = 0;
 	thread_free(p->slot, t);
 	return 0;

@@ -1,8 +1,12 @@
 """What is decided for a kernel; Target.of_kernel as a whole takes one, and is in tests/live."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 
 from inetprobe.base.errors import HostError
+from inetprobe.kernel.host.btf import Prototype
 from inetprobe.kernel.host.kallsyms import OPTIONAL, REQUIRED, Symbols
 from inetprobe.kernel.program import constants, target
 from inetprobe.kernel.program.target import Target
@@ -43,6 +47,20 @@ def test_the_program_knows_that_fentry_may_skip_programs():
         made = of(preemption)
         flags = constants.of_program(TraceOptions(), made, made.mechanisms("fentry"), cpus=1, task_storage=True)
         assert flags.get("PREEMPTIBLE") == defined
+
+
+@pytest.mark.parametrize(
+    ("missing", "kfuncs"), [((), (7, 8)), (("bpf_preempt_enable",), ()), (("bpf_preempt_disable",), ())]
+)
+def test_programs_that_may_be_preempted_keep_the_kernel_from_it_where_they_can(missing, kfuncs):
+    ids = {"bpf_preempt_disable": 7, "bpf_preempt_enable": 8}
+    types = SimpleNamespace(
+        prototype=lambda name: None if name in missing else Prototype(0, "VOID", ids[name]),
+    )
+    assert target.preempt_kfuncs(types) == kfuncs
+    made = dataclasses.replace(of("full"), kfuncs=kfuncs)
+    flags = constants.of_program(TraceOptions(), made, made.mechanisms("fentry"), cpus=1, task_storage=True)
+    assert flags.get("PREEMPT_KFUNCS", 0) == bool(kfuncs)
 
 
 class Types:

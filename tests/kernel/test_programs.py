@@ -148,6 +148,15 @@ def test_where_fentry_skips_programs_a_later_create_for_the_kernel_is_no_nested_
         assert kernel.count("entries") == 2
 
 
+@pytest.mark.parametrize(("case", "kept"), [(("preemptible", "fentry", True), 1), (FENTRY, 0), (KPROBE, 0)])
+def test_no_record_waits_for_a_program_that_is_preempted(played, case, kept):
+    """While it has a place in the ring, all later ones wait. A kprobe's program is never preempted."""
+    kernel = played(case)
+    make_socket(kernel)
+    make_socket(kernel)
+    assert kernel.unpreempted == (0, [kept, kept])
+
+
 @pytest.mark.parametrize(("stack_size", "foreign"), [(STACK // 2, 2), (STACK, 0)])
 def test_all_of_a_stack_is_one_thread_s(played, stack_size, foreign):
     """With KASAN it has 32 KiB: a trace that begins in its upper half and goes on in the lower one is whole."""

@@ -418,6 +418,32 @@ def test_a_call_that_ends_by_jumping_to_another_traced_one_returns():
         assert shape(trace)[-2:] == [(2, pair[0]), (3, pair[1])], shape(trace)
 
 
+def test_no_record_waits_for_a_program_that_is_preempted(preempting):
+    """On one CPU, a record that is half sent while somebody looks is that of a preempted program."""
+    target = Target.of_kernel(TraceOptions(), btf.Btf.of_kernel(), Symbols.of_kernel(), Cgroups.of_host())
+    if not target.kfuncs:
+        pytest.skip("this kernel does not preempt itself, or has no bpf_preempt_disable()")
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        with LiveSource.of_kernel(TraceOptions(mechanism="fentry"), None, print) as source:
+            source.start()
+            program = "import socket\nfor _ in range(2000): socket.socket().close()"
+            makers = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+            ring, looks, records, held = source.attached.program.ring, 0, 0, 0
+            while any(maker.poll() is None for maker in makers):
+                records += len(ring.drain())
+                held += ring._held
+                looks += 1
+                time.sleep(0.0005)
+    finally:
+        os.sched_setaffinity(0, cpus)
+    print(f"{looks} looks, {held} at a record that waited, {records} records")
+    assert looks > 100
+    assert records > 7000
+    assert not held
+
+
 @TWO_CPUS
 @MECHANISMS
 def test_programs_that_the_kernel_skips_are_counted(mechanism, preempted_scrapers):
@@ -454,7 +480,7 @@ def test_without_a_writable_tracefs_kprobes_have_no_names_and_it_is_said(monkeyp
 def test_a_refused_program_comes_with_the_verifier_s_log():
     """A program that returns what it never set; with -v all of it is shown, else the line that says why."""
     shown = []
-    refused = Loaded({"entry_it": syscall.RETURN_0[8:]}, {}, shown.append)
+    refused = Loaded({"entry_it": syscall.RETURN_0[8:]}, {}, (), shown.append)
     with pytest.raises(LoadError, match=r"^entry_it: (R0 !read_ok|Initialize R0 on every path .*)$"):  # from 7.3 on
         refused.load("entry_it", syscall.KPROBE)
     assert "R0 !read_ok" in shown

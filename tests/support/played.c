@@ -9,6 +9,7 @@
 #define EFAULT 14
 
 u64 current_task, now_ns;
+s64 unpreempted; /* bpf_preempt_disable() without bpf_preempt_enable() so far */
 extern u8 counters[], slots[];
 void *reserve(void);
 void submit(void);
@@ -41,6 +42,8 @@ static long read_memory(void *to, u32 size, const void *from)
 #undef bpf_ringbuf_submit
 #undef bpf_ringbuf_query
 #undef bpf_task_storage_get
+#undef bpf_preempt_disable
+#undef bpf_preempt_enable
 #define MAP(index) ((void *)(u64)(index))
 #define VALUE(index) ((void *)((index) == MAP_COUNTERS ? counters : slots))
 #define LOAD(type, base, offset)                                                                                      \
@@ -64,12 +67,16 @@ static long read_memory(void *to, u32 size, const void *from)
 #define bpf_ringbuf_submit(record, flags) submit()
 #define bpf_ringbuf_query(map, what) 0
 #define bpf_task_storage_get(map, task, value, flags) ((void *)0)
+#define bpf_preempt_disable() (unpreempted++)
+#define bpf_preempt_enable() (unpreempted--)
 #include "inetprobe.bpf.c"
 
 u8 counters[CPUS * sizeof(struct cpu_counters)], slots[(1 << SLOT_BITS) * SLOT_BYTES];
 struct inetprobe_record sent[SENT_MAX];
 u32 submitted;
-u64 ended_before[SENT_MAX]; /* COUNT_ENDED as each record was submitted */
+/* As each record was submitted. */
+u64 ended_before[SENT_MAX];
+s64 unpreempted_at[SENT_MAX];
 
 /* The ring's memory is an older record's. */
 void *reserve(void)
@@ -79,6 +86,7 @@ void *reserve(void)
 
 void submit(void)
 {
+	unpreempted_at[submitted % SENT_MAX] = unpreempted;
 	ended_before[submitted++ % SENT_MAX] = ((struct cpu_counters *)counters)->value[COUNT_ENDED];
 }
 
@@ -86,5 +94,5 @@ void forget(void)
 {
 	__builtin_memset(counters, 0, sizeof(counters));
 	__builtin_memset(slots, 0, sizeof(slots));
-	submitted = 0;
+	submitted = unpreempted = 0;
 }

@@ -10,7 +10,7 @@ import numpy as np
 from inetprobe.kernel.host.btf import offsets
 from inetprobe.kernel.maps.counters import CPU_COUNTERS
 from inetprobe.record.cheader import bpf_folder
-from inetprobe.record.layout import define, record_dtype
+from inetprobe.record.layout import SLOTS, SLOTS_ALSO, define, record_dtype
 from tests.support.variants import BTF, variant
 
 STACK = 1 << 15
@@ -40,7 +40,7 @@ class Played:
         self._programs = programs
         programs.forget()
         self._fentry = case[1] == "fentry"
-        self._dtype = record_dtype(32 if case[0] == "also" else 8)
+        self._dtype = record_dtype(SLOTS_ALSO if case[0] == "also" else SLOTS)
         self._memory = []
         #: The kernel's stack of every thread, aligned as the kernel does it.
         self.stack = -(-ctypes.addressof(self._block(2 * STACK)) // STACK) * STACK
@@ -115,6 +115,13 @@ class Played:
         """Those that were sent, in order."""
         submitted = ctypes.c_uint32.in_dll(self._programs, "submitted").value
         return np.ndarray(submitted, self._dtype, self._global("sent", submitted * self._dtype.itemsize)).copy()
+
+    @property
+    def unpreempted(self):
+        """Is the kernel kept from preempting, now and as each of the records was submitted?"""
+        submitted = len(self.records)
+        at = np.ndarray(submitted, "i8", self._global("unpreempted_at", 8 * submitted))
+        return self._word("unpreempted").value, at.tolist()
 
     @property
     def ended_before(self):

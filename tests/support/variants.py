@@ -57,6 +57,7 @@ VARIANTS = {
     ),
     "sock": ({"sock": True}, {"constants": sock.constants(BTF)}),
     "stack": ({"stack": StackOptions(True, True, 0)}, {"constants": STACK}),
+    "preemptible": ({}, {"preemption": "full", "kfuncs": (1, 2)}),
     "bare": ({"filters": ALL}, {}),
     "serve": ({"counting": COUNTING}, KILLED),
     "serve with seccomp": ({"counting": COUNTING}, BOTH),

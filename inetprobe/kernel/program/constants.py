@@ -45,6 +45,8 @@ def of_program(
         constants["TASK_STORAGE"] = 1
     if target.preemption:
         constants["PREEMPTIBLE"] = 1
+    if target.kfuncs:
+        constants["PREEMPT_KFUNCS"] = 1
     if target.follow:
         constants["FOLLOW"] = 1
         if not pidns.is_initial():

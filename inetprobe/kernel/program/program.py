@@ -53,7 +53,7 @@ class Program:
         self._functions = target.functions
         self._task_storage = _TASK_STORAGE_HELPER in target.symbols
         self.probes = Probes(target, self._numbers, options.maxactive or default_maxactive(), say)
-        self._loaded = Loaded({}, {}, None)
+        self._loaded = Loaded({}, {}, (), None)
         #: The descriptors of the maps, by their names in bpf/maps.h.
         self.maps: dict[str, int] = {}
         self.mechanisms = target.mechanisms(options.mechanism)
@@ -209,7 +209,8 @@ class Program:
             self._check_stop()  # Ctrl-C ends the compiler as well
             raise
         self._loaded.close()
-        self._loaded = Loaded(code, {definitions.INDEX[name]: fd for name, fd in self.maps.items()}, self._whole_log)
+        maps = {definitions.INDEX[name]: fd for name, fd in self.maps.items()}
+        self._loaded = Loaded(code, maps, self._target.kfuncs, self._whole_log)
 
 
 class _MapRefusedError(HostError):

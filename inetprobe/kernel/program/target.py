@@ -38,9 +38,11 @@ class Target:
     with their ids in the kernel's BTF. ``also``: the functions of --also. ``constants``: the -D constants that the
     filters, --sock and --stack become here. ``follow``: only COMMAND and the threads it starts are traced.
     ``stack_size``: bytes of a thread's stack in the kernel. ``cgroups``: the folders of those that the filters name.
-    ``preemption``: how the kernel preempts itself (``host.preemption``), None where it does not.
-    ``counts_skips``: does it count a kprobe's skipped programs itself (Linux 6.7)? ``seccomp``: the functions that tell
-    what seccomp filters refuse. ``unseen_kills``: why those that they kill are not seen, None where they are.
+    ``preemption``: how the kernel preempts itself (``host.preemption``), None where it does not. ``kfuncs``: the BTF
+    ids of the kernel functions that keep a program from being preempted, in the order of KFUNC in bpf/helpers.h; empty
+    where the kernel does not preempt itself, or has none. ``counts_skips``: does it count a kprobe's skipped programs
+    itself (Linux 6.7)? ``seccomp``: the functions that tell what seccomp filters refuse. ``unseen_kills``: why those
+    that they kill are not seen, None where they are.
     """
 
     symbols: Symbols
@@ -52,6 +54,7 @@ class Target:
     stack_size: int = _STACK_SIZE
     cgroups: tuple[Path, ...] = ()
     preemption: str | None = None
+    kfuncs: tuple[int, ...] = ()
     counts_skips: bool = False
     seccomp: tuple[str, ...] = ()
     unseen_kills: str | None = None
@@ -91,6 +94,7 @@ class Target:
             types.size("irq_stack") or _STACK_SIZE,
             kernel_filter.cgroup_folders(options.filters, cgroups),
             model,
+            preempt_kfuncs(types) if model else (),
             # trace_call_bpf() of kernel/trace/bpf_trace.c: of the same series as this member.
             types.has_member("bpf_link_info", "perf_event", "kprobe", "missed"),
             seccomp,
@@ -132,6 +136,13 @@ def refuse_sleeping_ring(types: btf.Btf, preemption: str | None) -> None:
             "this PREEMPT_RT kernel would sleep where a program sends its record (bpf_ringbuf's spinlock_t): "
             "boot another kernel, or trace in a VM: inetprobe vm -- trace"
         )
+
+
+def preempt_kfuncs(types: btf.Btf) -> tuple[int, ...]:
+    """The BTF ids of bpf_preempt_disable() and bpf_preempt_enable() (kernel/bpf/helpers.c); empty before Linux 6.10."""
+    prototypes = (types.prototype("bpf_preempt_disable"), types.prototype("bpf_preempt_enable"))
+    ids = tuple(prototype.type_id for prototype in prototypes if prototype)
+    return ids if len(ids) == len(prototypes) else ()
 
 
 def fentry_functions(types: btf.Btf, functions: Iterable[str]) -> dict[str, int]:
