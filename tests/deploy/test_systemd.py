@@ -85,8 +85,10 @@ def test_settings_that_would_break_it_are_left_out_with_a_reason():
     assert values["LimitMEMLOCK"] == ["infinity"]
     assert "AF_UNIX" in values["RestrictAddressFamilies"][0]  # sd_notify
     assert values["Type"] == ["notify"]
+    everyday = analyze("syscall-filter", "@system-service").stdout.split()
     last = values["SystemCallFilter"][-1].split()
-    assert {*syscall.NUMBERS["x86_64"], "capset", "seccomp"} <= set(last)
+    assert {*syscall.NUMBERS["x86_64"], "capset", "seccomp"} <= {*last, *everyday}
+    assert {"bpf", "perf_event_open", "capset", "seccomp", "landlock_restrict_self"} <= set(last)
 
 
 @pytest.mark.parametrize("commented", [False, True])
