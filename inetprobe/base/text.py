@@ -1,18 +1,26 @@
 """Untrusted bytes as text: lossless for data, harmless for a terminal.
 
 A ``comm`` is any 15 bytes. ``decode`` keeps valid UTF-8, doubles a backslash and writes every other
-byte as ``\\xNN``, so that two different names never look the same; ``encode`` is its exact inverse. ``printable``
-goes further for a terminal: nothing that moves the cursor, changes colour or reorders text survives.
+byte as ``\\xNN``, so that two different names are never the same text; ``encode`` is its exact inverse. ``printable``
+goes further for a terminal: nothing that moves the cursor, changes colour, reorders text or is invisible survives.
+Letters that are written from left to right stay, also where two scripts have one look, as Cyrillic and Latin a.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from functools import lru_cache
 
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
 _HALVES = re.compile("[\ud800-\udfff]")
+# Those of Unicode's Default_Ignorable_Code_Point that Python calls printable, and the blank of Braille.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# From right to left, and Arabic digits: a terminal shows them, and the digits and signs around them, in another order.
+_REORDERED = frozenset({"R", "AL", "AN"})
 
 
 @lru_cache(maxsize=8192)
@@ -41,10 +49,20 @@ def encode(text: str) -> bytes:
 
 @lru_cache(maxsize=8192)
 def printable(text: str) -> str:
-    """``text`` with every character that is not plainly visible as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``."""
-    if text.isprintable():
+    """``text`` with every character that is not plainly visible, or not in its place, as ``\\xNN``, ``\\uNNNN`` or
+    ``\\UNNNNNNNN``."""
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
+    return "".join(c if is_plain(c) else _escape(ord(c)) for c in text)
+
+
+def is_plain(character: str) -> bool:
+    """Is the character visible, and shown where it stands?"""
+    return (
+        character.isprintable()
+        and _INVISIBLE.match(character) is None
+        and unicodedata.bidirectional(character) not in _REORDERED
+    )
 
 
 def _escape(code: int) -> str:

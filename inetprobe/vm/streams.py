@@ -8,6 +8,8 @@ import socket
 from contextlib import suppress
 from typing import BinaryIO
 
+from inetprobe.base.text import is_plain
+
 CHUNK = 1 << 16
 TAIL_BYTES = 1 << 14
 TAIL_LINES = 20
@@ -41,7 +43,7 @@ class Console:
     def last_lines(self) -> str:
         """The last lines, indented, without control characters."""
         text = self._tail.decode("utf-8", "replace").replace("\r", "\n")
-        shown = ("".join(c for c in line if c.isprintable()).rstrip() for line in text.split("\n"))
+        shown = ("".join(c for c in line if is_plain(c)).rstrip() for line in text.split("\n"))
         lines = [f"  {line}" for line in shown if line][-TAIL_LINES:]
         return "\n".join(lines) or "  (the console is empty)"
 
