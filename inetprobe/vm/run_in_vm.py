@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from inetprobe.base.cache import cache_folder
 from inetprobe.base.errors import UsageError, VmError
+from inetprobe.base.text import printable
 from inetprobe.vm import accel as accelerators
 from inetprobe.vm import emulator, qemu
 from inetprobe.vm.accel import Attempt
@@ -37,7 +38,7 @@ class Progress:
     def start(self, step: str) -> None:
         """A step that takes a while begins."""
         self._started = time.monotonic()
-        self._step = step
+        self._step = printable(step)
         if not self._in_place:
             self.say(f"{step} …")
 
@@ -56,7 +57,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Prints a line that stays."""
         if not self._quiet:
-            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {line}\n")
+            sys.stderr.write(f"{ERASE_LINE if self._in_place else ''}inetprobe: {printable(line)}\n")
             sys.stderr.flush()
 
 

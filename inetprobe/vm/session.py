@@ -17,6 +17,7 @@ from pathlib import Path
 from inetprobe.base.errors import VmError
 from inetprobe.base.signals import handled
 from inetprobe.vm.guest import protocol
+from inetprobe.vm.guest_messages import Booted, Ended, Message, MessageError, MessageReader
 from inetprobe.vm.qemu import MONITOR
 from inetprobe.vm.streams import CHUNK, Console, StdinFeed, write_all
 
@@ -161,7 +162,7 @@ class Session:
         self._status: int | None = None
         self._owed: dict[str, int] = {}
         self._stopped_by: int | None = None
-        self._control_buffer = bytearray()
+        self._messages = MessageReader()
         self._task = b""
         self._compiling = threading.BoundedSemaphore(MOST_TASKS)
         self._started = self._heard = time.monotonic()
@@ -244,15 +245,25 @@ class Session:
 
     def _read_control(self, _fd: int) -> bool:
         data = self._process.receive(protocol.CONTROL)
-        self._control_buffer += data
-        for message in protocol.messages(self._control_buffer):
-            if "booted" in message:
+        try:
+            for message in self._messages.feed(data):
+                self._take(message)
+        except MessageError as error:
+            raise self._failure(
+                f"the VM sent what is no message of inetprobe's agent ({error}): run it again without the program in "
+                f"it that writes to the port {protocol.CONTROL}",
+                VmError,
+            ) from None
+        return bool(data)
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Booted(release):
                 self._booted = True
                 self._deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-                self._on_booted(message["booted"])
-            else:
-                self._end(message["exit"], {protocol.STDOUT: message["stdout"], protocol.STDERR: message["stderr"]})
-        return bool(data)
+                self._on_booted(release)
+            case Ended(status, stdout, stderr):
+                self._end(status, {protocol.STDOUT: stdout, protocol.STDERR: stderr})
 
     def _read_task(self, _fd: int) -> bool:
         data = self._process.receive(protocol.COMPILER)
@@ -264,10 +275,12 @@ class Session:
         return bool(data)
 
     def _answer(self, task: bytes) -> None:
-        answer = self._compile(task) + b"\n"
-        with suppress(OSError):  # the VM has ended meanwhile
-            self._process.ports[protocol.COMPILER].sendall(answer)
-        self._compiling.release()
+        try:
+            answer = self._compile(task) + b"\n"
+            with suppress(OSError):  # the VM has ended meanwhile
+                self._process.ports[protocol.COMPILER].sendall(answer)
+        finally:
+            self._compiling.release()
 
     def _end(self, status: int, owed: dict[str, int]) -> None:
         """The command has ended with ``status``; ``owed``: the bytes it wrote to each port."""

@@ -67,8 +67,18 @@ def test_the_host_refuses_other_sources_and_options(host, monkeypatch, sources, 
     assert vm_compiler.answer(line) == vm_compiler._digest(line) + b"null"
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b'{"sources": 1}', b'{"text": "", "defines": 7}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"7", b'{"sources": 1}', b'{"text": "", "defines": 7}', b"\xff", b"[" * 10**5]
+)
 def test_what_is_no_task_is_refused(line):
+    assert vm_compiler.answer(line) == vm_compiler._digest(line) + b"null"
+
+
+@pytest.mark.parametrize(
+    "asked", [{"text": 7, "defines": []}, {"text": "", "defines": 7}, {"text": "", "defines": [7]}]
+)
+def test_a_task_of_other_types_is_refused(asked):
+    line = json.dumps({"sources": vm_compiler._sources(), **asked}).encode()
     assert vm_compiler.answer(line) == vm_compiler._digest(line) + b"null"
 
 

@@ -114,7 +114,7 @@ def boots(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "vmlinuz").write_text("")
 
-    def run(*ends, accelerator="tcg"):
+    def run(*ends, accelerator="tcg", release="6.1"):
         left = list(ends)
 
         def session(*_, **limits):
@@ -122,7 +122,7 @@ def boots(monkeypatch, tmp_path):
                 end = left.pop(0)
                 if isinstance(end, Exception):
                     raise end
-                limits["on_booted"]("6.1")
+                limits["on_booted"](release)
                 return end
 
             return SimpleNamespace(run=go)
@@ -141,6 +141,11 @@ def test_an_emulated_boot_that_fails_is_retried_with_a_note(boots, capfd):
     assert "with software emulation (as asked)" in first
     assert "with software emulation (the last boot failed, as an emulated one may: once more)" in second
     assert "Linux 6.1 is up" in up
+
+
+def test_a_release_that_the_guest_made_up_is_harmless_on_a_terminal(boots, capfd):
+    assert boots(0, release="6.1\x1b[2J\n\u202e") == 0
+    assert "Linux 6.1\\x1b[2J\\x0a\\u202e is up" in capfd.readouterr().err
 
 
 def test_a_boot_that_fails_three_times_fails(boots):

@@ -91,6 +91,50 @@ def test_arguments_are_bytes(capfd):
     assert protocol.messages(bytearray(capfd.readouterr().out.encode() + b"\n")) == [hostile]
 
 
+@pytest.mark.parametrize(
+    "sends",
+    [
+        r"b'{\n'",
+        r"b'[]\n'",
+        r"""b'{"exit": "0", "stdout": 0, "stderr": 0}\n'""",
+        r"""b'{"exit": 0}\n'""",
+        r"b'\xff\x1b\n'",
+        r"b'[' * 2000 + b'\n'",
+        "b'a' * (1 << 20)",
+        r"""b'{"booted": "6.1"}\n'""",
+    ],
+)
+def test_a_guest_that_breaks_the_protocol_is_one_sentence(sends):
+    with pytest.raises(VmError) as caught:
+        session(BOOTS + f"os.write(control, {sends})\nuntil_quit()", timeout_s=10.0).run()
+    sentence, *console = str(caught.value).split("\n")
+    assert sentence.startswith("the VM sent what is no message of inetprobe's agent (")
+    assert "run it again without the program in it that writes to the port inetprobe.control" in sentence
+    assert console == ["  the kernel says hello"]
+    assert not isinstance(caught.value, BootError)  # which would boot it again
+
+
+def test_a_compiler_that_fails_leaves_the_port_to_the_next_task(capfd, monkeypatch):
+    asks = """
+for task in [b"bad"] * 5 + [b"good"]:
+    os.write(compiler, task + b"\\n"), time.sleep(0.1)
+answer = os.read(compiler, 100)
+os.write(stdout, answer)
+tell(exit=0, stdout=len(answer), stderr=0)
+"""
+    failed = []
+    monkeypatch.setattr("threading.excepthook", lambda why: failed.append(why.exc_type))
+
+    def compile_(task):
+        if task == b"bad":
+            raise MemoryError
+        return task.upper()
+
+    assert session(BOOTS + asks + "until_quit()", compile_=compile_, timeout_s=10.0).run() == 0
+    assert capfd.readouterr().out == "GOOD\n"
+    assert failed == [MemoryError] * 5
+
+
 @pytest.mark.parametrize("limit", [{"boot_timeout_s": 2.0}, {"silence_s": 2.0}])
 def test_a_boot_that_hangs_is_ended_and_its_console_shown(limit):
     started = time.monotonic()

@@ -50,13 +50,17 @@ def answer(task: bytes) -> bytes:
     try:
         asked = json.loads(task)
         text, defines = asked["text"], asked["defines"]
-        same = asked["sources"] == _sources() and all(define.startswith("-D") for define in defines)
-    except (ValueError, TypeError, LookupError, AttributeError):
+        same = asked["sources"] == _sources() and isinstance(text, str) and _are_defines(defines)
+    except (ValueError, TypeError, LookupError, RecursionError):
         same = False
     if same:
         with contextlib.suppress(OSError):  # no process can be started here: the guest tries
             compiled = compiler_process.run(text, defines)
     return _digest(task) + json.dumps(compiled).encode()
+
+
+def _are_defines(defines: object) -> bool:
+    return isinstance(defines, list) and all(isinstance(one, str) and one.startswith("-D") for one in defines)
 
 
 def _sources() -> str:
