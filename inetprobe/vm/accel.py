@@ -14,7 +14,10 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from inetprobe.base import cache
 from inetprobe.base.errors import UsageError
+from inetprobe.base.trust import distrust
+from inetprobe.vm.debian import Progress
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SILENCE_S = 8.0
@@ -46,15 +49,19 @@ class Attempt:
 
 
 class KvmHistory:
-    """Whether KVM booted a kernel on this host, cached in a file."""
+    """Whether KVM booted a kernel on this host, cached in a file; ``say`` is told why it cannot be."""
 
-    def __init__(self, cache: Path, kernel: Path, host_release: str | None = None) -> None:
-        identity = f"{kernel.resolve()} {kernel.stat().st_size} {host_release or platform.release()} {platform.node()}"
-        self._file = cache / "kvm" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    def __init__(self, folder: Path, kernel: Path, say: Progress) -> None:
+        self._say = say
+        identity = f"{kernel.resolve()} {kernel.stat().st_size} {platform.release()} {platform.node()}"
+        self._file = folder / "kvm" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
     def recall(self) -> bool | None:
         """True: it boots. False: it does not. None: unknown."""
         try:
+            if (why := distrust(self._file)) is not None:
+                self._say(f"what was learnt about KVM is not used: {why}")
+                return None
             content = json.loads(self._file.read_text())
         except (FileNotFoundError, ValueError):
             return None
@@ -62,10 +69,16 @@ class KvmHistory:
 
     def remember(self, boots: bool) -> None:
         """Stores the result; no half-written file is left behind."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"boots": boots}) + "\n")
-        temporary.replace(self._file)
+        try:
+            why = cache.create(self._file.parent)
+            if why is None:
+                temporary = self._file.with_suffix(f".{os.getpid()}")
+                temporary.write_text(json.dumps({"boots": boots}) + "\n")
+                temporary.replace(self._file)
+        except OSError as error:
+            why = error.strerror
+        if why is not None:
+            self._say(f"what was learnt about KVM is not cached in {self._file.parent}: {why}")
 
 
 def obstacle(device: Path = KVM_DEVICE) -> str | None:

@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from inetprobe.base import cache
 from inetprobe.base.errors import VmError
+from inetprobe.base.trust import distrust
 from inetprobe.vm import apt_sources
 from inetprobe.vm.apt_sources import ARCHIVE_KEYRING, AptSource
 
@@ -52,19 +54,30 @@ def ensure(packages: PackageSet, target: Path, progress: Progress) -> Path:
     Blocks while it downloads or while another process does. Raises VmError, with the last lines of apt, when it cannot
     be fetched.
     """
-    if (file := packages.find(target)) is not None:
+    if (file := _found(packages, target)) is not None:
         return file
     if platform.machine() != "x86_64":
         raise VmError(f"{packages.title} is fetched for x86_64 only, not {platform.machine()}: use an x86_64 machine")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.parent / ".lock", progress):
-        if packages.find(target) is None:
+    with _locked(target.parent, progress):
+        if _found(packages, target) is None:
             with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
                 _fetch(packages, Path(work), target, progress)
-    file = packages.find(target)
+    file = _found(packages, target)
     if file is None:
         raise VmError(f"the packages of {packages.title} do not contain it: delete the cache and try again")
     return file
+
+
+def _found(packages: PackageSet, target: Path) -> Path | None:
+    """The wanted file, if it is there. Raises VmError where another user can have put it there."""
+    file = packages.find(target)
+    if (why := distrust(file or target)) is not None:
+        raise _not_used(target, why)
+    return file
+
+
+def _not_used(folder: Path, why: str) -> VmError:
+    return VmError(f"the cache {folder} is not used ({why}): set INETPROBE_CACHE to a folder that is yours alone")
 
 
 def _fetch(packages: PackageSet, work: Path, target: Path, progress: Progress) -> None:
@@ -80,7 +93,7 @@ def _fetch(packages: PackageSet, work: Path, target: Path, progress: Progress) -
     names = packages.names(apt)
     progress(f"downloading {', '.join(names)}")
     unpacked = work / "unpacked"
-    unpacked.mkdir()
+    unpacked.mkdir(mode=0o755)
     for archive in apt.download(names):
         run(["dpkg", "-x", str(archive), str(unpacked)])
     packages.finish(unpacked)
@@ -90,9 +103,15 @@ def _fetch(packages: PackageSet, work: Path, target: Path, progress: Progress) -
 
 
 @contextmanager
-def _locked(file: Path, progress: Progress) -> Iterator[None]:
-    """One fetch at a time per cache; the lock ends with the process that holds it."""
-    with file.open("w") as lock:
+def _locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """One fetch at a time per ``folder``, which is created; the lock ends with the process that holds it."""
+    try:
+        if (why := cache.create(folder)) is not None:
+            raise _not_used(folder, why)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _not_used(folder, error.strerror or str(error)) from None
+    with os.fdopen(descriptor, "rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -90,9 +90,9 @@ def run_in_vm(
         raise UsageError("no command was given for the VM")
     folder = _folder()
     qemu.check_tools()
-    kvm_history = accelerators.KvmHistory(cache_folder(), kernel)
-    attempts = accelerators.plan(accel, kvm_history.recall(), accelerators.obstacle(), boot_timeout_s)
     progress = Progress(quiet)
+    kvm_history = accelerators.KvmHistory(cache_folder(), kernel, progress.say)
+    attempts = accelerators.plan(accel, kvm_history.recall(), accelerators.obstacle(), boot_timeout_s)
     failed_trial = False
     for attempt in attempts:
         own = None if attempt.kvm or qemu_options else emulator.resolve(progress.say)

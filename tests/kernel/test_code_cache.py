@@ -1,7 +1,6 @@
 """The cache of compiled programs: only an intact file of this user's is used, and any other one is reported."""
 
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from inetprobe.kernel.program import code_cache
 from inetprobe.kernel.program.code_cache import Code
 from tests.support.paths import TESTS
+from tests.support.strangers import give_away
 
 LIBRARY = TESTS / "conftest.py"  # any file: it stands for the compiler
 LIBRARIES = ((str(LIBRARY), LIBRARY.stat().st_size, LIBRARY.stat().st_mtime_ns),)
@@ -99,14 +99,20 @@ def test_an_unusable_folder_is_reported(tmp_path, said):
     assert said == [f"the compiled program is not cached in {tmp_path / 'file' / 'bpf'}: Not a directory"]
 
 
-def test_root_leaves_nothing_in_a_user_s_home(tmp_path, said, monkeypatch):
-    home = os.stat_result((0o40700, 0, 0, 2, 1000, 1000, 0, 0, 0, 0))
-    real = Path.stat
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(Path, "stat", lambda path, **how: home if path == tmp_path else real(path, **how))
+def test_nothing_is_left_in_the_home_of_another_user(tmp_path, said, monkeypatch):
+    give_away(tmp_path, monkeypatch)
     code_cache.put(tmp_path / ".cache" / "bpf", "it", PROGRAM, said.append)
-    assert said == [f"the compiled program is not cached: {tmp_path} is not root's"]
+    (sentence,) = said
+    assert sentence.startswith("the compiled program is not cached: ")
+    assert "belongs to user" in sentence
     assert not list(tmp_path.iterdir())
+
+
+def test_a_program_in_a_folder_that_others_may_write_to_is_not_used(file, said):
+    """They could give it the name of another of our programs."""
+    file.parent.chmod(0o777)
+    assert code_cache.get(file.parent, "it", said.append) is None
+    assert said == [f"{file} is not used: other users may write to {file.parent}: compiling again"]
 
 
 def test_no_temporary_file_is_left_where_the_name_is_taken(tmp_path, said):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from inetprobe.base.errors import HostError
+from inetprobe.base.errors import HostError, InetprobeError
 from inetprobe.kernel import libbcc
 from inetprobe.kernel.program import compiler
 from inetprobe.kernel.program.code_cache import Code
@@ -44,7 +44,7 @@ def test_a_program_is_compiled_once_for_the_same_constants(compiled):
 
 def test_without_a_home_folder_it_is_compiled_each_time(compiled, monkeypatch):
     def fail():
-        raise RuntimeError("no home folder")
+        raise InetprobeError("no home folder")
 
     monkeypatch.setattr(compiler, "cache_folder", fail)
     for _ in range(2):

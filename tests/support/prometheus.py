@@ -32,8 +32,13 @@ def programs(progress=lambda line: None):
     found = shutil.which("prometheus")
     if found and shutil.which("promtool", path=str(Path(found).parent)):
         return Path(found).parent
+    folder = cache_folder() / "prometheus"
+    if (
+        cached := _program(folder)
+    ) is not None:  # in a VM the cache belongs to a user of its host, who need not be root
+        return cached.parent
     wanted = debian.PackageSet("Prometheus", debian.codename() or "stable", lambda apt: ("prometheus",), _program)
-    return debian.ensure(wanted, cache_folder() / "prometheus", progress).parent
+    return debian.ensure(wanted, folder, progress).parent
 
 
 def _program(folder):

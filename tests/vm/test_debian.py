@@ -4,6 +4,7 @@ import pytest
 
 from inetprobe.base.errors import VmError
 from inetprobe.vm import debian
+from tests.support.strangers import give_away
 
 SOURCES = "deb http://mirror.example/debian {} main\n"
 APT = """#!/bin/sh
@@ -79,6 +80,54 @@ def test_finish_runs_before_the_folder_is_put_in_place(tmp_path, stand_in):
     ((folder, in_place),) = seen
     assert folder != target
     assert not in_place
+
+
+@pytest.mark.parametrize("part", ["cache", "cache/tool", "cache/tool/usr/bin", "cache/tool/usr/bin/tool"])
+@pytest.mark.parametrize("harm", ["owner", "mode"])
+def test_a_file_that_a_stranger_can_have_planted_is_not_taken(tmp_path, monkeypatch, part, harm):
+    tool = tmp_path / "cache/tool/usr/bin/tool"
+    tool.parent.mkdir(parents=True)
+    tool.touch()
+    assert debian.ensure(wanted(), tmp_path / "cache/tool", pytest.fail) == tool
+    if harm == "owner":
+        give_away(tmp_path / part, monkeypatch)
+    else:
+        (tmp_path / part).chmod(0o777)
+    with pytest.raises(
+        VmError, match=r"^the cache \S+ is not used \(.*\): set INETPROBE_CACHE to a folder that is yours"
+    ):
+        debian.ensure(wanted(), tmp_path / "cache/tool", pytest.fail)
+
+
+def test_nothing_is_fetched_into_a_stranger_s_folder(tmp_path, stand_in, monkeypatch):
+    log = stand_in()
+    (tmp_path / "cache").mkdir()
+    give_away(tmp_path / "cache", monkeypatch)
+    with pytest.raises(VmError, match="belongs to user"):
+        debian.ensure(wanted(), tmp_path / "cache/deep/tool", pytest.fail)
+    assert not log.exists()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_the_lock_is_no_link_to_a_file_that_is_lost(tmp_path, stand_in):
+    stand_in()
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/.lock").symlink_to(precious)
+    with pytest.raises(VmError, match=r"is not used \(Too many levels of symbolic links\)"):
+        debian.ensure(wanted(), tmp_path / "cache/tool", lambda line: None)
+    assert precious.read_text() == "kept"
+
+
+def test_what_is_unpacked_is_nobody_else_s_whatever_the_umask(tmp_path, stand_in):
+    stand_in()
+    mask = os.umask(0o002)
+    try:
+        (tmp_path / "bin/dpkg").write_text(DPKG.replace("mkdir", "umask 022; mkdir"))
+        debian.ensure(wanted(), tmp_path / "cache/tool", lambda line: None)
+    finally:
+        os.umask(mask)
 
 
 def test_a_failure_shows_apt_s_last_lines_and_leaves_no_folder(tmp_path, stand_in):

@@ -2,6 +2,7 @@ import pytest
 
 from inetprobe.base.errors import VmError
 from inetprobe.vm import debian, emulator
+from tests.support.strangers import give_away
 
 
 def qemu(folder, version):
@@ -44,6 +45,18 @@ def test_an_unsound_qemu_is_replaced_by_the_cached_one(tmp_path, cache):
         "usr/share/qemu",
         "usr/share/seabios",
     ]
+
+
+def test_a_qemu_that_a_stranger_can_have_planted_is_not_run(tmp_path, cache, monkeypatch):
+    qemu(tmp_path / "bin", "7.2.22")
+    planted = qemu(cache / "qemu/usr/bin", "10.0.2")
+    planted.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    give_away(cache, monkeypatch)
+    notes = []
+    assert emulator.resolve(notes.append) is None
+    assert "under which a kernel may crash" in notes[0]
+    assert "belongs to user" in notes[0]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_unsound_qemu_without_a_newer_one_is_reported(tmp_path, cache, monkeypatch):

@@ -1,7 +1,8 @@
 import pytest
 
-from inetprobe.base.errors import UsageError
+from inetprobe.base.errors import UsageError, VmError
 from inetprobe.vm import apt_sources, kernels
+from tests.support.strangers import give_away
 
 DEB822 = """\
 # the main archive
@@ -74,6 +75,16 @@ def test_a_cached_kernel_needs_no_network(tmp_path, monkeypatch):
     notes = []
     assert kernels.resolve("6.1", notes.append) == image
     assert notes == []
+
+
+def test_a_kernel_that_a_stranger_can_have_planted_is_not_booted(tmp_path, monkeypatch):
+    monkeypatch.setenv("INETPROBE_CACHE", str(tmp_path))
+    image = tmp_path / "kernels/6.1/boot/vmlinuz-6.1"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    give_away(tmp_path, monkeypatch)
+    with pytest.raises(VmError, match=r"belongs to user .*: set INETPROBE_CACHE .*; --kernel also takes the path"):
+        kernels.resolve("6.1", pytest.fail)
 
 
 @pytest.mark.parametrize(("codename", "name"), [("bullseye", "5.10"), ("trixie", "6.12"), ("forky", "7.2")])

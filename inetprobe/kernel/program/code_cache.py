@@ -1,8 +1,8 @@
 """Compiled programs, cached in files: compiling takes longer than the rest of a start.
 
 A file's name is a digest of everything that the code depends on but the compiler, whose files are named in it. A file
-must belong to this user and be writable by nobody else, since its code is loaded into the kernel. If anything is wrong
-with it, the program is compiled again.
+must belong to this user, and nobody else may write to it or replace it, since its code is loaded into the kernel. If
+anything is wrong with it, the program is compiled again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inetprobe.base import cache
+from inetprobe.base.trust import distrust
 from inetprobe.kernel.callbacks import Say
 
 #: The most files that are cached: a change of options, or of the kernel, leaves the old ones unused.
@@ -58,6 +60,9 @@ def get(folder: Path, name: str, say: Say) -> Code | None:
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 say(f"{path} is not used: other users may write to it: compiling again")
                 return None
+            if (why := distrust(folder)) is not None:  # they could give another program this name
+                say(f"{path} is not used: {why}: compiling again")
+                return None
             digest, _, cached = file.read().partition(b"\n")
     except FileNotFoundError:
         return None
@@ -78,12 +83,9 @@ def put(folder: Path, name: str, code: Code, say: Say) -> None:
     functions = {name: base64.b64encode(text).decode() for name, text in code.functions.items()}
     cached = json.dumps({"functions": functions, "libraries": code.libraries}).encode()
     try:
-        nearest = next(path for path in (folder, *folder.parents) if path.exists())
-        # sudo may keep the user's $HOME, which must not get files of root.
-        if os.geteuid() == 0 and nearest.stat().st_uid != 0:
-            say(f"the compiled program is not cached: {nearest} is not root's")
+        if (why := cache.create(folder)) is not None:
+            say(f"the compiled program is not cached: {why}")
             return
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Readable by its user alone, and complete before it has its name.
         fd, temporary = tempfile.mkstemp(prefix=".", dir=folder)
         try:

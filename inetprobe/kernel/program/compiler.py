@@ -11,7 +11,7 @@ from pathlib import Path
 
 from inetprobe.base import packages
 from inetprobe.base.cache import cache_folder
-from inetprobe.base.errors import HostError
+from inetprobe.base.errors import HostError, InetprobeError
 from inetprobe.kernel import libbcc
 from inetprobe.kernel.callbacks import Say
 from inetprobe.kernel.program import code_cache, compiler_process, vm_compiler
@@ -32,7 +32,7 @@ def compiled(constants: Mapping[str, object], say: Say, whole_log: Say | None) -
     detail = whole_log or (lambda line: None)
     try:
         folder = cache_folder() / "bpf"
-    except RuntimeError as error:  # there is no home folder
+    except InetprobeError as error:
         detail(f"the compiled program is not cached: {error}")
         return compile_program(_text(), defines, whole_log).functions
     name = code_cache.key(bpf_folder(), defines)
