@@ -1,9 +1,15 @@
-"""Files that appear only when they are complete, and errors for files that cannot be written."""
+"""Output files, and errors for those that cannot be written.
+
+A new file takes the place of what has the output's name, and gets nothing of another user's: neither a file that they
+can read, nor one that a link of theirs leads to. Written to as they are: pipes and devices; a link that nobody but this
+user or root can have made, such as /dev/stdout; and a file in a folder where this user can create none.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,16 +19,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inetprobe.base.errors import InetprobeError
+from inetprobe.base.trust import distrust, is_own
 
 
 class WholeFile:
     """A file that is written under a temporary name beside ``path`` and renamed by ``finish``.
 
-    ``-`` is stdout; it and paths that are not regular files (a pipe, ``/dev/null``) are written directly. Raises
-    InetprobeError if it cannot be written.
+    ``-`` is stdout; it and what is not replaced (see the module) is written directly. ``noun`` says in errors what the
+    file holds. Raises InetprobeError if it cannot be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, noun: str, path: str) -> None:
+        self._noun = noun
         self._name = path
         self._final: Path | None = None
         self._temporary: Path | None = None
@@ -33,15 +41,11 @@ class WholeFile:
         if self._name == "-":
             return sys.stdout.buffer
         path = Path(self._name)
-        if path.exists() and not path.is_file():
-            return path.open("wb")
-        path = path.resolve()  # of a symbolic link, the target is replaced
-        # An existing file keeps its permissions, but is set to no other user's id: it becomes ours. A new one gets them
-        # from the umask.
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-        self._temporary, self._final = Path(temporary), path
-        os.fchmod(number, mode)
+        flags = _flags_as_it_is(path)
+        if flags is not None:
+            return os.fdopen(os.open(path, flags, 0o666), "wb")
+        number, self._temporary = _beside(path, 0o666 & ~_umask())
+        self._final = path
         return os.fdopen(number, "wb", buffering=1 << 20)
 
     def finish(self) -> None:
@@ -71,12 +75,45 @@ class WholeFile:
             raise
         except OSError as error:
             raise (
-                cannot_write_stdout(error) if self._name == "-" else cannot_write("export", self._name, error)
+                cannot_write_stdout(error) if self._name == "-" else cannot_write(self._noun, self._name, error)
             ) from None
 
 
-def _for_its_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def write_whole(noun: str, path: str, text: str) -> None:
+    """Writes a WholeFile of this text, in UTF-8. Raises InetprobeError."""
+    output = WholeFile(noun, path)
+    try:
+        with output.writing():
+            output.file.write(text.encode())
+        output.finish()
+    finally:
+        output.discard()
+
+
+def _flags_as_it_is(path: Path) -> int | None:
+    """How to open what is at ``path``; None where a new file is to take its place. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return flags if is_own(status) and distrust(path.parent) is None else None
+    if stat.S_ISREG(status.st_mode) and os.access(path.parent, os.W_OK):
+        return None
+    return flags | os.O_NOFOLLOW
+
+
+def _beside(path: Path, mode: int) -> tuple[int, Path]:
+    """A new file in the folder of ``path``: its descriptor and path. It has the permissions of the file at ``path``, if
+    that is this user's, else ``mode``, and is set to nobody's id. Raises OSError."""
+    number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+            mode = status.st_mode & 0o777
+    os.fchmod(number, mode)
+    return number, Path(temporary)
 
 
 def _umask() -> int:
@@ -94,10 +131,21 @@ class OutputFile:
 
     @classmethod
     def create(cls, path: Path) -> OutputFile:
-        """Creates or truncates ``path``; a new file is its owner's alone, as perf's is: it names processes and cgroups.
-        Raises InetprobeError."""
+        """Creates ``path``, which grows from now on; a new file is its owner's alone, as perf's is: it names processes
+        and cgroups. Raises InetprobeError."""
         try:
-            return cls(path, FileIO(path, "wb", opener=_for_its_owner))
+            flags = _flags_as_it_is(path)
+            if flags is not None:
+                return cls(path, FileIO(os.open(path, flags, 0o600), "wb"))
+            number, temporary = _beside(path, 0o600)
+            file = FileIO(number, "wb")
+            try:
+                temporary.replace(path)
+            except OSError:
+                file.close()
+                temporary.unlink()
+                raise
+            return cls(path, file)
         except OSError as error:
             raise cannot_write("recording", path, error) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_RECORDING, UsageError
-from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.files import same_file, write_whole
 from inetprobe.base.words import counted, did_you_mean
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, coloured, filter_options, stdout_option
@@ -110,10 +110,7 @@ def _write(text: str, output: str | None) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise cannot_write("report", output, error) from None
+    write_whole("report", output, text)
 
 
 def _conclusion(report: CheckResult) -> str:

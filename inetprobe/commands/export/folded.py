@@ -96,4 +96,4 @@ def open_export(run: Run, options: ExportOptions) -> FoldedExport:
     """See inetprobe.commands.export.formats. Raises UsageError for an unknown root."""
     if options.by not in ROOTS:
         raise UsageError(f"--by {options.by}: give one of {', '.join(ROOTS)}")
-    return FoldedExport(WholeFile(options.output), options.by)
+    return FoldedExport(WholeFile("export", options.output), options.by)

@@ -30,7 +30,7 @@ class ParquetTable:
     """One Parquet file, written in row groups, so that memory does not grow with it."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
-        self._output = WholeFile(path)
+        self._output = WholeFile("export", path)
         self._schema = plain(schema)
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0

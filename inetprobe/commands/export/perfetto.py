@@ -195,4 +195,4 @@ def _as_int32(number: int) -> int:
 
 def open_export(run: Run, options: ExportOptions) -> PerfettoExport:
     """See inetprobe.commands.export.formats."""
-    return PerfettoExport(WholeFile(options.output), run)
+    return PerfettoExport(WholeFile("export", options.output), run)

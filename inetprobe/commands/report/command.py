@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from inetprobe.base.errors import InetprobeError, RecordingError, UsageError
-from inetprobe.base.files import cannot_write, same_file
+from inetprobe.base.files import same_file, write_whole
 from inetprobe.base.words import counted
 from inetprobe.cli.complete import FILE
 from inetprobe.cli.options import Filtering, filter_options, stdout_option
@@ -84,7 +84,4 @@ def _write(page: str, output: str | None) -> None:
         sys.stdout.buffer.write(page.encode())
         sys.stdout.flush()
         return
-    try:
-        Path(output).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise cannot_write("page", output, error) from None
+    write_whole("page", output, page)
