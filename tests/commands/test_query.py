@@ -1,5 +1,7 @@
 """SQL over real recordings through the command, as a user runs it."""
 
+import csv
+import io
 import json
 import shlex
 import subprocess
@@ -139,6 +141,28 @@ def test_hostile_names_do_not_touch_the_terminal(recording):
     _, out, _ = run(recording, "--sql", "select comm from traces")
     assert r"\x1b" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("comm", ["=1+1|x", "+1", "-bash", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
+def test_a_name_that_is_a_formula_to_a_spreadsheet_is_kept_and_reported(tmp_path, comm):
+    records = builders.every_kind()
+    records["comm"][0] = comm.encode()
+    path = recorded.write(tmp_path / "r.arrows", records)
+    for argv in ((), ("-q",)):
+        status, out, error = run(path, "--sql", "select comm, -cpu as n, errno from traces", "--format", "csv", *argv)
+        assert status == 0
+        assert comm in [row[0] for row in csv.reader(io.StringIO(out, newline=""))]
+        if argv:
+            assert error == ""
+        else:
+            assert error.startswith("inetprobe: a spreadsheet takes text in comm for formulas, such as ")
+            assert error.endswith(": import the CSV with every column as text\n")
+    assert run(path, "--sql", "select comm from traces", "--format", "json").stderr == ""
+
+
+def test_where_no_name_is_a_formula_nothing_is_said(recording):
+    sql = "select -cpu as number, family_name, interval (-1) day as past, [-1] as list from traces"
+    assert run(recording, "--sql", sql, "--format", "csv").stderr == ""
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -15,6 +15,8 @@ import pyarrow as pa
 from inetprobe.base.text import printable
 
 _WIDTH_ROWS = 1000
+#: OWASP's "CSV injection": with these a spreadsheet's formula begins, quoted or not.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def table(answer: pa.RecordBatchReader, out: TextIO) -> None:
@@ -46,13 +48,28 @@ def json_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
     )
 
 
-def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> None:
-    """RFC 4180 with a header line; null is empty, a list or struct is JSON. On a terminal text is escaped."""
+def csv_lines(answer: pa.RecordBatchReader, out: TextIO) -> str | None:
+    """RFC 4180 with a header line; null is empty, a list or struct is JSON. On a terminal text is escaped.
+
+    The text is what was recorded, since programs read it, too. Where a spreadsheet would take it for formulas, as any
+    process can choose its comm, the sentence that says so is returned.
+    """
     escape: Callable[[str], str] = printable if out.isatty() else str
     writer = csv.writer(_Lines(out), lineterminator=_Lines.END)
-    writer.writerow([escape(name) for name in answer.schema.names])
+    names = answer.schema.names
+    writer.writerow([escape(name) for name in names])
+    formulas: dict[str, str] = {}
     for row in _rows(answer):
+        for name, value in zip(names, row, strict=True):
+            if isinstance(value, str) and value.startswith(_FORMULA):
+                formulas.setdefault(name, value)
         writer.writerow([None if value is None else escape(_word(value)) for value in row])
+    if not formulas or out.isatty():
+        return None
+    return (
+        f"a spreadsheet takes text in {', '.join(formulas)} for formulas, such as "
+        f"{next(iter(formulas.values()))[:40]!r}: import the CSV with every column as text"
+    )
 
 
 class _Lines:
@@ -68,8 +85,8 @@ class _Lines:
         return self._out.write(row.removesuffix(self.END) + "\n")
 
 
-#: By the values of --format.
-FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], None]] = {
+#: By the values of --format; each may return a sentence for the user.
+FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], str | None]] = {
     "table": table,
     "json": json_lines,
     "csv": csv_lines,

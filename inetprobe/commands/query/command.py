@@ -38,6 +38,9 @@ def query_command(
     The tables: traces (one row per socket), calls (one row per call), recordings (one row per file, with its losses). A
     query can read nothing else: no file, no network. docs/queries.md lists the columns.
 
+    CSV has the names as they were recorded, control characters too, except on a terminal. A process can choose a name
+    that a spreadsheet takes for a formula: a note says so, and such a file is to be imported with columns as text.
+
     \b
     Examples:
       inetprobe query *.arrows --ask slowest
@@ -56,8 +59,10 @@ def query_command(
         with engine.opened(read.tables()) as connection:
             answer = engine.ask(connection, text)
             with engine.sql_errors():
-                FORMATS[form](answer, sys.stdout)
+                note = FORMATS[form](answer, sys.stdout)
             sys.stdout.flush()
+    if note is not None:
+        say(quiet)(note)
     _say_losses(read, quiet)
 
 
