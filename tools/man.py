@@ -27,7 +27,8 @@ _STATUSES = {
 }
 _VARIABLES = {
     "NO_COLOR": "Set to anything: no colour, unless --color always asks for it.",
-    "INETPROBE_CACHE": "Where compiled programs are kept, and kernels for the VM, instead of ~/.cache/inetprobe.",
+    "INETPROBE_CACHE": "Where compiled programs are kept, and kernels for the VM, instead of ~/.cache/inetprobe: a "
+    "folder that nobody else can write to.",
     "XDG_CACHE_HOME": "The folder that inetprobe's cache is in, instead of ~/.cache.",
 }
 

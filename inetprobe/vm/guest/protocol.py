@@ -3,7 +3,7 @@
 The control port carries one JSON object per line. Host to guest: first a ``Job``, then ``{"signal": N}`` any number of
 times; closing the port ends the VM. Guest to host: ``{"booted": RELEASE}``, then
 ``{"exit": STATUS, "stdout": BYTES, "stderr": BYTES}``. The byte counts let the host wait for output that is still on
-its way, so that none is lost when the reader is slow.
+its way, so that none is lost when the reader is slow. The host reads them with ``vm/guest_messages.py``.
 
 The compiler port, whose device COMPILER_VARIABLE names to the command, carries a line a task from guest to host, and a
 line an answer back: see kernel/program/vm_compiler.py.
