@@ -48,6 +48,7 @@ _GRACE_S = 0.5
 # Seconds after which the wall clock is read again, and the difference from which on it was set meanwhile: two readings
 # of a clock that was not differ by less.
 _CLOCK_S, _CLOCK_SET_NS = 1.0, 10**6
+_MOST_CGROUPS = 10_000
 
 
 class Attached:
@@ -107,6 +108,8 @@ class Attached:
         """The next batch, empty where no record came in time (None: no limit); the backlog's records come first."""
         ring = self.program.ring
         if not self.backlog:
+            if len(self.run.cgroups) > _MOST_CGROUPS:
+                self.run.cgroups.clear()  # every record drained so far has been taken
             ring.wait(timeout_s)
             self.drain()
         elif ring.much and not self.backlog.full:

@@ -102,7 +102,7 @@ class CountingSource:
 
     @property
     def run(self) -> Run:
-        """What is true of the whole run; its ``cgroups`` grow with the batches."""
+        """What is true of the whole run; its ``cgroups`` has those of the last batch."""
         return self.attached.run
 
     def start(self) -> None:

@@ -49,7 +49,7 @@ class LiveSource:
 
     @property
     def run(self) -> Run:
-        """What is true of the whole run; its ``cgroups`` and ``stacks`` grow with the batches."""
+        """The facts of the run; its ``stacks`` grow with the batches, ``cgroups`` has those of the last one."""
         return self.attached.run
 
     @property

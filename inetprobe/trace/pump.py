@@ -139,7 +139,7 @@ class Source(Protocol):
 
     @property
     def run(self) -> Run:
-        """The facts of the run; its ``cgroups`` and ``stacks`` grow with the batches."""
+        """The facts of the run; its ``stacks`` grow with the batches, ``cgroups`` has those of the last one."""
 
     def batches(self) -> Iterator[Batch]:
         """Every batch. Blocks for the next one, and may yield empty ones."""

@@ -54,6 +54,25 @@ def test_with_an_empty_backlog_it_waits_for_the_ring_and_drains_it():
     assert ring.heard == [0.1, "drain"]
 
 
+def test_the_cgroups_of_months_are_not_kept(monkeypatch):
+    """B6: a cgroup for each socket, as pods come and go."""
+    monkeypatch.setattr(attached_module, "_MOST_CGROUPS", 50)
+    number = iter(range(1, 1000))
+
+    def drain():
+        records = np.zeros(20, RECORD)
+        records["cgroup_id"] = [next(number) for _ in range(20)]
+        return records
+
+    ring = Ring()
+    ring.drain = drain
+    source = attached(ring)
+    for _ in range(40):
+        batch = source.next(0)
+        assert set(batch.records["cgroup_id"].tolist()) <= source.run.cgroups.keys()
+        assert len(source.run.cgroups) <= 70
+
+
 def test_calls_that_no_trace_has_are_waited_for_as_well():
     ring, looks = Ring(), []
     program = support.program(ring.drain, ring=ring)

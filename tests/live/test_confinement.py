@@ -13,10 +13,7 @@ from inetprobe.kernel.host import landlock, system_call_filter
 from tests.live.conftest import KERNEL
 
 #: Possible where the kernel has no Landlock; else by no run.
-FILES = {
-    "read /etc/shadow", "write /etc/shadow", "make a file", "rename a file", "remove a file", "link a file",
-    "read a process's environment",
-}  # fmt: skip
+FILES = {"read /etc/shadow", "write /etc/shadow", "make a file", "rename a file", "remove a file", "link a file"}
 #: Possible to every run.
 STAYS = {"a UNIX socket", "signal itself"}
 #: A socket that succeeds, and one that fails.
