@@ -8,7 +8,6 @@ then is answered as unreadable.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -17,8 +16,10 @@ import socket
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from inetprobe.base.descriptors import close_others
+from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.frames.user_frames import MAX_FRAME, FileSymbols, MappedProcess, UserSymbols
 from inetprobe.kernel.host.confinement import Kept, confine
 from inetprobe.kernel.host.open_files import held_by
@@ -29,6 +30,7 @@ _LIMIT_S = 5
 #: Bytes that a worker may map beyond those it begins with.
 _MEMORY = 1 << 29
 _MOST_ANSWERED = 1 << 20
+_READY = b"!"
 # bcc before 0.33 leaves ProcSyms::ModulePath::fd_ of src/cc/syms.h unset for a file outside the process's mount
 # namespace, and then closes any descriptor whose number happens to be there: a low one, if any.
 _WORKER_S_DESCRIPTOR = 1000
@@ -40,13 +42,16 @@ class ProcessReader:
     def __init__(self, open_symbols: Callable[[int], FileSymbols] | None = None) -> None:
         """Forks the process: to be called before a thread is started, and before capabilities are dropped.
 
-        ``open_symbols`` opens the symbols of a process by its id; None where no frames will be named.
+        ``open_symbols`` opens the symbols of a process by its id; None where no frames will be named. Raises
+        InetprobeError where the process cannot give up its rights.
         """
         self._control, theirs = socket.socketpair()
         if not os.fork():
             _run(theirs, open_symbols)
         theirs.close()
         self._worker: Connection | None = None
+        if (said := self._control.recv(1000)) != _READY:
+            raise InetprobeError(f"no process can be started that reads others: {said.decode(errors='replace')}")
 
     def named(self, process: MappedProcess, addresses: Sequence[int], caller: int) -> Side:
         """The frames' names: see UserSymbols. Unreadable where a worker died of it, or said nothing in time."""
@@ -102,14 +107,22 @@ def _is_side(answer: object) -> bool:
     return False
 
 
-def _run(control: socket.socket, open_symbols: Callable[[int], FileSymbols] | None) -> NoReturn:
+def _run(control: socket.socket, open_symbols: Callable[[int], FileSymbols] | None) -> None:
     """The process that keeps the capabilities; it must not return or raise."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends with the tracer
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the workers
-        _close_all_but(control)
-        confine(Kept(reads_processes=True))
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(null, stream)
+        close_others(control.fileno())
+        try:
+            confine(Kept(reads_processes=True))
+        except InetprobeError as error:
+            control.sendall(str(error).encode(errors="replace"))
+            return
+        control.sendall(_READY)
         while control.recv(1):
             ours, theirs = socket.socketpair()
             if not os.fork():
@@ -118,19 +131,9 @@ def _run(control: socket.socket, open_symbols: Callable[[int], FileSymbols] | No
                 _work(theirs, open_symbols)
             theirs.close()
             with ours:
-                socket.send_fds(control, [b"!"], [ours.fileno()])
+                socket.send_fds(control, [_READY], [ours.fileno()])
     finally:
         os._exit(0)
-
-
-def _close_all_but(control: socket.socket) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    for fd in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
-        if fd > 2 and fd != control.fileno():
-            with contextlib.suppress(OSError):  # the folder's own
-                os.close(fd)
 
 
 def _work(asked: socket.socket, open_symbols: Callable[[int], FileSymbols] | None) -> None:

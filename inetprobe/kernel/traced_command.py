@@ -13,9 +13,9 @@ import pwd
 import resource
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
+from inetprobe.base.descriptors import close_others
 from inetprobe.base.errors import EXIT_CANNOT_RUN, EXIT_FAILED, EXIT_NOT_FOUND, CommandError, UsageError
 
 # The dispositions that Python and inetprobe change.
@@ -130,7 +130,7 @@ def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failur
                 os.dup2(null, number)
         environment = dict(os.environ)
         if account is not None:
-            _close_others(failure)
+            close_others(failure)  # root's may be open on what the user may not read
             _become(account)
             environment = _environment_of(account)
         for number in _CHANGED_SIGNALS:
@@ -140,14 +140,6 @@ def _child(argv: list[str], account: pwd.struct_passwd | None, gate: int, failur
         os.write(failure, str(error.errno or errno.EIO).encode())
     finally:
         os._exit(EXIT_FAILED)
-
-
-def _close_others(failure: int) -> None:
-    """Closes all but the standard streams and ``failure``: root's may be open on what the user may not read."""
-    for fd in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
-        if fd > 2 and fd != failure:
-            with contextlib.suppress(OSError):  # the folder's own
-                os.close(fd)
 
 
 def _environment_of(account: pwd.struct_passwd) -> dict[str, str]:

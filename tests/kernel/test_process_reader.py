@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel import libbcc, process_reader
 from inetprobe.kernel.frames.bcc_symbols import SymbolCache
 from inetprobe.kernel.frames.user_frames import MAX_FRAME, MappedProcess
@@ -157,6 +158,15 @@ def test_it_keeps_two_capabilities_and_no_descriptor(tmp_path):
         time.sleep(0.01)
     assert not Path(f"/proc/{worker}").exists()
     assert os.waitpid(kept, 0) == (kept, 0)
+
+
+def test_where_it_cannot_give_up_its_rights_it_is_said(monkeypatch):
+    def refuse(kept):
+        raise InetprobeError("the kernel refuses")
+
+    monkeypatch.setattr(process_reader, "confine", refuse)
+    with pytest.raises(InetprobeError, match=r"^no process can be started that reads others: the kernel refuses$"):
+        ProcessReader(Symbols)
 
 
 def test_it_ends_with_a_tracer_that_is_killed():
