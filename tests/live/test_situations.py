@@ -1,6 +1,5 @@
 """The model compared with this kernel in each situation that a process can be in, call by call."""
 
-import functools
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from inetprobe.model.seccomp import Instruction
 from tests.live import situations
 from tests.live.bpf_programs import LSM, attached, where
 from tests.live.cgroup_denial import cgroup, deny
-from tests.live.conftest import HERE, MECHANISMS, accounted, inetprobe
+from tests.live.conftest import HERE, accounted, inetprobe
 from tests.live.test_families import answers, check, in_ping_group
 
 EACCES = 13
@@ -28,13 +27,6 @@ def denying():
     with cgroup() as folder, attached(LSM, "bpf_lsm_socket_create", where(2, REFUSED, -EACCES)):
         deny(folder)
         yield folder
-
-
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    """What ``explain`` says of the calls, each a line of JSON; asked once, if both runs make the same ones."""
-    folder = tmp_path_factory.mktemp("machine")
-    return functools.cache(lambda *lines: answers([question(*json.loads(line)[:-1]) for line in lines], folder))
 
 
 def question(situation, syscall, family, type_, protocol):
@@ -60,9 +52,9 @@ def by_filters(situation, syscall, *request):
     return None if said.passes else said.errno
 
 
-@MECHANISMS
-def test_each_failure_is_traced_and_predicted_in_every_situation(denying, mechanism, asked):
-    options = ("--format", "json", "--failed", "--mechanism", mechanism, "--", sys.executable)
+def test_each_failure_is_traced_and_predicted_in_every_situation(denying, tmp_path):
+    """By the mechanism that this kernel gets; ``test_rungs.py`` has each rung by both."""
+    options = ("--format", "json", "--failed", "--", sys.executable)
     result = inetprobe("trace", *options, HERE / "situations.py", denying)
     assert result.status == 0, result.err
     lines = [line for line in result.out.splitlines() if line.startswith("[")]
@@ -79,7 +71,8 @@ def test_each_failure_is_traced_and_predicted_in_every_situation(denying, mechan
     assert accounted(result.summary)
     assert not result.summary["calls"]["not_told"]
     predicted = Counter()
-    for (situation, *call, error), answer in zip(made, asked(*lines), strict=True):
+    said = answers([question(*one) for *one, _ in made], tmp_path)
+    for (situation, *call, error), answer in zip(made, said, strict=True):
         refused = by_filters(situation, *call)
         if refused is not None:
             assert error == refused, (situation, call, error)
