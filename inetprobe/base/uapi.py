@@ -11,7 +11,7 @@ import errno as _errno
 from collections.abc import Mapping
 
 from inetprobe.base.errors import UsageError
-from inetprobe.base.words import did_you_mean
+from inetprobe.base.words import did_you_mean, quoted
 
 _FAMILY_ORDER = (
     "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
@@ -125,7 +125,7 @@ def parse(kind: str, text: str) -> int:
         canonical = f"{_PREFIXES[kind][0]}{bare}"
         if canonical in known:
             return known[canonical]
-    raise UsageError(f"unknown {kind} {text!r}{_nearest(kind, word)}")
+    raise UsageError(f"unknown {kind} {quoted(text)}{_nearest(kind, word)}")
 
 
 def _nearest(kind: str, word: str) -> str:

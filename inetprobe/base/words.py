@@ -1,10 +1,38 @@
-"""Times, durations, counts and corrections as people read them."""
+"""Times, durations, counts, quotations and corrections as people read them."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+
+_QUOTED = 60  # characters
+
+
+class _Brief(reprlib.Repr):
+    """Of a value of any depth and size."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write one of thousands of digits, and nobody reads it.
+        return repr(x) if x.bit_length() <= 64 else f"a number of {x.bit_length():,} bits"
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(shortened(x))
+
+
+_BRIEF = _Brief()
+_BRIEF.maxlevel = 3
+
+
+def shortened(text: str, most: int = _QUOTED) -> str:
+    """``text``, or its first ``most`` characters and ``…``."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def quoted(value: object) -> str:
+    """A wrong value as an error quotes it: as Python writes it, but of its size and depth only some 60 characters."""
+    return _BRIEF.repr(value) if isinstance(value, str) else shortened(_BRIEF.repr(value))
 
 
 def duration(ns: int | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.uapi import SOCK_CLOEXEC, SOCK_NONBLOCK, errno_name, parse
+from inetprobe.base.words import quoted
 from inetprobe.model import seccomp, sys_socket
 from inetprobe.model.caller import Caller
 from inetprobe.model.explanation import Explanation, Request, explain
@@ -66,7 +67,7 @@ class SocketQuestion(NamedTuple):
                 errno = errno_name(said.errno) if said.errno else None
                 return Outcome(Rule.SECCOMP, errno, seccomp=said)
         machine = Machine(
-            _with_aliases(self.profile, self.loadable or ()),
+            _with_aliases(self.profile, known_modules(self.profile, self.loadable or ())),
             loaded=self.loaded,
             loadable=self.loadable,
             cap_net_raw=self.cap_net_raw,
@@ -90,7 +91,7 @@ SYSCALLS = {"socket": sys_socket.socket, "socketpair": sys_socket.socketpair}
 @lru_cache(maxsize=256)
 def _with_aliases(profile: Profile, loadable: tuple[str, ...]) -> Profile:
     """``profile`` with upstream's aliases for the ``loadable`` modules that have none on this kernel."""
-    without = [name for name in known_modules(profile, loadable) if name not in profile.aliases.values()]
+    without = [name for name in loadable if name not in profile.aliases.values()]
     if not without:
         return profile
     upstream = {alias: name for name in without for alias in UNITS[name].aliases}
@@ -105,7 +106,7 @@ def parse_call(text: str) -> tuple[str, tuple[int, int, int], str | None]:
     match = _CALL.search(_COMMENT.sub("", text))
     if match is None:
         raise UsageError(
-            f"cannot parse {text!r} as a call of socket() or socketpair(): give one such as "
+            f"cannot parse {quoted(text)} as a call of socket() or socketpair(): give one such as "
             "'socket(AF_INET, SOCK_STREAM, 0)'"
         )
     pair, family, type_, protocol, failed, descriptor = match.groups()
@@ -134,7 +135,7 @@ def parse_line(line: str | bytes, default: Profile | None) -> SocketQuestion:
     for key, value in data.items():
         reader = _KEYS.get(key)
         if reader is None:
-            raise UsageError(f"unknown key {key!r}: a request has {', '.join(_KEYS)}")
+            raise UsageError(f"unknown key {quoted(key)}: a request has {', '.join(_KEYS)}")
         values["profile" if key == "kernel" else key] = reader(key, value)
     for key in ("family", "type", "protocol"):
         if key not in values:
@@ -148,19 +149,19 @@ def kernel(name: str) -> Profile:
     """The built-in profile of this name. Raises UsageError."""
     profile = BUILT_IN_PROFILES.get(name)
     if profile is None:
-        raise UsageError(f"unknown kernel {name!r}: one of {', '.join(BUILT_IN_PROFILES)}")
+        raise UsageError(f"unknown kernel {quoted(name)}: one of {', '.join(BUILT_IN_PROFILES)}")
     return profile
 
 
 def failure(step: str, cause: str) -> str:
     """The cause of a failure, checked: one of those of FAILURES, or an errno's name. Raises UsageError."""
     if step not in FAILURES:
-        raise UsageError(f"unknown failure {step!r}: one of {', '.join(FAILURES)}")
+        raise UsageError(f"unknown failure {quoted(step)}: one of {', '.join(FAILURES)}")
     causes = FAILURES[step]
     if causes is None:
         return errno_name(parse("errno", cause))
     if cause not in causes:
-        raise UsageError(f"unknown cause {cause!r} of {step}: one of {', '.join(causes)}")
+        raise UsageError(f"unknown cause {quoted(cause)} of {step}: one of {', '.join(causes)}")
     return cause
 
 
@@ -168,37 +169,37 @@ def _integer(key: str, value: Any) -> int:
     if isinstance(value, str):
         value = parse_type(value) if key == "type" else parse(key, value)
     if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
-        raise UsageError(f"{key} {value!r} is neither a name nor a C int")
+        raise UsageError(f"{key} {quoted(value)} is neither a name nor a C int")
     return value
 
 
 def _syscall(key: str, value: Any) -> str:
     if value not in tuple(SYSCALLS):
-        raise UsageError(f"{key} {value!r} is none of {', '.join(SYSCALLS)}")
+        raise UsageError(f"{key} {quoted(value)} is none of {', '.join(SYSCALLS)}")
     return str(value)
 
 
 def _truth(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UsageError(f"{key} {value!r} is neither true nor false")
+        raise UsageError(f"{key} {quoted(value)} is neither true nor false")
     return value
 
 
 def _modules(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise UsageError(f"{key} {value!r} is not a list of module names")
-    return tuple(value)
+        raise UsageError(f"{key} {quoted(value)} is not a list of module names")
+    return tuple(dict.fromkeys(value))
 
 
 def _failures(key: str, value: Any) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(cause, str) for cause in value.values()):
-        raise UsageError(f'{key} {value!r} is not an object such as {{"alloc": "memory"}}')
+        raise UsageError(f'{key} {quoted(value)} is not an object such as {{"alloc": "memory"}}')
     return {step: failure(step, cause) for step, cause in value.items()}
 
 
 def _profile(key: str, value: Any) -> Profile:
     if not isinstance(value, str):
-        raise UsageError(f"{key} {value!r} is not a kernel's name")
+        raise UsageError(f"{key} {quoted(value)} is not a kernel's name")
     return kernel(value)
 
 

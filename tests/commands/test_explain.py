@@ -266,3 +266,8 @@ def test_a_call_that_the_filter_allows_is_asked_of_the_model(sandboxed):
     # The filter is about socket() alone.
     pair = explain("socketpair(AF_VSOCK, SOCK_STREAM, 0)", "--profile", "6.1", "-p", str(sandboxed))
     assert pair.stdout.startswith("socketpair(AF_VSOCK, SOCK_STREAM, 0) = ?")
+
+
+def test_a_line_without_an_end_is_refused():
+    done = explain("--batch", stdin="[" * ((1 << 20) + (1 << 17)), status=2)
+    assert done.stderr == "inetprobe: a line of stdin is longer than 1 MiB: --batch takes a small JSON object a line\n"

@@ -184,6 +184,10 @@ def test_reason_has_the_type_without_its_flags():
         ({"failures": {"alloc": "spite"}}, "unknown cause 'spite' of alloc"),
         ({"failures": {"fate": "EPERM"}}, "unknown failure 'fate'"),
         ({"failures": {"hash": "ENOSUCH"}}, "unknown errno"),
+        ({"family": "9" * 5000}, "unknown family"),
+        ({"x" * 5000: 1}, "unknown key 'xxx"),
+        ({"kern": {"x" * 5000: ["y" * 5000]}}, "neither true nor false"),
+        ({"kernel": "6" * 5000}, "unknown kernel '666"),
     ],
 )
 def test_bad_request_is_one_sentence(line, says):

@@ -18,7 +18,7 @@ import click
 from inetprobe.base.errors import EXIT_USAGE, HostError, UsageError
 from inetprobe.base.text import printable
 from inetprobe.base.uapi import parse, result_text
-from inetprobe.base.words import tree_branches
+from inetprobe.base.words import quoted, tree_branches
 from inetprobe.cli.terminal import say
 from inetprobe.commands.explain import rule_page
 from inetprobe.kernel.host import privileges, process
@@ -30,6 +30,7 @@ from inetprobe.model.rules import Rule
 
 _CAP_NET_RAW = 13
 _CHUNK = 1 << 16
+_LONGEST = 1 << 20  # bytes of a request
 
 
 @click.command("explain")
@@ -189,7 +190,9 @@ def _modules(option: str, words: str | None, profile: Profile) -> tuple[str, ...
     for name in names:
         if name not in modules:
             listed = ", ".join(modules) or "no module that does"
-            raise UsageError(f"{option}: {name!r} registers nothing in inetsw on {profile.kernel}, which has {listed}")
+            raise UsageError(
+                f"{option}: {quoted(name)} registers nothing in inetsw on {profile.kernel}, which has {listed}"
+            )
     return names
 
 
@@ -204,7 +207,7 @@ def _profile(name: str | None, tell: Callable[[str], None]) -> Profile:
     if name in BUILT_IN_PROFILES:
         return BUILT_IN_PROFILES[name]
     if not Path(name).exists():
-        raise UsageError(f"--profile {name!r} is neither a recording nor one of {', '.join(BUILT_IN_PROFILES)}")
+        raise UsageError(f"--profile {quoted(name)} is neither a recording nor one of {', '.join(BUILT_IN_PROFILES)}")
     from inetprobe.record.arrow.reader import RecordingReader
 
     profile = RecordingReader(Path(name)).run.profile
@@ -281,6 +284,8 @@ def _batch(default: Profile | None) -> int:
     while chunk := source.read1(_CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
         status |= _answer(lines, default, out)
+        if len(rest) > _LONGEST:
+            raise UsageError("a line of stdin is longer than 1 MiB: --batch takes a small JSON object a line")
     return EXIT_USAGE if status | _answer([rest], default, out) else 0
 
 

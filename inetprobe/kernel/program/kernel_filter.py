@@ -11,6 +11,7 @@ from pathlib import Path
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import encode
+from inetprobe.base.words import quoted
 from inetprobe.kernel.host.cgroups import Cgroups
 from inetprobe.record.filter import DEFAULT_PROTOCOL, UNKNOWN_OF_BARE, Filters, Term, is_glob
 from inetprobe.record.layout import define
@@ -111,5 +112,5 @@ def _comm(name: str) -> str:
 def _folder(path: str, cgroups: Cgroups) -> Path:
     folder = cgroups.folder(path)
     if folder is None:
-        raise UsageError(f"no cgroup {path!r} below {cgroups.root}: give a path such as /system.slice")
+        raise UsageError(f"no cgroup {quoted(path)} below {cgroups.root}: give a path such as /system.slice")
     return folder
