@@ -29,6 +29,7 @@ from inetprobe.base.uapi import (
     SOCK_STREAM,
     parse,
 )
+from inetprobe.base.words import quoted
 from inetprobe.record.calls import used
 from inetprobe.record.layout import (
     CALL_NULL,
@@ -44,7 +45,7 @@ from inetprobe.record.run import Run
 
 _UNITS = {"": 10**9, "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|)")
-_NETNS = re.compile(r"net:\[(\d+)\]")
+_NETNS = re.compile(r"\Anet:\[([0-9]+)\]\Z")
 #: Filters that compare the member of a record with the same name, an integer.
 NUMBERS = ("pid", "uid", "netns", "family", "type", "protocol")
 #: Filters of what a sock that no create made does not have: none of their values matches it.
@@ -111,7 +112,10 @@ class Filters:
         """Each filter in a canonical form, for a recording's metadata."""
         parts = []
         for name, term in sorted(self.terms.items()):
-            values = [*sorted(map(str, term.include)), *(f"!{value}" for value in sorted(map(str, term.exclude)))]
+            include, exclude = (
+                sorted(text.file_name(str(value)) for value in side) for side in (term.include, term.exclude)
+            )
+            values = [*include, *(f"!{value}" for value in exclude)]
             parts.append(f"{name}={','.join(values)}")
         parts += ["family=all"] * self.all_families
         parts += ["failed"] * self.failed + ["module-requests"] * self.module_requests
@@ -174,7 +178,7 @@ def parse_duration(word: str) -> int:
     """Nanoseconds of ``5ms``, ``1.5s``, ``250ns``; a bare number is seconds. Raises UsageError."""
     match = _DURATION.fullmatch(word.strip())
     if match is None:
-        raise UsageError(f"{word!r} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
+        raise UsageError(f"{quoted(word)} is not a duration: give a number with ns, us, ms, s or m, such as 5ms")
     ns = float(match[1]) * _UNITS[match[2]]
     if ns >= 1 << 63:
         raise UsageError(f"the duration {word[:20]}… is too long: 292 years is the most")
@@ -190,16 +194,20 @@ def _value(name: str, word: str) -> int | str:
     word = word.strip()
     if not word:
         raise UsageError(f"--{name}: an empty value: give one, or leave the filter out")
-    if name == "comm" and not is_glob(word):
-        return text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])  # the kernel keeps as much
-    if name in ("comm", "cgroup"):
+    if name == "comm":
+        word = text.file_name(word)  # a byte that is not UTF-8 as records have it
+        # The kernel keeps as much.
+        return word if is_glob(word) else text.decode(text.encode(word)[: define("INETPROBE_COMM") - 1])
+    if name == "cgroup":
         return word
     if name in ("family", "type", "protocol", "errno"):
         return parse(name, word)
     if name == "uid" and not _is_number(word):
         return _uid(word)
-    if name == "netns" and not _is_number(word):
-        return _netns(word)
+    if name == "netns":
+        word = _NETNS.sub(r"\1", word)
+        if not _is_number(word):
+            return _inode(word)
     # At most ten digits: Python itself refuses to parse thousands of them.
     if not _is_number(word) or len(word) > 10 or int(word) >= 1 << 32:
         raise UsageError(f"--{name}: {word[:40]!r} is not a number below 2^32")
@@ -213,19 +221,17 @@ def _is_number(word: str) -> bool:
 def _uid(name: str) -> int:
     try:
         return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise UsageError(f"--uid: {name!r} is neither a number nor a user of this machine") from None
+    except (KeyError, ValueError):  # the latter for a NUL
+        raise UsageError(f"--uid: {quoted(name)} is neither a number nor a user of this machine") from None
 
 
-def _netns(word: str) -> int:
-    match = _NETNS.fullmatch(word)
-    if match:
-        return int(match[1])
+def _inode(path: str) -> int:
     try:
-        return Path(word).stat().st_ino
-    except OSError as error:
+        return Path(path).stat().st_ino
+    except (OSError, ValueError) as error:  # the latter for a NUL
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"--netns: {word!r}: {error.strerror}: give an inode number, net:[…] or a path such as /proc/PID/ns/net"
+            f"--netns: {quoted(path)}: {reason}: give an inode number, net:[…] or a path such as /proc/PID/ns/net"
         ) from None
 
 
@@ -263,7 +269,7 @@ def _same_comm(comm: str, wanted: int | str) -> bool:
 @lru_cache(maxsize=4096)
 def _in_cgroup(path: str, wanted: int | str) -> bool:
     """Is the cgroup the wanted one, or below it?"""
-    wanted = "/" + str(wanted).strip("/")
+    wanted = "/" + text.file_name(str(wanted)).strip("/")
     if not is_glob(wanted):
         return wanted == "/" or path == wanted or path.startswith(wanted + "/")
     parents = (path[:i] for i in range(1, len(path) + 1) if path[i : i + 1] in ("/", ""))
