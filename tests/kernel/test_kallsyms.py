@@ -113,3 +113,9 @@ def test_the_kernel_s_image_is_empty_where_addresses_are_hidden(tmp_path):
     assert Symbols.of_kernel(path).image == range(0xFFFFFFFF81000000, 0xFFFFFFFF82A00000)
     path.write_text("0000000000000000 T _text\n0000000000000000 B _end\n")
     assert not Symbols.of_kernel(path).image
+
+
+def test_the_kernel_s_image_is_empty_where_an_address_is_none(tmp_path):
+    path = tmp_path / "kallsyms"
+    path.write_text("ffffffff81000000 T _text\nnowhere B _end\n")
+    assert not Symbols.of_kernel(path).image

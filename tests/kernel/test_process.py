@@ -35,7 +35,9 @@ def unshare(flags):
     assert ctypes.CDLL(None).unshare(flags) == 0
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe CapEff:\t0", b"a\nCapEff:\t0", b"\xe2\x80\xa8Seccomp:\t1"])
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe CapEff:\t0", b"a\nCapEff:\t0", b"a\rCapEff:\tx", b"\xe2\x80\xa8Seccomp:\t1"]
+)
 def test_a_process_may_have_any_name(name):
     expected = privileges.effective()
     with sandbox.child(lambda: Path("/proc/self/comm").write_bytes(name)) as pid:

@@ -80,8 +80,10 @@ def test_a_return_address_after_a_function_s_last_call_names_that_function(kerne
     assert list(kernel.callers([TEXT + 0x2000], "sk_alloc", "kprobe")) == ["__sock_create+0x1000"]
 
 
-def test_hidden_addresses_are_an_error(tmp_path):
-    (tmp_path / "kallsyms").write_text("0000000000000000 T _stext\n0000000000000000 T _etext\n")
+@pytest.mark.parametrize("end", ["0000000000000000 T _etext\n", ""])
+@pytest.mark.parametrize("start", ["0000000000000000", "ffffffff81000000"])
+def test_hidden_addresses_are_an_error(tmp_path, start, end):
+    (tmp_path / "kallsyms").write_text(f"{start} T _stext\n{end}")
     with pytest.raises(HostError, match="CAP_SYSLOG"):
         KernelSymbols(Resolver(), tmp_path / "kallsyms", tmp_path / "none")
 
@@ -202,6 +204,19 @@ def test_a_fifo_is_not_opened(user, proc, fifo):
     os.mkfifo(path)
     assert user.named(SELF, [0x2010], 0) == Side((), "unreadable")
     assert not proc.opened
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_what_ends_a_line_elsewhere_may_be_in_a_name(user, proc, end):
+    """The kernel escapes only the newline. Neither does the rest of a name become a line, nor a FIFO of it unseen."""
+    proc.live(maps=f"55a000000000-55a000001000 r-xp 00001000 08:01 99 /opt/a{end}b\n")
+    (proc.root / "42" / "status").write_bytes(f"Name:\ta{end}NSpid:\tx\nNSpid:\t42\t7\n".encode())
+    assert user.named(SELF, [0x2010], 0).frames == ("culprit+0x10 (my prog)",)
+    path = proc.root / "42" / "root" / f"opt/c{end}d"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    proc.live(maps=f"55a000000000-55a000001000 r-xp 00001000 08:01 99 /opt/c{end}d\n")
+    assert user.named(SELF, [0x2010], 0) == Side((), "unreadable")
 
 
 def test_the_oldest_processes_leave_the_cache(proc):

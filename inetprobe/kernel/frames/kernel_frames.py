@@ -37,7 +37,7 @@ class KernelSymbols:
     def __init__(self, resolver: Resolver, kallsyms: Path = KALLSYMS, modules: Path = MODULES) -> None:
         """Reads the whole table. Raises HostError where the kernel hides its addresses."""
         bounds = {name: int(address, 16) for address, name in _BOUNDS.findall(kallsyms.read_bytes())}
-        if not bounds.get(b"_stext"):
+        if not (bounds.get(b"_stext") and bounds.get(b"_etext")):
             raise HostError(
                 "--stack kernel: /proc/kallsyms hides the addresses: run inetprobe as root with CAP_SYSLOG, and set "
                 "kernel.kptr_restrict below 2"

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from inetprobe.base import text
 from inetprobe.kernel.frames.kernel_frames import UNKNOWN, Resolver
-from inetprobe.kernel.host import clock
+from inetprobe.kernel.host import clock, privileges
 from inetprobe.record.stacks import EXECUTED, EXITED, UNREADABLE, Side
 
 # Processes whose symbols are cached, each a few megabytes of names.
@@ -133,12 +133,13 @@ class UserSymbols:
     def _mapped(self, pid: int) -> tuple[str, ...]:
         """The lines of a process's executable mappings. Raises UnnameableError."""
         try:
-            lines = (self._proc / str(pid) / "maps").read_text(errors="surrogateescape").splitlines()
+            maps = os.fsdecode((self._proc / str(pid) / "maps").read_bytes())
         except (FileNotFoundError, ProcessLookupError):
             raise UnnameableError(EXITED) from None
         except OSError:
             raise UnnameableError(UNREADABLE) from None
-        return tuple(line for line in lines if "x" in line.split(None, 2)[1])
+        # A file may have any name, of which the kernel escapes only the newline.
+        return tuple(line for line in maps.split("\n")[:-1] if "x" in line.split(" ", 2)[1])
 
     def _refuse_what_blocks(self, pid: int, mapped: Sequence[str]) -> None:
         """bcc opens the paths of mapped files, and a JIT's map: on a FIFO it would block, and a map it reads whole.
@@ -160,7 +161,7 @@ class UserSymbols:
 
     def _inner_pid(self, pid: int) -> int:
         """The process's id in its innermost pid namespace."""
-        lines = (self._proc / str(pid) / "status").read_text(errors="replace").splitlines()
+        lines = privileges.status_lines(self._proc / str(pid) / "status")
         ids = next((line for line in lines if line.startswith("NSpid:")), f"NSpid: {pid}")
         return int(ids.split()[-1])
 

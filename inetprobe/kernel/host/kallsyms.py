@@ -50,6 +50,7 @@ _WITHOUT_ARGUMENTS = (
     "it is traced by a kprobe without its arguments, and accepted connections are neither counted nor traced"
 )
 
+_ADDRESS = re.compile(r"([0-9a-f]{1,16}) ")
 _FUNCTION = re.compile(r" [tTwW] (\S+)")
 # From arch/x86/kernel/vmlinux.lds.S.
 _IMAGE = ("_text", "_end")
@@ -146,4 +147,5 @@ class Symbols:
 def _address(text: str, name: str) -> int:
     """That of a symbol which is no module's; 0 without one."""
     end = text.find(f" {name}\n")
-    return int(text[text.rfind("\n", 0, end) + 1 : end].split()[0], 16) if end >= 0 else 0
+    found = _ADDRESS.match(text, text.rfind("\n", 0, end) + 1) if end >= 0 else None
+    return int(found[1], 16) if found else 0

@@ -42,10 +42,15 @@ def attaching(paranoid: Path = Path("/proc/sys/kernel/perf_event_paranoid")) -> 
     return _ATTACHING | ({_CAP_SYS_ADMIN} if int(paranoid.read_text()) > 2 else set())
 
 
+def status_lines(status: Path) -> list[str]:
+    """The lines of a /proc/PID/status. A process may have any bytes in its name, of which the kernel escapes only the
+    newline: no other character ends a line."""
+    return status.read_bytes().decode(errors="replace").split("\n")
+
+
 def effective(status: Path = Path("/proc/self/status")) -> frozenset[int]:
     """The numbers of the capabilities in the effective set of this process, or of the one whose ``status`` it is."""
-    lines = status.read_text(errors="replace").split("\n")  # a process may have any bytes in its name
-    line = next(line for line in lines if line.startswith("CapEff:"))
+    line = next(line for line in status_lines(status) if line.startswith("CapEff:"))
     bits = int(line.split()[1], 16)
     return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 

@@ -25,7 +25,7 @@ def caller(pid: int, proc: Path = Path("/proc")) -> Caller:
         raise HostError(f"seccomp filters on {machine} are not known to inetprobe")
     folder = proc / str(pid)
     try:
-        lines = (folder / "status").read_text(errors="replace").split("\n")  # it has the name's own bytes
+        lines = privileges.status_lines(folder / "status")
         comm = until_nul((folder / "comm").read_bytes().removesuffix(b"\n"))
         cgroups = file_name(os.fsdecode((folder / "cgroup").read_bytes())).split("\n")
         raw = _CAP_NET_RAW in privileges.effective(folder / "status") and _governs_net(folder / "ns")
