@@ -1,3 +1,5 @@
+import pytest
+
 from inetprobe.kernel.host import cgroups as cgroups_module
 from inetprobe.kernel.host.cgroups import Cgroups
 
@@ -74,3 +76,15 @@ def test_only_what_was_asked_for_is_remembered(tmp_path, monkeypatch):
     assert cgroups.path(identities[2]) == "/2-7"
     assert cgroups.path(identities[0]) is None  # the least recently asked for
     assert len(cgroups._asked) + len(cgroups._found) < 8
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\x0cb", b"a\rb", b"a\xe2\x80\xa8b"])
+def test_users_mount_at_any_name(tmp_path, name):
+    """fusermount(1) needs no privilege."""
+    mounts = tmp_path / "mounts"
+    mounts.write_bytes(b"%s /home/u/%s fuse.x rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n" % (name, name))
+    assert str(Cgroups.of_host(mounts).root) == "/sys/fs/cgroup"
+
+
+def test_what_no_folder_is_called_is_no_cgroup(tmp_path):
+    assert Cgroups(tmp_path).folder("/" + "a" * 256) is None

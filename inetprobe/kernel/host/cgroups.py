@@ -33,10 +33,11 @@ class Cgroups:
     @classmethod
     def of_host(cls, mounts: Path = Path("/proc/self/mounts")) -> Cgroups:
         """The hierarchy that this machine has mounted, wherever that is."""
-        for line in mounts.read_text().splitlines():
-            _, mount_point, type_, *_ = line.split()
-            if type_ == "cgroup2":
-                return cls(Path(mount_point))
+        # Bytes: users mount too (FUSE), at names of any characters, of which the kernel escapes only blanks.
+        for line in mounts.read_bytes().split(b"\n")[:-1]:
+            _, mount_point, type_, *_ = line.split(b" ")
+            if type_ == b"cgroup2":
+                return cls(Path(os.fsdecode(mount_point)))
         return cls(None)
 
     def path(self, identity: int) -> str | None:
@@ -55,7 +56,10 @@ class Cgroups:
     def folder(self, path: str) -> Path | None:
         """The folder of the cgroup at ``path`` below the mount; None if there is none."""
         folder = None if self.root is None else self.root / path.strip("/")
-        return folder if folder is not None and folder.is_dir() else None
+        try:
+            return folder if folder is not None and folder.is_dir() else None
+        except OSError:  # no folder has so long a name
+            return None
 
     def _scan(self) -> Iterator[tuple[int, str]]:
         """The cgroups that there are: id and path."""
