@@ -1,5 +1,7 @@
 """The running kernel's profile, from a recorded /proc and /lib/modules and each kernel's recorded BTF."""
 
+import os
+
 import pytest
 
 from inetprobe.base.errors import HostError
@@ -7,7 +9,7 @@ from inetprobe.base.uapi import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNI
 from inetprobe.kernel.host.btf import Btf
 from inetprobe.kernel.host.kallsyms import Symbols
 from inetprobe.kernel.host.probed_profile import features, probe
-from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule
+from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule, Profile
 from inetprobe.model.world import Machine
 from tests.support.paths import BTF
 
@@ -260,3 +262,12 @@ def test_features_that_are_symbols():
     assert full.sk_prot_alloc
     assert features(btf(), Symbols(["sk_prot_alloc.isra.0"])).sk_prot_alloc  # traced under that name
     assert not features(btf(), Symbols(["sk_prot_alloc.part.0"])).sk_prot_alloc
+
+
+def test_a_configuration_file_may_have_any_name(machine):
+    folder = machine / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"\xff.conf")).write_text("install l2tp_ip6 /bin/false\n")
+    profile = probed(machine)
+    assert "/etc/modprobe.d/\\xff.conf:1" in profile.blocked["l2tp_ip6"]
+    assert Profile.from_dict(profile.to_dict()).to_dict() == profile.to_dict(), "a recording of it can be read"

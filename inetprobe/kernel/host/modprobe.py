@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from inetprobe.base.text import file_name
+
 _TIMEOUT_S = 10.0
 #: libkmod's, by precedence: a file hides those of the same name in later folders.
 _FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
@@ -145,7 +147,7 @@ def _lines(root: Path, path: Path) -> Iterator[ConfigurationLine]:
             continue
         words = tuple(rest.split())
         if len(words) > 1 and not rest.startswith("#"):
-            yield ConfigurationLine(f"/{path.relative_to(root)}:{number}", words)
+            yield ConfigurationLine(f"/{file_name(path.relative_to(root))}:{number}", words)
         number, rest = last + 1, ""
 
 
