@@ -1,5 +1,6 @@
 import contextlib
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -245,3 +246,39 @@ def test_a_kind_of_7_bits_is_not_taken_for_one_of_5():
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
     with pytest.raises(HostError, match="a type of kind 36"):
         Btf(header + struct.pack("<III", 0, 36 << 24, 0) + b"\0")._indexes()
+
+
+def blob(names, *types):
+    types = b"".join(types)
+    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
+
+
+def test_a_prototype_that_promises_more_than_there_is():
+    names = b"\0f\0"
+    function, prototype = struct.pack("<III", 1, 12 << 24, 2), struct.pack("<III", 0, 13 << 24 | 0xFFFFFF, 0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(HostError, match="damaged"):
+            Btf(blob(names, function, prototype)).prototype("f")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_anonymous_structures_are_searched_once():
+    """Each of 64 has the next one twice: 2^64 ways lead to the last."""
+    names = b"\0outer\0"
+    named = struct.pack("<IIIIII", 1, 4 << 24 | 1, 8, 0, 2, 0)
+    others = [struct.pack("<IIIIIIIII", 0, 4 << 24 | 2, 8, 0, n, 0, 0, n, 0) for n in range(3, 67)]
+    last = struct.pack("<III", 0, 4 << 24, 0)
+    btf = Btf(blob(names, named, *others, last))
+    assert not btf.has_member("outer", "missing")
+
+
+@pytest.mark.parametrize("type_id", [9, 1])
+def test_a_member_whose_type_has_no_name_to_be_read(type_id):
+    names = b"\0outer\0a\0"
+    outer = struct.pack("<IIIIII", 1, 4 << 24 | 1, 8, 7, type_id + 1, 0)
+    odd = struct.pack("<IIII", 99, 1 << 24, 8, 64)
+    with pytest.raises(HostError, match="damaged"):
+        Btf(blob(names, outer, odd)).type_name("outer", "a")

@@ -168,7 +168,7 @@ class Btf:
             for index, name in enumerate(members):
                 if member is not None:
                     position = self._resolve(member.type_id)
-                member = self._find_member(position, name)
+                member = self._find_member(position, name, set())
                 if member is None:
                     path = ".".join(members[: index + 1])
                     raise HostError(f"this kernel's struct {struct_name} has no member {path}", _ANOTHER)
@@ -232,8 +232,12 @@ class Btf:
 
         Raises HostError as ``offset`` does.
         """
-        name, _, _ = _TYPE.unpack_from(self._types, self._position(self._member(struct_name, members).type_id))
-        return self._string(name)
+        member = self._member(struct_name, members)
+        try:
+            name, _, _ = _TYPE.unpack_from(self._types, self._position(member.type_id))
+            return self._string(name)
+        except (ValueError, struct.error, IndexError):
+            raise self._damaged(struct_name) from None
 
     def has_struct(self, name: str) -> bool:
         """Does this kernel define ``struct name``?"""
@@ -252,11 +256,17 @@ class Btf:
             start = self._position(proto)
             _, info, returned = _TYPE.unpack_from(self._types, start)
             arguments = _vlen(info)
-            types = struct.unpack_from("<" + "4xI" * arguments, self._types, start + _TYPE.size)
-            by_value = any(self._plain(type_id)[0] in (_KIND_STRUCT, _KIND_UNION) for type_id in types)
+            parameters = struct.iter_unpack("<4xI", self._parameters(start + _TYPE.size, arguments))
+            by_value = any(self._plain(type_id)[0] in (_KIND_STRUCT, _KIND_UNION) for (type_id,) in parameters)
             return Prototype(arguments, self._returns(returned), self._id_at(position), by_value)
         except (struct.error, IndexError):
             raise HostError(f"{self._name} is damaged: it does not describe the function {name}", _ANOTHER) from None
+
+    def _parameters(self, start: int, number: int) -> bytes:
+        end = start + 8 * number
+        if end > len(self._types):
+            raise IndexError(f"{number} parameters")
+        return self._types[start:end]
 
     def _returns(self, type_id: int) -> str:
         kind, size = self._plain(type_id)
@@ -317,7 +327,8 @@ class Btf:
             members.append(_Member(name, type_id, offset & 0xFFFFFF if sized_bits else offset, bits))
         return members
 
-    def _find_member(self, position: int, name: str) -> _Member | None:
+    def _find_member(self, position: int, name: str, seen: set[int]) -> _Member | None:
+        """``seen``: the anonymous structures that are known not to have it; a damaged one may be in itself."""
         members = self._members(position)
         for member in members:
             if self._string(member.name) == name:
@@ -325,7 +336,10 @@ class Btf:
         for member in members:
             if not member.name:
                 inner = self._resolve(member.type_id)
-                nested = self._find_member(inner, name)
+                if inner in seen:
+                    continue
+                seen.add(inner)
+                nested = self._find_member(inner, name, seen)
                 if nested is not None:
                     return replace(nested, bit_offset=member.bit_offset + nested.bit_offset)
         return None
