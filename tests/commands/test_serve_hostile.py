@@ -109,6 +109,8 @@ def test_a_head_without_an_end_is_refused_at_once():
         (b"GET /metrics HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
         (b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),  # HTTP/2 at once
+        (b"HEAD / HTTP/0.1\r\nHost: a\r\n\r\n", 505),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", 400),
     ],
 )
 def test_each_odd_request_has_its_status(raw, status):

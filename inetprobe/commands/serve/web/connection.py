@@ -105,6 +105,7 @@ class Connection:
 
     async def _exchange(self) -> bool:
         """Reads one request and answers it. False if that was the last one."""
+        head = None
         try:
             head = await self._head()
             if head is None:
@@ -116,7 +117,7 @@ class Connection:
         except h11.RemoteProtocolError as error:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 answer = Answer(error.error_status_hint, b"the request is not valid HTTP\n")
-                await self._send(answer, with_body=True, last=True)
+                await self._send(answer, with_body=head is None or head.method != b"HEAD", last=True)
             return False
         self._enter(State.ANSWERING)
         method = head.method.decode("ascii")
