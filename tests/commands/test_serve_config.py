@@ -143,6 +143,15 @@ def test_secrets_are_not_in_the_representation(folder):
         (b"\xff\xfe\xfd", "web.yml is not YAML"),
         ("[" * 5000, "web.yml is not YAML"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: !!bool x", "is not YAML"),
+        ("a: !!int ''", "is not YAML"),
+        ("a: !!timestamp x", "is not YAML"),
+        ("a: " + "1:" * 400 + "1.0", "is not YAML"),
+        ("a: *" + "b" * 5000, "line 1: bad YAML: found undefined alias"),
+        ("x" * 900 + ": 1\n" + "x" * 900 + ": 1", "is there twice"),
+        ("y" * 900 + ": 1", "unknown key 'yyy"),
+        ("basic_auth_users: {" + "u" * 900 + ": 7}", "is a number"),
+        (f"basic_auth_users: {{{'u' * 900}: x}}", "is not a bcrypt hash"),
         ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
         ("rate_limit: {burst: 1}", "web.yml: rate_limit is not supported: "),
         ("tls_server_config: 7", "web.yml: tls_server_config is a number"),
@@ -197,6 +206,7 @@ def test_a_bad_file_is_one_sentence_with_the_file_and_the_key(folder, text, expe
     assert message.startswith(str(folder / "web.yml"))
     assert expected in message
     assert "\n" not in message
+    assert len(message) < 600
     assert "hunter2" not in message
     assert "$2b$" not in message
 

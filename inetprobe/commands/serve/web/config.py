@@ -16,6 +16,7 @@ from pathlib import Path
 import bcrypt
 
 from inetprobe.base.errors import UsageError
+from inetprobe.base.words import quoted
 from inetprobe.commands.serve.web import tls, yaml_section
 from inetprobe.commands.serve.web.yaml_section import Section
 
@@ -75,7 +76,7 @@ def _headers(where: str, table: object) -> dict[str, str]:
     for name, value in headers.items():
         allowed = _HEADERS[name]
         if allowed and value not in allowed:
-            raise UsageError(f"{where}: {name} is {value[:60]!r}: give {' or '.join(allowed)}")
+            raise UsageError(f"{where}: {name} is {quoted(value)}: give {' or '.join(allowed)}")
         if not value.isascii() or not (value.isprintable() or value == ""):
             raise UsageError(f"{where}: {name} has a character that is not allowed in a header: use printable ASCII")
     return {name: value.strip() for name, value in headers.items() if value.strip()}
@@ -93,19 +94,19 @@ def _users(where: str, table: object) -> tuple[dict[bytes, bytes], bytes]:
     users = {}
     slowest = 0
     for name, value in yaml_section.pairs(where, table).items():
-        match = _BCRYPT.fullmatch(value)
+        match, shown = _BCRYPT.fullmatch(value), quoted(name)
         if match is None or not _salted(value):
             raise UsageError(
-                f"{where}: the value of {name!r} is not a bcrypt hash: make one with htpasswd -nBC 10 {name!r}"
+                f"{where}: the value of {shown} is not a bcrypt hash: make one with htpasswd -nBC 10 {shown}"
             )
         cost = int(match[1])
         if cost not in _COSTS:
-            raise UsageError(f"{where}: the hash of {name!r} has cost {cost}: make one of cost 4 to 18, usually 10")
+            raise UsageError(f"{where}: the hash of {shown} has cost {cost}: make one of cost 4 to 18, usually 10")
         if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-            raise UsageError(f"{where}: {name!r} has half a character, which no client can send: choose another name")
+            raise UsageError(f"{where}: {shown} has half a character, which no client can send: choose another name")
         if ":" in name:
             raise UsageError(
-                f"{where}: {name!r} has a colon, which basic authentication cannot send: choose another name"
+                f"{where}: {shown} has a colon, which basic authentication cannot send: choose another name"
             )
         users[name.encode()] = value.encode()
         slowest = max(slowest, cost)

@@ -13,7 +13,7 @@ import yaml
 
 from inetprobe.base.errors import UsageError
 from inetprobe.base.text import printable
-from inetprobe.base.words import did_you_mean
+from inetprobe.base.words import did_you_mean, quoted, shortened
 
 _MAX_BYTES = 1 << 20  # a web configuration has a few paths and hashes: a larger file is something else
 
@@ -26,7 +26,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{quoted(key.value)} is there twice", key.start_mark
+                    )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -48,9 +50,10 @@ def load(path: Path) -> object:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: bad YAML: {printable(str(error.problem))}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = printable(str(error).partition("\n")[0])
+        raise UsageError(f"{path}{line}: bad YAML: {printable(shortened(str(error.problem), 200))}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, ArithmeticError, LookupError, AttributeError) as error:
+        # All but the first are PyYAML's for values such as !!bool x, !!timestamp x, or a date near the year 1.
+        reason = printable(shortened(str(error).partition("\n")[0], 200))
         raise UsageError(f"{path} is not YAML: {reason}") from None
 
 
@@ -73,7 +76,7 @@ class Section:
                 raise UsageError(f"{where}: {key} is not supported: {(unsupported or {})[key]}")
             if key not in keys:
                 hint = did_you_mean(str(key), keys, f"the keys are {', '.join(keys)}")
-                raise UsageError(f"{where}: unknown key {str(key)[:60]!r}: {hint}")
+                raise UsageError(f"{where}: unknown key {quoted(str(key))}: {hint}")
 
     def __bool__(self) -> bool:
         return bool(self._table)
@@ -110,7 +113,7 @@ class Section:
         for key, value in self._table.items():
             if not isinstance(value, str):
                 raise UsageError(
-                    f"{self.where}: {printable(str(key))} is {_type_name(value)}: give a string (in quotes)"
+                    f"{self.where}: {printable(shortened(str(key)))} is {_type_name(value)}: give a string (in quotes)"
                 )
         return dict(self._table)
 
@@ -122,7 +125,7 @@ def pairs(where: str, table: object) -> dict[str, str]:
     names: dict[Any, Any] = table or {}
     for key in names:
         if not isinstance(key, str):
-            raise UsageError(f"{where}: the name {str(key)[:60]!r} is {_type_name(key)}: put it in quotes")
+            raise UsageError(f"{where}: the name {quoted(str(key))} is {_type_name(key)}: put it in quotes")
     return Section(where, names, tuple(names) or ("",)).pairs()
 
 
