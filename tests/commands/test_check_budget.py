@@ -69,12 +69,12 @@ def test_every_filter_of_the_command_line_is_accepted(tmp_path):
         ("[[budget]]\nname = 'b'\nmax_failure = 1", "unknown key 'max_failure': did you mean max_failures?"),
         ("[[budget]]\nname = 'b'\np98 = 1", "unknown key 'p98': did you mean p9"),
         ("[[budget]]\nname = 'b'\nzzz = 1", "unknown key 'zzz': there is name, where, max_module_requests"),
-        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is '-1': give a whole number of at least 0"),
-        ("[[budget]]\nname = 'b'\nmax_failures = true", "max_failures is 'True': give a whole number"),
+        ("[[budget]]\nname = 'b'\nmax_failures = -1", "max_failures is -1: give a whole number of at least 0"),
+        ("[[budget]]\nname = 'b'\nmax_failures = true", "max_failures is True: give a whole number"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1.5", "give a whole number"),
         ("[[budget]]\nname = 'b'\nforbid_errno = 'EPERM'", "forbid_errno is 'EPERM': give a list of names"),
         ("[[budget]]\nname = 'b'\nforbid_errno = ['EPERN']", "forbid_errno: unknown errno 'EPERN': did you mean EPERM"),
-        ("[[budget]]\nname = 'b'\nmax_duration = 5", "max_duration is '5': give a duration in quotes"),
+        ("[[budget]]\nname = 'b'\nmax_duration = 5", "max_duration is 5: give a duration in quotes"),
         ("[[budget]]\nname = 'b'\nmax_duration = '5 parsecs'", "max_duration: '5 parsecs' is not a duration"),
         ("[[budget]]\nname = 'b'\nmax_duration = '" + "9" * 400 + "s'", "too long: 292 years is the most"),
         ("[[budget]]\nname = 'b'\np99 = '5ms'", "p99 is '5ms': give { function ="),
@@ -99,10 +99,21 @@ def test_every_filter_of_the_command_line_is_accepted(tmp_path):
         ),
         (
             "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = [] }",
-            "where.pid is '[]': give a number, a string",
+            "where.pid is []: give a number, a string",
         ),
-        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { failed = 1 }", "where.failed is '1': give true or false"),
+        ("[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { failed = 1 }", "where.failed is 1: give true or false"),
         ("[[budget]]\nname = 'b'\nmax_failures = 1\n" * 2, "two budgets have the name 'b'"),
+        ("[[budget]]\nname = 'b'\nwhere = 0x" + "f" * 5000 + "\nmax_failures = 1", "where is a number of 20,000 bits"),
+        (
+            "[[budget]]\nname = 'b'\nmax_failures = 1\nwhere = { pid = 0x" + "f" * 5000 + " }",
+            "where.pid is a number of 20,000 bits: give a number",
+        ),
+        ('[[budget]]\nname = "b"\nmax_failures = 1\nwhere = { netns = "a\\u0000b" }', "where.netns: 'a\\x00b'"),
+        ('[[budget]]\nname = "b"\nmax_failures = 1\nwhere = { uid = "a\\u0000b" }', "where.uid: 'a\\x00b' is neither"),
+        ('[[budget]]\nname = "a\\nb"', "budget 1 (a\\x0ab) limits nothing"),
+        (f"[[budget]]\nname = '{'n' * 5000}'", "…) limits nothing"),
+        ("x" * 5000 + " = 1", "unknown key 'xxx"),
+        (f"[{'x' * 5000}]\n[{'x' * 5000}]", "is not valid TOML"),
     ],
 )
 def test_a_bad_file_is_one_sentence_with_file_and_key(tmp_path, body, says):
@@ -112,6 +123,7 @@ def test_a_bad_file_is_one_sentence_with_file_and_key(tmp_path, body, says):
     assert message.startswith(f"{tmp_path / 'budget.toml'}")
     assert says in message
     assert "\n" not in message
+    assert len(message) < 600
 
 
 def test_a_missing_file_and_a_binary_one(tmp_path):

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from inetprobe.base.errors import UsageError
+from inetprobe.base.text import printable
 from inetprobe.base.uapi import parse
-from inetprobe.base.words import did_you_mean
+from inetprobe.base.words import did_you_mean, quoted, shortened
 from inetprobe.record.filter import Filters, build, parse_duration
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def load(path: Path) -> tuple[Budget, ...]:
     except OSError as error:
         raise UsageError(f"the budget {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
+        raise UsageError(f"{path} is not valid TOML: {printable(shortened(str(error), 200))}") from None
     _demand_known(str(path), tables, ("budget",))
     given = tables.get("budget")
     if not isinstance(given, list) or not given or not all(isinstance(table, dict) for table in given):
@@ -73,7 +74,7 @@ def load(path: Path) -> tuple[Budget, ...]:
     names = [budget.name for budget in budgets]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{path}: two budgets have the name {name!r}: rename one")
+            raise UsageError(f"{path}: two budgets have the name {quoted(name)}: rename one")
     return budgets
 
 
@@ -81,7 +82,7 @@ def _budget(where: str, table: Mapping[str, Any]) -> Budget:
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
         _refuse(where, "name", name, 'a string, such as name = "no autoload by users"')
-    here = f"{where} ({name})"
+    here = f"{where} ({printable(shortened(name))})"
     _demand_known(here, table, _KEYS)
     if not any(limit in table for limit in _LIMITS):
         raise UsageError(f"{here} limits nothing: give one of {', '.join(_LIMITS)}")
@@ -118,7 +119,7 @@ def _where(here: str, table: object) -> Filters:
 
 def _filter_words(here: str, name: str, value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(one, str) or type(one) is int for one in values):
+    if not values or not all(isinstance(one, str) or (type(one) is int and one.bit_length() <= 64) for one in values):
         _refuse(here, f"where.{name}", value, "a number, a string as on the command line, or a list of them")
     words = [str(one) for one in values]
     _understood(f"{here}: where.{name}", lambda: build({name: words}), f"--{name}: ")
@@ -170,9 +171,9 @@ def _demand_known(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> 
     for key in table:
         if key not in allowed:
             hint = did_you_mean(key, allowed, f"there is {', '.join(allowed)}")
-            raise UsageError(f"{where}: unknown key {key!r}: {hint}")
+            raise UsageError(f"{where}: unknown key {quoted(key)}: {hint}")
 
 
 def _refuse(where: str, key: str, value: object, allowed: str) -> NoReturn:
-    problem = f"{key} is missing" if value is None else f"{key} is {str(value)[:60]!r}"
+    problem = f"{key} is missing" if value is None else f"{key} is {quoted(value)}"
     raise UsageError(f"{where}: {problem}: give {allowed}")
