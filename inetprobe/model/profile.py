@@ -102,8 +102,10 @@ class Profile:
                 raise ValueError(f"sk_alloc fails with {name!r}")
         _check_bounds(asdict(replace(profile, file_max=None)), 32)
         _check_bounds(profile.file_max, 63)
+        nproto = profile.features.nproto
         return replace(
             profile,
+            features=replace(profile.features, nproto=None if nproto is None else min(nproto, len(FAMILIES))),
             built_in=_known(profile.built_in, UNITS),
             loaded=_known(profile.loaded, UNITS),
             loadable=_known(profile.loadable, UNITS),

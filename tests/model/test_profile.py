@@ -10,6 +10,7 @@ from inetprobe.base.uapi import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNI
 from inetprobe.model.features import Features
 from inetprobe.model.profile import BUILT_IN_PROFILES, FamilyModule, Profile, tables, with_needs
 from inetprobe.model.protocols import BUILT_IN, PROTS, UNITS
+from inetprobe.model.question import SocketQuestion
 from inetprobe.model.sys_socket import SOCK_MAX
 
 
@@ -175,3 +176,12 @@ def test_families_that_debian_has_built_in():
 def test_dccp_is_blocked_in_debian():
     assert "dccp_ipv4" in BUILT_IN_PROFILES["3.x"].loadable
     assert all("dccp_ipv4" in BUILT_IN_PROFILES[kernel].blocked for kernel in ("5.10", "6.1", "6.12"))
+
+
+@pytest.mark.parametrize(("nproto", "errno"), [(45, "EAFNOSUPPORT"), (99, "EAFNOSUPPORT")])
+def test_more_families_than_the_model_knows(nproto, errno):
+    data = BUILT_IN_PROFILES["6.1"].to_dict()
+    data["features"] = {**data["features"], "nproto": nproto}
+    profile = Profile.from_dict(data)
+    assert profile.features.nproto == min(nproto, 46)
+    assert SocketQuestion(profile, 46, 1, 0).answer().errno == errno
