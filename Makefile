@@ -4,6 +4,7 @@ PYTHON := $(BIN)/python
 
 FUZZ_SECONDS := 60
 SOAK_SECONDS := 3600
+FUZZ :=
 
 .PHONY: help setup test-setup trace check check-newest check-lowest check-pythons browsertest charts man tutorial \
     prometheustest sparktest vmtest live test-kernels test-systems soak test fuzz bench mutants lock dist
@@ -93,10 +94,9 @@ test: check .venv/viewers-ready .venv/systems-ready ## everything; what each sui
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
 	@touch $@
 
-fuzz: test-setup .venv/fuzz-ready ## fuzz the reader of recordings for FUZZ_SECONDS (60); what it finds stays in build/fuzz/
-	@mkdir -p build/fuzz/corpus
-	$(PYTHON) -m tests.fuzz.fuzz_recording -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 \
-	    -max_len=65536 -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus
+# FUZZ=NAME: one target alone (a module of tests/fuzz/targets).
+fuzz: test-setup .venv/fuzz-ready ## fuzz all that strangers feed, FUZZ_SECONDS (60) each; what it finds stays in build/fuzz/
+	$(PYTHON) -m tests.fuzz.run_all $(FUZZ_SECONDS) $(FUZZ)
 
 man: setup ## man pages into docs/man/, from what the commands declare
 	$(PYTHON) tools/man.py docs/man

@@ -1,4 +1,4 @@
-"""Mutants of a valid recording, in places that random bytes seldom reach: its JSON, columns and batches.
+"""Mutants in places that random bytes seldom reach: of a valid recording its JSON, columns and batches; of any JSON.
 
 A mutant is a whole stream again, so that the fuzzer can go on from one that reached new code.
 """
@@ -71,6 +71,14 @@ def mutate(data, rng):
     return data
 
 
+def mutate_json(data, rng):
+    """A mutant of ``data``, JSON with one value changed or moved; of what is no JSON, a byte."""
+    try:
+        return _json(data, rng)
+    except (ValueError, RecursionError):
+        return _byte(data, rng)
+
+
 class _Stream:
     def __init__(self, data):
         with pa.ipc.open_stream(Messages(pa.BufferReader(data))) as reader:
@@ -123,8 +131,7 @@ def _json(raw, rng):
     if chance < 0.02:
         return _DEEP
     if chance < 0.1:
-        cut = rng.randrange(len(raw) + 1)
-        return raw[:cut] + bytes([rng.randrange(256)]) + raw[cut + rng.randrange(2) :]
+        return _byte(raw, rng)
     root = [json.loads(raw)]
     for _ in range(rng.choice((1, 1, 2, 4))):
         place, key = rng.choice(list(_places(root)))
@@ -138,6 +145,11 @@ def _json(raw, rng):
         else:
             place.append(place[key])
     return json.dumps(root[0]).encode()
+
+
+def _byte(raw, rng):
+    cut = rng.randrange(len(raw) + 1)
+    return raw[:cut] + bytes([rng.randrange(256)]) + raw[cut + rng.randrange(2) :]
 
 
 def _places(value):

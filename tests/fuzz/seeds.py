@@ -1,4 +1,4 @@
-"""Makes the seed corpus: python -m tests.fuzz.seeds"""
+"""Makes the seeds of recordings: python -m tests.fuzz.seeds"""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from inetprobe.record.layout import FUNCTIONS, RECORD, SLOTS_ALSO, record_dtype
 from inetprobe.record.stacks import Side, Stack
 from tests.support import builders
 
-CORPUS = Path(__file__).parent / "corpus"
+CORPUS = Path(__file__).parent / "corpus" / "recording"
 BOOKS = Accounting(
     entries=15,
     complete=11,
@@ -50,7 +50,7 @@ def long_trace():
 
 
 def main():
-    CORPUS.mkdir(exist_ok=True)
+    CORPUS.mkdir(parents=True, exist_ok=True)
     kinds = builders.every_kind()
     write(CORPUS / "every-kind", [Batch(kinds, (Loss("ring_full", 3),))])
     write(CORPUS / "batches", [Batch(kinds[n : n + 3], (Loss("no_state", 1),)) for n in range(0, 12, 3)])

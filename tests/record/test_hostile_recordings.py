@@ -20,7 +20,8 @@ from inetprobe.record.filter import build
 from inetprobe.record.layout import RECORD_RETURN_MISSED
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.pump import pump
-from tests.fuzz.entry import Terminal, replay
+from tests.fuzz.targets.recording import Terminal
+from tests.fuzz.targets.recording import run as replay
 from tests.support import builders
 
 ABSENT = object()

@@ -1,10 +1,7 @@
-"""The function that is fuzzed: it replays any bytes, as ``inetprobe replay`` does, into every sink."""
+"""Recordings, replayed as ``inetprobe replay`` does, into every sink."""
 
 import io
 import json
-import os
-from contextlib import contextmanager
-from pathlib import Path
 
 from inetprobe.base.errors import InetprobeError, RecordingError
 from inetprobe.base.files import OutputFile
@@ -15,7 +12,10 @@ from inetprobe.record.filter import build
 from inetprobe.trace.output import Style, open_format
 from inetprobe.trace.output.summary import summary_line
 from inetprobe.trace.pump import pump
+from tests.fuzz import checks
+from tests.fuzz.mutate import mutate as mutant
 
+mutate = mutant
 EVERY_SOCKET = build({})
 EVERY_FILTER = build(
     {
@@ -39,19 +39,18 @@ class Terminal(io.TextIOBase):
     """Accepts only text that cannot move the cursor, change colours or reorder text."""
 
     def write(self, text):
-        assert text.replace("\n", "").isprintable(), f"a terminal would be sent {text!r}"
+        checks.is_shown(text)
         return len(text)
 
 
-def replay(data):
+def run(data):
     """Replays ``data``. Raises every error but InetprobeError, and AssertionError where an output is wrong."""
-    with _memory(data) as recording, _memory() as copy:
+    with checks.in_memory(data) as recording, checks.in_memory() as copy:
         for filters, limit in ((EVERY_FILTER, 5), (EVERY_SOCKET, None)):
             try:
                 lines = _replay(recording, copy, filters, limit)
             except InetprobeError as error:
-                assert "\n" not in str(error), str(error)
-                assert len(str(error)) < 1000, f"an error of {len(str(error))} characters"
+                checks.is_sentence(str(error))
                 continue
             _, again = _read(copy, EVERY_SOCKET, None, [])
             assert _traces(again) == _traces(lines), "a copy of the recording shows other traces"
@@ -96,15 +95,3 @@ def _not_json(word):
 
 def _traces(lines):
     return [line for line in lines if line["kind"] == "trace"]
-
-
-@contextmanager
-def _memory(data=b""):
-    """A file without a disk, by its path."""
-    number = os.memfd_create("recording")
-    try:
-        with open(number, "wb", closefd=False) as file:
-            file.write(data)
-        yield Path(f"/proc/self/fd/{number}")
-    finally:
-        os.close(number)
