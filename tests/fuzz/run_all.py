@@ -23,8 +23,9 @@ def fuzz(name, seconds):
     began = time.monotonic()
     with log.open("w") as file:
         status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
-    print(f"{name}: {_executions(log.read_text(errors='replace'))} in {time.monotonic() - began:.0f} s,", end=" ")
-    print("nothing found" if status == 0 else f"status {status}: see {log.relative_to(ROOT)}", flush=True)
+    result = "nothing found" if status == 0 else f"status {status}: see {log.relative_to(ROOT)}"
+    inputs = _executions(log.read_text(errors="replace"))
+    print(f"{name}: {inputs} in {time.monotonic() - began:.0f} s, {result}", flush=True)
     return status
 
 
@@ -34,6 +35,8 @@ def _executions(log):
 
 
 def main():
+    if len(sys.argv) < 2:
+        sys.exit("python -m tests.fuzz.run_all SECONDS [NAME …]: how long is each target to be fuzzed?")
     seconds, *names = sys.argv[1:]
     names = names or targets.NAMES
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -1,7 +1,5 @@
 """The names that strangers choose and every record carries: a comm, and the folders of a cgroup."""
 
-import numpy as np
-
 from inetprobe.base import text
 from inetprobe.base.cgroup_owner import owner_of
 from inetprobe.kernel.host.cgroups import Cgroups
@@ -32,12 +30,12 @@ def run(data):
     checks.is_shown(text.printable(path))
     checks.is_shown(text.printable(owner.label() or ""))
     assert owner.owner.owner == owner.owner
-    run_ = builders.run()
+    traced = builders.run()
     records = builders.every_kind()
-    records["comm"] = np.frombuffer(comm.ljust(16, b"\0"), "S16") if records["comm"].dtype.kind == "S" else comm
-    run_.cgroups = {int(identity): path for identity in records["cgroup_id"]}
+    records["comm"] = comm
+    traced.cgroups = {int(identity): path for identity in records["cgroup_id"]}
     for filters in _FILTERS:
-        filters.mask(records, run_)
+        filters.mask(records, traced)
 
 
 def _is_lossless(raw):
