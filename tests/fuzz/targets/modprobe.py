@@ -51,7 +51,6 @@ def _probe(shown):
     with checks.may_refuse():
         profile = probe(_TYPES, _SYMBOLS, _ROOT, lambda names: shown)
         # A recording is made of it, and must be readable.
-        written = json.dumps(profile.to_dict())
-        assert json.dumps(Profile.from_dict(json.loads(written)).to_dict()) == written
+        assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))).to_dict() == profile.to_dict()
         for line in configuration(_ROOT):
             checks.is_shown(printable(line.where))
