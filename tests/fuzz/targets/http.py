@@ -20,7 +20,7 @@ DICTIONARY = (
     "\r\n\r\n", "\r\n", "\r\n ", "5\r\n", "0\r\n\r\n",
 )  # fmt: skip
 
-_STATUSES = (200, 400, 401, 404, 405, 413, 414, 431, 501, 503, 505)
+_STATUSES = (200, 400, 401, 404, 405, 413, 414, 421, 431, 501, 503, 505)
 _OPEN = WebConfig(headers={"X-Frame-Options": "deny"})
 _CLOSED = WebConfig(users={b"u": SECRET.encode()}, decoy=SECRET.encode())
 _LIMITS = Limits()
@@ -29,6 +29,7 @@ _routes = Routes(
     "/metrics",
     lambda openmetrics: Response("text/plain", b"a_total 1\n" * 50),
     lambda: True,
+    lambda: frozenset({"h"}),
     lambda subject, sentence: _told.append(sentence),
 )
 _loop = asyncio.new_event_loop()

@@ -23,7 +23,7 @@ DICTIONARY = ("M", "E", "\x7fELF", "10000 100 a\n", "0x", "ffffffffffffffff", "7
 
 _SECONDS, _MEGABYTES = 5, 1024
 # libbcc divides by sh_entsize of a symbol table (list_in_scn() of its src/cc/bcc_elf.c; tried with bcc 0.26): any
-# program's file can have 0 there, and ends the process that names its frames.
+# program's file can have 0 there, and ends the worker of kernel/process_reader.py that names its frames.
 _KNOWN = (-signal.SIGFPE,)
 _FATAL = (signal.SIGALRM, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
@@ -92,7 +92,6 @@ def _name(data):
         checks.can_be_shown(frame)
         assert len(frame) < 1000, frame
     mapped.close()
-    users.close()
 
 
 def _this_process():
