@@ -1,6 +1,7 @@
 """The process that reads other processes: what kills its workers costs one answer, and no memory of the tracer's."""
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from inetprobe.kernel.frames.user_frames import MAX_FRAME, MappedProcess
 from inetprobe.kernel.host import privileges
 from inetprobe.kernel.process_reader import ProcessReader
 from inetprobe.record.stacks import UNREADABLE, Side
+from tests.support.paths import TESTS
 
 
 def this_process():
@@ -71,6 +73,23 @@ def test_frames_are_named_by_bcc_in_the_other_process():
     side = reader.named(this_process(), [ctypes.cast(lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
     assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
     reader.close()
+
+
+def test_a_program_that_kills_libbcc_costs_one_answer(tmp_path):
+    """The entries of its symbol table have no size: list_in_scn() of bcc's src/cc/bcc_elf.c divides by it."""
+    program = tmp_path / "program"
+    program.write_bytes((TESTS / "fuzz/corpus/symbols/no-entry-size").read_bytes()[1:])
+    with program.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    start = next(int(line.partition("-")[0], 16) for line in lines if line.endswith(str(program)))
+    lib = libbcc.load()
+    reader = ProcessReader(lambda pid: SymbolCache(lib, pid))
+    assert reader.named(this_process(), [start + 0x100], 0) == Side((), UNREADABLE)
+    side = reader.named(this_process(), [ctypes.cast(lib.bcc_prog_load, ctypes.c_void_p).value + 1], 0)
+    assert side.frames[0].startswith("bcc_prog_load+0x1 (libbcc.so")
+    reader.close()
+    mapped.close()
 
 
 @pytest.mark.parametrize("at", [os.abort, mapped, lambda: os._exit(0), lambda: os.kill(os.getpid(), 9)])
