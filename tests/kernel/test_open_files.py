@@ -1,8 +1,8 @@
 """Which descriptors a live process holds: of this one, and of folders made up."""
 
 import os
-import socket
 import subprocess
+import sys
 
 from inetprobe.kernel.host import open_files, pidns
 from inetprobe.kernel.host.open_files import held_by
@@ -47,9 +47,12 @@ def test_a_process_with_very_many_is_read_in_part(monkeypatch, tmp_path):
 
 def test_a_live_process_is_read(monkeypatch):
     monkeypatch.setattr(pidns, "is_initial", lambda: True)
-    with socket.socketpair()[0], socket.socketpair()[1]:
-        kinds = held_by(os.getpid()).partition(": ")[2]
-    assert "socket " in kinds
+    holder = [sys.executable, "-c", "import socket\nheld = socket.socketpair()\nprint(flush=True)\ninput()"]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        kinds = held_by(process.pid).partition(": ")[2]
+        process.communicate(b"\n")
+    assert "socket 2" in kinds
 
 
 def test_what_cannot_be_seen_is_said(monkeypatch, tmp_path):
