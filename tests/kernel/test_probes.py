@@ -99,6 +99,18 @@ def test_a_kprobe_that_cannot_be_removed_is_reported_and_the_others_are_detached
             os.fstat(fd)
 
 
+def test_a_tracefs_that_is_no_longer_where_it_was_is_still_used(tmp_path):
+    """As one that is unmounted lazily."""
+    folder = tmp_path / "tracing"
+    folder.mkdir()
+    (folder / "kprobe_profile").write_text("event1 7 0\nevent0 7 2\n")
+    probes = attached(*SK_ALLOC, folder=folder).probes
+    folder.rename(tmp_path / "gone")
+    counts = probes.counts(lambda *_: 7)
+    probes.close()
+    assert counts == {"sk_alloc:return": ProbeCount(7, 2, 0), "sk_alloc:entry": ProbeCount(7, 0, 0)}
+
+
 def test_the_kernel_s_own_count_of_skips_begins_with_begin(monkeypatch):
     """From Linux 6.7 on, and where tracefs cannot be written, too."""
     loading = Loading()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from inetprobe.base.errors import HostError, InetprobeError
@@ -56,12 +57,18 @@ class Probes:
     """The probes of a target, attached and detached together. Not thread-safe."""
 
     def __init__(self, target: Target, numbers: Mapping[str, int], maxactive: int, say: Say) -> None:
-        """``numbers``: each function's in the record. ``maxactive``: returns that a kretprobe awaits at once."""
+        """``numbers``: each function's in the record. ``maxactive``: returns that a kretprobe awaits at once.
+
+        Raises HostError where tracefs is closed to this process.
+        """
         self._target = target
         self._numbers = numbers
         self._maxactive = maxactive
         self._say = say
-        self._tracefs = tracefs.writable()
+        folder = tracefs.writable()
+        # Held open, it is not unmounted by mistake; where it is unmounted lazily, its files are reached all the same.
+        self._held = None if folder is None else os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._tracefs = None if self._held is None else Path(f"/proc/self/fd/{self._held}")
         self._kprobes: list[_AttachedKprobe] = []
         self._fentries: list[_Link] = []
         #: Those of the programs that follow threads.
@@ -109,6 +116,12 @@ class Probes:
                 kprobe.close()
             except OSError as error:  # the next start removes it
                 self._say(f"the kprobe {kprobe.event} ({function}, {side}) stays in tracefs: {error.strerror}")
+
+    def close(self) -> None:
+        """Detaches every probe for good; to be called once."""
+        self.detach()
+        if self._held is not None:
+            os.close(self._held)
 
     def begin(self, runs: Runs) -> None:
         """``counts`` has the skips from now on."""

@@ -60,7 +60,7 @@ class Program:
         with contextlib.ExitStack() as undo:
             undo.callback(self._close_maps)
             undo.callback(lambda: self._loaded.close())
-            undo.callback(self.detach)
+            undo.callback(self.probes.close)
             cpus, slots = possible_cpus(), target.slots
             counting = options.counting
             self._create_maps(
@@ -136,7 +136,7 @@ class Program:
 
     def close(self) -> None:
         """Detaches and frees everything."""
-        self.detach()
+        self.probes.close()
         self.ring.close()
         self.counters.close()
         if self.cells is not None:
