@@ -1,4 +1,4 @@
-"""What README.md and docs/ name is there: files behind links, commands and their options, targets of make."""
+"""What README.md and docs/ name is there: files behind links, commands and their options, targets of make, tests."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 CALL = re.compile(r"(?:^|[\s/])inetprobe ([a-z]+)(?= |$)([^|#>]*)")
 OPTION = re.compile(r"(?<!\S)--?[a-z]+(?:[.-][a-z]+)*")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TARGET = re.compile(r"(?:^|\s)make ([a-z][a-z-]*)")
 
 
@@ -60,3 +61,16 @@ def test_every_make_target_is_there(page):
 
 def test_the_readme_shows_calls_to_check():
     assert sum(len(CALL.findall(line)) for line in code(ROOT / "README.md")) > 15
+
+
+@PAGE
+def test_every_named_test_is_there(page):
+    named = TEST.findall(page.read_text())
+    assert not [name for file, name in named if f"\ndef {name}(" not in (ROOT / file).read_text()]
+
+
+def test_every_fault_has_a_test():
+    rows = [line for line in (ROOT / "docs/reliability.md").read_text().splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if not re.match(r"\| (fault|---) \|", row)]
+    assert len(faults) > 15
+    assert not [row for row in faults if not TEST.search(row)]
