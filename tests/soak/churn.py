@@ -14,7 +14,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 CPU = Path("/sys/devices/system/cpu/cpu1/online")
-SCTP = 132
+L2TP = 115
 END = b"Host: localhost\r\n\r\n"
 REQUESTS = [
     b"GET /metrics HTTP/1.1\r\nConnection: close\r\n" + END, b"GET /metrics HTTP/1.1\r\nHo", b"", os.urandom(2000),
@@ -26,7 +26,7 @@ def sockets():
     """Some that succeed, some that fail, in a process that ends."""
     if not (pid := os.fork()):
         for family in (2, 10, 1, 16):
-            for type_, protocol in ((1, 0), (2, 0), (1, 200), (3, 1)):
+            for type_, protocol in ((1, 0), (2, 0), (1, 200), (2, L2TP), (3, 1)):
                 with contextlib.suppress(OSError):
                     socket.socket(family, type_, protocol).close()
         os._exit(0)
@@ -47,10 +47,10 @@ def cgroups():
 
 
 def modules():
-    """A protocol's module, loaded by a socket and taken away while others make sockets of it."""
+    """A protocol's module, loaded by a socket and taken away again."""
     with contextlib.suppress(OSError):
-        socket.socket(2, 1, SCTP).close()
-    subprocess.run(["modprobe", "-r", "sctp"], stderr=subprocess.DEVNULL, check=False)  # in use at times
+        socket.socket(2, 2, L2TP).close()
+    subprocess.run(["modprobe", "-r", "l2tp_ip"], stderr=subprocess.DEVNULL, check=False)  # in use at times
     time.sleep(0.5)
 
 
