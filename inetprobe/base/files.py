@@ -106,7 +106,7 @@ def _flags_as_it_is(path: Path) -> int | None:
 
 def _beside(path: Path, mode: int) -> tuple[int, Path]:
     """A new file in the folder of ``path``: its descriptor and path. It has the permissions of the file at ``path``, if
-    that is this user's, else ``mode``, and is set to nobody's id. Raises OSError."""
+    that is this user's, else ``mode``, and never a setuid bit. Raises OSError."""
     number, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
     with contextlib.suppress(FileNotFoundError):
         status = path.lstat()

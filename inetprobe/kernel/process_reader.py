@@ -81,7 +81,7 @@ class ProcessReader:
                     return json.loads(worker.recv_bytes(_MOST_ANSWERED))
                 self._drop_worker()
                 return None  # a second one would take as long
-            except (EOFError, OSError, ValueError):
+            except (EOFError, OSError, ValueError, RecursionError):
                 self._drop_worker()
         return None
 

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,21 @@ def test_a_jit_s_map_takes_no_memory(size):
 )  # fmt: skip
 def test_a_worker_that_a_stranger_s_file_has_taken_over_says_nothing_else(answer):
     assert not process_reader._is_side(answer)
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b"{", b"\xff", b"x" * (2 << 20)], ids=len)
+def test_an_answer_that_is_no_json_is_none(monkeypatch, answer):
+    def lies(asked, open_symbols):
+        tracer = Connection(os.dup(asked.fileno()))
+        while True:
+            tracer.recv_bytes()
+            tracer.send_bytes(answer)
+
+    monkeypatch.setattr(process_reader, "_work", lies)
+    reader = ProcessReader(Symbols)
+    assert reader.named(this_process(), [100], 0) == Side((), UNREADABLE)
+    assert reader.held_by(1) == "the descriptors of process 1 could not be counted in time"
+    reader.close()
 
 
 def test_it_keeps_two_capabilities_and_no_descriptor(tmp_path):
