@@ -60,6 +60,20 @@ def test_a_live_run_can_do_none_of_it(tmp_path, argv):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out.arrows") == ["removed", "tried"]
 
 
+@pytest.mark.parametrize("argv", ["trace --format line", "top --once", "why --format json"])
+def test_a_reader_that_has_gone_ends_a_confined_run_quietly(tmp_path, argv):
+    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", "--no-kernel", *argv.split()]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*program, "--duration", "100ms"],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def in_child(program, *argv):
     done = subprocess.run([sys.executable, "-c", RUN + program, *argv], capture_output=True, text=True, check=True)
     return done.stdout.split()

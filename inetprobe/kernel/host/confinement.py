@@ -56,7 +56,7 @@ def confine(kept: Kept) -> None:
         folder = tracefs.writable()
         landlock.restrict(
             [*_code(), *filter(None, [Cgroups.of_host().root]), *_folders(kept.files)],
-            [folder] if folder is not None else [],
+            [Path(os.devnull), *filter(None, [folder])],  # the former in place of a stdout that nobody reads
             signals=kept.signals,
             abstract_sockets=os.environ.get("NOTIFY_SOCKET", "").startswith("@"),
         )
