@@ -31,7 +31,7 @@ def tried(attempt):
 def attempts(tmp_path, *argv):
     """What a confined ``inetprobe ARGV`` could not do, and the errno of each."""
     (tmp_path / "removed").touch()
-    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", "--no-kernel", *argv]
+    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", *argv]
     done = subprocess.run(
         program,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
@@ -62,7 +62,7 @@ def test_a_live_run_can_do_none_of_it(tmp_path, argv):
 
 @pytest.mark.parametrize("argv", ["trace --format line", "top --once", "why --format json"])
 def test_a_reader_that_has_gone_ends_a_confined_run_quietly(tmp_path, argv):
-    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", "--no-kernel", *argv.split()]
+    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", *argv.split()]
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

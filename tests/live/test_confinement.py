@@ -4,13 +4,15 @@
 """
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from inetprobe.cli import live
+from inetprobe.commands.serve import live_counts
 from inetprobe.kernel.host import landlock, system_call_filter
-from tests.live.conftest import KERNEL
+from tests.live.conftest import KERNEL, accounted, inetprobe
+from tests.support.tries import confining_and_trying
 
 #: Possible where the kernel has no Landlock; else by no run.
 FILES = {"read /etc/shadow", "write /etc/shadow", "make a file", "rename a file", "remove a file", "link a file"}
@@ -20,15 +22,19 @@ STAYS = {"a UNIX socket", "signal itself"}
 SOCKETS = [sys.executable, "-c", "import ctypes; s = ctypes.CDLL(None).socket; s(2, 1, 0); s(2, 1, 200)"]
 
 
-def tried(tmp_path, *argv):
-    """inetprobe ARGV, and the errno of each attempt, None where it succeeded."""
+@pytest.fixture
+def tried(tmp_path, monkeypatch):
+    """Runs inetprobe ARGV: the result, and the errno of each attempt, None where it succeeded."""
     (tmp_path / "removed").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", *argv],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done, json.loads((tmp_path / "tried").read_text())
+    for module in (live, live_counts):
+        monkeypatch.setattr(module, "confine", confining_and_trying(tmp_path / "tried"))
+
+    def run(*argv):
+        done = inetprobe(*argv)
+        assert done.status == 0, done.err
+        return done, json.loads((tmp_path / "tried").read_text())
+
+    return run
 
 
 def possible(answers):
@@ -45,23 +51,22 @@ def possible(answers):
     ],
     ids=" ".join,
 )
-def test_a_confined_run_traces(tmp_path, argv):
-    done, answers = tried(tmp_path, *argv, "--", *SOCKETS)
-    traces = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [trace["errno"] for trace in traces if trace["kind"] == "trace"] == [None, "EPROTONOSUPPORT"]
-    assert traces[-1]["kind"] == "summary"
-    assert "stays in tracefs" not in done.stderr
+def test_a_confined_run_traces(tried, argv):
+    done, answers = tried(*argv, "--", *SOCKETS)
+    assert [trace["errno"] for trace in done.traces] == [None, "EPROTONOSUPPORT"]
+    assert accounted(done.summary)
+    assert "stays in tracefs" not in done.err
     assert possible(answers) == STAYS | (FILES if KERNEL < (5, 13) else set())
 
 
-def test_a_confined_serve_counts(tmp_path):
-    done, answers = tried(tmp_path, "serve", "--once")
-    assert "inetprobe_up 1.0" in done.stdout
+def test_a_confined_serve_counts(tried):
+    done, answers = tried("serve", "--once")
+    assert "inetprobe_up 1.0" in done.out
     assert possible(answers) == STAYS | (FILES if KERNEL < (5, 13) else set())
 
 
-def test_a_serve_that_attaches_again_keeps_what_that_takes(tmp_path):
-    _, answers = tried(tmp_path, "serve", "--once", "--max-rate", "1000", "--mechanism", "kprobe")
+def test_a_serve_that_attaches_again_keeps_what_that_takes(tried):
+    _, answers = tried("serve", "--once", "--max-rate", "1000", "--mechanism", "kprobe")
     assert possible(answers) == {"open a perf event"} | STAYS | (FILES if KERNEL < (5, 13) else set())
 
 

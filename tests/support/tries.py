@@ -1,6 +1,5 @@
-"""``python -m tests.support.tries FILE [--no-kernel] ARGV…``: inetprobe ARGV, which once it is confined tries things.
-
-FILE gets a JSON object: for each attempt None where it succeeded, else the errno's name.
+"""``python -m tests.support.tries FILE ARGV…``: inetprobe ARGV over a source without a kernel, which tries things once
+it is confined. FILE gets what came of it: see ``confining_and_trying``.
 """
 
 import ctypes
@@ -48,8 +47,9 @@ def _read_memory():
     _checked(_LIBC.process_vm_readv(os.getppid(), local, 1, remote, 1, 0))
 
 
-def attempts():
-    parent, own = os.getppid(), Path(sys.argv[1]).parent
+def attempts(own):
+    """Each attempt by name; ``own``: a folder of the test's, with the file ``removed``."""
+    parent = os.getppid()
     return {
         "read /etc/shadow": Path("/etc/shadow").read_text,
         "write /etc/shadow": lambda: os.open("/etc/shadow", os.O_WRONLY),
@@ -82,24 +82,18 @@ def tried(attempt):
     return None
 
 
-def _try_all():
-    answers = {name: tried(attempt) for name, attempt in attempts().items()}
-    os.write(told, json.dumps(answers).encode())
+def confining_and_trying(path):
+    """In the place of ``confine``: it writes to ``path`` a JSON object, for each attempt None where it succeeded, else
+    the errno's name."""
 
+    def confine(kept):
+        with path.open("w") as told:
+            confinement.confine(kept)
+            json.dump({name: tried(attempt) for name, attempt in attempts(path.parent).items()}, told)
 
-def _settle(kept, say):
-    live.settle(kept, say)
-    _try_all()
-
-
-def _confine(kept):
-    confinement.confine(kept)
-    _try_all()
+    return confine
 
 
 if __name__ == "__main__":
-    told = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY, 0o600)
-    argv = [word for word in sys.argv[2:] if word != "--no-kernel"]
-    source = open_source(builders.every_kind) if "--no-kernel" in sys.argv else live.LiveHost().open_source
-    live_counts.confine = _confine
-    cli.main(argv, obj=live.LiveHost(source, _settle))
+    live.confine = live_counts.confine = confining_and_trying(Path(sys.argv[1]))
+    cli.main(sys.argv[2:], obj=live.LiveHost(open_source(builders.every_kind)))
