@@ -44,6 +44,18 @@ def attached(*functions, folder=None, kprobes=None, loading=None, **target):
     return SimpleNamespace(probes=probes, said=said, symbols=[call.args[2] for call in attach.call_args_list])
 
 
+@pytest.mark.parametrize(("stays", "skips"), [(False, 0), (True, 1)])
+def test_a_program_that_is_about_to_run_is_not_skipped(tmp_path, stays, skips):
+    """Its kprobe's hit is counted already. Only what is still missing after a grace period was skipped."""
+    probes, ran = attached(*SK_ALLOC, folder=tmp_path).probes, {"entry": 6, "return": 7}
+    with (
+        mock.patch.object(module.tracefs, "profile", return_value={"event0": (7, 0), "event1": (7, 0)}),
+        mock.patch.object(module.rcu, "synchronize", side_effect=lambda: None if stays else ran.update(entry=7)),
+    ):
+        counts = probes.counts(lambda _, side: ran[side])
+    assert {probe.partition(":")[2]: count.skipped for probe, count in counts.items()} == {"entry": skips, "return": 0}
+
+
 @given(st.lists(st.tuples(st.integers(50, 1000), st.integers(0, 50)), min_size=2))
 def test_a_kprobe_s_skips_never_fall(tmp_path_factory, readings):
     """Under load, calls between reading hits and runs hide skips: see Probes.counts."""

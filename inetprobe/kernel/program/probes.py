@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from inetprobe.base.errors import HostError, InetprobeError
 from inetprobe.kernel.callbacks import CheckStop, Say
-from inetprobe.kernel.host import syscall, tracefs
+from inetprobe.kernel.host import rcu, syscall, tracefs
 from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program.loaded import Loaded, LoadError
@@ -149,11 +149,26 @@ class Probes:
         for event, side, program, _ in self.tracepoints:
             if skips := syscall.program_info(program).recursion_misses:
                 counts[f"{event}:{side}"] = ProbeCount(None, 0, skips)
-        for probe, reading in self._kprobe_readings(runs).items():
+        for probe, reading in self._confirmed(self._kprobe_readings(runs), runs).items():
             known = max(self._skipped.get(probe, 0), reading.min_skips - self._skips_before.get(probe, 0))
             self._skipped[probe] = known
             counts[probe] = ProbeCount(reading.hits, reading.misses, known)
         return counts
+
+    def _confirmed(self, readings: dict[str, _Reading], runs: Runs) -> dict[str, _Reading]:
+        """The readings, but only with skips that are still there once every program that was about to run has run: a
+        hit is counted before its program runs, and a virtual CPU may stand still in between."""
+        if self._target.counts_skips or all(
+            reading.min_skips - self._skips_before.get(probe, 0) <= self._skipped.get(probe, 0)
+            for probe, reading in readings.items()
+        ):
+            return readings
+        rcu.synchronize()
+        later = self._kprobe_readings(runs)
+        return {
+            probe: reading._replace(min_skips=min(reading.min_skips, later[probe].min_skips))
+            for probe, reading in readings.items()
+        }
 
     def _kprobe_readings(self, runs: Runs) -> dict[str, _Reading]:
         """Of each kprobe that is counted."""
