@@ -8,6 +8,7 @@ then is answered as unreadable.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -110,6 +111,7 @@ def _is_side(answer: object) -> bool:
 def _run(control: socket.socket, open_symbols: Callable[[int], FileSymbols] | None) -> None:
     """The process that keeps the capabilities; it must not return or raise."""
     try:
+        gc.freeze()  # an inherited file object, collected here, would close a descriptor that has its number again
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends with the tracer
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the workers

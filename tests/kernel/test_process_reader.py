@@ -115,8 +115,11 @@ def test_a_worker_that_hangs_is_given_up(opened, monkeypatch):
     monkeypatch.setattr(process_reader, "_LIMIT_S", 1)
     reader = opened(lambda: time.sleep(100))
     began = time.monotonic()
+    assert reader.held_by(os.getpid())
+    (hanging,) = [worker for kept in children(os.getpid()) for worker in children(kept)]
     assert reader.named(this_process(), [1], 0) == Side((), UNREADABLE)
     assert reader.named(this_process(), [101], 0) == Side(("f101+0x0 (a)",))
+    assert not Path(f"/proc/{hanging}").exists(), "a worker that nobody asks any more hangs on"
     assert time.monotonic() - began < 10
 
 

@@ -206,6 +206,19 @@ def test_a_fifo_is_not_opened(user, proc, fifo):
     assert not proc.opened
 
 
+@pytest.mark.parametrize(
+    ("file", "most"), [("tmp/perf-7.map", user_frames._MOST_MAP), ("opt/x/my prog", user_frames._MOST_ELF)]
+)
+def test_a_file_that_is_too_large_is_not_read(user, proc, file, most):
+    path = proc.root / "42" / "root" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.truncate(path, most + 1)
+    assert user.named(SELF, [0x2010], 0) == Side((), "unreadable")
+    os.truncate(path, most)
+    assert user.named(SELF, [0x2010], 0).lost is None
+
+
 @pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
 def test_what_ends_a_line_elsewhere_may_be_in_a_name(user, proc, end):
     """The kernel escapes only the newline. Neither does the rest of a name become a line, nor a FIFO of it unseen."""
