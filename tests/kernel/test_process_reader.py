@@ -210,8 +210,8 @@ def test_where_it_cannot_give_up_its_rights_it_is_said(monkeypatch):
 def test_it_ends_with_a_tracer_that_is_killed():
     pid = os.fork()
     if not pid:
-        ProcessReader(Symbols).held_by(1)
-        os.kill(os.getppid(), 0)
+        reader = ProcessReader(Symbols)  # which is closed where nobody holds it
+        reader.held_by(1)
         time.sleep(60)
         os._exit(0)
     deadline = time.monotonic() + 10
