@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from inetprobe.cli.main import cli
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import record_dtype
 from tests.support.attached import open_source
+from tests.support.module import run_module
 
 
 @pytest.fixture(name="run")
@@ -75,14 +74,7 @@ def test_it_exits_with_command_s_status(run, tmp_path):
 def test_nothing_is_imported_after_privileges_are_dropped(tmp_path, argv):
     late = tmp_path / "late"
     words = [word.format(out=tmp_path / "out.arrows") for word in argv]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.after_drop", late, *words, "--duration", "100ms"],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_module("tests.support.after_drop", late, *words, "--duration", "100ms")
     assert done.returncode == 0, done.stderr
     assert "complete" in done.stderr
     assert late.read_text() == ""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from inetprobe.base.errors import InetprobeError
 from inetprobe.kernel.host import landlock, syscall, system_call_filter
+from tests.support.module import run_module
 from tests.support.web_server import Authority
 
 LANDLOCK, LIBSECCOMP = landlock.version().number, system_call_filter.library()
@@ -31,15 +33,7 @@ def tried(attempt):
 def attempts(tmp_path, *argv):
     """What a confined ``inetprobe ARGV`` could not do, and the errno of each."""
     (tmp_path / "removed").touch()
-    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", *argv]
-    done = subprocess.run(
-        program,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_module("tests.support.tries", tmp_path / "tried", *argv)
     assert done.returncode == 0, done.stderr
     tried = json.loads((tmp_path / "tried").read_text())
     return {name: error for name, error in tried.items() if name not in STAYS}, {
@@ -62,14 +56,10 @@ def test_a_live_run_can_do_none_of_it(tmp_path, argv):
 
 @pytest.mark.parametrize("argv", ["trace --format line", "top --once", "why --format json"])
 def test_a_reader_that_has_gone_ends_a_confined_run_quietly(tmp_path, argv):
-    program = [sys.executable, "-m", "tests.support.tries", tmp_path / "tried", *argv.split()]
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [*program, "--duration", "100ms"],
-        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+    words = [*argv.split(), "--duration", "100ms"]
+    done = run_module("tests.support.tries", tmp_path / "tried", *words, stdout=writer)
     os.close(writer)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
@@ -133,6 +123,25 @@ for _ in sys.stdin:
         assert (done, "elsewhere/server.pem cannot be read: Permission denied" in why) == ("False", True), why
         served.stdin.close()
         assert served.wait() == 0
+
+
+@pytest.mark.skipif(LANDLOCK < 6, reason="this kernel's Landlock leaves abstract sockets alone")
+@pytest.mark.parametrize(("given", "sent"), [(True, "done"), (False, "Operation_not_permitted")])
+def test_systemd_is_notified_over_an_abstract_socket_where_it_gives_one(given, sent):
+    program = """
+import socket
+confinement.confine(confinement.Kept())
+systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+print(tried(lambda: systemd.sendto(b"READY=1", "\\0" + sys.argv[1])).replace(" ", "_"))
+"""
+    name = f"inetprobe-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, pytest.MonkeyPatch.context() as patch:
+        systemd.bind(f"\0{name}")
+        if given:
+            patch.setenv("NOTIFY_SOCKET", f"@{name}")
+        else:
+            patch.delenv("NOTIFY_SOCKET", raising=False)
+        assert in_child(program, name) == [sent]
 
 
 @pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock")
