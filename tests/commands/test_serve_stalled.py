@@ -136,17 +136,17 @@ def busy(*options, **streams):
             process.kill()
 
 
-def streamed(url):
+def total(url, name="inetprobe_records_total{"):
     samples = [line for line in curl(f"{url}/metrics").body.decode().splitlines() if line[:1] != "#"]
-    return sum(float(line.split()[-1]) for line in samples if line.startswith("inetprobe_records_total{"))
+    return sum(float(line.split()[-1]) for line in samples if line.startswith(name))
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
 def test_sigterm_ends_serve_although_nobody_reads_what_it_says(both):
     errors = subprocess.STDOUT if both else subprocess.PIPE
     with busy("--log-failures", stdout=subprocess.PIPE, stderr=errors) as (process, url):
-        before = streamed(url)
-        soon(lambda: streamed(url) > before + 30_000)  # counted on, with far more lines than wait
+        before = total(url)
+        soon(lambda: total(url) > before + 30_000)  # counted on, with far more lines than wait
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0  # it takes 2 s for each reader
         said = "" if both else process.stderr.read().decode()
@@ -156,12 +156,12 @@ def test_sigterm_ends_serve_although_nobody_reads_what_it_says(both):
 
 def test_every_trace_is_in_the_log_or_in_its_gaps():
     with busy("--log-failures", "-q", stdout=subprocess.PIPE) as (process, url):
-        soon(lambda: streamed(url) > 30_000)
+        soon(lambda: total(url) > 30_000)
         read = []
         reading = threading.Thread(target=lambda: read.extend(process.stdout))
         reading.start()
         soon(lambda: any(b"log_full" in line for line in list(read)))
-        last = streamed(url)
+        last, left_out = total(url), total(url, "inetprobe_log_lines_lost_total")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         reading.join(10)
@@ -169,7 +169,9 @@ def test_every_trace_is_in_the_log_or_in_its_gaps():
     kinds = [line["kind"] for line in lines]
     assert kinds[-1] == "summary"
     assert {line["reason"] for line in lines if line["kind"] == "lost"} == {"log_full"}
-    told = kinds.count("trace") + sum(line["count"] for line in lines if line["kind"] == "lost")
+    lost = sum(line["count"] for line in lines if line["kind"] == "lost")
+    assert 0 < left_out <= lost
+    told = kinds.count("trace") + lost
     assert told >= last
     assert told % 1000 == 0  # whole batches
 
@@ -177,8 +179,8 @@ def test_every_trace_is_in_the_log_or_in_its_gaps():
 def test_a_reader_that_is_gone_does_not_end_serve():
     with busy("--log-failures", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as (process, url):
         process.stdout.close()
-        before = streamed(url)
-        soon(lambda: streamed(url) > before + 3_000)
+        before = total(url)
+        soon(lambda: total(url) > before + 3_000)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         said = process.stderr.read().decode()

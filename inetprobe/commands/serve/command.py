@@ -194,7 +194,8 @@ def serve_command(
     tell = say(quiet, lambda line: _note(notes, line))
     # The counts stay exact without the log, so serve goes on when the log's reader has gone.
     log = JsonSink(lines, Style()) if log_failures else None
-    service = _Service(options, VerdictStream(counting.bounds_ns, log, tell), tell, (notes, lines))
+    stream = VerdictStream(counting.bounds_ns, log, tell, lines.left_out)
+    service = _Service(options, stream, tell, (notes, lines))
     try:
         if recording is None:
             service.live(None if once else web)

@@ -55,6 +55,11 @@ class LineWriter:
     def flush(self) -> None:
         """Does nothing: no line is held back."""
 
+    def left_out(self) -> int:
+        """How many lines were left out since ``start``."""
+        with self._changed:
+            return self._left_out
+
     def close(self, seconds: float) -> int:
         """Waits at most ``seconds`` for the reader. Returns how many lines were not written since ``start``."""
         if self._thread is None:

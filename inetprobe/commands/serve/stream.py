@@ -53,19 +53,28 @@ class StreamCounts:
     malformed: int = 0
     durations: Mapping[DurationKey, TraceExample] = field(default_factory=dict)
     failures: Mapping[OutcomeKey, TraceExample] = field(default_factory=dict)
+    log_lines_lost: int = 0
 
 
 class VerdictStream:
     """A sink for records that need an explanation. ``counts`` may be called by another thread at any time.
 
-    ``bounds_ns`` are the upper bounds of the duration histograms. ``log`` also gets every batch. If the log cannot be
-    written any more, ``say`` gets one sentence and counting goes on.
+    ``bounds_ns`` are the upper bounds of the duration histograms. ``log`` also gets every batch, and ``log_lines_lost``
+    says how many of its lines are lost by now. If the log cannot be written any more, ``say`` gets one sentence and
+    counting goes on.
     """
 
-    def __init__(self, bounds_ns: tuple[int, ...], log: Sink | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        bounds_ns: tuple[int, ...],
+        log: Sink | None,
+        say: Callable[[str], None],
+        log_lines_lost: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._bounds_ns = bounds_ns
         self._log = log
         self._say = say
+        self._log_lines_lost = log_lines_lost
         self._verdict_cache = VerdictCache()
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
@@ -91,7 +100,13 @@ class VerdictStream:
     def counts(self) -> StreamCounts:
         """A copy of the counts and examples as of now."""
         with self._lock:
-            return StreamCounts(dict(self._verdicts), self._malformed, dict(self._durations), dict(self._failures))
+            return StreamCounts(
+                dict(self._verdicts),
+                self._malformed,
+                dict(self._durations),
+                dict(self._failures),
+                self._log_lines_lost(),
+            )
 
     def _keep(self, batch: Batch, clock_offset_ns: int) -> None:
         calls = batch.calls

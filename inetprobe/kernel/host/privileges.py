@@ -67,7 +67,7 @@ def set_no_new_privileges() -> None:
         raise _refused()
 
 
-def drop(keep: frozenset[int] = frozenset()) -> None:
+def drop(keep: frozenset[int]) -> None:
     """Drops the supplementary groups and, for good, every capability of the calling thread except those of ``keep``.
 
     Threads that it starts later have no others; no other thread may run yet. Raises InetprobeError if the kernel

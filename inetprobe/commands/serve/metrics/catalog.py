@@ -106,6 +106,10 @@ RECORDS_LOST = MetricSpec(
     "Traces that the sampled stream lost. Their sockets are counted all the same.",
     ("reason",), {"reason": LOST_REASONS},
 )  # fmt: skip
+LOG_LINES_LOST = MetricSpec(
+    "inetprobe_log_lines_lost_total", "counter", "lines",
+    "Lines that the reader of --log-failures was too slow for. Their traces are in the verdicts all the same.",
+)  # fmt: skip
 
 UP = MetricSpec(
     "inetprobe_up", "gauge", "0 or 1",
@@ -170,7 +174,7 @@ SECTIONS: Mapping[str, tuple[MetricSpec, ...]] = {
         CREATIONS, FAILURES, REFUSALS, INCOMPLETE, ENTRIES, FILTERED, IN_FLIGHT, CREATION_DURATION, CALL_DURATION,
         MODULE_REQUESTS, MODULE_REQUEST_FAILURES,
     ),
-    "The sampled stream": (RECORDS, RECORDS_LOST),
+    "The sampled stream": (RECORDS, RECORDS_LOST, LOG_LINES_LOST),
     "The tracer itself": (
         UP, PROBE_ATTACHED, PROBE_HITS, PROBE_MISSES, BPF_RUN_TIME, BPF_RUNS, MAP_ENTRIES, MAP_CAPACITY,
         LABEL_OVERFLOWS, SCRAPE_DURATION, BUILD,

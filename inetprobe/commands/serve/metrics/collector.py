@@ -151,6 +151,7 @@ class _Scrape:
         return [
             counters(catalog.RECORDS, verdicts),
             counters(catalog.RECORDS_LOST, known(lost, catalog.LOST_REASONS)),
+            counter(catalog.LOG_LINES_LOST, self._stream_counts.log_lines_lost),
         ]
 
     def _probes(self) -> list[Metric]:
