@@ -85,7 +85,7 @@ test-systems: test-setup .venv/systems-ready ## the installed package on Debian 
 	$(PYTHON) -m tools.systems
 
 soak: test-setup ## serve and record among all that befalls a machine, for SOAK_SECONDS (an hour); a million sockets
-	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) -m tools.live --name soak --cpus 2 -q -s tests/soak
+	INETPROBE_SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) -m tools.live --name soak --cpus 2 -q -s tests/soak
 
 test: check .venv/viewers-ready .venv/systems-ready ## everything; what each suite prints stays in build/SUITE.txt
 	$(PYTHON) tools/suites.py

@@ -50,7 +50,7 @@ def main() -> int:
             kernel=kernel,
             cpus=options.cpus,
             append=KERNEL_ARGUMENTS,
-            timeout_s=TIMEOUT_S + float(os.environ.get("SOAK_SECONDS", "0")),
+            timeout_s=TIMEOUT_S + float(os.environ.get("INETPROBE_SOAK_SECONDS", "0")),
             console_log=console_log,
         )
     except InetprobeError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.live.conftest import accounted, command
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "3600"))
+SECONDS = float(os.environ.get("INETPROBE_SOAK_SECONDS", "3600"))
 TRACEFS = Path("/sys/kernel/tracing/kprobe_events")
 PORTS = 10924, 10925
 CHURN = ("sockets",), ("cgroups",), ("modules",), ("clock",), ("cpus",), ("clients", PORTS[0]), ("bursts",)
