@@ -51,6 +51,14 @@ def test_a_held_command_ignores_ctrl_c_and_a_released_one_does_not():
     assert os.WEXITSTATUS(command.wait()) == 0
 
 
+def test_a_signal_is_passed_on_and_one_that_comes_too_late_is_not():
+    command = Command(["sleep", "60"])
+    command.release()
+    command.send(signal.SIGTERM)
+    assert os.WTERMSIG(command.wait()) == signal.SIGTERM
+    command.send(signal.SIGTERM)
+
+
 def test_not_found_is_127():
     command = Command(["no-such-program-here"])
     with pytest.raises(CommandError, match="not found") as caught:
