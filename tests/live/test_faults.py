@@ -20,6 +20,7 @@ from tests.live.test_counting import wait_for
 
 TRACEFS = Path("/sys/kernel/tracing")
 CPU = Path("/sys/devices/system/cpu/cpu1/online")
+MODPROBE = Path("/proc/sys/kernel/modprobe")
 POWER = Path("/sys/power")
 L2TP = 115
 HOUR = 3600
@@ -201,6 +202,37 @@ def test_a_function_that_the_kernel_lets_nobody_probe_is_one_sentence():
     assert result.status == 3
     assert result.err.splitlines()[-1].startswith("inetprobe: cannot attach to get_kprobe: Invalid argument: ")
     assert "Traceback" not in result.err
+
+
+@MECHANISMS
+def test_a_tracer_that_begins_costs_another_one_the_returns_of_calls_under_way_by_fentry_alone(mechanism, tmp_path):
+    """A trampoline is made anew for each further program, and whoever is inside the old one then returns past the
+    programs (bpf_tramp_image_put() of kernel/bpf/trampoline.c)."""
+    begun, held, modprobe = (tmp_path / name for name in ("begun", "held", "modprobe"))
+    held.touch()
+    modprobe.write_text(f"#!/bin/busybox sh\ntouch {begun}\nwhile [ -e {held} ]; do sleep 0.1; done\nexit 1\n")
+    modprobe.chmod(0o755)
+    before = MODPROBE.read_text()
+    program = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.socket(2, 1, 200)\nlibc.socket(2, 1, 0)"
+    with tracing("--mechanism", mechanism) as tracer:
+        MODPROBE.write_text(str(modprobe))
+        try:
+            maker = subprocess.Popen([sys.executable, "-c", program])
+            wait_for(begun.exists)
+            second = inetprobe("trace", "--mechanism", mechanism, "--duration", "1s")
+            held.unlink()
+            assert maker.wait(60) == 0
+        finally:
+            MODPROBE.write_text(before)
+    assert second.status == 0, second.err
+    assert accounted(tracer.summary), tracer.summary
+    made = [(trace["protocol"], trace["complete"]) for trace in tracer.traces]
+    if mechanism == "kprobe":
+        assert made == [(200, True), (0, True)]
+        assert not tracer.summary["lost"]
+    else:
+        assert made == [(0, True)]
+        assert tracer.summary["lost"] == {"return_missed": 1}  # the thread's next call revealed it
 
 
 @TWO_CPUS

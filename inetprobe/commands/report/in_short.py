@@ -42,7 +42,7 @@ STAGES: Mapping[str, tuple[str, str]] = {
 _LOST = {
     "ring_full": "the reader was slower than the sockets: record with a larger --ring-size",
     "return_missed": "the return of an outermost call was missed",
-    "thread_died": "a thread ended during a traced call",
+    "thread_died": "a thread ended before the return of a traced call was seen",
     "no_state": "the kernel had no memory for the thread's state",
     "malformed": "the calls of these records do not nest",
 }
