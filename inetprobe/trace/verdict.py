@@ -23,7 +23,8 @@ from inetprobe.trace.call_trace import Asked, CallTrace, call_traces
 # Shapes whose verdicts are kept, more than any real run has (see inetprobe.record).
 _MAX_SHAPES = 2048
 _INCOMPLETE = {
-    "return_missed": "a return was missed: more threads were inside a traced function than the probes had room for",
+    "return_missed": "a return was missed: more threads were inside a traced function than its kretprobe had room for, "
+    "or, by fentry, a tool attached to the function or detached from it during the call",
     "entry_missed": "an entry was missed: a call returned that was not seen to begin",
     "truncated": "there were more calls than a record holds",
 }

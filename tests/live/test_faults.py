@@ -226,13 +226,11 @@ def test_a_tracer_that_begins_costs_another_one_the_returns_of_calls_under_way_b
             MODPROBE.write_text(before)
     assert second.status == 0, second.err
     assert accounted(tracer.summary), tracer.summary
-    made = [(trace["protocol"], trace["complete"]) for trace in tracer.traces]
-    if mechanism == "kprobe":
-        assert made == [(200, True), (0, True)]
-        assert not tracer.summary["lost"]
-    else:
-        assert made == [(0, True)]
-        assert tracer.summary["lost"] == {"return_missed": 1}  # the thread's next call revealed it
+    complete = mechanism == "kprobe"
+    made = [(trace["protocol"], trace["complete"], trace["outcome"]) for trace in tracer.traces]
+    assert made == [(200, complete, "failed" if complete else "unknown"), (0, True, "ok")]
+    assert tracer.summary["incomplete"] == ({} if complete else {"return_missed": 1})
+    assert not tracer.summary["lost"]
 
 
 @TWO_CPUS
