@@ -1,5 +1,6 @@
 """What is reported of attached probes, and by which names they are attached; the rest is in tests/live."""
 
+import errno
 import itertools
 import os
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from inetprobe.kernel.callbacks import never_stop
 from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program import probes as module
-from inetprobe.kernel.program.probes import Probes
+from inetprobe.kernel.program.probes import FentryRefused, Probes
 
 SK_ALLOC = ("sk_alloc",)
 
@@ -153,3 +154,22 @@ def test_a_kprobe_is_set_on_the_kernel_s_own_name(symbol):
     loading = Loading()
     assert attached("sk_prot_alloc", loading=loading, renamed={"sk_prot_alloc": symbol}).symbols == [symbol] * 2
     assert loading.names[1:] == ["return_sk_prot_alloc", "entry_sk_prot_alloc"]
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "refused"),
+    [
+        ("sk_alloc", 524, None),  # the kernel's ENOTSUPP: it has no direct calls, for no function
+        ("sk_alloc", errno.EBUSY, "sk_alloc"),
+        ("tcp_v4_init_sock", 524, "tcp_v4_init_sock"),  # of --also; it may have too many arguments
+    ],
+)
+def test_fentry_that_is_refused_for_one_function_or_for_all(function, number, refused):
+    target = SimpleNamespace(functions=(function,), follow=False, fentry={function: 7})
+    answers = [os.open("/dev/null", os.O_RDONLY), OSError(number, os.strerror(number))]  # the tracepoint's is first
+    with mock.patch.object(module.syscall, "attach", side_effect=answers):
+        probes = Probes(target, {function: 3}, 10, pytest.fail)
+        with pytest.raises(FentryRefused) as caught:
+            probes.attach(Loading(), {function: "fentry"}, never_stop)
+    assert caught.value.function == refused
+    probes.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from inetprobe.kernel.host.kprobe import Kprobe
 from inetprobe.kernel.host.tracefs import ProbeCount
 from inetprobe.kernel.program.loaded import Loaded, LoadError
 from inetprobe.kernel.program.target import Target
-from inetprobe.record.layout import sides
+from inetprobe.record.layout import FUNCTIONS, sides
 
 _READINGS = 5
 
@@ -22,10 +23,14 @@ _READINGS = 5
 Runs = Callable[[str, str], int]
 
 
-class FentryRefused(InetprobeError):
-    """The kernel traces this function by no trampoline; the text says why."""
+# The kernel's own ENOTSUPP (include/linux/errno.h), which C libraries do not have.
+_ENOTSUPP = 524
 
-    def __init__(self, function: str, why: str) -> None:
+
+class FentryRefused(InetprobeError):
+    """The kernel traces this function by no trampoline, or none at all where it is None; the text says why."""
+
+    def __init__(self, function: str | None, why: str) -> None:
         super().__init__(why)
         self.function = function
 
@@ -215,6 +220,9 @@ class Probes:
         except LoadError as error:
             raise FentryRefused(function, str(error)) from error
         except OSError as error:
+            # A function of --also may be refused so for itself, since it takes too many arguments.
+            if error.errno in (_ENOTSUPP, errno.EOPNOTSUPP) and function in FUNCTIONS.values():
+                raise FentryRefused(None, "it was built without direct calls from ftrace") from error
             raise FentryRefused(function, f"the kernel has no trampoline for it: {error.strerror}") from error
 
     def _attach_kprobe(self, loaded: Loaded, function: str, side: str) -> None:

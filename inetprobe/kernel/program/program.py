@@ -177,8 +177,12 @@ class Program:
                 self.attach()
             except FentryRefused as refused:
                 self.detach()
-                self._say(f"fentry refuses {refused.function} ({refused}): it is traced by kprobes")
-                self.mechanisms[refused.function] = "kprobe"
+                if refused.function is None:
+                    self._say(f"the kernel refuses fentry ({refused}): every function is traced by kprobes")
+                    self.mechanisms = dict.fromkeys(self.mechanisms, "kprobe")
+                else:
+                    self._say(f"fentry refuses {refused.function} ({refused}): it is traced by kprobes")
+                    self.mechanisms[refused.function] = "kprobe"
             else:
                 return
 
