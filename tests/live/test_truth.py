@@ -21,7 +21,7 @@ threads = [threading.Thread(target=make) for _ in range(40)]
 CONNECTIONS = """
 import socket, threading, time
 listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-end = time.monotonic() + 4
+end = time.monotonic() + 2
 def connect():
     while time.monotonic() < end:
         try: socket.create_connection(listener.getsockname(), timeout=1).close()
@@ -85,7 +85,7 @@ def test_calls_of_interrupts_are_left_out_of_the_trace():
     finally:
         rps.write_text(before)
     assert accounted(result.summary), result.summary
-    assert len(result.traces) > 300
+    assert len(result.traces) > 150
     for trace in result.traces:
         assert trace["complete"]
         assert [(call["depth"], call["function"]) for call in trace["calls"]] == SHAPE
