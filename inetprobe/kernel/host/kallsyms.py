@@ -65,10 +65,10 @@ class Symbols:
     ``image``: the addresses of the kernel itself, which no module can have; empty where this kernel hides addresses.
     """
 
-    def __init__(self, names: Iterable[str], image: range = range(0)) -> None:
-        names = tuple(names)
-        self._names = frozenset(names)
-        self._suffixed = sorted({name for name in names if "." in name})
+    def __init__(self, names: Iterable[str], image: range = range(0), of_modules: Iterable[str] = ()) -> None:
+        self._own = tuple(names)
+        self._names = frozenset((*self._own, *of_modules))
+        self._suffixed = sorted({name for name in self._names if "." in name})
         self.image = image
 
     @classmethod
@@ -78,10 +78,17 @@ class Symbols:
             text = path.read_text(encoding="ascii", errors="replace")
         except OSError as error:
             raise HostError(f"{path} cannot be read ({error.strerror}): run inetprobe as root") from None
-        return cls(_FUNCTION.findall(text), range(*(_address(text, name) for name in _IMAGE)))
+        image = range(*(_address(text, name) for name in _IMAGE))
+        modules = text.find("\t[")  # theirs come last, each with the module's name
+        end = len(text) if modules < 0 else modules
+        return cls(_FUNCTION.findall(text, 0, end), image, _FUNCTION.findall(text, end))
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
+
+    def copies(self, name: str) -> int:
+        """How many functions of the kernel itself have this name: static ones may share it."""
+        return self._own.count(name)
 
     def renamed(self, name: str) -> list[str]:
         """The names that the compiler gave ``name``, where it only added a suffix."""

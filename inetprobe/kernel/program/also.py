@@ -42,8 +42,8 @@ class AlsoFunction:
 def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFunction, ...]:
     """The functions that ``--also`` names, in its order; those that are traced anyway are left out.
 
-    Raises UsageError for more than ALSO_MAX, for __secure_computing, or for a function this kernel lacks, with the most
-    similar names, or has only under a name that the compiler made.
+    Raises UsageError for more than ALSO_MAX, for __secure_computing, for a name that several functions have, or for a
+    function this kernel lacks, with the most similar names, or has only under a name that the compiler made.
     """
     asked = [name for word in words for part in word.split(",") if (name := part.strip())]
     present = {word: [name for name in functions if name in symbols] for word, functions in _WORDS.items()}
@@ -56,6 +56,10 @@ def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFun
     for name in names:
         if not _NAME.fullmatch(name) or name not in symbols or name in PATH:
             raise UsageError(f"--also: this kernel has no function {name!r} to attach to: {_reason(name, symbols)}")
+        if (copies := symbols.copies(name)) > 1:
+            raise UsageError(
+                f"--also: this kernel has {copies} functions {name!r}: a probe would be on any one of them"
+            )
     return tuple(AlsoFunction(name, FUNCTION_ALSO + index, types.prototype(name)) for index, name in enumerate(names))
 
 
