@@ -288,9 +288,9 @@ def test_a_long_path_of_many_cgroups(tmp_path, facts):
     refused(tmp_path, stream(facts, (columns(records, cgroup=paths[0]), BOOKS)), "longer than the kernel takes")
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, (columns(records, cgroup=paths[1]), BOOKS)))
-    began = time.monotonic()
+    began = time.process_time()
     assert pump(RecordingReader(path), build({"cgroup": ["!/x", "!/*x"]}), []).complete == 11
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_large_dictionary_for_many_small_batches(tmp_path, facts):
@@ -299,18 +299,18 @@ def test_a_large_dictionary_for_many_small_batches(tmp_path, facts):
     small = (columns(builders.created(), comm=comm), {})
     path = tmp_path / "r.arrows"
     path.write_bytes(stream(facts, *[small] * 100, (columns(builders.created(), comm=comm), BOOKS)))
-    began = time.monotonic()
+    began = time.process_time()
     assert {batch.records["comm"][0] for batch in RecordingReader(path).batches()} == {b"comm7"}
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_profile_that_has_every_module_thrice(tmp_path, facts):
     profile = {**facts["profile"], "loaded": list(UNITS), "loadable": list(UNITS), "blocked": dict.fromkeys(UNITS, "x")}
     path = tmp_path / "r.arrows"
     path.write_bytes(stream({**facts, "profile": profile}, (columns(builders.created(protocol=256)), BOOKS)))
-    began = time.monotonic()
+    began = time.process_time()
     pump(RecordingReader(path), build({}), [open_format("json", io.StringIO(), Style())])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("name", ["comm", "prot", "cgroup"])
