@@ -7,26 +7,30 @@
 #include "follow.h"
 #include "probe.h"
 
-/* Counts a call of sk_alloc(), or with `prot_alloc` of sk_prot_alloc(), outside every create. */
+/*
+ * Counts a call of sk_alloc(), or with `prot_alloc` of sk_prot_alloc(), outside every create. While no trace may begin,
+ * as when only some probes are attached, a create's own call would look like one.
+ */
 static __always_inline void count_outside(struct slot *slot, u32 family, int prot_alloc)
 {
-	struct cpu_counters *c;
+	struct cpu_counters *c = this_cpu();
 	u32 index;
 
+	if (!c || !c->on)
+		return;
 	if (family == AF_INET || family == AF_INET6) {
 		index = family == AF_INET6;
 		lock_xadd(prot_alloc ? &slot->counters.sk_prot_alloc_outside[index]
 				     : &slot->counters.sk_alloc_outside[index], 1);
 		return;
 	}
-	c = this_cpu();
-	if (!c)
-		return;
 	index = family < FAMILIES ? family : FAMILIES - 1;
+	asm volatile("" : "+r"(index)); /* else clang drops the mask, which the verifier needs */
+	index &= FAMILIES - 1;
 	if (prot_alloc)
-		lock_xadd(&c->sk_prot_alloc_outside[index & (FAMILIES - 1)], 1);
+		lock_xadd(&c->sk_prot_alloc_outside[index], 1);
 	else
-		lock_xadd(&c->sk_alloc_outside[index & (FAMILIES - 1)], 1);
+		lock_xadd(&c->sk_alloc_outside[index], 1);
 }
 
 /*

@@ -256,6 +256,9 @@ def test_above_max_rate_the_probes_are_detached_and_attached_again_later(monkeyp
         wait_for(lambda: counted.source.snapshot().up)
         run("import socket\nfor _ in range(7): socket.socket(2, 2, 0).close()")
         back = counted.source.snapshot()
+        accepted = counted.source.accounting().accepted
+    # With some of the probes attached, sockets look accepted; one can be in sk_alloc() when counting begins or ends.
+    assert sum(accepted.values()) <= 3, accepted
     assert back.outcomes[OutcomeKey(2, 2, 0, 0)] == 7
     assert back.outcomes[OutcomeKey(2, 1, 0, 0)] >= away.outcomes[OutcomeKey(2, 1, 0, 0)] > 0
     assert balanced(away)
