@@ -49,7 +49,7 @@ HALF = [
         "symbols",
     )
 ]
-#: As they are printed, and so on two or four CPUs.
+#: As they are printed, and so on two or four CPUs, which are mostly idle: not beside a live suite.
 VM_EXAMPLES = "tests/boot/test_help_examples.py"
 #: Two at a time: each keeps one CPU busy. A VM of one CPU is as fast beside another one as alone; two of two CPUs each
 #: were three times as slow on two CPUs as one alone. The tutorial has a boot of its own: SCTP stays once it is loaded.
@@ -62,12 +62,10 @@ SIDE_BY_SIDE = {
     "browser": [*PYTEST, "--durations=5", "tests/browser"],
     "spark and viewers": [*PYTEST, "--durations=5", "tests/spark", "tests/viewers"],
     "prometheus": [*PYTEST, "--durations=5", "tests/prometheus"],
+    "examples of vm": [*PYTEST, "--durations=5", VM_EXAMPLES],
     "compilers": [*PYTEST, "-n", "2", "--durations=5", "tests/compilers"],  # the last one has both CPUs
 }
-ALONE = {
-    "live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2),
-    "examples of vm": [*PYTEST, "--durations=5", VM_EXAMPLES],
-}
+ALONE = {"live on two CPUs": live("live-two-cpus", "-m", "live and two_cpus", "tests/live", cpus=2)}
 #: What the live tests together must have seen.
 LAST = {"rules": [sys.executable, "-m", "tools.books", "--rules"]}
 #: Suites, and how many of them run at a time.
