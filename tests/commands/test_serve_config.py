@@ -140,6 +140,7 @@ def test_secrets_are_not_in_the_representation(folder):
             "line 2: bad YAML: 'basic_auth_users' is there",
         ),
         (f"basic_auth_users:\n  a: {SECRET}\n  a: {SECRET}", "line 3: bad YAML: 'a' is there twice"),
+        ("!!set [a]", "line 1: bad YAML: expected a mapping node, but found sequence"),
         (b"\xff\xfe\xfd", "web.yml is not YAML"),
         ("[" * 5000, "web.yml is not YAML"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
