@@ -21,6 +21,15 @@ def test_functions_are_found_and_data_is_not(tmp_path):
     assert "weak" in symbols
 
 
+def test_a_module_s_function_is_there_and_no_copy_of_the_kernel_s(tmp_path):
+    path = tmp_path / "kallsyms"
+    lines = ("t twice", "t twice", "t once", "t once\t[mod]", "t sctp_init_sock\t[sctp]")
+    path.write_text("".join(f"0000000000000000 {line}\n" for line in lines))
+    symbols = Symbols.of_kernel(path)
+    assert "sctp_init_sock" in symbols
+    assert [symbols.copies(name) for name in ("twice", "once", "sctp_init_sock")] == [2, 1, 0]
+
+
 @pytest.mark.parametrize("create", ["inet_create", "inet6_create"])
 def test_sk_alloc_and_one_create_are_enough(create):
     symbols = Symbols([create, "sk_alloc"])

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inetprobe.record.layout import FUNCTION_ALSO, FUNCTIONS, RECORD_KERN, RECORD_RETURN_MISSED
+from inetprobe.record.layout import FUNCTION_ALSO, FUNCTIONS, RECORD_KERN, RECORD_RETURN_MISSED, define
 from tests.support.played import STACK, Played
 from tests.support.variants import ids
 
 KPROBE, FENTRY, HASH = ("trace", "kprobe", True), ("trace", "fentry", True), ("trace", "kprobe", False)
 # Bytes above the stack's lowest at which each function is entered.
 SYSCALL, CREATE, SK_ALLOC, PROT_ALLOC = 5000, 4000, 3000, 2000
+LAST_FAMILY = define("FAMILIES") - 1
 NAMES = FUNCTIONS | {FUNCTION_ALSO: "also_0", FUNCTION_ALSO + 1: "also_1"}
 
 
@@ -168,3 +169,16 @@ def test_all_of_a_stack_is_one_thread_s(played, stack_size, foreign):
     kernel.leave("inet_create", upper + 100, 0)
     kernel.leave("__sys_socket", upper + 1000, 3)
     assert kernel.records["foreign"].tolist() == [foreign]
+
+
+@pytest.mark.parametrize("case", [KPROBE, FENTRY, HASH], ids=ids)
+def test_a_sock_outside_a_create_is_counted_while_traces_may_begin(played, case):
+    kernel = played(case)
+    prot, unix = kernel.struct(OFF_PROTO_NAME=b"UNIX"), 1
+    for on in (True, False):
+        kernel.begin(on=on)
+        for family in (unix, LAST_FAMILY + 1):
+            kernel.enter("sk_alloc", SK_ALLOC, kernel.net, family, 0, prot, 0)
+            kernel.enter("sk_prot_alloc", PROT_ALLOC, prot, 0, family)
+        for member in ("sk_alloc_outside", "sk_prot_alloc_outside"):
+            assert kernel.outside(member) == {unix: 1, LAST_FAMILY: 1}

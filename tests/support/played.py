@@ -46,8 +46,12 @@ class Played:
         self.stack = -(-ctypes.addressof(self._block(2 * STACK)) // STACK) * STACK
         self.net = ctypes.addressof(self._block(TASK_BYTES))
         self._counters = np.ndarray(1, CPU_COUNTERS, self._global("counters", CPU_COUNTERS.itemsize))
-        self._counters["on"] = 1
+        self.begin(on=True)
         self.run_on(self.new_task())
+
+    def begin(self, *, on):
+        """Lets traces begin, or no longer, as Counters.begin() does."""
+        self._counters["on"] = on
 
     def _block(self, size):
         self._memory.append(ctypes.create_string_buffer(size))
@@ -109,6 +113,10 @@ class Played:
     def count(self, name):
         """The counter COUNT_<NAME> of bpf/record.h."""
         return int(self._counters["value"][0, define(f"COUNT_{name.upper()}")])
+
+    def outside(self, member):
+        """``sk_alloc_outside`` or ``sk_prot_alloc_outside`` of bpf/counters.h: the families with their counts."""
+        return {family: int(n) for family, n in enumerate(self._counters[member][0]) if n}
 
     @property
     def records(self):

@@ -79,8 +79,8 @@ class Symbols:
         except OSError as error:
             raise HostError(f"{path} cannot be read ({error.strerror}): run inetprobe as root") from None
         image = range(*(_address(text, name) for name in _IMAGE))
-        modules = text.find("\t[")  # theirs come last, each with the module's name
-        end = len(text) if modules < 0 else modules
+        modules = text.find("\t[")  # theirs come last, each with the module's name behind it
+        end = len(text) if modules < 0 else text.rfind("\n", 0, modules) + 1
         return cls(_FUNCTION.findall(text, 0, end), image, _FUNCTION.findall(text, end))
 
     def __contains__(self, name: str) -> bool:

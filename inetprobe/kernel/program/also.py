@@ -58,7 +58,8 @@ def resolve(words: Iterable[str], symbols: Symbols, types: Btf) -> tuple[AlsoFun
             raise UsageError(f"--also: this kernel has no function {name!r} to attach to: {_reason(name, symbols)}")
         if (copies := symbols.copies(name)) > 1:
             raise UsageError(
-                f"--also: this kernel has {copies} functions {name!r}: a probe would be on any one of them"
+                f"--also: this kernel has {copies} functions {name!r}, and a probe would be on any one of them: "
+                "name their caller instead"
             )
     return tuple(AlsoFunction(name, FUNCTION_ALSO + index, types.prototype(name)) for index, name in enumerate(names))
 
