@@ -16,11 +16,11 @@ from inetprobe.kernel.host.kallsyms import Symbols
 from tests.kernel.test_process_reader import children
 from tests.live import cgroup_denial
 from tests.live.conftest import KERNEL, MECHANISMS, TWO_CPUS, accounted, inetprobe, skipped, tracing
+from tests.live.modprobe_setting import modprobe_is, shell_program
 from tests.live.test_counting import wait_for
 
 TRACEFS = Path("/sys/kernel/tracing")
 CPU = Path("/sys/devices/system/cpu/cpu1/online")
-MODPROBE = Path("/proc/sys/kernel/modprobe")
 POWER = Path("/sys/power")
 L2TP = 115
 HOUR = 3600
@@ -208,22 +208,16 @@ def test_a_function_that_the_kernel_lets_nobody_probe_is_one_sentence():
 def test_a_tracer_that_begins_costs_another_one_the_returns_of_calls_under_way_by_fentry_alone(mechanism, tmp_path):
     """A trampoline is made anew for each further program, and whoever is inside the old one then returns past the
     programs (bpf_tramp_image_put() of kernel/bpf/trampoline.c): so on 5.10, 6.1 and 6.12, and no longer on 7.2."""
-    begun, held, modprobe = (tmp_path / name for name in ("begun", "held", "modprobe"))
+    begun, held = tmp_path / "begun", tmp_path / "held"
     held.touch()
-    modprobe.write_text(f"#!/bin/busybox sh\ntouch {begun}\nwhile [ -e {held} ]; do sleep 0.1; done\nexit 1\n")
-    modprobe.chmod(0o755)
-    before = MODPROBE.read_text()
+    waiting = shell_program(tmp_path / "modprobe", f"touch {begun}\nwhile [ -e {held} ]; do sleep 0.1; done\nexit 1")
     program = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.socket(2, 1, 200)\nlibc.socket(2, 1, 0)"
-    with tracing("--mechanism", mechanism) as tracer:
-        MODPROBE.write_text(str(modprobe))
-        try:
-            maker = subprocess.Popen([sys.executable, "-c", program])
-            wait_for(begun.exists)
-            second = inetprobe("trace", "--mechanism", mechanism, "--duration", "1s")
-            held.unlink()
-            assert maker.wait(60) == 0
-        finally:
-            MODPROBE.write_text(before)
+    with tracing("--mechanism", mechanism) as tracer, modprobe_is(waiting):
+        maker = subprocess.Popen([sys.executable, "-c", program])
+        wait_for(begun.exists)
+        second = inetprobe("trace", "--mechanism", mechanism, "--duration", "1s")
+        held.unlink()
+        assert maker.wait(60) == 0
     assert second.status == 0, second.err
     assert accounted(tracer.summary), tracer.summary
     complete = mechanism == "kprobe" or KERNEL >= (7, 0)

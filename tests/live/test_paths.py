@@ -1,10 +1,12 @@
 """Cases that tracers get wrong, each with a result known beforehand; one tracer per mechanism traces all of them."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from tests.live.conftest import TWO_CPUS, Shared, accounted, in_socket, shape, skipped, tracing
+from tests.live.modprobe_setting import modprobe_is, shell_program
 
 CREATED = [(0, "inet_create"), (1, "sk_alloc"), (2, "sk_prot_alloc")]
 PLAIN = in_socket(*CREATED)
@@ -32,17 +34,13 @@ def nothing_left_behind():
 @pytest.fixture
 def modprobe(tmp_path):
     """Replaces modprobe by a program that sleeps for a number of seconds and then fails."""
-    path = Path("/proc/sys/kernel/modprobe")
-    before = path.read_text()
-    helper = tmp_path / "modprobe"
+    with contextlib.ExitStack() as stack:
 
-    def sleeping(seconds):
-        helper.write_text(f"#!/bin/busybox sh\nsleep {seconds}\nexit 1\n")
-        helper.chmod(0o755)
-        path.write_text(str(helper))
+        def sleeping(seconds):
+            program = shell_program(tmp_path / "modprobe", f"sleep {seconds}\nexit 1")
+            stack.enter_context(modprobe_is(program))
 
-    yield sleeping
-    path.write_text(before)
+        yield sleeping
 
 
 @TWO_CPUS

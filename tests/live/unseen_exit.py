@@ -17,9 +17,9 @@ from inetprobe.kernel.program import program as bpf
 from inetprobe.kernel.program.target import Target
 from inetprobe.kernel.trace_options import TraceOptions
 from inetprobe.record.layout import INCOMPLETE_FLAGS
+from tests.live.modprobe_setting import modprobe_is, shell_program
 
 ROUNDS, AT_ONCE = 50, 20
-MODPROBE = Path("/proc/sys/kernel/modprobe")
 
 
 def child(body):
@@ -59,18 +59,12 @@ def ask_for_a_module():
 
 def leave_a_trace(program, helper):
     """The only instance of inet_create's kretprobe is taken, so the other child's return is missed."""
-    before = MODPROBE.read_text()
-    helper.write_text("#!/bin/busybox sh\nsleep 2\nexit 1\n")
-    helper.chmod(0o755)
-    MODPROBE.write_text(str(helper))
-    try:
+    with modprobe_is(shell_program(helper, "sleep 2\nexit 1")):
         holder = child(ask_for_a_module)
         while not program.counters.read("begun"):
             time.sleep(0.01)
         os.waitpid(child(make), 0)
         os.waitpid(holder, 0)
-    finally:
-        MODPROBE.write_text(before)
 
 
 def main(helper):
