@@ -27,7 +27,7 @@ test-setup: .venv/tests-ready ## add what the tests need
 trace: setup ## trace a small workload: on this kernel where it can be traced, else in a VM
 	@tools/trace.sh
 
-check: test-setup ## linters, types, spelling and the fast tests: a minute on two CPUs
+check: test-setup ## linters, types, spelling and the fast tests: two minutes on two CPUs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
